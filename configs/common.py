@@ -1,0 +1,122 @@
+"""Every key a config may have, with its default and its meaning.
+
+A config page calls `get_config()`, changes what differs and returns it. The result is locked: a key
+that is not on this page is a mistake, not a new setting.
+
+Durations are written '30 epochs', '500 steps' or '5 percent' (of the whole training).
+"""
+
+from __future__ import annotations
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the defaults; pages overwrite them."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of the weights, dropout, augmentation and the order of the data
+
+    # Where the audio comes from. `name` is a module of data/; the keys that its Source takes are
+    # added by the page (root=..., group=...).
+    config.data = ml_collections.ConfigDict()
+    config.data.name = 'folder'
+    config.data.prepared_dir = 'prepared'  # prepared datasets, shared by all runs
+    config.data.chunk_s = 5.0  # length of one stored record: a window reads one or two of them
+
+    config.split = ml_collections.ConfigDict()
+    config.split.protocol = (
+        'grouped'  # 'grouped': at random by group; 'official': the dataset's own
+    )
+    config.split.fractions = (0.70, 0.15, 0.15)  # of the songs, for train, val and test
+    config.split.seed = 0
+
+    # The stretches of a recording that the model sees.
+    config.windows = ml_collections.ConfigDict()
+    config.windows.window_s = 0.93
+    config.windows.train_per_track = 15  # windows of one track in one epoch
+    config.windows.train_draw = (
+        'random'  # 'random': anew each epoch; 'grid': once, half overlapping
+    )
+    config.windows.eval_per_track = 15
+    config.windows.eval_draw = 'even'  # 'even': spread over the track; 'grid': as above
+
+    config.features = ml_collections.ConfigDict()
+    config.features.name = 'schindler'  # a flavour of genre_jax.features; pages may override fields
+
+    config.augment = ml_collections.ConfigDict()
+    config.augment.time_stripes = 0  # SpecAugment; 0 stripes: off
+    config.augment.time_width_frames = 16
+    config.augment.mel_stripes = 0
+    config.augment.mel_width_bins = 16
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = 'shallow_cnn'  # a module of genre_jax.models; further keys go to its Model
+
+    config.optim = ml_collections.ConfigDict()
+    config.optim.name = 'adam'
+    config.optim.learning_rate = 1e-3
+    config.optim.schedule = 'constant'  # 'constant' or 'cosine' (to zero at the end)
+    config.optim.warmup = '0 steps'
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.999
+    config.optim.eps = 1e-8
+    config.optim.l1 = 0.0  # penalty on every kernel and normalisation scale, added to the loss
+
+    config.train = ml_collections.ConfigDict()
+    config.train.batch_size = 64  # over all devices together
+    config.train.length = '30 epochs'
+    config.train.log_every = '1 epochs'
+
+    config.eval = ml_collections.ConfigDict()
+    config.eval.batch_size = 64
+    config.eval.every = '1 epochs'
+    # The best checkpoint has the highest validation accuracy of this kind (ties: lower log loss).
+    config.eval.select_on = 'song_max_probability'
+    config.eval.bootstrap_samples = 2000
+
+    config.checkpoint = ml_collections.ConfigDict()
+    config.checkpoint.every = '1 epochs'
+    config.checkpoint.keep_latest = 2  # besides the best one
+
+    config.tracking = ml_collections.ConfigDict()
+    config.tracking.wandb = 'auto'  # 'auto': online if logged in, else offline; or 'off'
+    config.tracking.wandb_project = 'genre_jax'
+
+    # The sections whose keys depend on a name stay open: the thing named checks its own keys.
+    config.lock()
+    for section in ('data', 'features', 'model'):
+        config[section].unlock()
+    return config
+
+
+def optional(kind: type) -> object:
+    """Returns a placeholder for a key that may stay None and takes values of `kind`."""
+    return config_dict.placeholder(kind)
+
+
+def parse_arguments(text: str | None, **defaults: object) -> ml_collections.ConfigDict:
+    """Parses what follows the colon in `--config=page.py:key=value,flag=True`.
+
+    Args:
+        text: the part after the colon, or None.
+        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str).
+
+    Returns:
+        The keys with their values, in the types of the defaults.
+
+    Raises:
+        ValueError: an unknown key or a value of the wrong type, in one line.
+    """
+    arguments = dict(defaults)
+    for item in filter(None, (text or '').split(',')):
+        key, separator, value = item.partition('=')
+        if key not in defaults or not separator:
+            expected = ', '.join(f'{k}={v}' for k, v in defaults.items())
+            raise ValueError(f'config argument {item!r}: expected one of {expected}')
+        kind = type(defaults[key])
+        try:
+            arguments[key] = {'True': True, 'False': False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise ValueError(f'config argument {item!r}: expected {kind.__name__}') from None
+    return ml_collections.ConfigDict(arguments)

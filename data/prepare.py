@@ -1,0 +1,286 @@
+"""Prepares a dataset once: every recording decoded to int16 mono and stored as ArrayRecord by TFDS.
+
+    python -m data.prepare folder --root=DIR        # training does the same on first use
+
+A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: TFDS's files and `manifest.json`,
+which says what was prepared from what. The folder appears under that name only when it is whole.
+Stopped half way, the next call keeps the recordings that were already decoded.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from data.recordings import Quarantined, Recording, Source
+from genre_jax import config as config_lib
+from genre_jax.audio import BadAudio
+from genre_jax.errors import UserError
+
+# Part of every fingerprint: raise it when the prepared bytes change for the same input.
+_FORMAT = 1
+
+
+def load_source(settings: Mapping) -> Source:
+    """Builds `data.<name>.Source` from the section config.data.
+
+    Args:
+        settings: 'name' and whatever that Source takes; 'prepared_dir' and 'chunk_s' are left out.
+
+    Raises:
+        UserError: no such dataset, or a key that it does not take.
+    """
+    name = settings['name']
+    root = pathlib.Path(__file__).parent
+    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
+    if name not in known:
+        raise UserError(f'config.data.name={name!r}{config_lib.nearest(name, known)}')
+    source_class = importlib.import_module(f'data.{name}').Source
+    return config_lib.call_with_section(
+        source_class, 'data', settings, skip=('name', 'prepared_dir', 'chunk_s')
+    )
+
+
+def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> pathlib.Path:
+    """Prepares a dataset, or finds it prepared.
+
+    Args:
+        source: what to prepare.
+        prepared_dir: folder that holds all prepared datasets.
+        chunk_s: longest stretch of audio in one record, in seconds.
+
+    Returns:
+        The folder of the prepared dataset.
+
+    Raises:
+        UserError: nothing usable in the source, or the folder cannot be written.
+    """
+    key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
+    home = pathlib.Path(prepared_dir) / source.name
+    target = home / key
+    home.mkdir(parents=True, exist_ok=True)
+    with _only_one(home / f'{key}.lock'):
+        if not (target / 'manifest.json').exists():
+            _announce_change(source, home)
+            partial = home / f'{key}.partial'
+            recordings, quarantined = source.recordings()
+            clips, unusable = _decode_all(source, recordings, partial / 'decoded')
+            manifest = _write_records(source, clips, partial, chunk_s)
+            manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
+            (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            shutil.rmtree(partial / 'decoded')
+            partial.rename(target)
+    return target
+
+
+@contextlib.contextmanager
+def _only_one(lock_file: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process prepares the same dataset."""
+    with lock_file.open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _announce_change(source: Source, home: pathlib.Path) -> None:
+    """Says what changed if the same root was prepared before with other content."""
+    if not source.root:
+        return
+    root, files = os.path.abspath(source.root), source.files()
+    for manifest_file in sorted(home.glob('*/manifest.json'), key=os.path.getmtime, reverse=True):
+        manifest = json.loads(manifest_file.read_text())
+        if manifest['root'] == root:
+            old = manifest['files']
+            added, removed = files.keys() - old.keys(), old.keys() - files.keys()
+            changed = [name for name in files.keys() & old.keys() if files[name] != old[name]]
+            logging.warning(
+                '%s has changed since it was last prepared (%d files added, %d removed, %d changed): '
+                'preparing it again', source.root, len(added), len(removed), len(changed),
+            )  # fmt: skip
+            return
+
+
+def _clip_file(folder: pathlib.Path, recording: Recording) -> pathlib.Path:
+    return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
+
+
+def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str:
+    """Decodes one recording into `file` (atomically); returns '' or why it is unusable."""
+    if file.exists():
+        return ''
+    try:
+        audio = source.load(recording)
+    except BadAudio as error:
+        return str(error)
+    temporary = file.with_suffix('.tmp')
+    with temporary.open('wb') as stream:
+        np.save(stream, audio)
+    temporary.rename(file)
+    return ''
+
+
+def _decode_all(
+    source: Source, recordings: list[Recording], folder: pathlib.Path
+) -> tuple[list[tuple[Recording, pathlib.Path]], list[Quarantined]]:
+    """Decodes all recordings with one process per core; returns the usable and the others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source.sample_rate_hz()  # found once here, then pickled with the source
+    reasons: dict[str, str] = {}
+    # spawn: a forked child of a process that runs XLA's threads can deadlock.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context('spawn')
+    )
+    with pool:
+        jobs = {
+            pool.submit(_decode_one, source, recording, _clip_file(folder, recording)): recording
+            for recording in recordings
+        }
+        finished = concurrent.futures.as_completed(jobs)
+        try:
+            for job in tqdm.tqdm(
+                finished, f'preparing {source.name}', len(jobs), unit=' recordings'
+            ):
+                if reason := job.result():
+                    reasons[jobs[job].track] = reason
+        except concurrent.futures.process.BrokenProcessPool:
+            raise UserError(
+                f'a process that decoded {source.name} was killed (out of memory?): run the same '
+                'command again, what is already decoded is kept'
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    usable = [(r, _clip_file(folder, r)) for r in recordings if r.track not in reasons]
+    unusable = [
+        Quarantined(r.path or r.track, reasons[r.track]) for r in recordings if r.track in reasons
+    ]
+    for item in unusable:
+        logging.warning('quarantined %s: %s', item.path, item.reason)
+    if not usable:
+        raise UserError(
+            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
+            f'{unusable[0].path}: {unusable[0].reason}'
+            if unusable
+            else f'{source.name} holds no recordings'
+        )
+    return usable, unusable
+
+
+def _write_records(
+    source: Source,
+    clips: list[tuple[Recording, pathlib.Path]],
+    folder: pathlib.Path,
+    chunk_s: float,
+) -> dict:
+    """Writes the chunks with TFDS; returns the manifest."""
+    sample_rate_hz = source.sample_rate_hz()
+    chunk = round(chunk_s * sample_rate_hz)
+    labels = sorted({recording.label for recording, _ in clips})
+    tracks, first_record = [], 0
+    for recording, file in clips:
+        n_samples = len(np.load(file, mmap_mode='r'))
+        track = dataclasses.asdict(recording) | {
+            'n_samples': n_samples,
+            'first_record': first_record,
+        }
+        tracks.append(track)
+        first_record += -(-n_samples // chunk)
+
+    def records() -> Iterator[dict]:
+        for recording, file in tqdm.tqdm(clips, f'writing {source.name}', unit=' recordings'):
+            audio = np.load(file)
+            for start in range(0, len(audio), chunk):
+                yield {
+                    'audio': audio[start : start + chunk],
+                    'label': recording.label,
+                    'track': recording.track,
+                    'group': recording.group,
+                    'start_s': start / sample_rate_hz,
+                    'artist': recording.artist,
+                    'album': recording.album,
+                }
+
+    # Imported here because only preparing and reading need it, and it takes a second.
+    from data import builder
+
+    shutil.rmtree(folder / 'tfds', ignore_errors=True)
+    builder.write(folder / 'tfds', source.description, labels, records)
+    return {
+        'name': source.name,
+        'description': source.description,
+        'fingerprint': source.fingerprint,
+        'root': os.path.abspath(source.root) if source.root else '',
+        'files': source.files(),
+        'sample_rate_hz': sample_rate_hz,
+        'chunk': chunk,
+        'labels': labels,
+        'group_key': source.group_key(),
+        'notes': source.notes(),
+        'tracks': tracks,
+    }
+
+
+def open_records(folder: pathlib.Path) -> Sequence[dict]:
+    """Returns the records of a prepared dataset, for random access: `records[i]['audio']`.
+
+    Args:
+        folder: what `prepare` returned.
+
+    Raises:
+        UserError: the folder is not whole.
+    """
+    from data import builder
+
+    try:
+        return builder.read(folder / 'tfds')
+    except Exception as error:  # TFDS and ArrayRecord raise many kinds on damaged files
+        raise UserError(
+            f'{folder} is damaged ({type(error).__name__}): delete it, it is prepared again'
+        ) from None
+
+
+def main(argv: list[str]) -> None:
+    """`python -m data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
+    if not argv:
+        raise UserError('usage: python -m data.prepare NAME [--root=DIR] [--key=value ...]')
+    settings = {'name': argv[0], 'prepared_dir': 'prepared', 'chunk_s': 5.0}
+    for item in argv[1:]:
+        key, separator, value = item.removeprefix('--').partition('=')
+        if not separator:
+            raise UserError(f'{item!r}: expected --key=value')
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'])
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    hours = (
+        sum(track['n_samples'] for track in manifest['tracks']) / manifest['sample_rate_hz'] / 3600
+    )
+    groups = {track['group'] for track in manifest['tracks']}
+    print(
+        f'{folder}: {len(manifest["tracks"])} recordings, {hours:.2f} h at '
+        f'{manifest["sample_rate_hz"]} Hz, {len(manifest["labels"])} classes, {len(groups)} groups '
+        f'({manifest["group_key"]}), {len(manifest["quarantined"])} quarantined'
+    )
+
+
+if __name__ == '__main__':
+    try:
+        main(sys.argv[1:])
+    except UserError as user_error:
+        sys.exit(f'error: {user_error}')

@@ -1,0 +1,1 @@
+"""Training, fine-tuning and honestly evaluating music genre, subgenre and raag classifiers."""

@@ -1,0 +1,172 @@
+"""Checkpoints: the whole training state and its metrics in one atomic save, by orbax.
+
+The data iterator is not saved: the order of the data is a function of the step (see loader.py), so a
+run may even continue on another number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from genre_jax.errors import UserError
+
+
+def digest(tree: Any) -> str:
+    """Returns the SHA-256 of all leaves: their paths, types, shapes and bytes.
+
+    Args:
+        tree: arrays that this process holds whole.
+    """
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+        leaf = np.asarray(leaf)
+        sha.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n'.encode())
+        sha.update(np.ascontiguousarray(leaf))
+    return sha.hexdigest()
+
+
+def _rank(metrics: dict) -> list[float]:
+    return metrics['rank']
+
+
+def _file_digests(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob('*'))
+        if file.is_file()
+    }
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest few, and the best.
+
+    A checkpoint counts once `checkpoints_sha256/<step>.json` holds the digests of its files and they
+    agree. So damage is found before orbax meets it, whatever the damage is.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep_latest: int) -> None:
+        """Opens or creates the folder; sets damaged and unfinished checkpoints aside.
+
+        Args:
+            folder: where the checkpoints lie, one folder a step.
+            keep_latest: how many of the newest are kept besides the best; at least 2, since the newest
+                may turn out unfinished.
+        """
+        self._folder = folder.absolute()
+        self._digests = self._folder.with_name(f'{folder.name}_sha256')
+        if jax.process_index() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._digests.mkdir(exist_ok=True)
+            self._set_damaged_aside()
+        multihost_utils.sync_global_devices('checkpoints verified')
+        policies = ocp.training.preservation_policies
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(keep_latest),
+                policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
+            ]
+        )
+        self._checkpointer = ocp.training.Checkpointer(
+            self._folder, preservation_policy=keep, cleanup_tmp_directories=True
+        )
+
+    def _set_damaged_aside(self) -> None:
+        """Moves what is not whole to `checkpoints_damaged/`, with a warning; deletes nothing."""
+        aside = self._folder.with_name(f'{self._folder.name}_damaged')
+        for checkpoint in sorted(self._folder.iterdir()):
+            if not checkpoint.name.isdigit():
+                continue  # orbax's own leftovers of a save that was cut off; it removes them
+            digests = self._digests / f'{checkpoint.name}.json'
+            try:
+                reason = (
+                    ''
+                    if json.loads(digests.read_text()) == _file_digests(checkpoint)
+                    else 'is damaged'
+                )
+            except FileNotFoundError:
+                reason = 'was not finished'
+            except ValueError:
+                reason = 'has damaged checksums'
+            if reason:
+                aside.mkdir(exist_ok=True)
+                target = aside / checkpoint.name
+                while target.exists():
+                    target = target.with_name(f'{target.name}_again')
+                checkpoint.rename(target)
+                logging.warning(
+                    'the checkpoint of step %s %s: falling back to the newest whole one (moved to %s)',
+                    checkpoint.name, reason, target,
+                )  # fmt: skip
+
+    def save(self, step: int, state: Any, rank: list[float] | None) -> None:
+        """Saves the state; returns when it is on disk whole.
+
+        Args:
+            step: steps done.
+            state: the training state.
+            rank: compared element by element, larger is better; None if nothing was evaluated here.
+        """
+        metrics = None if rank is None else {'rank': rank}
+        self._checkpointer.save_checkpointables(step, {'state': state}, force=True, metrics=metrics)
+        if jax.process_index() == 0:
+            digests = self._digests / f'{step}.json'
+            temporary = digests.with_suffix('.tmp')
+            temporary.write_text(json.dumps(_file_digests(self._folder / str(step))))
+            os.replace(temporary, digests)
+            for file in self._digests.iterdir():
+                if not (self._folder / file.stem).exists():
+                    file.unlink()
+
+    def restore_latest(self, abstract_state: Any) -> tuple[int, Any] | None:
+        """Restores the newest checkpoint.
+
+        Args:
+            abstract_state: shapes, types and shardings.
+
+        Returns:
+            The step and the state, or None where there is no checkpoint.
+        """
+        if self._checkpointer.latest is None:
+            return None
+        return self._restore(self._checkpointer.latest.step, abstract_state)
+
+    def restore_best(self, abstract_state: Any) -> tuple[int, Any]:
+        """Restores the best checkpoint.
+
+        Args:
+            abstract_state: shapes, types and shardings.
+
+        Returns:
+            The step and the state.
+
+        Raises:
+            UserError: there is no evaluated checkpoint.
+        """
+        evaluated = [
+            checkpoint for checkpoint in self._checkpointer.checkpoints if checkpoint.metrics
+        ]
+        if not evaluated:
+            raise UserError(
+                f'{self._folder} holds no evaluated checkpoint: train again in a new --workdir'
+            )
+        best = max(evaluated, key=lambda checkpoint: _rank(checkpoint.metrics))
+        return self._restore(best.step, abstract_state)
+
+    def _restore(self, step: int, abstract_state: Any) -> tuple[int, Any]:
+        return step, self._checkpointer.load_checkpointables(step, {'state': abstract_state})[
+            'state'
+        ]
+
+    def close(self) -> None:
+        """Waits for everything to be on disk."""
+        self._checkpointer.close()

@@ -1,0 +1,233 @@
+"""Reading a config: values checked once, durations resolved once, unknown keys named with the nearest.
+
+Nothing else in the package has defaults: what is not in `configs/common.py` or in a page does not
+exist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import ml_collections
+
+from genre_jax.errors import UserError
+
+# Keys that may differ when a run is continued: they change where things are written, not what.
+_FREE_ON_RESUME = ('tracking', 'data.prepared_dir')
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Returns ', did you mean X?' for the candidate most like `name`, or the list of all."""
+    candidates = sorted(candidates)
+    leaf = name.rsplit('.', 1)[-1]
+    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6) or [
+        key for key in candidates if difflib.get_close_matches(leaf, [key.rsplit('.', 1)[-1]], n=1)
+    ]
+    if close:
+        return f'; did you mean {close[0]!r}?'
+    return f'; expected one of {", ".join(candidates)}' if candidates else ''
+
+
+def flatten(config: Mapping, prefix: str = '') -> dict[str, object]:
+    """Returns {'section.key': value} for a nested config."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            flat |= flatten(value, f'{prefix}{key}.')
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def call_with_section(
+    function: Callable,
+    section: str,
+    settings: Mapping,
+    *,
+    skip: tuple[str, ...] = (),
+    **fixed: object,
+):
+    """Calls `function` with the keys of a config section, each of which it must take.
+
+    Args:
+        function: a class or function with keyword arguments.
+        section: name of the section, for messages ('model').
+        settings: the section.
+        skip: keys of the section that are not for the function ('name').
+        **fixed: further arguments, which the section may not set.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        UserError: a key that the function does not take, or one that it needs and does not get.
+    """
+    parameters = inspect.signature(function).parameters
+    # A Linen module's own fields, `parent` and `name`, are not settings.
+    accepted = {
+        key: p
+        for key, p in parameters.items()
+        if key not in fixed and key not in ('parent', 'name')
+    }
+    keywords = {key: value for key, value in settings.items() if key not in skip}
+    for key in keywords.keys() - accepted.keys():
+        hint = nearest(f'config.{section}.{key}', [f'config.{section}.{name}' for name in accepted])
+        raise UserError(f'unknown key config.{section}.{key}{hint}')
+    for key, parameter in accepted.items():
+        if parameter.default is parameter.empty and key not in keywords:
+            raise UserError(f'config.{section}.{key} is missing: {settings["name"]} needs it')
+    return function(**fixed, **keywords)
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How long training lasts, so that every other duration can be turned into steps."""
+
+    steps_per_epoch: int
+    total_steps: int
+
+    def epochs(self, step: int) -> float:
+        """Returns the number of epochs that `step` steps are."""
+        return step / self.steps_per_epoch
+
+
+def duration_steps(text: str, key: str, length: Length | int) -> int:
+    """Turns '30 epochs', '500 steps' or '5 percent' into steps.
+
+    Args:
+        text: the duration.
+        key: the config key that holds it, for messages.
+        length: the training's length, or only its steps per epoch (then percent is refused).
+
+    Returns:
+        The number of steps, rounded to the nearest.
+
+    Raises:
+        UserError: anything else.
+    """
+    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?|percent)\s*', str(text))
+    if not match:
+        raise UserError(
+            f"config.{key}={text!r}: expected a duration such as '30 epochs', '500 steps' or '5 percent'"
+        )
+    number, unit = float(match[1]), match[2]
+    if unit.startswith('step'):
+        return round(number)
+    if unit.startswith('epoch'):
+        steps_per_epoch = length if isinstance(length, int) else length.steps_per_epoch
+        return round(number * steps_per_epoch)
+    if isinstance(length, int):
+        raise UserError(f'config.{key}={text!r}: percent of what? Write it in epochs or steps')
+    return round(number / 100 * length.total_steps)
+
+
+def resolve_length(config: ml_collections.ConfigDict, examples_per_epoch: int) -> Length:
+    """Returns the training's length; an epoch is every training window once, the last part batch left out.
+
+    Args:
+        config: the whole config.
+        examples_per_epoch: training windows in one epoch.
+
+    Raises:
+        UserError: fewer windows than one batch, or a length of no steps.
+    """
+    batch_size = config.train.batch_size
+    if examples_per_epoch < batch_size:
+        raise UserError(
+            f'the training part has {examples_per_epoch} windows, fewer than config.train.batch_size='
+            f'{batch_size}: lower it, or raise config.windows.train_per_track'
+        )
+    steps_per_epoch = examples_per_epoch // batch_size
+    total_steps = duration_steps(config.train.length, 'train.length', steps_per_epoch)
+    if total_steps < 1:
+        raise UserError(f'config.train.length={config.train.length!r} is less than one step')
+    return Length(steps_per_epoch, total_steps)
+
+
+def every_steps(config: ml_collections.ConfigDict, key: str, length: Length) -> int:
+    """Returns the period in steps, at least 1, of a key such as 'eval.every'."""
+    section, name = key.split('.')
+    return max(1, duration_steps(config[section][name], key, length))
+
+
+def _check(ok: bool, key: str, value: object, expected: str) -> None:
+    if not ok:
+        raise UserError(f'config.{key}={value!r}: expected {expected}')
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Checks every value that no other part of the program checks by itself.
+
+    Raises:
+        UserError: the first value that is out of range, with what was expected.
+    """
+    flat = flatten(config)
+
+    def check(key: str, ok: Callable[[object], bool], expected: str) -> None:
+        _check(ok(flat[key]), key, flat[key], expected)
+
+    for key in ('windows.window_s', 'data.chunk_s', 'optim.learning_rate', 'optim.eps'):
+        check(key, lambda v: 0 < v < float('inf'), 'a number above 0')
+    for key in (
+        'windows.train_per_track', 'windows.eval_per_track', 'train.batch_size', 'eval.batch_size',
+        'eval.bootstrap_samples',
+    ):  # fmt: skip
+        check(key, lambda v: v >= 1, 'a whole number of at least 1')
+    check(
+        'checkpoint.keep_latest',
+        lambda v: v >= 2,
+        'at least 2: the newest may be cut off by a kill',
+    )
+    for key in ('augment.time_stripes', 'augment.mel_stripes', 'optim.l1', 'seed', 'split.seed'):
+        check(key, lambda v: v >= 0, 'a number of at least 0')
+    for key in ('augment.time_width_frames', 'augment.mel_width_bins'):
+        check(key, lambda v: v >= 1, 'a whole number of at least 1')
+    for key in ('optim.b1', 'optim.b2'):
+        check(key, lambda v: 0 <= v < 1, 'a number in [0, 1)')
+    choices = {
+        'split.protocol': ('grouped', 'official'),
+        'windows.train_draw': ('random', 'grid'),
+        'windows.eval_draw': ('even', 'grid'),
+        'optim.name': ('adam',),
+        'optim.schedule': ('constant', 'cosine'),
+        'eval.select_on': ('segment', 'song_max_probability', 'song_majority'),
+        'tracking.wandb': ('auto', 'off'),
+    }
+    for key, values in choices.items():
+        if flat[key] not in values:
+            raise UserError(f'config.{key}={flat[key]!r}{nearest(str(flat[key]), values)}')
+    fractions = flat['split.fractions']
+    check(
+        'split.fractions',
+        lambda v: len(v) == 3 and min(v) > 0 and abs(sum(fractions) - 1) < 1e-6,
+        'three shares above 0 (train, val, test) that sum to 1',
+    )
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """Returns the config as indented JSON, keys sorted."""
+    return json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True) + '\n'
+
+
+def differences(old: Mapping, new: Mapping) -> list[str]:
+    """Lists the keys in which two configs differ, those left out that may change on resume.
+
+    Args:
+        old: nested config as read from a run folder's config.json.
+        new: nested config of this call, after a round trip through JSON.
+
+    Returns:
+        Lines such as 'optim.learning_rate: 0.001 -> 0.01'.
+    """
+    old, new = flatten(old), flatten(new)
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        free = any(key == free or key.startswith(free + '.') for free in _FREE_ON_RESUME)
+        if old.get(key) != new.get(key) and not free:
+            lines.append(f'{key}: {old.get(key)!r} -> {new.get(key)!r}')
+    return lines

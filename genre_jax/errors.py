@@ -1,0 +1,32 @@
+"""The exceptions that `main` turns into one line and an exit code, without a traceback."""
+
+from __future__ import annotations
+
+import signal
+
+
+class UserError(Exception):
+    """A mistake in the configuration, the data or the machine that the user can put right.
+
+    The message is one line: it names the file, key or value, what was expected, and what to do.
+    """
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and saved first.
+
+    Attributes:
+        exit_code: 128 plus the signal's number, as shells report it.
+    """
+
+    def __init__(self, number: int, step: int) -> None:
+        """Notes why.
+
+        Args:
+            number: of the signal.
+            step: that was saved.
+        """
+        super().__init__(
+            f'stopped by {signal.Signals(number).name}, saved at step {step}: the same command continues'
+        )
+        self.exit_code = 128 + number

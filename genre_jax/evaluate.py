@@ -1,0 +1,255 @@
+"""From segment probabilities to song-level figures with intervals.
+
+Everything here works on a predictions table, whoever made it: one row a segment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+KINDS = ('segment', 'song_max_probability', 'song_majority')
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Predictions for the segments of one part of a split.
+
+    Attributes:
+        track: name of the song of each segment, str [n].
+        start_s: where the segment starts, in seconds, float32 [n].
+        label: class id, int32 [n].
+        probabilities: float32 [n, C], rows sum to 1.
+        classes: names of the classes, str [C].
+    """
+
+    track: np.ndarray
+    start_s: np.ndarray
+    label: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+
+    def save(self, file: pathlib.Path) -> None:
+        """Writes an npz with one array per attribute."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix('.tmp')
+        with temporary.open('wb') as stream:
+            np.savez_compressed(stream, **dataclasses.asdict(self))
+        os.replace(temporary, file)
+
+    @classmethod
+    def load(cls, file: pathlib.Path) -> Predictions:
+        """Reads what `save` wrote."""
+        with np.load(file) as arrays:
+            return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Songs:
+    """Segments pooled to songs.
+
+    Attributes:
+        track: names, str [S], in order of first appearance.
+        label: class ids, int32 [S].
+        probability: summed probabilities of the song's segments, divided by their sum, float64 [S, C].
+        votes: how many of the song's segments chose each class, int [S, C].
+    """
+
+    track: np.ndarray
+    label: np.ndarray
+    probability: np.ndarray
+    votes: np.ndarray
+
+    def max_probability(self) -> np.ndarray:
+        """Returns the class with the largest summed probability of each song."""
+        return self.probability.argmax(-1)
+
+    def majority(self) -> np.ndarray:
+        """Returns the class with the most votes of each song; the probabilities break ties."""
+        return (self.votes + self.probability / 2).argmax(-1)
+
+
+def pool_songs(predictions: Predictions) -> Songs:
+    """Pools segments to songs by summed probability and by votes (Schindler, Herbert).
+
+    Args:
+        predictions: segments in any order.
+    """
+    names, first, song = np.unique(predictions.track, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
+    song = position[song]
+    shape = (len(names), predictions.probabilities.shape[1])
+    summed, votes = np.zeros(shape), np.zeros(shape, np.int64)
+    np.add.at(summed, song, predictions.probabilities.astype(np.float64))
+    np.add.at(votes, (song, predictions.probabilities.argmax(-1)), 1)
+    return Songs(
+        names[order], predictions.label[first[order]], summed / summed.sum(-1, keepdims=True), votes
+    )
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns -ln of the probability of the true class, float64 [n].
+
+    Args:
+        labels: class ids [n].
+        probabilities: [n, C].
+    """
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    # float32 softmax underflows to 0 at about e^-103; there the loss is large, not infinite.
+    return -np.log(np.maximum(chosen, np.finfo(np.float32).tiny))
+
+
+def _macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur, as truth or as prediction: [..., C, C] -> [...]."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    total = confusion.sum(-1) + confusion.sum(-2)
+    f1 = 2 * hits / np.maximum(total, 1)
+    return f1.sum(-1) / np.maximum((total > 0).sum(-1), 1)
+
+
+def _group_sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    sums = np.zeros((group.max() + 1, *values.shape[1:]))
+    np.add.at(sums, group, values)
+    return sums
+
+
+def score(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    groups: Sequence[str],
+    classes: Sequence[str],
+    losses: np.ndarray | None = None,
+    bootstrap_samples: int = 2000,
+) -> dict:
+    """Computes accuracy, macro F1, log loss, the confusion matrix and per-class figures.
+
+    The 95 % intervals are percentiles of a bootstrap that draws whole groups with replacement
+    (Efron and Tibshirani 1993): songs of one artist, and segments of one song, are not independent.
+
+    Args:
+        labels: true class ids [n].
+        predicted: predicted class ids [n].
+        groups: group of each item [n].
+        classes: names of all classes.
+        losses: log loss of each item [n], or None.
+        bootstrap_samples: resamplings; 0 leaves the intervals out.
+
+    Returns:
+        The dict that `result.json` holds for each kind of prediction.
+    """
+    n_classes = len(classes)
+    confusion = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    precision = np.diagonal(confusion) / np.maximum(confusion.sum(0), 1)
+    recall = np.diagonal(confusion) / np.maximum(confusion.sum(1), 1)
+    f1 = 2 * np.diagonal(confusion) / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+    result = {
+        'n': len(labels),
+        'accuracy': float((labels == predicted).mean()),
+        'macro_f1': float(_macro_f1(confusion)),
+        'log_loss': None if losses is None else float(losses.mean()),
+        'confusion': confusion.tolist(),
+        'per_class': {
+            name: {
+                'precision': float(precision[i]),
+                'recall': float(recall[i]),
+                'f1': float(f1[i]),
+                'support': int(confusion[i].sum()),
+            }
+            for i, name in enumerate(classes)
+        },
+    }
+    if bootstrap_samples:
+        result |= _intervals(labels, predicted, groups, n_classes, losses, bootstrap_samples)
+    return result
+
+
+def _intervals(labels, predicted, groups, n_classes, losses, samples) -> dict:
+    """Returns the *_ci95 entries of `score`."""
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    n_groups = group.max() + 1
+    cells = np.zeros((len(labels), n_classes * n_classes))
+    cells[np.arange(len(labels)), labels * n_classes + predicted] = 1
+    rng = np.random.default_rng(0)
+    # How often each group is drawn in each resampling; sums over groups do the rest.
+    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
+    confusion = (drawn @ _group_sums(group, cells)).reshape(samples, n_classes, n_classes)
+    n = confusion.sum((-1, -2))
+    figures = {
+        'accuracy': np.trace(confusion, axis1=-2, axis2=-1) / n,
+        'macro_f1': _macro_f1(confusion),
+    }
+    if losses is not None:
+        figures['log_loss'] = drawn @ _group_sums(group, losses) / n
+    intervals = {
+        f'{name}_ci95': np.percentile(values, [2.5, 97.5]).tolist()
+        for name, values in figures.items()
+    }
+    return {'log_loss_ci95': None} | intervals
+
+
+def evaluate(
+    predictions: Predictions, group_of_track: dict[str, str], bootstrap_samples: int = 2000
+) -> dict[str, dict]:
+    """Scores one part: by segment, and by song in two ways.
+
+    Args:
+        predictions: of one part.
+        group_of_track: group of every track.
+        bootstrap_samples: resamplings for the intervals; 0 leaves them out.
+
+    Returns:
+        {kind: figures} for the three KINDS.
+    """
+    songs = pool_songs(predictions)
+    segment_groups = [group_of_track[track] for track in predictions.track]
+    song_groups = [group_of_track[track] for track in songs.track]
+    classes = predictions.classes.tolist()
+
+    def figures(labels, predicted, groups, losses):
+        return score(labels, predicted, groups, classes, losses, bootstrap_samples)
+
+    return {
+        'segment': figures(
+            predictions.label,
+            predictions.probabilities.argmax(-1),
+            segment_groups,
+            log_losses(predictions.label, predictions.probabilities),
+        ),
+        'song_max_probability': figures(
+            songs.label,
+            songs.max_probability(),
+            song_groups,
+            log_losses(songs.label, songs.probability),
+        ),
+        'song_majority': figures(songs.label, songs.majority(), song_groups, None),
+    }
+
+
+def majority_class(
+    train_labels: np.ndarray, predictions: Predictions, group_of_track: dict, bootstrap_samples: int
+) -> dict:
+    """Scores the classifier that always names the most frequent class of the training songs.
+
+    Args:
+        train_labels: class ids of the training songs.
+        predictions: of the part to score it on (only its songs and labels matter).
+        group_of_track: group of every track.
+        bootstrap_samples: resamplings for the interval.
+
+    Returns:
+        {'class', 'accuracy', 'accuracy_ci95'}.
+    """
+    songs = pool_songs(predictions)
+    classes = predictions.classes.tolist()
+    winner = int(np.bincount(train_labels, minlength=len(classes)).argmax())
+    groups = [group_of_track[track] for track in songs.track]
+    constant = np.full_like(songs.label, winner)
+    figures = score(songs.label, constant, groups, classes, None, bootstrap_samples)
+    return {'class': classes[winner]} | {key: figures[key] for key in ('accuracy', 'accuracy_ci95')}

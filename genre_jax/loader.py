@@ -1,0 +1,255 @@
+"""Prepared records + split -> windows -> batches, by grain.
+
+The order of the data is a pure function of the seed and the step: nothing has to be saved to continue
+a run, and it is the same whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import grain
+import ml_collections
+import numpy as np
+
+from data import prepare
+
+
+class Dataset:
+    """A prepared dataset: its manifest, and random access to any stretch of any track.
+
+    Attributes:
+        manifest: what `data.prepare` wrote.
+        tracks: the manifest's tracks: dicts with 'track', 'label', 'group', 'n_samples', ...
+        labels: class names; a label id is a position in this list.
+        sample_rate_hz: rate of the stored audio.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Opens a prepared dataset.
+
+        Args:
+            folder: what `data.prepare.prepare` returned.
+        """
+        self.manifest = json.loads((folder / 'manifest.json').read_text())
+        self.tracks: list[dict] = self.manifest['tracks']
+        self.labels: list[str] = self.manifest['labels']
+        self.sample_rate_hz: int = self.manifest['sample_rate_hz']
+        self._chunk: int = self.manifest['chunk']
+        self._records = prepare.open_records(folder)
+
+    def label_ids(self) -> np.ndarray:
+        """Returns the label of every track, int32."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        return np.asarray([index[track['label']] for track in self.tracks], np.int32)
+
+    def read(self, track: int, start: int, length: int) -> np.ndarray:
+        """Reads a stretch of a track.
+
+        Args:
+            track: position in `tracks`.
+            start: first sample.
+            length: samples; beyond the end of the track there are zeros.
+
+        Returns:
+            int16 [length].
+        """
+        row = self.tracks[track]
+        stop = min(start + length, row['n_samples'])
+        window = np.zeros(length, np.int16)
+        for chunk in range(start // self._chunk, -(-stop // self._chunk)):
+            audio = self._records[row['first_record'] + chunk]['audio']
+            begin = chunk * self._chunk
+            lo, hi = max(start, begin), min(stop, begin + len(audio))
+            window[lo - start : hi - start] = audio[lo - begin : hi - begin]
+        return window
+
+
+def draw_starts(
+    n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Chooses where the windows of one track start.
+
+    Args:
+        n_samples: length of the track.
+        window: length of a window, in samples.
+        count: windows wanted.
+        draw: 'even': spread over the track from its first to its last sample; 'random': uniform;
+            'grid': from half-overlapping positions, no position twice while there are enough
+            (Schindler, Herbert).
+        rng: source of chance for 'random' and 'grid'.
+
+    Returns:
+        First samples, int64 [count], ascending but for 'random'.
+    """
+    last = max(0, n_samples - window)
+    if draw == 'even':
+        # One window of a track sits in its middle.
+        return (
+            np.linspace(0, last, count).round().astype(np.int64)
+            if count > 1
+            else np.array([last // 2])
+        )
+    if draw == 'random':
+        return rng.integers(0, last, count, endpoint=True)
+    positions = np.arange(0, last + 1, window // 2)
+    whole, rest = divmod(count, len(positions))
+    extra = rng.choice(len(positions), rest, replace=False)
+    return np.sort(np.concatenate([np.tile(positions, whole), positions[extra]]))
+
+
+class WindowTable:
+    """All windows of one part of a split, in order: a source for grain.
+
+    Item i is {'audio' int16 [window], 'label', 'track', 'start_s'}. With `train_draw='random'` the
+    start is left to `with_random_start`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tracks: np.ndarray,
+        config: ml_collections.ConfigDict,
+        *,
+        train: bool,
+        seed: int,
+    ) -> None:
+        """Lays out the windows.
+
+        Args:
+            dataset: the prepared dataset.
+            tracks: positions of the part's tracks.
+            config: the section config.windows.
+            train: whether the training or the evaluation settings apply.
+            seed: of the draw 'grid'.
+        """
+        self.dataset = dataset
+        self.window = int(np.ceil(config.window_s * dataset.sample_rate_hz))
+        self.redrawn = train and config.train_draw == 'random'
+        count = config.train_per_track if train else config.eval_per_track
+        draw = config.train_draw if train else config.eval_draw
+        self.track = np.repeat(np.asarray(tracks, np.int32), count)
+        self.start = np.zeros(len(self.track), np.int64)
+        if not self.redrawn:
+            starts = [
+                draw_starts(
+                    dataset.tracks[track]['n_samples'], self.window, count, draw,
+                    np.random.default_rng([seed, track]),
+                )
+                for track in tracks
+            ]  # fmt: skip
+            self.start = np.concatenate(starts) if len(starts) else self.start
+        self.labels = dataset.label_ids()[self.track]
+        self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        return self._example(i, int(self.start[i]))
+
+    def with_random_start(self, i: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns window i at a place drawn from `rng`."""
+        n_samples = self.dataset.tracks[self.track[i]]['n_samples']
+        return self._example(i, int(draw_starts(n_samples, self.window, 1, 'random', rng)[0]))
+
+    def _example(self, i: int, start: int) -> dict[str, np.ndarray]:
+        return {
+            'audio': self.dataset.read(int(self.track[i]), start, self.window),
+            'label': self.labels[i],
+            'track': self.track[i],
+            'start_s': np.float32(start / self.dataset.sample_rate_hz),
+            'mask': np.float32(1),
+        }
+
+
+class _ProcessRows:
+    """The rows of the global stream that one process feeds: its slice of every batch, in order."""
+
+    def __init__(
+        self, stream, batch_size: int, first_step: int, steps: int, process: int, processes: int
+    ):
+        self._stream = stream
+        self._batch_size = batch_size
+        self._first = first_step * batch_size + process * (batch_size // processes)
+        self._rows = batch_size // processes
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return self._steps * self._rows
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        step, row = divmod(i, self._rows)
+        return self._stream[self._first + step * self._batch_size + row]
+
+
+def train_batches(
+    table: WindowTable,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    steps: int,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yields this process's rows of the training batches, shuffled anew each epoch.
+
+    Args:
+        table: the windows of the training part.
+        batch_size: examples in a global batch.
+        seed: of the order and of the random starts.
+        first_step: step to begin with.
+        steps: batches to yield.
+        process: this process.
+        processes: number of processes; it divides the batch size.
+
+    Yields:
+        Dicts of arrays with batch_size / processes rows.
+    """
+    # Whole batches only, so that an epoch begins with a batch.
+    indices = grain.MapDataset.range(len(table)).seed(seed).shuffle()
+    indices = indices[: len(table) // batch_size * batch_size].repeat()
+    examples = (
+        indices.random_map(table.with_random_start)
+        if table.redrawn
+        else indices.map(table.__getitem__)
+    )
+    rows = _ProcessRows(examples, batch_size, first_step, steps, process, processes)
+    return iter(
+        grain.MapDataset.source(rows)
+        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * batch_size))
+        .batch(batch_size // processes, drop_remainder=True)
+    )
+
+
+def eval_batches(
+    table: WindowTable, *, batch_size: int, process: int = 0, processes: int = 1
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yields this process's rows of all windows in order; the last batch is padded and masked.
+
+    Args:
+        table: the windows of a part.
+        batch_size: examples in a global batch.
+        process: this process.
+        processes: number of processes; it divides the batch size.
+
+    Yields:
+        Dicts of arrays with batch_size / processes rows; 'mask' is 0 where a row is padding.
+    """
+    steps = -(-len(table) // batch_size)
+
+    def example(i: int) -> dict[str, np.ndarray]:
+        # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
+        row = table[min(i, len(table) - 1)]
+        return row | {'mask': np.float32(i < len(table))}
+
+    padded = grain.MapDataset.range(steps * batch_size).map(example)
+    rows = _ProcessRows(padded, batch_size, 0, steps, process, processes)
+    return iter(
+        grain.MapDataset.source(rows)
+        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * batch_size))
+        .batch(batch_size // processes, drop_remainder=True)
+    )

@@ -1,0 +1,294 @@
+"""One writer for everything a run reports: stdout with a progress bar, metrics.jsonl, W&B.
+
+Only process 0 writes. `metrics.jsonl` holds nothing that depends on the clock, so that a run that was
+killed and continued leaves the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import netrc
+import os
+import pathlib
+import platform
+import secrets
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+from absl import logging
+
+from genre_jax import config as config_lib
+
+_PACKAGES = (
+    'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
+    'soundfile', 'soxr', 'ml-collections', 'wandb', 'music21',
+)  # fmt: skip
+
+
+def write_json(file: pathlib.Path, content: Any) -> None:
+    """Writes JSON atomically: the file is whole or as it was.
+
+    Args:
+        file: path to write.
+        content: anything JSON takes.
+    """
+    temporary = file.with_name(file.name + '.tmp')
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
+    os.replace(temporary, file)
+
+
+def environment() -> dict:
+    """Returns versions, devices and the git commit of the code that runs."""
+    commit = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=40'],
+        cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = 'not installed'
+    return {
+        'python': platform.python_version(),
+        'platform': platform.platform(),
+        'packages': versions,
+        'backend': jax.default_backend(),
+        'devices': jax.device_count(),
+        'device_kind': jax.devices()[0].device_kind,
+        'processes': jax.process_count(),
+        'git_commit': commit.stdout.strip() or 'unknown',
+    }
+
+
+def parameter_table(params: Mapping) -> str:
+    """Returns a table of all parameters: name, shape, size.
+
+    Args:
+        params: nested dict of arrays.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    rows = [
+        ('.'.join(entry.key for entry in path), str(leaf.shape), f'{leaf.size:,}')
+        for path, leaf in leaves
+    ]
+    rows.append(('total', '', f'{sum(leaf.size for _, leaf in leaves):,}'))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [f'{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}' for a, b, c in rows]
+    return '\n'.join(lines) + '\n'
+
+
+class Logbook:
+    """The records of one run."""
+
+    def __init__(self, workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+        """Opens the run folder's records.
+
+        Args:
+            workdir: the run folder.
+            config: the whole config.
+        """
+        self.workdir = workdir
+        self.enabled = jax.process_index() == 0
+        self._metrics_file = workdir / 'metrics.jsonl'
+        self._bar: tqdm.tqdm | None = None
+        self._wandb = None
+        if self.enabled and config.tracking.wandb != 'off':
+            self._wandb = _start_wandb(workdir, config)
+
+    @property
+    def wandb_dir(self) -> str:
+        """Folder of this run's W&B files, '' without W&B."""
+        return str(pathlib.Path(self._wandb.dir).parent) if self._wandb else ''
+
+    def rewind(self, step: int) -> None:
+        """Drops the metrics of steps after `step`: they are about to be computed again.
+
+        Args:
+            step: the step that training continues from.
+        """
+        if not self.enabled or not self._metrics_file.exists():
+            return
+        kept = []
+        for line in self._metrics_file.read_text().splitlines(keepends=True):
+            try:
+                if json.loads(line)['step'] <= step:
+                    kept.append(line)
+            except ValueError:  # the line that a kill cut off
+                break
+        temporary = self._metrics_file.with_suffix('.tmp')
+        temporary.write_text(''.join(kept))
+        os.replace(temporary, self._metrics_file)
+
+    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Appends figures to metrics.jsonl and sends them to W&B.
+
+        Args:
+            step: steps done.
+            epoch: the same in epochs.
+            values: names such as 'val/segment/accuracy' with their values.
+        """
+        if not self.enabled:
+            return
+        line = json.dumps({'step': step, 'epoch': epoch} | dict(values))
+        with self._metrics_file.open('a') as stream:
+            stream.write(line + '\n')
+            stream.flush()
+            os.fsync(stream.fileno())
+        if self._wandb:
+            self._wandb.log({'epoch': epoch} | dict(values), step=step)
+
+    def start_progress(self, step: int, total_steps: int) -> None:
+        """Shows the progress bar with its ETA.
+
+        Args:
+            step: steps already done.
+            total_steps: steps in all.
+        """
+        if self.enabled:
+            # Without a terminal a line now and then is enough for a log file.
+            seconds = 0.5 if sys.stderr.isatty() else 30
+            self._bar = tqdm.tqdm(
+                total=total_steps, initial=step, desc='training', unit=' steps', mininterval=seconds
+            )
+
+    def advance(self, loss: float) -> None:
+        """Moves the progress bar by a step.
+
+        Args:
+            loss: of the step before.
+        """
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
+            self._bar.update()
+
+    def end_progress(self) -> None:
+        """Closes the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def say(self, text: str) -> None:
+        """Prints to stdout without breaking the progress bar.
+
+        Args:
+            text: one or more lines.
+        """
+        if self.enabled:
+            with tqdm.tqdm.external_write_mode():
+                print(text, flush=True)
+
+    def finish(self, result: Mapping) -> None:
+        """Sends the result and the confusion matrix to W&B, and ends its run.
+
+        Args:
+            result: what result.json holds.
+        """
+        if self._wandb:
+            import wandb
+
+            figures = result['parts']['test']
+            for kind, values in figures.items():
+                for name in ('accuracy', 'macro_f1', 'log_loss'):
+                    self._wandb.summary[f'test/{kind}/{name}'] = values[name]
+            confusion = np.asarray(figures['song_max_probability']['confusion'])
+            classes = result['classes']
+            rows = [
+                [classes[i], classes[j], int(confusion[i, j])]
+                for i in range(len(classes))
+                for j in range(len(classes))
+            ]
+            table = wandb.Table(columns=['true', 'predicted', 'songs'], data=rows)
+            self._wandb.log({'test/confusion': table})
+            for key in ('protocol', 'chance', 'parameters_sha256'):
+                self._wandb.summary[key] = result[key]
+
+    def close(self) -> None:
+        """Ends the W&B run."""
+        self.end_progress()
+        if self._wandb:
+            self._wandb.finish(quiet=True)
+            self._wandb = None
+
+
+def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict):
+    """Starts W&B: online if the user is logged in, else offline. Never asks, never waits for long."""
+    try:
+        import wandb
+
+        identity = workdir / 'wandb_id.txt'  # a continued run goes on under the same name there
+        if not identity.exists():
+            identity.write_text(secrets.token_hex(4))
+        return wandb.init(
+            project=config.tracking.wandb_project,
+            name=workdir.name,
+            id=identity.read_text().strip(),
+            resume='allow',
+            dir=workdir,
+            mode=os.environ.get('WANDB_MODE') or ('online' if _logged_in_to_wandb() else 'offline'),
+            config=json.loads(config_lib.to_json(config)),
+            settings=wandb.Settings(silent=True, console='off', init_timeout=20, disable_git=True),
+        )
+    except OSError:
+        raise
+    except Exception as error:  # tracking must never stop the training
+        logging.warning('W&B is off for this run: %s', (str(error).splitlines() or [''])[0])
+        return None
+
+
+def _logged_in_to_wandb() -> bool:
+    """Looks for a key where `wandb login` leaves it, without asking wandb, which may ask the network."""
+    if os.environ.get('WANDB_API_KEY'):
+        return True
+    host = urllib.parse.urlparse(os.environ.get('WANDB_BASE_URL', 'https://api.wandb.ai')).hostname
+    try:
+        return netrc.netrc(os.environ.get('NETRC')).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Sequence[str]:
+    """Returns the last lines that a run prints: the numbers and where everything is.
+
+    Args:
+        result: what result.json holds.
+        workdir: the run folder.
+        wandb_dir: folder of the W&B files, '' if there are none.
+    """
+
+    def percent(figures: Mapping, key: str = 'accuracy') -> str:
+        low, high = figures[f'{key}_ci95']
+        return f'{100 * figures[key]:5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]'
+
+    test = result['parts']['test']
+    leaky = '  LEAKY' if result['leaky'] else ''
+    lines = [
+        '',
+        f'test: {result["n_songs"]["test"]} songs, {result["n_groups"]["test"]} groups, '
+        f'{len(result["classes"])} classes; protocol {result["protocol"]}: {result["protocol_detail"]}{leaky}',
+        'accuracy, with the 95 % interval of a bootstrap over groups:',
+    ]
+    for kind, words in (
+        ('segment', 'one segment'),
+        ('song_max_probability', 'song, maximum probability'),
+        ('song_majority', 'song, majority vote'),
+    ):
+        lines.append(f'  {words:<28} {percent(test[kind])}')
+    majority = result['majority']
+    lines.append(f'  {"always " + majority["class"]:<28} {percent(majority)}   (majority class)')
+    lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')
+    if result['quarantined']['count']:
+        lines.append(f'quarantined: {result["quarantined"]["count"]} files, listed on the page')
+    lines += [f'note: {warning}' for warning in result['warnings']]
+    lines += ['', f'run folder: {workdir}', f'page:       {workdir / "report.html"}']
+    if wandb_dir:
+        lines.append(f'W&B files:  {wandb_dir}  (wandb sync {wandb_dir} uploads them)')
+    return lines

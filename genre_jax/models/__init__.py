@@ -1,0 +1,40 @@
+"""One file per published model. Each exposes `Model(num_classes, **config.model)`."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from collections.abc import Mapping
+
+import flax.linen as nn
+
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
+
+def build(settings: Mapping, num_classes: int) -> nn.Module:
+    """Builds the model of the section config.model.
+
+    Args:
+        settings: 'name' of a module of this package; further keys go to its Model.
+        num_classes: size of the output.
+
+    Returns:
+        A module called with features float32 (batch, frames, bins) and `train`, which returns logits
+        (batch, num_classes) and an embedding (batch, units).
+
+    Raises:
+        UserError: unknown model, or a key that it does not take.
+    """
+    name = settings['name']
+    known = sorted(
+        p.stem
+        for p in pathlib.Path(__file__).parent.glob('*.py')
+        if p.stem not in ('__init__', 'layers')
+    )
+    if name not in known:
+        raise UserError(f'config.model.name={name!r}{config_lib.nearest(name, known)}')
+    model = importlib.import_module(f'genre_jax.models.{name}').Model
+    return config_lib.call_with_section(
+        model, 'model', settings, skip=('name',), num_classes=num_classes
+    )

@@ -1,0 +1,76 @@
+"""Shallow CNN: two parallel convolutions, one for frequency and one for time relations.
+
+Sources: Schindler, Lidy and Rauber, Comparing shallow versus deep neural network architectures for
+automatic music genre classification (2016); Herbert's re-implementation, whose layer names these are
+(georgeherbert/music-genre-classification), with its batch normalisation as an option.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_jax.errors import UserError
+from genre_jax.models import layers
+
+_SLOPE = 0.3
+
+
+class Model(nn.Module):
+    """The network. 2,060,642 parameters on 80 x 80 pictures with 10 classes, 64 more with batch norm.
+
+    The authors write kernels as mel x time: 10 x 23 (left) and 21 x 20 (right). Here time comes first.
+
+    Attributes:
+        num_classes: size of the output.
+        hidden_units: width of the fully connected layer.
+        dropout: rate of dropout after it.
+        batch_norm: normalise after each of the two convolutions.
+    """
+
+    num_classes: int
+    hidden_units: int = 200
+    dropout: float = 0.1
+    batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_units < 1:
+            raise UserError(f'config.model.hidden_units={self.hidden_units}: expected at least 1')
+        if not 0 <= self.dropout < 1:
+            raise UserError(f'config.model.dropout={self.dropout}: expected a number in [0, 1)')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Classifies log-mel pictures.
+
+        Args:
+            features: float32 (batch, frames, bins), at least 20 frames and 20 bins; 80 x 80 published.
+            train: whether dropout is on and batch normalisation uses the batch's statistics.
+
+        Returns:
+            Logits (batch, num_classes) and the embedding (batch, hidden_units).
+        """
+        if min(features.shape[1:]) < 20:
+            raise UserError(
+                f'the shallow CNN needs at least 20 frames and 20 bins, and config.windows.window_s '
+                f'with config.features gives {features.shape[1]} x {features.shape[2]}'
+            )
+        left = self._pipeline(features, 'left', (23, 10), pool=(20, 1), train=train)
+        right = self._pipeline(features, 'right', (20, 21), pool=(1, 20), train=train)
+        hidden = jnp.concatenate([left, right], axis=-1)
+        init = layers.he_normal(_SLOPE)
+        hidden = nn.Dense(self.hidden_units, kernel_init=init, name='fc_1')(hidden)
+        embedding = nn.leaky_relu(hidden, _SLOPE)
+        dropped = nn.Dropout(self.dropout, deterministic=not train)(embedding)
+        return nn.Dense(self.num_classes, kernel_init=init, name='fc_2')(dropped), embedding
+
+    def _pipeline(self, features, side, kernel_size, *, pool, train) -> jax.Array:
+        init = layers.he_normal(_SLOPE)
+        maps = layers.SingleChannelConv(16, kernel_size, init, name=f'conv_{side}')(features)
+        if self.batch_norm:
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f'bn_conv_{side}')
+            maps = norm(maps)
+        maps = nn.max_pool(nn.leaky_relu(maps, _SLOPE), pool, strides=pool)
+        return maps.reshape(maps.shape[0], -1)

@@ -1,0 +1,56 @@
+"""The mesh of all devices, and how arrays lie on it."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from genre_jax.errors import UserError
+
+
+def make_mesh() -> Mesh:
+    """Returns the mesh of all devices of all processes; its one axis, `data`, splits batches."""
+    # Auto: under the default, Explicit, dropout and gathers of sharded arrays do not trace.
+    return jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole: the training state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_example(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of batches: the first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def check_batch_size(batch_size: int, key: str, mesh: Mesh) -> None:
+    """Refuses a batch that cannot be divided among the devices.
+
+    Args:
+        batch_size: examples in a global batch.
+        key: its config key.
+        mesh: the mesh.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if batch_size % mesh.size:
+        raise UserError(f'config.{key}={batch_size} cannot be divided among {mesh.size} devices')
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Places this process's rows of a batch on its devices.
+
+    Args:
+        batch: arrays whose first axis is the process's share of the global batch.
+        mesh: the mesh.
+
+    Returns:
+        Global arrays, split over the devices by example.
+    """
+    sharding = by_example(mesh)
+    return {
+        key: jax.make_array_from_process_local_data(sharding, rows) for key, rows in batch.items()
+    }

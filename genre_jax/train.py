@@ -1,0 +1,355 @@
+"""The training step and the loop around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from genre_jax import augment, evaluate, features, loader, losses, models, optim, sharding
+from genre_jax import config as config_lib
+from genre_jax.checkpoint import Checkpoints
+from genre_jax.errors import Stopped, UserError
+from genre_jax.features.resample import resample
+from genre_jax.logbook import Logbook
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that training changes; a checkpoint is exactly this.
+
+    Attributes:
+        step: steps done.
+        params: parameters of the model.
+        batch_stats: running statistics of batch normalisation, {} without.
+        opt_state: state of the optimiser.
+        sums: objective, cross-entropy, hits and examples summed since the last log line. They are part
+            of the state so that a run cut off between two log lines writes the same line in the end.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    sums: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What stays fixed during one training.
+
+    Attributes:
+        config: the whole config.
+        length: of the training.
+        mesh: all devices.
+        model: the network.
+        front_end: waveform to features.
+        stored_hz: sample rate of the prepared audio.
+        window: length of a window in stored samples.
+    """
+
+    config: ml_collections.ConfigDict
+    length: config_lib.Length
+    mesh: Mesh
+    model: flax.linen.Module
+    front_end: features.log_mel.LogMel
+    stored_hz: int
+    window: int
+
+    def featurize(self, audio: jax.Array) -> jax.Array:
+        """Turns int16 windows (batch, time) into features (batch, frames, bins), on their devices."""
+
+        def one_device(audio: jax.Array) -> jax.Array:
+            waveform = audio.astype(jnp.float32) / 32767
+            waveform = resample(waveform, self.stored_hz, self.front_end.sample_rate_hz)
+            n_samples = round(self.config.windows.window_s * self.front_end.sample_rate_hz)
+            return self.front_end(waveform[:, :n_samples])
+
+        # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
+        spec = sharding.by_example(self.mesh).spec
+        return jax.shard_map(one_device, mesh=self.mesh, in_specs=spec, out_specs=spec)(audio)
+
+
+def make_job(
+    config: ml_collections.ConfigDict,
+    dataset: loader.Dataset,
+    table: loader.WindowTable,
+    mesh: Mesh,
+) -> Job:
+    """Puts the parts of a training together.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+        table: its training windows.
+        mesh: all devices.
+    """
+    return Job(
+        config=config,
+        length=config_lib.resolve_length(config, len(table)),
+        mesh=mesh,
+        model=models.build(config.model, len(dataset.labels)),
+        front_end=features.build(config.features),
+        stored_hz=dataset.sample_rate_hz,
+        window=table.window,
+    )
+
+
+def make_state(job: Job) -> TrainState:
+    """Initialises the training state, the same on every device."""
+    schedule = optim.make_schedule(job.config, job.length)
+    optimizer = optim.make_optimizer(job.config, schedule)
+
+    def init(key: jax.Array) -> TrainState:
+        audio = jnp.zeros((job.mesh.size, job.window), jnp.int16)
+        variables = job.model.init(key, job.featurize(audio), train=False)
+        return TrainState(
+            step=jnp.int32(0),
+            params=variables['params'],
+            batch_stats=variables.get('batch_stats', {}),
+            opt_state=optimizer.init(variables['params']),
+            sums=_zero_sums(),
+        )
+
+    key = jax.random.key(job.config.seed)
+    return jax.jit(init, out_shardings=sharding.replicated(job.mesh))(key)
+
+
+def _zero_sums() -> dict[str, jax.Array]:
+    return {name: jnp.float32(0) for name in ('loss', 'cross_entropy', 'hits', 'examples')}
+
+
+def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """Compiles one step: audio to features, augmentation, model, loss, gradient, update, metrics."""
+    config = job.config
+    schedule = optim.make_schedule(config, job.length)
+    optimizer = optim.make_optimizer(config, schedule)
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        augment_key, dropout_key = jax.random.split(key)
+        pictures = augment.spec_augment(
+            augment_key, job.featurize(batch['audio']), **config.augment
+        )
+
+        def objective(params):
+            (logits, _), updates = job.model.apply(
+                {'params': params, 'batch_stats': state.batch_stats},
+                pictures,
+                train=True,
+                rngs={'dropout': dropout_key},
+                mutable=['batch_stats'],
+            )
+            entropy = losses.masked_mean(
+                losses.cross_entropy(logits, batch['label']), batch['mask']
+            )
+            penalty = config.optim.l1 * losses.l1_penalty(params) if config.optim.l1 else 0.0
+            return entropy + penalty, (entropy, logits, updates)
+
+        (loss, (entropy, logits, updates)), gradients = jax.value_and_grad(objective, has_aux=True)(
+            state.params
+        )
+        changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        examples = batch['mask'].sum()
+        hits = ((logits.argmax(-1) == batch['label']) * batch['mask']).sum()
+        new = {
+            'loss': loss * examples,
+            'cross_entropy': entropy * examples,
+            'hits': hits,
+            'examples': examples,
+        }
+        state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, changes),
+            batch_stats=updates.get('batch_stats', {}),
+            opt_state=opt_state,
+            sums=jax.tree.map(jnp.add, state.sums, new),
+        )
+        return state, {'loss': loss, 'learning_rate': jnp.asarray(schedule(state.step - 1))}
+
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    return jax.jit(train_step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+
+
+def make_predict(job: Job) -> Callable[[TrainState, loader.WindowTable], np.ndarray]:
+    """Compiles prediction; the result maps a state and a table to probabilities [windows, classes]."""
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+
+    def probabilities(params, batch_stats, audio):
+        variables = {'params': params, 'batch_stats': batch_stats}
+        logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
+        return jax.nn.softmax(logits)
+
+    step = jax.jit(probabilities, in_shardings=(whole, whole, split), out_shardings=whole)
+
+    def predict(state: TrainState, table: loader.WindowTable) -> np.ndarray:
+        batches = loader.eval_batches(
+            table,
+            batch_size=job.config.eval.batch_size,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        outputs = []
+        for batch in batches:
+            audio = sharding.put_batch({'audio': batch['audio']}, job.mesh)['audio']
+            outputs.append(jax.device_get(step(state.params, state.batch_stats, audio)))
+        return np.concatenate(outputs)[: len(table)]
+
+    return predict
+
+
+def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> evaluate.Predictions:
+    """Joins the windows of a table with their probabilities.
+
+    Args:
+        table: the windows.
+        probabilities: float32 [windows, classes].
+    """
+    names = np.asarray([track['track'] for track in table.dataset.tracks])
+    return evaluate.Predictions(
+        names[table.track],
+        table.start_s,
+        table.labels,
+        probabilities,
+        np.asarray(table.dataset.labels),
+    )
+
+
+class StopSignal:
+    """Remembers that SIGTERM or SIGINT came, so that the loop can save before it ends.
+
+    Used as a context manager. With several processes the signal may reach them at different steps; then
+    JAX's preemption service agrees on one step for all.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+
+    def __enter__(self) -> StopSignal:
+        self._old = {}
+        if jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+
+    def at(self, step: int) -> int | None:
+        """Returns the signal to obey after `step` steps, or None."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            return signal.SIGTERM
+        return self._received
+
+
+def fit(
+    job: Job,
+    state: TrainState,
+    train_table: loader.WindowTable,
+    validate: Callable[[TrainState], tuple[dict[str, float], list[float]]],
+    checkpoints: Checkpoints,
+    logbook: Logbook,
+) -> TrainState:
+    """Trains from the state's step to the end.
+
+    Args:
+        job: what stays fixed.
+        state: where to begin.
+        train_table: training windows.
+        validate: returns figures for the log, and the rank of the state (larger is better).
+        checkpoints: where to save.
+        logbook: where to write.
+
+    Returns:
+        The final state.
+
+    Raises:
+        Stopped: on SIGTERM or SIGINT, after saving.
+        UserError: the loss is not finite.
+    """
+    length, start = job.length, int(state.step)
+    periods = {key: config_lib.every_steps(job.config, key, length) for key in _PERIODS}
+    batches = loader.train_batches(
+        train_table,
+        batch_size=job.config.train.batch_size,
+        seed=job.config.seed,
+        first_step=start,
+        steps=length.total_steps - start,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    train_step = make_train_step(job)
+    clear_sums = jax.jit(_zero_sums, out_shardings=sharding.replicated(job.mesh))
+    logbook.start_progress(start, length.total_steps)
+    last_loss = None
+    with StopSignal() as stop, jax.transfer_guard('disallow'):
+        for step, batch in enumerate(batches, start + 1):
+            state, outputs = train_step(state, sharding.put_batch(batch, job.mesh))
+            # The loss of the step before: this one is still being computed.
+            if last_loss is not None:
+                logbook.advance(_finite(last_loss, step - 1, length))
+            last_loss = outputs['loss']
+            due = {
+                key
+                for key, period in periods.items()
+                if step % period == 0 or step == length.total_steps
+            }
+            stopped_by = stop.at(step)
+            if not due and stopped_by is None:
+                continue
+            # Log, then evaluate, then save: what is saved never runs ahead of what is written.
+            _finite(last_loss, step, length)
+            if 'train.log_every' in due:
+                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
+                state = state.replace(sums=clear_sums())
+            rank = None
+            if 'eval.every' in due:
+                figures, rank = validate(state)
+                logbook.write(step, length.epochs(step), figures)
+            if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
+                checkpoints.save(step, state, None if rank is None else [*rank, -step])
+            if stopped_by is not None and step < length.total_steps:
+                raise Stopped(stopped_by, step)
+    if last_loss is not None:
+        logbook.advance(_finite(last_loss, length.total_steps, length))
+    logbook.end_progress()
+    return state
+
+
+_PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
+
+
+def _finite(loss: jax.Array, step: int, length: config_lib.Length) -> float:
+    value = float(jax.device_get(loss))
+    if not math.isfinite(value):
+        raise UserError(
+            f'the loss became {value} at step {step} (epoch {length.epochs(step):.2f}); nothing of it was '
+            'saved, the checkpoints before it are kept: lower config.optim.learning_rate, or look for '
+            'broken input'
+        )
+    return value
+
+
+def _train_figures(state: TrainState, outputs: dict) -> dict[str, float]:
+    sums, learning_rate = jax.device_get((state.sums, outputs['learning_rate']))
+    return {
+        'train/loss': float(sums['loss'] / sums['examples']),
+        'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),
+        'train/accuracy': float(sums['hits'] / sums['examples']),
+        'train/learning_rate': float(learning_rate),
+    }
