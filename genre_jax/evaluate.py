@@ -44,7 +44,7 @@ class Predictions:
     @classmethod
     def load(cls, file: pathlib.Path) -> Predictions:
         """Reads what `save` wrote."""
-        with np.load(file) as arrays:
+        with file.open('rb') as stream, np.load(stream) as arrays:
             return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
 
 

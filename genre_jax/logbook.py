@@ -16,12 +16,11 @@ import secrets
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 import tqdm
 from absl import logging
 
@@ -143,8 +142,7 @@ class Logbook:
             stream.write(line + '\n')
             stream.flush()
             os.fsync(stream.fileno())
-        if self._wandb:
-            self._wandb.log({'epoch': epoch} | dict(values), step=step)
+        self._track(lambda run: run.log({'epoch': epoch} | dict(values), step=step))
 
     def start_progress(self, step: int, total_steps: int) -> None:
         """Shows the progress bar with its ETA.
@@ -187,35 +185,47 @@ class Logbook:
                 print(text, flush=True)
 
     def finish(self, result: Mapping) -> None:
-        """Sends the result and the confusion matrix to W&B, and ends its run.
+        """Sends the result and the confusion matrix to W&B.
 
         Args:
             result: what result.json holds.
         """
-        if self._wandb:
+
+        def send(run) -> None:
             import wandb
 
-            figures = result['parts']['test']
-            for kind, values in figures.items():
+            scores, classes = result['parts']['test'], result['classes']
+            for kind, values in scores.items():
                 for name in ('accuracy', 'macro_f1', 'log_loss'):
-                    self._wandb.summary[f'test/{kind}/{name}'] = values[name]
-            confusion = np.asarray(figures['song_max_probability']['confusion'])
-            classes = result['classes']
+                    run.summary[f'test/{kind}/{name}'] = values[name]
+            for key in ('protocol', 'chance', 'parameters_sha256'):
+                run.summary[key] = result[key]
             rows = [
-                [classes[i], classes[j], int(confusion[i, j])]
-                for i in range(len(classes))
-                for j in range(len(classes))
+                [true, predicted, songs]
+                for true, row in zip(
+                    classes, scores['song_max_probability']['confusion'], strict=True
+                )
+                for predicted, songs in zip(classes, row, strict=True)
             ]
             table = wandb.Table(columns=['true', 'predicted', 'songs'], data=rows)
-            self._wandb.log({'test/confusion': table})
-            for key in ('protocol', 'chance', 'parameters_sha256'):
-                self._wandb.summary[key] = result[key]
+            run.log({'test/confusion_matrix': table})
+
+        self._track(send)
 
     def close(self) -> None:
-        """Ends the W&B run."""
+        """Ends the progress bar and the W&B run."""
         self.end_progress()
-        if self._wandb:
-            self._wandb.finish(quiet=True)
+        self._track(lambda run: run.finish())
+        self._wandb = None
+
+    def _track(self, send: Callable[[Any], None]) -> None:
+        """Does something with the W&B run, if there is one; a failure ends tracking, not training."""
+        if self._wandb is None:
+            return
+        try:
+            send(self._wandb)
+        except Exception as error:
+            logging.warning('W&B is off from here on: %s', (str(error).splitlines() or [''])[0])
             self._wandb = None
 
 
@@ -273,7 +283,8 @@ def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Seq
     lines = [
         '',
         f'test: {result["n_songs"]["test"]} songs, {result["n_groups"]["test"]} groups, '
-        f'{len(result["classes"])} classes; protocol {result["protocol"]}: {result["protocol_detail"]}{leaky}',
+        f'{len(result["classes"])} classes',
+        f'protocol {result["protocol"]}: {result["protocol_detail"]}{leaky}',
         'accuracy, with the 95 % interval of a bootstrap over groups:',
     ]
     for kind, words in (
