@@ -1,4 +1,4 @@
-"""The exceptions that `main` turns into one line and an exit code, without a traceback."""
+"""The exceptions that become one line for the user, without a traceback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ class UserError(Exception):
     """A mistake in the configuration, the data or the machine that the user can put right.
 
     The message is one line: it names the file, key or value, what was expected, and what to do.
+    """
+
+
+class BadAudio(Exception):
+    """A recording that cannot be used; the message is the reason, without the path.
+
+    It goes to the quarantine list, which is counted in the log, the result and the report.
     """
 
 

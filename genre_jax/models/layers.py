@@ -31,11 +31,15 @@ class SingleChannelConv(nn.Module):
         features: output channels.
         kernel_size: rows and columns of the kernel.
         kernel_init: initialiser of the kernel [rows, columns, 1, features].
+        bias_cancels: batch normalisation follows, which subtracts the bias again. Its gradient is then
+            zero, and said to be zero: the rounding noise that would come out instead, Adam makes into
+            full steps, different ones on each number of devices.
     """
 
     features: int
     kernel_size: tuple[int, int]
     kernel_init: Callable
+    bias_cancels: bool = False
 
     @nn.compact
     def __call__(self, pictures: jax.Array) -> jax.Array:
@@ -43,6 +47,8 @@ class SingleChannelConv(nn.Module):
         rows, columns = self.kernel_size
         kernel = self.param('kernel', self.kernel_init, (rows, columns, 1, self.features))
         bias = self.param('bias', nn.initializers.zeros, (self.features,))
+        if self.bias_cancels:
+            bias = jax.lax.stop_gradient(bias)
         height = pictures.shape[1]
         padded = jnp.pad(pictures, ((0, 0), ((rows - 1) // 2, rows // 2), (0, 0)))
         shifted = jnp.stack([padded[:, row : row + height] for row in range(rows)], axis=-1)

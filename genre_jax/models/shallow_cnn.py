@@ -68,7 +68,10 @@ class Model(nn.Module):
 
     def _pipeline(self, features, side, kernel_size, *, pool, train) -> jax.Array:
         init = layers.he_normal(_SLOPE)
-        maps = layers.SingleChannelConv(16, kernel_size, init, name=f'conv_{side}')(features)
+        conv = layers.SingleChannelConv(
+            16, kernel_size, init, bias_cancels=self.batch_norm, name=f'conv_{side}'
+        )
+        maps = conv(features)
         if self.batch_norm:
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f'bn_conv_{side}')
             maps = norm(maps)
