@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -45,11 +46,19 @@ def main(argv: list[str]) -> None:
     import jax
 
     if _DISTRIBUTED.value:
-        jax.distributed.initialize()
+        # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
+        jax.distributed.initialize(
+            num_processes=_environment_int('JAX_NUM_PROCESSES'),
+            process_id=_environment_int('JAX_PROCESS_ID'),
+        )
 
     from genre_jax import run
 
     run.run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _environment_int(name: str) -> int | None:
+    return int(os.environ[name]) if os.environ.get(name) else None
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -108,9 +117,9 @@ def _main_or_one_line(argv: list[str]) -> None:
         _fail(f'error: {where}{error.strerror or error}; what was already saved is kept')
     except Exception as error:
         # orbax reports a full disk in exceptions of its own.
-        if os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        _fail(f'error: {os.strerror(errno.ENOSPC)}; what was already saved is kept')
+        if os.strerror(errno.ENOSPC) in str(error):
+            _fail(f'error: {os.strerror(errno.ENOSPC)}; what was already saved is kept')
+        _fail(traceback.format_exc(), 1)
 
 
 if __name__ == '__main__':

@@ -51,6 +51,8 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
         Global arrays, split over the devices by example.
     """
     sharding = by_example(mesh)
-    return {
-        key: jax.make_array_from_process_local_data(sharding, rows) for key, rows in batch.items()
-    }
+    with jax.transfer_guard_host_to_device('allow'):  # the one transfer into the training loop
+        return {
+            key: jax.make_array_from_process_local_data(sharding, rows)
+            for key, rows in batch.items()
+        }

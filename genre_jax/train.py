@@ -234,6 +234,7 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
+        """Begins without a signal."""
         self._received: int | None = None
 
     def __enter__(self) -> StopSignal:

@@ -18,9 +18,18 @@ from genre_jax.errors import UserError
 
 VOID = {'area', 'br', 'col', 'hr', 'img', 'input', 'link', 'meta', 'source', 'wbr'}
 HOSTILE = [
-    '<b>bold</b>', '$x_1$ & "q" \'s\'', '<script>alert(1)</script>', 'राग यमन',
-    '</style><img src=x onerror=alert(1)>', '{{ 7 * 7 }}', '_under_score_', '#1b2026',
-    'a class name far too long to stand beside any picture', 'tab\tand\nnewline', '100 %', ']]>',
+    '<b>bold</b>',
+    '$x_1$ & "q" \'s\'',
+    '<script>alert(1)</script>',
+    'राग यमन',
+    '</style><img src=x onerror=alert(1)>',
+    '{{ 7 * 7 }}',
+    '_under_score_',
+    '#1b2026',
+    'a class name far too long to stand beside any picture',
+    'tab\tand\nnewline',
+    '100 %',
+    ']]>',
 ]
 LEVELS = ('segment', 'song_max_probability', 'song_majority')
 
@@ -81,7 +90,8 @@ class Page(html.parser.HTMLParser):
     def table(self, caption):
         """Returns the rows of cell texts of the table whose caption holds `caption`."""
         (table,) = [
-            table for table in self.all('table')
+            table
+            for table in self.all('table')
             if any(caption in node.text() for node in table.all('caption'))
         ]
         return [
@@ -118,16 +128,21 @@ def make_run(run_dir, n_classes=3, leaky=False, n_songs=64, quarantined=(), **ch
         has_probabilities = level != 'song_majority'
         return {
             'n': n_songs * 7 if level == 'segment' else n_songs,
-            'accuracy': fraction(), 'accuracy_ci95': interval(0, 1),
-            'macro_f1': fraction(), 'macro_f1_ci95': interval(0, 1),
+            'accuracy': fraction(),
+            'accuracy_ci95': interval(0, 1),
+            'macro_f1': fraction(),
+            'macro_f1_ci95': interval(0, 1),
             'log_loss': float(rng.uniform(0.1, 4)) if has_probabilities else None,
             'log_loss_ci95': interval(0.1, 4) if has_probabilities else None,
             'confusion': confusion.tolist(),
             'per_class': {
                 name: {
-                    'precision': fraction(), 'recall': fraction(), 'f1': fraction(),
+                    'precision': fraction(),
+                    'recall': fraction(),
+                    'f1': fraction(),
                     'support': int(rng.integers(1, 50)),
-                } for name in classes
+                }
+                for name in classes
             },
         }
 
@@ -135,44 +150,85 @@ def make_run(run_dir, n_classes=3, leaky=False, n_songs=64, quarantined=(), **ch
         return {part: int(rng.integers(100, 9999)) for part in ('train', 'val', 'test')}
 
     result = {
-        'protocol': 'grouped', 'protocol_detail': 'random by artist, seed 0', 'leaky': leaky,
-        'classes': classes, 'n_songs': parts(), 'n_groups': parts(), 'n_segments': parts(),
-        'songs_per_class': {name: parts() for name in classes}, 'chance': 1 / n_classes,
+        'protocol': 'grouped',
+        'protocol_detail': 'random by artist, seed 0',
+        'leaky': leaky,
+        'classes': classes,
+        'n_songs': parts(),
+        'n_groups': parts(),
+        'n_segments': parts(),
+        'songs_per_class': {name: parts() for name in classes},
+        'chance': 1 / n_classes,
         'majority': {'class': classes[0], 'accuracy': 0.2, 'accuracy_ci95': [0.1, 0.3]},
-        'steps': 400, 'epochs': 10.0, 'best_step': 320, 'best_epoch': 8.0,
-        'selected_on': 'val/song_max_probability/accuracy', 'parameters_sha256': 'a1' * 32,
-        'state_sha256': 'b2' * 32, 'best_parameters_sha256': 'c3' * 32,
+        'steps': 400,
+        'epochs': 10.0,
+        'best_step': 320,
+        'best_epoch': 8.0,
+        'selected_on': 'val/song_max_probability/accuracy',
+        'parameters_sha256': 'a1' * 32,
+        'state_sha256': 'b2' * 32,
+        'best_parameters_sha256': 'c3' * 32,
         'parts': {part: {level: metrics(level) for level in LEVELS} for part in ('val', 'test')},
         'quarantined': {'count': len(quarantined), 'files': list(quarantined)},
         'warnings': ['3 recordings are <short>'],
     }
     (run_dir / 'predictions').mkdir(parents=True)
     write_json(run_dir / 'result.json', result | changes)
-    write_json(run_dir / 'config.json', {
-        'seed': 0, 'model': {'name': 'shallow_cnn'}, 'features': {'name': 'schindler'},
-        'optim': {'name': 'adam'}, 'data': {'root': '<i>music</i>'},
-    })
-    write_json(run_dir / 'environment.json', {
-        'python': '3.12.4', 'platform': 'Linux', 'packages': {'jax': '0.10.2'}, 'backend': 'cpu',
-        'devices': 1, 'device_kind': 'cpu', 'processes': 1, 'git_commit': 'd4' * 20,
-        'dataset': {
-            'name': 'tunes', 'description': 'dance tunes', 'fingerprint': 'e5' * 32,
-            'sample_rate_hz': 22050, 'recordings': 640, 'hours': 5.25, 'group_key': 'artist',
+    write_json(
+        run_dir / 'config.json',
+        {
+            'seed': 0,
+            'model': {'name': 'shallow_cnn'},
+            'features': {'name': 'schindler'},
+            'optim': {'name': 'adam'},
+            'data': {'root': '<i>music</i>'},
         },
-        'split_fingerprint': 'f6' * 32,
-    })
-    write_json(run_dir / 'timing.json', {
-        'prepare_s': 41.2, 'train_s': 3725.0, 'evaluate_s': 6.3, 'examples_per_s': 512.4,
-    })
+    )
+    write_json(
+        run_dir / 'environment.json',
+        {
+            'python': '3.12.4',
+            'platform': 'Linux',
+            'packages': {'jax': '0.10.2'},
+            'backend': 'cpu',
+            'devices': 1,
+            'device_kind': 'cpu',
+            'processes': 1,
+            'git_commit': 'd4' * 20,
+            'dataset': {
+                'name': 'tunes',
+                'description': 'dance tunes',
+                'fingerprint': 'e5' * 32,
+                'sample_rate_hz': 22050,
+                'recordings': 640,
+                'hours': 5.25,
+                'group_key': 'artist',
+            },
+            'split_fingerprint': 'f6' * 32,
+        },
+    )
+    write_json(
+        run_dir / 'timing.json',
+        {
+            'prepare_s': 41.2,
+            'train_s': 3725.0,
+            'evaluate_s': 6.3,
+            'examples_per_s': 512.4,
+        },
+    )
     (run_dir / 'parameters.txt').write_text('dense/kernel 4800x200 960000\n')
     rows = []
     for epoch in range(1, 11):
         step = {'step': 40 * epoch, 'epoch': float(epoch)}
         rows.append(step | {'train/loss': 2 / epoch, 'train/accuracy': epoch / 11})
-        rows.append(step | {
-            'val/loss': 2.5 / epoch, 'val/segment/accuracy': epoch / 13,
-            'val/song_max_probability/accuracy': epoch / 12,
-        })
+        rows.append(
+            step
+            | {
+                'val/loss': 2.5 / epoch,
+                'val/segment/accuracy': epoch / 13,
+                'val/song_max_probability/accuracy': epoch / 12,
+            }
+        )
     (run_dir / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     save_predictions(run_dir, classes, [('song', 0, np.eye(n_classes)[1])])
     return run_dir
@@ -181,9 +237,12 @@ def make_run(run_dir, n_classes=3, leaky=False, n_songs=64, quarantined=(), **ch
 def save_predictions(run_dir, classes, segments):
     tracks, labels, probabilities = zip(*segments, strict=True)
     np.savez(
-        run_dir / 'predictions' / 'test.npz', track=np.array(tracks),
-        start_s=np.zeros(len(tracks), np.float32), label=np.array(labels, np.int32),
-        probabilities=np.array(probabilities, np.float32), classes=np.array(classes),
+        run_dir / 'predictions' / 'test.npz',
+        track=np.array(tracks),
+        start_s=np.zeros(len(tracks), np.float32),
+        label=np.array(labels, np.int32),
+        probabilities=np.array(probabilities, np.float32),
+        classes=np.array(classes),
     )
 
 
@@ -257,8 +316,10 @@ def test_per_class_table_keeps_order_and_numbers(run):
         stored = [100 * scores[key] for key in ('precision', 'recall', 'f1')]
         np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
         others = {
-            other: count for i, (other, count)
-            in enumerate(zip(result['classes'], song['confusion'][index], strict=True))
+            other: count
+            for i, (other, count) in enumerate(
+                zip(result['classes'], song['confusion'][index], strict=True)
+            )
             if i != index
         }
         most = max(others.values())
@@ -273,9 +334,7 @@ def test_per_class_table_keeps_order_and_numbers(run):
 
 def test_confusion_chart_numbers_every_cell_that_is_not_empty(run):
     run_dir, page = run
-    counts = np.array(
-        result_of(run_dir)['parts']['test']['song_max_probability']['confusion']
-    )
+    counts = np.array(result_of(run_dir)['parts']['test']['song_max_probability']['confusion'])
     texts = [text.text() for text in page.svg('Confusion matrix').all('text')]
     drawn = collections.Counter(int(text) for text in texts if text.isdecimal())
     expected = collections.Counter(counts[counts > 0].tolist()) if len(counts) <= 25 else {}
@@ -344,10 +403,18 @@ def test_sixty_classes_on_a_long_run_stay_small(tmp_path):
     noise = np.random.default_rng(0).random((20_000, 3)).tolist()
     with (run_dir / 'metrics.jsonl').open('w') as file:
         for step, (train_loss, accuracy, val_loss) in enumerate(noise):
-            file.write(json.dumps({
-                'step': step, 'epoch': step / 40, 'train/loss': train_loss,
-                'train/accuracy': accuracy, 'val/loss': val_loss,
-            }) + '\n')
+            file.write(
+                json.dumps(
+                    {
+                        'step': step,
+                        'epoch': step / 40,
+                        'train/loss': train_loss,
+                        'train/accuracy': accuracy,
+                        'val/loss': val_loss,
+                    }
+                )
+                + '\n'
+            )
     assert report.write_report(run_dir).stat().st_size < 400_000
 
 
@@ -356,9 +423,15 @@ def test_same_folder_gives_same_bytes_also_from_the_command_line(tmp_path):
     first = report.write_report(run_dir).read_bytes()
     assert report.write_report(run_dir).read_bytes() == first
     done = subprocess.run(
-        [sys.executable, '-m', 'genre_jax.report', 'run'], cwd=tmp_path, text=True, check=True,
-        capture_output=True, env=os.environ | {
-            'PYTHONPATH': str(pathlib.Path(report.__file__).parents[1]), 'PYTHONHASHSEED': '7',
+        [sys.executable, '-m', 'genre_jax.report', 'run'],
+        cwd=tmp_path,
+        text=True,
+        check=True,
+        capture_output=True,
+        env=os.environ
+        | {
+            'PYTHONPATH': str(pathlib.Path(report.__file__).parents[1]),
+            'PYTHONHASHSEED': '7',
         },
     )
     assert done.stdout.strip() == str(run_dir.resolve() / 'report.html')
@@ -386,16 +459,20 @@ def test_leaky_is_said_on_top_and_at_every_figure(tmp_path):
 def test_wrong_songs_by_hand(tmp_path):
     run_dir = make_run(tmp_path / 'run')
     classes = class_names(3)
-    save_predictions(run_dir, classes, [
-        # Two of three segments say class 1, the mean (0.5, 0.4, 0.1) says class 0: right.
-        ('right.wav', 0, [0.3, 0.5, 0.2]),
-        ('sure.wav', 2, [0.1, 0.8, 0.1]),
-        ('right.wav', 0, [0.4, 0.6, 0.0]),
-        ('unsure.wav', 1, [0.5, 0.2, 0.3]),
-        ('right.wav', 0, [0.8, 0.1, 0.1]),
-        ('sure.wav', 2, [0.2, 0.6, 0.2]),
-        ('<u>surest.wav', 0, [0.0, 0.9, 0.1]),
-    ])
+    save_predictions(
+        run_dir,
+        classes,
+        [
+            # Two of three segments say class 1, the mean (0.5, 0.4, 0.1) says class 0: right.
+            ('right.wav', 0, [0.3, 0.5, 0.2]),
+            ('sure.wav', 2, [0.1, 0.8, 0.1]),
+            ('right.wav', 0, [0.4, 0.6, 0.0]),
+            ('unsure.wav', 1, [0.5, 0.2, 0.3]),
+            ('right.wav', 0, [0.8, 0.1, 0.1]),
+            ('sure.wav', 2, [0.2, 0.6, 0.2]),
+            ('<u>surest.wav', 0, [0.0, 0.9, 0.1]),
+        ],
+    )
     rows = read_page(run_dir).table('mean over the segments')[1:]
     assert rows == [
         ['<u>surest.wav', classes[0], classes[1], '90.0', '0.0'],
@@ -407,9 +484,11 @@ def test_wrong_songs_by_hand(tmp_path):
 def test_only_the_twenty_surest_mistakes_are_listed(tmp_path):
     run_dir = make_run(tmp_path / 'run', n_classes=2)
     order = np.random.default_rng(0).permutation(25)
-    save_predictions(run_dir, class_names(2), [
-        (f'song {i:02d}', 1, [0.5 + (i + 1) / 100, 0.5 - (i + 1) / 100]) for i in order
-    ])
+    save_predictions(
+        run_dir,
+        class_names(2),
+        [(f'song {i:02d}', 1, [0.5 + (i + 1) / 100, 0.5 - (i + 1) / 100]) for i in order],
+    )
     page = read_page(run_dir)
     listed = [row[0] for row in page.table('mean over the segments')[1:]]
     assert listed == [f'song {i:02d}' for i in range(24, 4, -1)]
@@ -432,8 +511,7 @@ def test_few_songs_are_called_few(tmp_path):
     for text in (few, many):
         assert 'bootstrap over groups (group key: artist)' in text
         assert (
-            f'rest on {result["n_songs"]["test"]} test songs '
-            f'in {result["n_groups"]["test"]} groups'
+            f'rest on {result["n_songs"]["test"]} test songs in {result["n_groups"]["test"]} groups'
         ) in text
 
 
@@ -451,9 +529,7 @@ def test_a_result_no_better_than_guessing_is_called_so(tmp_path, low, above):
 
 @pytest.mark.parametrize('count', [0, 1, 250])
 def test_quarantined_files_and_reasons(tmp_path, count):
-    files = [
-        {'path': f'jig/{i} <x> \udcff.wav', 'reason': f'reason & {i}'} for i in range(count)
-    ]
+    files = [{'path': f'jig/{i} <x> \udcff.wav', 'reason': f'reason & {i}'} for i in range(count)]
     page = read_page(make_run(tmp_path / 'run', quarantined=files))
     rows = [row.text() for row in page.all('tr') if 'jig/' in row.text()]
     assert len(rows) == min(count, 200)
@@ -495,8 +571,13 @@ def test_page_does_without_validation(tmp_path):
 def test_key_facts(tmp_path):
     text = read_page(make_run(tmp_path / 'run')).text()
     for fact in (
-        '400 steps, 10 epochs', 'step 320, epoch 8', 'd4d4d4d4d4d4', 'training 1 h 2 min',
-        'preparation 41.2 s', '640 recordings, 5.25 h at 22050 Hz', 'Python 3.12.4, jax 0.10.2',
+        '400 steps, 10 epochs',
+        'step 320, epoch 8',
+        'd4d4d4d4d4d4',
+        'training 1 h 2 min',
+        'preparation 41.2 s',
+        '640 recordings, 5.25 h at 22050 Hz',
+        'Python 3.12.4, jax 0.10.2',
     ):
         assert fact in text, fact
 
@@ -513,26 +594,34 @@ def drop(*keys):
             inner = inner[key]
         del inner[keys[-1]]
         write_json(path, value)
+
     return change
 
 
-@pytest.mark.parametrize('name, damage, said', [
-    ('result.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
-    ('result.json', cut_short, 'cannot be read as JSON'),
-    ('result.json', lambda path: path.write_text('[]'), 'lacks'),
-    ('result.json', lambda path: path.write_bytes(b'\xff\xfe'), 'cannot be read as JSON'),
-    ('result.json', drop('chance'), 'lacks chance'),
-    ('result.json', drop('parts', 'test'), 'lacks parts.test.segment.n,'),
-    ('result.json', drop('parts', 'test', 'segment', 'macro_f1'), 'parts.test.segment.macro_f1'),
-    ('config.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
-    ('config.json', cut_short, 'cannot be read as JSON'),
-    ('config.json', drop('model'), 'lacks model.name'),
-    ('environment.json', cut_short, 'cannot be read as JSON'),
-    ('metrics.jsonl', cut_short, 'line 20'),
-    ('predictions/test.npz', cut_short, 'cannot be read'),
-    ('predictions/test.npz', lambda path: path.write_bytes(b''), 'cannot be read'),
-    ('predictions/test.npz', lambda path: np.savez(path, track=['a']), 'cannot be read'),
-])
+@pytest.mark.parametrize(
+    'name, damage, said',
+    [
+        ('result.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
+        ('result.json', cut_short, 'cannot be read as JSON'),
+        ('result.json', lambda path: path.write_text('[]'), 'lacks'),
+        ('result.json', lambda path: path.write_bytes(b'\xff\xfe'), 'cannot be read as JSON'),
+        ('result.json', drop('chance'), 'lacks chance'),
+        ('result.json', drop('parts', 'test'), 'lacks parts.test.segment.n,'),
+        (
+            'result.json',
+            drop('parts', 'test', 'segment', 'macro_f1'),
+            'parts.test.segment.macro_f1',
+        ),
+        ('config.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
+        ('config.json', cut_short, 'cannot be read as JSON'),
+        ('config.json', drop('model'), 'lacks model.name'),
+        ('environment.json', cut_short, 'cannot be read as JSON'),
+        ('metrics.jsonl', cut_short, 'line 20'),
+        ('predictions/test.npz', cut_short, 'cannot be read'),
+        ('predictions/test.npz', lambda path: path.write_bytes(b''), 'cannot be read'),
+        ('predictions/test.npz', lambda path: np.savez(path, track=['a']), 'cannot be read'),
+    ],
+)
 def test_damage_is_one_line_and_the_old_page_stays(tmp_path, name, damage, said, capsys):
     run_dir = make_run(tmp_path / 'run')
     (run_dir / 'report.html').write_text('old page')

@@ -1,0 +1,175 @@
+"""What the launch recipes share: flags, the program's command line, handing over a document."""
+
+import argparse
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from genre_jax.errors import UserError
+
+# Any free port will do; it only has to be the same in every process of a run.
+COORDINATOR_PORT = 8476
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Makes a parser with the flags that every recipe has.
+
+    Args:
+        description: first lines of the recipe's help page.
+
+    Returns:
+        A parser with `--module` and `--dry-run`; the recipe adds its own flags.
+    """
+    made = argparse.ArgumentParser(
+        description=description,
+        epilog='Everything else goes to genre_jax.main: --config=FILE --workdir=DIR '
+        '[--config.key=value ...], after a lone -- if you like.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument('--module', default='genre_jax.main', help='program to run (%(default)s)')
+    made.add_argument('--dry-run', action='store_true', help='print what would be done, do nothing')
+    return made
+
+
+def parse(
+    flags: argparse.ArgumentParser,
+    argv: Sequence[str],
+) -> tuple[argparse.Namespace, list[str]]:
+    """Separates the recipe's flags from the program's arguments.
+
+    Args:
+        flags: the recipe's parser.
+        argv: arguments of the command line, without the recipe's own name.
+
+    Returns:
+        The recipe's flags, and the program's arguments in their order.
+
+    Raises:
+        UserError: the program's arguments lack --config or --workdir.
+    """
+    argv = list(argv)
+    if '--' in argv:
+        cut = argv.index('--')
+        options, arguments = flags.parse_args(argv[:cut]), argv[cut + 1 :]
+    else:
+        options, arguments = flags.parse_known_args(argv)
+    for name in ('config', 'workdir'):
+        value_of(arguments, name)
+    return options, arguments
+
+
+def value_of(arguments: Sequence[str], name: str) -> str:
+    """Finds the value of one of the program's flags, written `--name=value` or `--name value`.
+
+    Args:
+        arguments: the program's arguments.
+        name: the flag, without dashes.
+
+    Returns:
+        The value; the last one where the flag is repeated, as in the program itself.
+
+    Raises:
+        UserError: the flag is not there.
+    """
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument.startswith(f'--{name}='):
+            found = argument.partition('=')[2]
+        elif argument == f'--{name}':
+            found = following
+    if not found:
+        raise UserError(f'--{name} is missing: give genre_jax.main its --config=FILE --workdir=DIR')
+    return found
+
+
+def program(module: str, arguments: Sequence[str], python: str = 'python') -> list[str]:
+    """Builds the command line of one process of the run.
+
+    Args:
+        module: module to run, `genre_jax.main`.
+        arguments: the program's arguments.
+        python: interpreter.
+
+    Returns:
+        The words of the command, unquoted.
+    """
+    others = [argument for argument in arguments if argument != '--distributed']
+    return [python, '-m', module, *others, '--distributed']
+
+
+def dns_label(value: str) -> str:
+    """Checks a name that becomes part of a host name (argparse type).
+
+    Args:
+        value: name given by the user.
+
+    Returns:
+        The same name.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not a DNS label of at most 40 characters.
+    """
+    if not re.fullmatch(r'[a-z]([-a-z0-9]{0,38}[a-z0-9])?', value):
+        raise argparse.ArgumentTypeError(
+            f'{value!r}: at most 40 lower-case letters, digits and dashes, a letter first'
+        )
+    return value
+
+
+def submit(document: str, command: Sequence[str], suffix: str, dry_run: bool) -> int:
+    """Writes a document to a temporary file and runs `command FILE`, or prints both.
+
+    Args:
+        document: a script or manifest, complete.
+        command: words of the command that takes the file as its last argument.
+        suffix: ending of the file's name, with its dot.
+        dry_run: print the document on standard output and the command on standard error instead.
+
+    Returns:
+        Exit code of the command; 0 for a dry run.
+
+    Raises:
+        UserError: the command is not installed.
+    """
+    if dry_run:
+        print(f'would run: {shlex.join(command)} FILE{suffix}, the file being:', file=sys.stderr)
+        print(document, end='')
+        return 0
+    require(command[0])
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, f'genre_jax{suffix}')
+        file.write_text(document, encoding='utf-8')
+        return subprocess.run([*command, str(file)]).returncode
+
+
+def require(tool: str) -> None:
+    """Makes sure that a command-line tool is there before anything is started with it.
+
+    Args:
+        tool: name of the executable.
+
+    Raises:
+        UserError: it is not on the PATH.
+    """
+    if shutil.which(tool) is None:
+        raise UserError(f'{tool} is not on the PATH: install it, or see the plan with --dry-run')
+
+
+def run_as_program(main: Callable[[Sequence[str]], int]) -> None:
+    """Runs a recipe on the process's arguments; a user's mistake is one line and exit code 2.
+
+    Args:
+        main: the recipe; takes the arguments, returns the exit code.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        code = 2
+    sys.exit(code)
