@@ -76,7 +76,8 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
     home.mkdir(parents=True, exist_ok=True)
     with _only_one(home / f'{key}.lock'):
         if not (target / 'manifest.json').exists():
-            _announce_change(source, home)
+            if source.root:
+                _announce_change(source, home)
             partial = home / f'{key}.partial'
             recordings, quarantined = source.recordings()
             clips, unusable = _decode_all(source, recordings, partial / 'decoded')
@@ -85,6 +86,8 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
             (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
             shutil.rmtree(partial / 'decoded')
             partial.rename(target)
+        if source.root:
+            _root_file(source, home).write_text(key)
     return target
 
 
@@ -96,22 +99,26 @@ def _only_one(lock_file: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def _root_file(source: Source, home: pathlib.Path) -> pathlib.Path:
+    """Returns the file that remembers which preparation a root had last."""
+    root = os.path.abspath(source.root)
+    return home / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.root'
+
+
 def _announce_change(source: Source, home: pathlib.Path) -> None:
     """Says what changed if the same root was prepared before with other content."""
-    if not source.root:
+    try:
+        last = _root_file(source, home).read_text()
+        old = json.loads((home / last / 'manifest.json').read_text())['files']
+    except (FileNotFoundError, NotADirectoryError):
         return
-    root, files = os.path.abspath(source.root), source.files()
-    for manifest_file in sorted(home.glob('*/manifest.json'), key=os.path.getmtime, reverse=True):
-        manifest = json.loads(manifest_file.read_text())
-        if manifest['root'] == root:
-            old = manifest['files']
-            added, removed = files.keys() - old.keys(), old.keys() - files.keys()
-            changed = [name for name in files.keys() & old.keys() if files[name] != old[name]]
-            logging.warning(
-                '%s has changed since it was last prepared (%d files added, %d removed, %d changed): '
-                'preparing it again', source.root, len(added), len(removed), len(changed),
-            )  # fmt: skip
-            return
+    new = source.files()
+    changed = sum(new[name] != old[name] for name in new.keys() & old.keys())
+    logging.warning(
+        '%s has changed since it was last prepared (files: %d added, %d removed, %d changed): '
+        'preparing it again',
+        source.root, len(new.keys() - old.keys()), len(old.keys() - new.keys()), changed,
+    )  # fmt: skip
 
 
 def _clip_file(folder: pathlib.Path, recording: Recording) -> pathlib.Path:
@@ -223,7 +230,6 @@ def _write_records(
         'name': source.name,
         'description': source.description,
         'fingerprint': source.fingerprint,
-        'root': os.path.abspath(source.root) if source.root else '',
         'files': source.files(),
         'sample_rate_hz': sample_rate_hz,
         'chunk': chunk,

@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 
 from data import prepare
+from genre_jax.errors import UserError
 
 
 class Dataset:
@@ -38,6 +39,7 @@ class Dataset:
         self.labels: list[str] = self.manifest['labels']
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']
         self._chunk: int = self.manifest['chunk']
+        self._folder = folder
         self._records = prepare.open_records(folder)
 
     def label_ids(self) -> np.ndarray:
@@ -60,11 +62,20 @@ class Dataset:
         stop = min(start + length, row['n_samples'])
         window = np.zeros(length, np.int16)
         for chunk in range(start // self._chunk, -(-stop // self._chunk)):
-            audio = self._records[row['first_record'] + chunk]['audio']
+            audio = self._record(row['first_record'] + chunk)
             begin = chunk * self._chunk
             lo, hi = max(start, begin), min(stop, begin + len(audio))
             window[lo - start : hi - start] = audio[lo - begin : hi - begin]
         return window
+
+    def _record(self, record: int) -> np.ndarray:
+        try:
+            return self._records[record]['audio']
+        except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
+            raise UserError(
+                f'{self._folder}: record {record} is damaged ({type(error).__name__}): delete that '
+                'folder, it is prepared again'
+            ) from None
 
 
 def draw_starts(

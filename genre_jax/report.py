@@ -136,7 +136,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     templates.filters.update(
         percent=report_charts.percent, interval=report_charts.interval, duration=_duration
     )
-    page = templates.get_template('report.html.j2').render(contents)
+    page = templates.get_template('report.html.j2').render(contents).strip() + '\n'
     path = run_dir / 'report.html'
     temporary = path.with_suffix('.html.tmp')
     try:

@@ -1,0 +1,210 @@
+"""The program from end to end: what a run leaves behind, and on how many devices and processes."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from genre_jax.evaluate import Predictions
+from tests import program
+
+
+@pytest.fixture(scope='module')
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('program')
+    program.write_tones(folder / 'tones')
+    # Files of all the kinds that are left out, among those that are used.
+    bad = folder / 'tones' / 'low'
+    (bad / 'empty.wav').touch()
+    (bad / 'text.wav').write_text('This is no audio.')
+    soundfile.write(bad / 'silent.flac', np.zeros(22050), 22050)
+    whole = (bad / '00.wav').read_bytes()
+    (bad / 'cut.wav').write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def finished(places):
+    """One run with W&B, from the first step to the page."""
+    workdir = places / 'finished'
+    words = program.command(
+        workdir, places / 'tones', places / 'prepared', '--config.tracking.wandb=auto'
+    )
+    ended = program.run(
+        words, env=program.environment(HOME=str(places), NETRC=str(places / 'none'))
+    )
+    assert ended.returncode == 0, ended.stderr
+    return workdir, ended, words
+
+
+def test_a_run_leaves_everything_behind(finished):
+    workdir, ended, _ = finished
+    result = program.result(workdir)
+    assert result['protocol'] == 'grouped'
+    assert sum(result['n_songs'].values()) == 24
+    assert result['chance'] == pytest.approx(1 / 3)
+    for kind in ('segment', 'song_max_probability', 'song_majority'):
+        figures = result['parts']['test'][kind]
+        low, high = figures['accuracy_ci95']
+        assert low <= figures['accuracy'] <= high
+        assert np.trace(figures['confusion']) / np.sum(figures['confusion']) == figures['accuracy']
+    assert set(result) >= {
+        'parameters_sha256',
+        'state_sha256',
+        'majority',
+        'quarantined',
+        'n_groups',
+    }
+    assert json.loads((workdir / 'config.json').read_text())['data']['root']
+    environment = json.loads((workdir / 'environment.json').read_text())
+    assert environment['dataset']['recordings'] == 24 and environment['packages']['jax']
+    table = (workdir / 'parameters.txt').read_text()
+    assert 'conv_left.kernel' in table and 'total' in table
+    assert (workdir / 'report.html').read_text().startswith('<!')
+    assert f'page:       {workdir}/report.html' in ended.stdout
+    assert 'chance' in ended.stdout and 'majority class' in ended.stdout
+
+
+def test_the_network_learns_the_tones(finished):
+    workdir, _, _ = finished
+    assert program.result(workdir)['parts']['test']['segment']['accuracy'] > 0.6
+    losses = [line['train/loss'] for line in program.metrics(workdir) if 'train/loss' in line]
+    assert losses[-1] < losses[0]
+
+
+def test_predictions_give_the_figures_of_the_result(finished):
+    workdir, _, _ = finished
+    for part in ('val', 'test'):
+        predictions = Predictions.load(workdir / 'predictions' / f'{part}.npz')
+        np.testing.assert_allclose(predictions.probabilities.sum(-1), 1, rtol=1e-5)
+        hits = predictions.probabilities.argmax(-1) == predictions.label
+        assert hits.mean() == program.result(workdir)['parts'][part]['segment']['accuracy']
+        assert all(
+            track.split('/')[0] == predictions.classes[label]
+            for track, label in zip(predictions.track, predictions.label, strict=True)
+        )
+
+
+def test_unusable_files_are_named_and_counted(finished):
+    workdir, ended, _ = finished
+    reasons = {
+        item['path']: item['reason'] for item in program.result(workdir)['quarantined']['files']
+    }
+    assert set(reasons) == {
+        f'low/{name}' for name in ('empty.wav', 'text.wav', 'silent.flac', 'cut.wav')
+    }
+    assert 'quarantined: 4 files' in ended.stdout
+    for path, reason in reasons.items():
+        assert f'quarantined {path}: {reason}' in ended.stderr
+        assert path in (workdir / 'report.html').read_text()
+
+
+def test_wandb_keeps_its_files_for_a_later_sync(finished):
+    workdir, ended, _ = finished
+    (folder,) = (workdir / 'wandb').glob('offline-run-*')
+    (file,) = folder.glob('*.wandb')
+    content = file.read_bytes()
+    for name in (b'val/song_max_probability/accuracy', b'train/loss', b'test/confusion_matrix'):
+        assert name in content
+    assert f'wandb sync {folder}' in ended.stdout
+
+
+def test_a_finished_run_is_shown_again_and_not_repeated(finished):
+    workdir, first, words = finished
+    before = (workdir / 'result.json').stat().st_mtime_ns
+    again = program.run(words)
+    assert again.returncode == 0 and 'holds a finished run' in again.stdout
+    assert (workdir / 'result.json').stat().st_mtime_ns == before
+    numbers = first.stdout[first.stdout.index('test: ') : first.stdout.index('run folder:')]
+    assert numbers in again.stdout
+
+
+def losses_agree(one, other):
+    pairs = zip(program.metrics(one), program.metrics(other), strict=True)
+    figures = [
+        (a[key], b[key]) for a, b in pairs for key in a if 'loss' in key or key.endswith('entropy')
+    ]
+    assert len(figures) >= 6 * 5
+    np.testing.assert_allclose(*zip(*figures, strict=True), rtol=1e-5)
+
+
+def test_eight_devices_give_the_losses_of_one(finished, places):
+    workdir = places / 'eight_devices'
+    words = program.command(workdir, places / 'tones', places / 'prepared')
+    ended = program.run(words, env=program.environment(devices=8))
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((workdir / 'environment.json').read_text())['devices'] == 8
+    losses_agree(finished[0], workdir)
+
+
+def test_two_processes_give_the_losses_of_one(finished, places):
+    workdir = places / 'two_processes'
+    flags = program.command(workdir, places / 'tones', places / 'prepared')[3:]
+    words = [
+        sys.executable,
+        'launch/local.py',
+        '--processes=2',
+        '--devices_per_process=2',
+        '--',
+        *flags,
+    ]
+    ended = program.run(words)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    environment = json.loads((workdir / 'environment.json').read_text())
+    assert (environment['processes'], environment['devices']) == (2, 4)
+    losses_agree(finished[0], workdir)
+
+
+def test_the_stored_rate_is_resampled_on_the_device(places):
+    """44.1 kHz recordings of the same tones train the 22.05 kHz front end as well."""
+    program.write_tones(places / 'tones_44100', sample_rate_hz=44100)
+    workdir = places / 'resampled'
+    ended = program.run(program.command(workdir, places / 'tones_44100', places / 'prepared'))
+    assert ended.returncode == 0, ended.stderr
+    assert (
+        json.loads((workdir / 'environment.json').read_text())['dataset']['sample_rate_hz'] == 44100
+    )
+    assert program.result(workdir)['parts']['test']['segment']['accuracy'] > 0.6
+
+
+def test_a_csv_with_an_official_split(places):
+    """The user's own split is kept to the letter; the artist column makes the groups."""
+    rows = ['path,label,artist,split']
+    for label in ('low', 'mid', 'high'):
+        for song in range(8):
+            part = 'test' if song < 2 else 'val' if song < 4 else 'train'
+            rows.append(f'tones/{label}/{song:02d}.wav,{label},{label} {part} {song % 2},{part}')
+    (places / 'songs.csv').write_text('\n'.join(rows))
+    workdir = places / 'official'
+    flags = ('--config.split.protocol=official', '--config.train.length=1 epochs')
+    ended = program.run(program.command(workdir, places / 'songs.csv', places / 'prepared', *flags))
+    assert ended.returncode == 0, ended.stderr
+    result = program.result(workdir)
+    assert result['n_songs'] == {'train': 12, 'val': 6, 'test': 6}
+    test = Predictions.load(workdir / 'predictions' / 'test.npz')
+    assert set(test.track) == {
+        f'tones/{k}/{i:02d}.wav' for k in ('low', 'mid', 'high') for i in (0, 1)
+    }
+
+
+def test_a_changed_folder_is_noticed(finished, places):
+    shutil.copytree(places / 'tones', places / 'changing')
+    workdir = places / 'changed'
+    flags = ('--config.train.length=1 epochs',)
+    words = program.command(workdir, places / 'changing', places / 'prepared', *flags)
+    assert program.run(words).returncode == 0
+    (workdir / 'result.json').unlink()
+    shutil.copy(places / 'changing' / 'mid' / '00.wav', places / 'changing' / 'mid' / '99.wav')
+    stopped = program.run(words)
+    assert stopped.returncode == 2
+    assert 'the data have changed since the run' in stopped.stderr.splitlines()[-1]
+    other = program.command(
+        places / 'changed_again', places / 'changing', places / 'prepared', *flags
+    )
+    ended = program.run(other)
+    assert ended.returncode == 0
+    assert '(files: 1 added, 0 removed, 0 changed)' in stopped.stderr
+    assert 'byte-identical copies' in ended.stdout

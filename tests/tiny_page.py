@@ -1,0 +1,20 @@
+"""configs/folder.py, shrunk until a run takes seconds: what the tests of the whole program train."""
+
+from configs import folder
+
+
+def get_config():
+    config = folder.get_config()
+    config.windows.window_s = 0.6
+    config.windows.train_per_track = 4
+    config.windows.eval_per_track = 3
+    config.features.n_fft = 512
+    config.features.hop_length = 512
+    config.features.n_mels = 24
+    config.model.hidden_units = 8
+    config.train.batch_size = 16
+    config.eval.batch_size = 16
+    config.train.length = '6 epochs'
+    config.eval.bootstrap_samples = 200
+    config.tracking.wandb = 'off'
+    return config
