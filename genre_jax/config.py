@@ -24,12 +24,15 @@ _FREE_ON_RESUME = ('tracking', 'data.prepared_dir')
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Returns ', did you mean X?' for the candidate most like `name`, or the list of all."""
     candidates = sorted(candidates)
-    leaf = name.rsplit('.', 1)[-1]
-    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6) or [
-        key for key in candidates if difflib.get_close_matches(leaf, [key.rsplit('.', 1)[-1]], n=1)
-    ]
-    if close:
-        return f'; did you mean {close[0]!r}?'
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        # By the last part first: the sections before it are alike anyway.
+        pairs = ((name.rsplit('.', 1)[-1], candidate.rsplit('.', 1)[-1]), (name, candidate))
+        return tuple(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    best = max(candidates, key=likeness, default='')
+    if best and likeness(best)[0] >= 0.6:
+        return f'; did you mean {best!r}?'
     return f'; expected one of {", ".join(candidates)}' if candidates else ''
 
 
@@ -201,6 +204,15 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key, values in choices.items():
         if flat[key] not in values:
             raise UserError(f'config.{key}={flat[key]!r}{nearest(str(flat[key]), values)}')
+    # Their number of steps is not known yet, whether they can be read is.
+    for key in (
+        'train.length',
+        'train.log_every',
+        'eval.every',
+        'checkpoint.every',
+        'optim.warmup',
+    ):
+        duration_steps(flat[key], key, 1 if key == 'train.length' else Length(1, 1))
     fractions = flat['split.fractions']
     check(
         'split.fractions',

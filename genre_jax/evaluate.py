@@ -113,12 +113,6 @@ def _macro_f1(confusion: np.ndarray) -> np.ndarray:
     return f1.sum(-1) / np.maximum((total > 0).sum(-1), 1)
 
 
-def _group_sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    sums = np.zeros((group.max() + 1, *values.shape[1:]))
-    np.add.at(sums, group, values)
-    return sums
-
-
 def score(
     labels: np.ndarray,
     predicted: np.ndarray,
@@ -174,19 +168,19 @@ def _intervals(labels, predicted, groups, n_classes, losses, samples) -> dict:
     """Returns the *_ci95 entries of `score`."""
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = group.max() + 1
-    cells = np.zeros((len(labels), n_classes * n_classes))
-    cells[np.arange(len(labels)), labels * n_classes + predicted] = 1
+    cells = np.zeros((n_groups, n_classes * n_classes))
+    np.add.at(cells, (group, labels * n_classes + predicted), 1)
     rng = np.random.default_rng(0)
     # How often each group is drawn in each resampling; sums over groups do the rest.
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
-    confusion = (drawn @ _group_sums(group, cells)).reshape(samples, n_classes, n_classes)
+    confusion = (drawn @ cells).reshape(samples, n_classes, n_classes)
     n = confusion.sum((-1, -2))
     figures = {
         'accuracy': np.trace(confusion, axis1=-2, axis2=-1) / n,
         'macro_f1': _macro_f1(confusion),
     }
     if losses is not None:
-        figures['log_loss'] = drawn @ _group_sums(group, losses) / n
+        figures['log_loss'] = drawn @ np.bincount(group, losses) / n
     intervals = {
         f'{name}_ci95': np.percentile(values, [2.5, 97.5]).tolist()
         for name, values in figures.items()

@@ -6,6 +6,7 @@ import ml_collections
 import optax
 
 from genre_jax import config as config_lib
+from genre_jax.errors import UserError
 
 
 def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) -> optax.Schedule:
@@ -14,9 +15,17 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
     Args:
         config: the whole config.
         length: of the training.
+
+    Raises:
+        UserError: the warm-up is as long as the training.
     """
     settings = config.optim
     warmup = config_lib.duration_steps(settings.warmup, 'optim.warmup', length)
+    if warmup >= length.total_steps:
+        raise UserError(
+            f'config.optim.warmup={settings.warmup!r} is {warmup} steps, and the whole training '
+            f'{length.total_steps}: shorten it, or lengthen config.train.length'
+        )
     if settings.schedule == 'cosine':
         return optax.warmup_cosine_decay_schedule(
             0.0 if warmup else settings.learning_rate,

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
@@ -62,7 +62,8 @@ def make_split(
         split = _official(config, tracks)
     else:
         shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
-        assignment = assign_groups(tracks, config.fractions, config.seed)
+        wanted = dict(zip(PARTS, config.fractions, strict=True))
+        assignment = assign_groups(tracks, wanted, config.seed)
         split = Split(
             'grouped',
             f'at random by group ({group_key}), stratified by class, {shares} % of the songs, '
@@ -79,7 +80,7 @@ def _rows(parts: Sequence[str]) -> dict[str, np.ndarray]:
     return {part: np.flatnonzero(parts == part) for part in PARTS}
 
 
-def assign_groups(tracks: Sequence[dict], fractions: Sequence[float], seed: int) -> list[str]:
+def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int) -> list[str]:
     """Assigns whole groups to parts so that every class comes close to the wanted shares.
 
     The largest groups go first, each to the part that lacks most of what the group holds; in the
@@ -87,14 +88,14 @@ def assign_groups(tracks: Sequence[dict], fractions: Sequence[float], seed: int)
 
     Args:
         tracks: dicts with 'label' and 'group'.
-        fractions: wanted shares of the songs for train, val and test; they sum to 1.
+        shares: wanted share of the songs of each part; they sum to 1.
         seed: of the order in which groups of one size are taken.
 
     Returns:
         The part of every track.
 
     Raises:
-        UserError: a class with fewer than three groups.
+        UserError: a class with fewer groups than there are parts.
     """
     members = collections.defaultdict(list)
     for position, track in enumerate(tracks):
@@ -103,18 +104,16 @@ def assign_groups(tracks: Sequence[dict], fractions: Sequence[float], seed: int)
     for track in tracks:
         groups_of_label[track['label']].add(track['group'])
     for label, groups in sorted(groups_of_label.items()):
-        if len(groups) < len(PARTS):
+        if len(groups) < len(shares):
             songs = sum(track['label'] == label for track in tracks)
             raise UserError(
-                f'class {label!r} has {songs} songs in {len(groups)} groups, too few for train, val '
-                'and test: it needs at least 3 groups; add recordings, drop the class, or group by '
-                'something smaller (config.data.group=recording)'
+                f'class {label!r} has {songs} songs in {len(groups)} groups, too few for '
+                f'{", ".join(shares)}: it needs at least {len(shares)} groups; add recordings, drop the '
+                'class, or group by something smaller (config.data.group=recording)'
             )
     total = collections.Counter(track['label'] for track in tracks)
     lacking = {
-        (part, label): share * total[label]
-        for part, share in zip(PARTS, fractions, strict=True)
-        for label in total
+        (part, label): share * total[label] for part, share in shares.items() for label in total
     }
     # A class with few groups goes first: later, its three parts could not all be served.
     order = np.random.default_rng(seed).permutation(sorted(members))
@@ -123,7 +122,7 @@ def assign_groups(tracks: Sequence[dict], fractions: Sequence[float], seed: int)
     }
     order = sorted(order, key=lambda group: (scarcity[group], -len(members[group])))
     parts: list[str] = [''] * len(tracks)
-    waiting = {label: set(PARTS) for label in total}  # parts in which the class does not stand yet
+    waiting = {label: set(shares) for label in total}  # parts in which the class does not stand yet
     remaining = {label: len(groups) for label, groups in groups_of_label.items()}
     for group in order:
         holds = collections.Counter(tracks[i]['label'] for i in members[group])
@@ -131,9 +130,9 @@ def assign_groups(tracks: Sequence[dict], fractions: Sequence[float], seed: int)
         urgent = [
             label for label in holds if waiting[label] and remaining[label] <= len(waiting[label])
         ]
-        allowed = set.intersection(*(waiting[label] for label in urgent)) if urgent else set(PARTS)
+        allowed = set.intersection(*(waiting[label] for label in urgent)) if urgent else set(shares)
         part = max(
-            [p for p in PARTS if p in (allowed or set(PARTS))],
+            [p for p in shares if p in (allowed or set(shares))],
             key=lambda p: sum(n * lacking[p, label] / total[label] for label, n in holds.items()),
         )
         for label, n in holds.items():
@@ -157,12 +156,11 @@ def _official(config: ml_collections.ConfigDict, tracks: Sequence[dict]) -> Spli
         train_share, val_share = config.fractions[:2]
         rest = [i for i, part in enumerate(given) if part == 'train']
         share = val_share / (train_share + val_share)
-        # assign_groups makes three parts: the second and third together validate.
         inner = assign_groups(
-            [tracks[i] for i in rest], (1 - share, share / 2, share / 2), config.seed
+            [tracks[i] for i in rest], {'train': 1 - share, 'val': share}, config.seed
         )
         for i, part in zip(rest, inner, strict=True):
-            given[i] = 'train' if part == 'train' else 'val'
+            given[i] = part
         return Split(
             'official',
             f"the dataset's own split; {100 * share:g} % of its training part set aside by group for "

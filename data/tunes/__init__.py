@@ -13,7 +13,7 @@ from data.tunes import corpus, identity, synth
 from genre_jax.errors import UserError
 
 # Raised with every change of what is listed or of how it sounds.
-_BUILDER_VERSION = 1
+_BUILDER_VERSION = 2
 _MIN_DURATION_S = 1.0
 _MIN_SAMPLE_RATE_HZ = 8000
 

@@ -17,11 +17,11 @@ from data.tunes.corpus import Tune
 # One range for all dances, in the beats of `Tune`. Dancers take a reel or a jig at 105 to 120 of
 # them a minute, a strathspey at about half of that; with a range for each, a classifier need only
 # count notes per second.
-BEATS_PER_MINUTE = (80.0, 112.0)
+BEATS_PER_MINUTE = (92.0, 108.0)
 # MIDI number that the middle note of a tune is moved to.
 MIDDLE_MIDI = (64, 76)
 PEAK_DBFS = (-18.0, -3.0)
-SNR_DB = (10.0, 40.0)
+SNR_DB = (15.0, 40.0)
 HARMONICS = 12
 RELEASE_S = 0.012
 # Harmonics above this share of the sample rate are left out.
@@ -120,10 +120,10 @@ def draw(tune: Tune, rng: np.random.Generator) -> Performance:
         decay_s=rng.uniform(*family.decay_s),
         vibrato_hz=rng.uniform(4.5, 6.5),
         vibrato_cents=rng.uniform(*family.vibrato_cents),
-        legato=rng.uniform(0.75, 1.0),
+        legato=rng.uniform(0.6, 0.9),
         timing_s=rng.uniform(0.002, 0.008),
         velocity_db=rng.uniform(0.5, 2.0),
-        accent_db=rng.uniform(1.0, 4.0),
+        accent_db=rng.uniform(3.0, 6.0),
     )
 
 

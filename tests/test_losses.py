@@ -1,0 +1,58 @@
+"""Losses against scikit-learn and arithmetic by hand."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from genre_jax import losses
+
+
+def test_cross_entropy_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    logits = (5 * rng.standard_normal((200, 7))).astype(np.float32)
+    labels = rng.integers(0, 7, 200).astype(np.int32)
+    values = losses.cross_entropy(logits, labels)
+    assert values.shape == (200,)
+    probabilities = np.exp(logits.astype(np.float64))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    expected = metrics.log_loss(labels, probabilities, labels=range(7))
+    assert np.mean(values) == pytest.approx(expected, rel=1e-5)
+    each = [
+        metrics.log_loss([label], [row], labels=range(7))
+        for label, row in zip(labels, probabilities, strict=True)
+    ]
+    np.testing.assert_allclose(values, each, rtol=1e-4, atol=1e-6)
+
+
+def test_cross_entropy_of_huge_logits_is_finite():
+    values = losses.cross_entropy(np.float32([[1e4, -1e4, 0]]), np.int32([1]))
+    np.testing.assert_allclose(values, [2e4])
+
+
+def test_cross_entropy_gradient():
+    # softmax - onehot
+    logits = np.float32([[0.0, np.log(2), np.log(5)]])
+    gradient = jax.grad(lambda x: losses.cross_entropy(x, np.int32([2])).sum())(logits)
+    np.testing.assert_allclose(gradient, [[1 / 8, 2 / 8, 5 / 8 - 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('mask', 'expected'),
+    [([1, 1, 1], 4), ([1, 0, 1], 4.5), ([0, 1, 0], 3), ([0, 0, 0], 0)],
+)
+def test_masked_mean(mask, expected):
+    assert losses.masked_mean(np.float32([2, 3, 7]), np.float32(mask)) == pytest.approx(expected)
+
+
+def test_l1_penalty_counts_weights_and_no_biases():
+    params = {
+        'conv': {'kernel': np.float32([[1, -2], [3, -4]]), 'bias': np.float32([100, -100])},
+        'norm': {'scale': np.float32([-0.5, 1.5]), 'bias': np.float32([1000])},
+        'deep': {'dense': {'kernel': np.float32([[0.25]]), 'bias': np.float32([-7])}},
+    }
+    assert losses.l1_penalty(params) == pytest.approx(10 + 2 + 0.25)
+    gradient = jax.grad(losses.l1_penalty)(params)
+    np.testing.assert_array_equal(gradient['conv']['kernel'], [[1, -1], [1, -1]])
+    np.testing.assert_array_equal(gradient['norm']['scale'], [-1, 1])
+    np.testing.assert_array_equal(gradient['norm']['bias'], [0])
