@@ -82,6 +82,7 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
             recordings, quarantined = source.recordings()
             clips, unusable = _decode_all(source, recordings, partial / 'decoded')
             manifest = _write_records(source, clips, partial, chunk_s)
+            manifest['notes'] += _vanished(recordings, clips)
             manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
             (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
             shutil.rmtree(partial / 'decoded')
@@ -185,6 +186,15 @@ def _decode_all(
             else f'{source.name} holds no recordings'
         )
     return usable, unusable
+
+
+def _vanished(
+    recordings: list[Recording], clips: list[tuple[Recording, pathlib.Path]]
+) -> list[str]:
+    """Names the classes that lost all their recordings to the quarantine."""
+    left = {recording.label for recording, _ in clips}
+    lost = sorted({recording.label for recording in recordings} - left)
+    return [f'class {label!r} is left out: none of its recordings can be used' for label in lost]
 
 
 def _write_records(

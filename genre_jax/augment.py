@@ -17,8 +17,8 @@ def spec_augment(
 ) -> jax.Array:
     """Masks stripes of time and of frequency with the example's mean.
 
-    Source: Park et al., SpecAugment (2019), with the stripes of PANNs' implementation: of each stripe
-    the width is uniform in [0, width) and the start uniform in [0, total - width].
+    Source: Park et al., SpecAugment (2019), with a number of stripes as in PANNs: of each stripe the
+    width is uniform over 0 ... width - 1 and the start over 0 ... total - width.
 
     Args:
         key: random key.

@@ -78,7 +78,7 @@ def call_with_section(
         if key not in fixed and key not in ('parent', 'name')
     }
     keywords = {key: value for key, value in settings.items() if key not in skip}
-    for key in keywords.keys() - accepted.keys():
+    for key in sorted(keywords.keys() - accepted.keys()):
         hint = nearest(f'config.{section}.{key}', [f'config.{section}.{name}' for name in accepted])
         raise UserError(f'unknown key config.{section}.{key}{hint}')
     for key, parameter in accepted.items():
@@ -174,7 +174,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
     def check(key: str, ok: Callable[[object], bool], expected: str) -> None:
         _check(ok(flat[key]), key, flat[key], expected)
 
-    for key in ('windows.window_s', 'data.chunk_s', 'optim.learning_rate', 'optim.eps'):
+    for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
+        check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')
+    for key in ('optim.learning_rate', 'optim.eps'):
         check(key, lambda v: 0 < v < float('inf'), 'a number above 0')
     for key in (
         'windows.train_per_track', 'windows.eval_per_track', 'train.batch_size', 'eval.batch_size',

@@ -188,5 +188,5 @@ def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str])
         if missing:
             raise UserError(
                 f'class {missing[0]!r} has no song in the {part} part of the {split.protocol} split: '
-                'add recordings, change config.split.seed, or drop the class'
+                'add recordings, or drop the class'
             )

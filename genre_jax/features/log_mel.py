@@ -58,6 +58,15 @@ class LogMel:
                 f'config.features: f_min_hz={self.f_min_hz} and f_max_hz={self.f_max_hz} do not fit '
                 f'into 0 ... {self.sample_rate_hz / 2} Hz, half the sample rate'
             )
+        filters = mel_filters(
+            self.sample_rate_hz, self.n_fft, self.n_mels, self.f_min_hz, self.f_max_hz
+        )
+        empty = int((filters.sum(0) == 0).sum())
+        if empty:
+            raise UserError(
+                f'config.features: {empty} of {self.n_mels} mel bands hold no FFT bin: lower n_mels or '
+                f'raise n_fft={self.n_fft}'
+            )
 
     def frames(self, n_samples: int) -> int:
         """Returns the number of frames of a waveform of `n_samples` samples: one a whole hop."""

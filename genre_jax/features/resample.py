@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_jax.errors import UserError
+
 # Zero crossings of the sinc on each side, the Kaiser window's shape, and the cut-off as a share of
 # the lower Nyquist frequency: flat to 0.002 dB up to 91 % of it, and what would alias is at least
 # 80 dB down.
@@ -17,6 +19,8 @@ _KAISER_BETA = 10.0
 _ROLLOFF = 0.955
 # Blocks of fewer outputs (one, for a factor of two) would turn the product below into slow copying.
 _MIN_BLOCK = 128
+# Rates without a common divisor need a filter for each of thousands of phases.
+_MAX_COEFFICIENTS = 2**24
 
 
 def resample(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
@@ -32,12 +36,20 @@ def resample(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
 
     Returns:
         float32 (..., ceil(time * to_hz / from_hz)).
+
+    Raises:
+        UserError: the two rates would need too large a filter.
     """
     if from_hz == to_hz:
         return waveform
     divisor = math.gcd(from_hz, to_hz)
     repeat = -(-_MIN_BLOCK * divisor // to_hz)
     step, phases = repeat * from_hz // divisor, repeat * to_hz // divisor
+    if phases * (step + 2 * _ZEROS * max(1, step / phases)) > _MAX_COEFFICIENTS:
+        raise UserError(
+            f'audio stored at {from_hz} Hz cannot be brought to {to_hz} Hz on the device, the rates have '
+            f'too little in common: prepare it at a usual one, config.data.sample_rate_hz={to_hz}'
+        )
     kernel, reach = _polyphase_kernel(step, phases)
     n_out = -(-waveform.shape[-1] * phases // step)
     n_blocks = -(-n_out // phases)
