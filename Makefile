@@ -1,9 +1,13 @@
-# make env | quickstart | test | lint | bench | clean
+# make env         build .venv
+# make quickstart  train, evaluate and report the embedded dataset
+# make test        the whole test suite
+# make parity      training against PyTorch, which it installs
+# make lint, make bench, make clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env quickstart test lint bench clean
+.PHONY: env quickstart test parity lint bench clean
 
 env: $(VENV)/installed
 
@@ -18,6 +22,10 @@ quickstart: env
 
 test: env
 	$(BIN)/python -m pytest
+
+parity: env
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pytest --override-ini=addopts=-ra tests/parity
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Side-by-side timings: medians of interleaved runs, printed as ratios."""
