@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the config."""
     config = common.get_config()
     config.data.name = 'tunes'
-    config.data.max_per_class = 180
+    config.data.max_per_class = 110
     config.data.duration_s = 20.0
     config.data.sample_rate_hz = 16000
     config.data.seed = 0
@@ -41,10 +41,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.1
     config.model.batch_norm = True
 
-    config.optim.learning_rate = 5e-4
+    config.optim.learning_rate = 1e-3
     config.optim.schedule = 'cosine'
     config.train.batch_size = 64
-    config.train.length = '26 epochs'
+    config.train.length = '34 epochs'
     config.train.log_every = '1 epochs'
     config.eval.every = '2 epochs'
     config.checkpoint.every = '2 epochs'

@@ -83,13 +83,14 @@ def _rows(parts: Sequence[str]) -> dict[str, np.ndarray]:
 def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int) -> list[str]:
     """Assigns whole groups to parts so that every class comes close to the wanted shares.
 
-    The largest groups go first, each to the part that lacks most of what the group holds; in the
-    end every class gets a group in every part while it has groups to give. Deterministic for a seed.
+    The largest groups go first, each to a part drawn from those that have room for it, by how much
+    they lack; so large groups do not all train. Where it fits nowhere it goes where most is lacking.
+    Every class gets a group in every part while it has groups to give. Deterministic for a seed.
 
     Args:
         tracks: dicts with 'label' and 'group'.
         shares: wanted share of the songs of each part; they sum to 1.
-        seed: of the order in which groups of one size are taken.
+        seed: of the order of groups of one size, and of the draw.
 
     Returns:
         The part of every track.
@@ -116,7 +117,8 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
         (part, label): share * total[label] for part, share in shares.items() for label in total
     }
     # A class with few groups goes first: later, its three parts could not all be served.
-    order = np.random.default_rng(seed).permutation(sorted(members))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(sorted(members))
     scarcity = {
         g: min(len(groups_of_label[tracks[i]['label']]) for i in members[g]) for g in members
     }
@@ -131,10 +133,19 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
             label for label in holds if waiting[label] and remaining[label] <= len(waiting[label])
         ]
         allowed = set.intersection(*(waiting[label] for label in urgent)) if urgent else set(shares)
-        part = max(
-            [p for p in shares if p in (allowed or set(shares))],
-            key=lambda p: sum(n * lacking[p, label] / total[label] for label, n in holds.items()),
-        )
+        candidates = [part for part in shares if part in (allowed or set(shares))]
+        lack = [
+            sum(n * lacking[part, label] / total[label] for label, n in holds.items())
+            for part in candidates
+        ]
+        room = [
+            max(0.0, amount) * all(lacking[part, label] >= n for label, n in holds.items())
+            for part, amount in zip(candidates, lack, strict=True)
+        ]
+        if sum(room):
+            part = rng.choice(candidates, p=np.array(room) / sum(room)).item()
+        else:
+            part = candidates[int(np.argmax(lack))]
         for label, n in holds.items():
             lacking[part, label] -= n
             waiting[label].discard(part)

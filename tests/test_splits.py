@@ -130,8 +130,7 @@ def test_the_seed_decides_and_the_order_of_the_list_does_not(kind):
 
         assert parts(tracks, seed) == parts(tracks, seed) == parts(shuffled, seed)
         different += parts(tracks, seed) != parts(tracks, seed + 1)
-    # Groups of all different sizes leave the seed nothing to choose.
-    assert different >= (6 if kind in ('many_small_groups', 'single_recordings') else 0)
+    assert different >= 6
 
 
 def test_fingerprint_tells_splits_apart():
