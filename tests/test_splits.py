@@ -130,7 +130,8 @@ def test_the_seed_decides_and_the_order_of_the_list_does_not(kind):
 
         assert parts(tracks, seed) == parts(tracks, seed) == parts(shuffled, seed)
         different += parts(tracks, seed) != parts(tracks, seed + 1)
-    assert different >= 6
+    # Few groups leave few splits to choose from.
+    assert different >= (1 if kind == 'few_big_groups' else 6)
 
 
 def test_fingerprint_tells_splits_apart():
