@@ -21,6 +21,7 @@ import os
 import pathlib
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -126,6 +127,16 @@ def _clip_file(folder: pathlib.Path, recording: Recording) -> pathlib.Path:
     return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
 
 
+def _end_with_parent() -> None:
+    """Ends this worker when the program is killed: it would wait for the next job for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str:
     """Decodes one recording into `file` (atomically); returns '' or why it is unusable."""
     if file.exists():
@@ -150,7 +161,9 @@ def _decode_all(
     reasons: dict[str, str] = {}
     # spawn: a forked child of a process that runs XLA's threads can deadlock.
     pool = concurrent.futures.ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context('spawn')
+        len(os.sched_getaffinity(0)),
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_end_with_parent,
     )
     with pool:
         jobs = {
