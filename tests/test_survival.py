@@ -3,8 +3,10 @@
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -190,3 +192,23 @@ def test_two_programs_do_not_share_a_run_folder(places):
     assert 'another program is running in it' in second.stderr.splitlines()[-1]
     first.communicate(timeout=120)
     assert first.returncode == 0
+
+
+def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
+    workdir = places / 'two_processes'
+    flags = command(places, workdir)[3:]
+    words = [sys.executable, 'launch/local.py', '--processes=2', '--', *flags]
+    process = program.start(words)
+    while not lines(workdir, 3)():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    steps = re.findall(r'stopped by SIGTERM, saved at step (\d+)', output)
+    assert len(steps) == 2 and len(set(steps)) == 1
+    assert f'continuing from step {steps[0]}' in finish(words).stdout
+    for ours, theirs in zip(program.metrics(workdir), program.metrics(unharmed), strict=True):
+        for key in ours:
+            if 'loss' in key:
+                assert ours[key] == pytest.approx(theirs[key], rel=1e-5)
