@@ -15,11 +15,13 @@ import dataclasses
 import fcntl
 import hashlib
 import importlib
+import io
 import json
 import multiprocessing
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
+from configs import common
 from data.recordings import Quarantined, Recording, Source
 from genre_jax import config as config_lib
 from genre_jax.audio import BadAudio
@@ -74,9 +77,10 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
     key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
     home = pathlib.Path(prepared_dir) / source.name
     target = home / key
-    home.mkdir(parents=True, exist_ok=True)
     with _only_one(home / f'{key}.lock'):
-        if not (target / 'manifest.json').exists():
+        if target.exists():
+            read_manifest(target)  # for its error
+        else:
             if source.root:
                 _announce_change(source, home)
             partial = home / f'{key}.partial'
@@ -93,10 +97,37 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
     return target
 
 
+def read_manifest(folder: pathlib.Path) -> dict:
+    """Returns what says what was prepared from what.
+
+    Args:
+        folder: what `prepare` returned.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = folder / 'manifest.json'
+    try:
+        manifest = json.loads(file.read_bytes())
+        if 'tracks' in manifest:
+            return manifest
+    except (OSError, TypeError, ValueError):
+        pass
+    raise UserError(f'{file} is damaged: delete {folder}, it is prepared again')
+
+
 @contextlib.contextmanager
 def _only_one(lock_file: pathlib.Path) -> Iterator[None]:
     """Waits until no other process prepares the same dataset."""
-    with lock_file.open('w') as lock:
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_file.open('w')
+    except OSError as error:
+        raise UserError(
+            f'config.data.prepared_dir: {lock_file.parent} cannot be used ({error.strerror}): name a '
+            'folder that can be written'
+        ) from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -111,8 +142,8 @@ def _announce_change(source: Source, home: pathlib.Path) -> None:
     """Says what changed if the same root was prepared before with other content."""
     try:
         last = _root_file(source, home).read_text()
-        old = json.loads((home / last / 'manifest.json').read_text())['files']
-    except (FileNotFoundError, NotADirectoryError):
+        old = read_manifest(home / last)['files']
+    except (OSError, UserError, ValueError):  # never, or deleted since
         return
     new = source.files()
     changed = sum(new[name] != old[name] for name in new.keys() & old.keys())
@@ -145,11 +176,22 @@ def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str
         audio = source.load(recording)
     except BadAudio as error:
         return str(error)
+    content = io.BytesIO()  # numpy hides why it could not write to a file
+    np.save(content, audio)
     temporary = file.with_suffix('.tmp')
-    with temporary.open('wb') as stream:
-        np.save(stream, audio)
+    temporary.write_bytes(content.getbuffer())
     temporary.rename(file)
     return ''
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Processes that start in here ignore Ctrl-C, which reaches them too: their parent ends them."""
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def _decode_all(
@@ -166,10 +208,13 @@ def _decode_all(
         initializer=_end_with_parent,
     )
     with pool:
-        jobs = {
-            pool.submit(_decode_one, source, recording, _clip_file(folder, recording)): recording
-            for recording in recordings
-        }
+        with _ctrl_c_ignored():
+            jobs = {
+                pool.submit(
+                    _decode_one, source, recording, _clip_file(folder, recording)
+                ): recording
+                for recording in recordings
+            }
         finished = concurrent.futures.as_completed(jobs)
         try:
             for job in tqdm.tqdm(
@@ -286,17 +331,22 @@ def main(argv: list[str]) -> None:
     """`python -m data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
     if not argv:
         raise UserError('usage: python -m data.prepare NAME [--root=DIR] [--key=value ...]')
-    settings = {'name': argv[0], 'prepared_dir': 'prepared', 'chunk_s': 5.0}
+    config = common.get_config()
+    settings = config.data
+    settings.name = argv[0]
     for item in argv[1:]:
         key, separator, value = item.removeprefix('--').partition('=')
         if not separator:
             raise UserError(f'{item!r}: expected --key=value')
+        with contextlib.suppress(json.JSONDecodeError):
+            value = json.loads(value)
         try:
-            settings[key] = json.loads(value)
-        except json.JSONDecodeError:
             settings[key] = value
+        except TypeError:
+            raise UserError(f'{item}: expected {type(settings[key]).__name__}') from None
+    config_lib.validate(config)
     folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'])
-    manifest = json.loads((folder / 'manifest.json').read_text())
+    manifest = read_manifest(folder)
     hours = (
         sum(track['n_samples'] for track in manifest['tracks']) / manifest['sample_rate_hz'] / 3600
     )
@@ -311,5 +361,9 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
     try:
         main(sys.argv[1:])
-    except UserError as user_error:
-        sys.exit(f'error: {user_error}')
+    except (UserError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print('interrupted: the same command continues', file=sys.stderr)
+        sys.exit(130)

@@ -1,4 +1,4 @@
-"""Reading a config: values checked once, durations resolved once, unknown keys named with the nearest.
+"""Reading a config: pages run, values checked once, durations resolved once, unknown keys named.
 
 Nothing else in the package has defaults: what is not in `configs/common.py` or in a page does not
 exist.
@@ -10,11 +10,16 @@ import dataclasses
 import difflib
 import inspect
 import json
+import numbers
+import os
 import re
+import runpy
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 
 import ml_collections
 
+from configs import common
 from genre_jax.errors import UserError
 
 # Keys that may differ when a run is continued: they change where things are written, not what.
@@ -45,6 +50,65 @@ def flatten(config: Mapping, prefix: str = '') -> dict[str, object]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def load_page(page: str) -> ml_collections.ConfigDict:
+    """Runs a config page.
+
+    Args:
+        page: path of the page, then a colon and its arguments if it takes some.
+
+    Raises:
+        UserError: there is no such page, or it is wrong.
+    """
+    path, *arguments = page.split(':', 1)
+    if not os.path.isfile(path):
+        raise UserError(f'--config={page}: there is no file {path!r}; pages are in configs/')
+    try:
+        names = runpy.run_path(path)
+        if 'get_config' not in names:
+            raise AttributeError('it has no function get_config()')
+        config = names['get_config'](*arguments)
+    except Exception as error:
+        raise UserError(_page_mistake(page, path, error)) from None
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(
+            f'--config={page}: its get_config() returned {type(config).__name__}, not the config that '
+            'configs.common.get_config() gave it'
+        )
+    return config
+
+
+def _page_mistake(page: str, path: str, error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines = [error.lineno]
+    where = f'--config={page}' + (f', line {lines[-1]}' if lines else '')
+    if match := re.search(r'Key "(\w+)" does not exist', str(error)):
+        names = {key.rsplit('.', 1)[-1] for key in flatten(common.get_config())}
+        return f'{where}: unknown key {match[1]}{nearest(match[1], names)}'
+    return f'{where}: {type(error).__name__}: {" ".join(str(error).split())}'
+
+
+def check_overrides(arguments: Iterable[str], config: Mapping) -> None:
+    """Checks that the keys which a command line sets are in the config.
+
+    Args:
+        arguments: the command line, e.g. '--config.train.batch_size=32'.
+        config: what the page returned.
+
+    Raises:
+        UserError: an unknown key, with the nearest.
+    """
+    known = [f'config.{key}' for key in flatten(config)]
+    for argument in arguments:
+        match = re.match(r'--?(?:no)?(config\.[^=]*)', argument)
+        if match and match[1] not in known:
+            inside = [key for key in known if key.startswith(f'{match[1]}.')]
+            if inside:
+                raise UserError(f'{match[1]} is a section: set its keys, {", ".join(inside)}')
+            raise UserError(f'unknown key {match[1]}{nearest(match[1], known)}')
 
 
 def call_with_section(
@@ -167,9 +231,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     """Checks every value that no other part of the program checks by itself.
 
     Raises:
-        UserError: the first value that is out of range, with what was expected.
+        UserError: the first value that is missing or out of range, with what was expected.
     """
     flat = flatten(config)
+    for key in flatten(common.get_config()):
+        if key not in flat:
+            raise UserError(f'config.{key} is missing: begin a page with common.get_config()')
 
     def check(key: str, ok: Callable[[object], bool], expected: str) -> None:
         _check(ok(flat[key]), key, flat[key], expected)
@@ -188,8 +255,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v >= 2,
         'at least 2: the newest may be cut off by a kill',
     )
-    for key in ('augment.time_stripes', 'augment.mel_stripes', 'optim.l1', 'seed', 'split.seed'):
+    for key in ('augment.time_stripes', 'augment.mel_stripes', 'optim.l1'):
         check(key, lambda v: v >= 0, 'a number of at least 0')
+    for key in ('data.name', 'data.prepared_dir'):
+        check(key, bool, 'a name')
+    for key in ('seed', 'split.seed'):  # jax keeps 32 bits and drops the others
+        check(key, lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2**32 - 1')
     for key in ('augment.time_width_frames', 'augment.mel_width_bins'):
         check(key, lambda v: v >= 1, 'a whole number of at least 1')
     for key in ('optim.b1', 'optim.b2'):
@@ -215,10 +286,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'optim.warmup',
     ):
         duration_steps(flat[key], key, 1 if key == 'train.length' else Length(1, 1))
-    fractions = flat['split.fractions']
     check(
         'split.fractions',
-        lambda v: len(v) == 3 and min(v) > 0 and abs(sum(fractions) - 1) < 1e-6,
+        lambda v: (
+            len(v) == 3
+            and all(isinstance(share, numbers.Real) and share > 0 for share in v)
+            and abs(sum(v) - 1) < 1e-6
+        ),
         'three shares above 0 (train, val, test) that sum to 1',
     )
 

@@ -25,6 +25,7 @@ import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax.errors import UserError
 
 _PACKAGES = (
     'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
@@ -42,6 +43,25 @@ def write_json(file: pathlib.Path, content: Any) -> None:
     temporary = file.with_name(file.name + '.tmp')
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
     os.replace(temporary, file)
+
+
+def read_json(file: pathlib.Path, remedy: str = 'restore it, or use another --workdir') -> dict:
+    """Reads what `write_json` wrote.
+
+    Args:
+        file: path of a JSON object.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f'{file} is damaged: {remedy}')
+    return content
 
 
 def environment() -> dict:
@@ -113,18 +133,26 @@ class Logbook:
 
         Args:
             step: the step that training continues from.
+
+        Raises:
+            UserError: a line is damaged.
         """
         if not self.enabled or not self._metrics_file.exists():
             return
         kept = []
-        for line in self._metrics_file.read_text().splitlines(keepends=True):
+        for number, line in enumerate(self._metrics_file.read_bytes().splitlines(keepends=True), 1):
+            if not line.endswith(b'\n'):  # a kill cut it off
+                break
             try:
                 if json.loads(line)['step'] <= step:
                     kept.append(line)
-            except ValueError:  # the line that a kill cut off
-                break
+            except (KeyError, TypeError, ValueError):
+                raise UserError(
+                    f'{self._metrics_file}, line {number} is damaged: restore it, or delete the line to '
+                    'continue without its figures'
+                ) from None
         temporary = self._metrics_file.with_suffix('.tmp')
-        temporary.write_text(''.join(kept))
+        temporary.write_bytes(b''.join(kept))
         os.replace(temporary, self._metrics_file)
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:

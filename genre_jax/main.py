@@ -7,6 +7,7 @@ after saving. The same command continues a run that was stopped or killed.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import pathlib
 import re
@@ -26,6 +27,8 @@ _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', False, 'This is one of several processes of one run.'
 )
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say.
@@ -41,20 +44,38 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None or not _WORKDIR.value:
         raise UserError('--config=PAGE and --workdir=DIR are needed; pages are in configs/')
     logging.set_verbosity(logging.WARNING)
+    # The exceptions that orbax logs, traceback and all, it raises as well.
+    logging.get_absl_handler().addFilter(
+        lambda record: not (record.exc_info and 'orbax' in record.pathname)
+    )
     config_lib.validate(_CONFIG.value)
 
-    import jax
-
-    if _DISTRIBUTED.value:
-        # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
-        jax.distributed.initialize(
-            num_processes=_environment_int('JAX_NUM_PROCESSES'),
-            process_id=_environment_int('JAX_PROCESS_ID'),
-        )
+    _start_jax()
 
     from genre_jax import run
 
     run.run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _start_jax() -> None:
+    """Finds the devices and the other processes; what hinders that lies outside the program."""
+    from genre_jax.errors import UserError
+
+    try:
+        import jax
+
+        if _DISTRIBUTED.value:
+            # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
+            jax.distributed.initialize(
+                num_processes=_environment_int('JAX_NUM_PROCESSES'),
+                process_id=_environment_int('JAX_PROCESS_ID'),
+            )
+        jax.devices()
+    except Exception as error:
+        raise UserError(
+            f'jax does not start: {type(error).__name__}: {_one_line(error)}; look at the environment '
+            'variables JAX_* and at the driver'
+        ) from error
 
 
 def _environment_int(name: str) -> int | None:
@@ -64,33 +85,38 @@ def _environment_int(name: str) -> int | None:
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake becomes one line with the nearest valid name."""
     from genre_jax import config as config_lib
+    from genre_jax.errors import UserError
 
     try:
+        # Before ml_collections does: what it says about a wrong page or key is hard to read.
+        words = flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
+        pages = _pages(words)
+        if len(pages) > 1:
+            raise UserError(f'--config is given {len(pages)} times: {", ".join(pages)}')
+        if not pages and any(word.startswith('--config.') for word in words):
+            raise UserError('--config=PAGE is needed before --config.key=value')
+        for page in pages:
+            config_lib.check_overrides(words, config_lib.load_page(page))
         return flags.FLAGS(argv)
-    except (AttributeError, KeyError) as error:  # what ml_collections raises for unknown keys
-        config = _load_page(argv)
-        known = {f'config.{key}' for key in config_lib.flatten(config)} if config else set()
-        for argument in argv[1:]:
-            key = re.split('[=\\[]', argument.lstrip('-'))[0]
-            if key.startswith('config.') and key not in known:
-                _fail(f'error: unknown key {key}{config_lib.nearest(key, known)}')
-        _fail(f'error: {_one_line(error)}')
-    except (flags.Error, ImportError, OSError, SyntaxError, TypeError, ValueError) as error:
+    except flags.IllegalFlagValueError as error:
+        given, name = re.match(r'flag (--(.+?)=.*?): ', str(error), re.DOTALL).groups()
+        _fail(f'error: {given}: expected {flags.FLAGS[name].parser.flag_type()}')
+    except (flags.Error, UserError) as error:
         _fail(f'error: {_one_line(error)}')
 
 
-def _load_page(argv: list[str]):
-    for argument in argv:
-        name, separator, page = argument.lstrip('-').partition('=')
-        if name == 'config' and separator:
-            return config_flags.config_flags.ConfigFileFlagParser('config').parse(page)
-    return None
+def _pages(words: list[str]) -> list[str]:
+    """Returns the values of --config, written with '=' or with a space."""
+    pages = []
+    for word, following in itertools.pairwise([*words, '']):
+        name, separator, value = word.partition('=')
+        if name in ('--config', '-config'):
+            pages.append(value if separator else following)
+    return pages
 
 
 def _one_line(error: Exception) -> str:
-    """The last line that says something: ml_collections puts a whole traceback into its messages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r'^\w*Error: ', '', lines[-1]) if lines else type(error).__name__
+    return ' '.join(str(error).split())
 
 
 def _fail(message: str, exit_code: int = 2) -> None:
@@ -112,13 +138,24 @@ def _main_or_one_line(argv: list[str]) -> None:
         _fail(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail('interrupted: the same command continues', 130)
-    except OSError as error:
-        where = f'{error.filename}: ' if error.filename else ''
-        _fail(f'error: {where}{error.strerror or error}; what was already saved is kept')
     except Exception as error:
-        # orbax reports a full disk in exceptions of its own.
-        if os.strerror(errno.ENOSPC) in str(error):
-            _fail(f'error: {os.strerror(errno.ENOSPC)}; what was already saved is kept')
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            _fail('interrupted: the same command continues', 130)
+        # By the words: orbax puts them into exceptions of its own.
+        full = [text for text in map(os.strerror, _DISK_FULL) if text in str(error)]
+        if full:
+            _fail(
+                f'error: {full[0]}: make room where --workdir and config.data.prepared_dir lie; what was '
+                'already saved is kept, and the same command continues'
+            )
+        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+            _fail(
+                f'error: out of memory ({_one_line(error)[:200]}): lower config.train.batch_size, '
+                'config.eval.batch_size or config.windows; what was already saved is kept'
+            )
+        if isinstance(error, OSError):
+            where = f'{error.filename}: ' if error.filename else ''
+            _fail(f'error: {where}{error.strerror or error}; what was already saved is kept')
         _fail(traceback.format_exc(), 1)
 
 

@@ -23,7 +23,14 @@ from genre_jax import config as config_lib
 from genre_jax import evaluate, features, loader, models, report, sharding, splits, train
 from genre_jax.checkpoint import Checkpoints, digest
 from genre_jax.errors import UserError
-from genre_jax.logbook import Logbook, environment, parameter_table, summary_lines, write_json
+from genre_jax.logbook import (
+    Logbook,
+    environment,
+    parameter_table,
+    read_json,
+    summary_lines,
+    write_json,
+)
 
 # Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
 _FEW_GROUPS = 30
@@ -58,25 +65,35 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             config.split, dataset.tracks, dataset.labels, dataset.manifest['group_key']
         )
         clock['prepared'] = time.monotonic()
+        # The evaluated segments go with the split: they do not change with the seed of a training.
+        seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
+        tables = {
+            part: loader.WindowTable(
+                dataset, rows, config.windows, train=part == 'train', seed=seeds[part]
+            )
+            for part, rows in split.tracks.items()
+        }
+        job = train.make_job(config, dataset, tables['train'], mesh)
+        # For its errors: what was mistaken up to here may be corrected in the same run folder.
+        jax.eval_shape(lambda: train.make_state(job))
         _write_step_zero(config, workdir, dataset, split)
         logbook = Logbook(workdir, config)
         try:
-            _train_and_test(config, workdir, dataset, split, mesh, logbook, clock)
+            _train_and_test(job, tables, dataset, split, logbook, clock)
         finally:
             logbook.close()
 
 
-def _train_and_test(config, workdir, dataset, split, mesh, logbook, clock) -> None:
-    # The evaluated segments go with the split: they do not change with the seed of a training.
-    seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
-    tables = {
-        part: loader.WindowTable(
-            dataset, rows, config.windows, train=part == 'train', seed=seeds[part]
-        )
-        for part, rows in split.tracks.items()
-    }
+def _train_and_test(
+    job: train.Job,
+    tables: Mapping[str, loader.WindowTable],
+    dataset: loader.Dataset,
+    split: splits.Split,
+    logbook: Logbook,
+    clock: dict[str, float],
+) -> None:
+    config, workdir = job.config, logbook.workdir
     _announce(dataset, split, tables, logbook)
-    job = train.make_job(config, dataset, tables['train'], mesh)
     predict = train.make_predict(job)
     groups = {track['track']: track['group'] for track in dataset.tracks}
 
@@ -209,8 +226,14 @@ def _own_workdir(workdir: pathlib.Path) -> Iterator[None]:
     if jax.process_index() != 0:
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / '.lock').open('w') as lock:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / '.lock').open('w')
+    except OSError as error:
+        raise UserError(
+            f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -223,11 +246,7 @@ def _check_same_config(config: ml_collections.ConfigDict, workdir: pathlib.Path)
     multihost_utils.sync_global_devices('run folder made')
     if not file.exists():
         return
-    try:
-        old = json.loads(file.read_text())
-    except ValueError:
-        raise UserError(f'{file} is damaged: restore it, or use another --workdir') from None
-    changes = config_lib.differences(old, json.loads(config_lib.to_json(config)))
+    changes = config_lib.differences(read_json(file), json.loads(config_lib.to_json(config)))
     if changes:
         raise UserError(
             f'--workdir={workdir} holds a run with another config ({"; ".join(changes[:5])}'
@@ -269,17 +288,17 @@ def _write_step_zero(
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
     if file.exists():
-        old = json.loads(file.read_text())
-        if old['dataset']['fingerprint'] != now['dataset']['fingerprint']:
+        old = read_json(file).get('dataset', {}).get('fingerprint', '')
+        new = now['dataset']['fingerprint']
+        if old != new:
             raise UserError(
                 f'the data have changed since the run in --workdir={workdir} began (fingerprint '
-                f'{old["dataset"]["fingerprint"][:12]} -> {now["dataset"]["fingerprint"][:12]}): restore '
-                'them, or use another --workdir'
+                f'{old[:12]} -> {new[:12]}): restore them, or use another --workdir'
             )
     elif jax.process_index() == 0:
         write_json(file, now)
     if jax.process_index() == 0 and not (workdir / 'config.json').exists():
-        (workdir / 'config.json').write_text(config_lib.to_json(config))
+        write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
 
 
 def _announce(
@@ -295,13 +314,16 @@ def _announce(
         f'{facts["quarantined"]["count"]} quarantined; songs: {songs}\n'
         f'protocol {split.protocol}: {split.detail}'
     )
-    for warning in facts['warnings']:
-        logging.warning('%s', warning)
+    if logbook.enabled:
+        for warning in facts['warnings']:
+            logging.warning('%s', warning)
 
 
 def _show_again(workdir: pathlib.Path) -> None:
     if jax.process_index() == 0:
-        result = json.loads((workdir / 'result.json').read_text())
+        result = read_json(
+            workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again'
+        )
         report.write_report(workdir)
         wandb_runs: Sequence[pathlib.Path] = sorted(workdir.glob('wandb/*run-*'))
         print(f'{workdir} holds a finished run: nothing to do')

@@ -44,8 +44,10 @@ def environment(devices=1, **variables):
     return outside | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)} | variables
 
 
-def run(words, **keywords):
-    """Runs a command from the repository's root to its end."""
+def run(words, max_file_bytes=None, **keywords):
+    """Runs a command from the repository's root to its end, with a limit on the files it writes."""
+    if max_file_bytes:
+        words = ['prlimit', f'--fsize={max_file_bytes}:', *words]
     keywords = {'env': environment(), 'timeout': 300} | keywords
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, **keywords)
 

@@ -1,0 +1,314 @@
+"""Mistakes of the user: one line that names the culprit, exit code 2, nothing written is lost."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import types
+
+import pytest
+
+from data import folder, prepare
+from genre_jax import logbook
+from genre_jax.errors import UserError
+from tests import program
+
+
+@pytest.fixture(scope='module')
+def places(tmp_path_factory):
+    path = tmp_path_factory.mktemp('bad_input')
+    program.write_tones(path / 'tones')
+    return path
+
+
+def run(places, workdir, *flags, root=None, prepared=None, **keywords):
+    """Runs one epoch of the tiny page."""
+    short = '--config.train.length=1 epochs'
+    prepared = prepared or places / 'prepared'
+    words = program.command(workdir, root or places / 'tones', prepared, short, *flags)
+    return program.run(words, **keywords)
+
+
+def assert_refused(ended, *words):
+    """The last line, and no other, is the error; it names what the user has to look at."""
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert 'Traceback' not in ended.stdout + ended.stderr
+    lines = ended.stderr.splitlines()
+    assert [line for line in lines if line.startswith('error: ')] == lines[-1:]
+    for word in words:
+        assert word in lines[-1]
+
+
+# --- the command line: found before anything heavy is imported -----------------------------------
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        # Unknown keys, at every level and in every way to write them.
+        ('--config.sed=1', "config.sed; did you mean 'config.seed'?"),
+        ('--config.trian.batch_size=1', "did you mean 'config.train.batch_size'?"),
+        ('--config.train.batchsize 1', "did you mean 'config.train.batch_size'?"),
+        ('--config.data.rot=x', "did you mean 'config.data.root'?"),
+        ('--config.model.hiden_units=1', "did you mean 'config.model.hidden_units'?"),
+        ('--noconfig.model.batch_nrm', "did you mean 'config.model.batch_norm'?"),
+        ('--config.split.fractions[0]=1', "did you mean 'config.split.fractions'?"),
+        ('--config.train=5', 'config.train is a section: set its keys, config.train.batch_size'),
+        # Values of the wrong type, or out of range.
+        ('--config.train.batch_size=abc', '--config.train.batch_size=abc: expected int'),
+        ('--config.train.batch_size=1.5', '--config.train.batch_size=1.5: expected int'),
+        ('--config.train.batch_size=-3', 'config.train.batch_size=-3: expected a whole number'),
+        ('--config.optim.learning_rate=x', '--config.optim.learning_rate=x: expected float'),
+        ('--config.model.batch_norm=maybe', '--config.model.batch_norm=maybe: expected bool'),
+        ('--config.split.fractions=(0.5,0.5)', 'config.split.fractions=(0.5, 0.5): expected three'),
+        ('--config.split.fractions=(1,"b","c")', 'config.split.fractions=('),
+        ('--config.train.length=10', "config.train.length='10': expected a duration"),
+        ('--config.seed=4294967296', 'config.seed=4294967296: expected'),
+        ('--config.data.prepared_dir=', "config.data.prepared_dir=''"),
+        # Flags.
+        ('--wokdir=x', "'wokdir'. Did you mean: workdir"),
+        ('--distributed=maybe', '--distributed=maybe: expected bool'),
+        ('--config=configs/folder.py', '--config is given 2 times'),
+        ('extra', "unexpected argument 'extra'"),
+    ],
+)
+def test_command_line(tmp_path, flags, said):
+    workdir = tmp_path / 'run'
+    words = program.command(workdir, 'nowhere', tmp_path / 'prepared', *flags.split())
+    assert_refused(program.run(words), said)
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        ((), '--config=PAGE and --workdir=DIR are needed'),
+        ((f'--config={program.PAGE}',), '--config=PAGE and --workdir=DIR are needed'),
+        (('--workdir=x', '--config.seed=1'), '--config=PAGE is needed'),
+        (('--workdir=x', '--config=nowhere.py'), "there is no file 'nowhere.py'"),
+        (('--workdir=x', '--config=configs'), "there is no file 'configs'"),
+        (('--workdir=x', '--config=configs/folder.py:foo=1'), 'configs/folder.py:foo=1'),
+        (
+            ('--workdir=x', '--config=configs/shallow_cnn_gtzan.py:foo=1'),
+            "config argument 'foo=1': expected one of batch_norm=False",
+        ),
+    ],
+)
+def test_missing_flags_and_pages(flags, said):
+    assert_refused(program.run([sys.executable, '-m', 'genre_jax.main', *flags]), said)
+
+
+@pytest.mark.parametrize(
+    ('lines', 'said'),
+    [
+        (('def get_config(:',), 'line 1: SyntaxError'),
+        (('x = 1',), 'it has no function get_config()'),
+        (('import nowhere_to_be_found',), "line 1: ModuleNotFoundError: No module named 'nowhere"),
+        (('def get_config():', '    return 1 / 0'), 'line 2: ZeroDivisionError'),
+        (('def get_config():', '    pass'), 'returned NoneType'),
+        (
+            ('from configs import common', 'def get_config():', '    config = common.get_config()',
+             '    config.train.batchsize = 3', '    return config'),
+            "line 4: unknown key batchsize; did you mean 'batch_size'?",
+        ),
+        (
+            ('from configs import common', 'def get_config():', '    config = common.get_config()',
+             '    config.train.batch_size = "many"', '    return config'),
+            "line 4: TypeError: Could not override field 'batch_size'",
+        ),
+        (
+            ('import ml_collections', 'def get_config():',
+             '    return ml_collections.ConfigDict({"seed": 1})'),
+            'is missing: begin a page with common.get_config()',
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_page(tmp_path, lines, said):
+    page = tmp_path / 'page.py'
+    page.write_text('\n'.join(lines))
+    words = [sys.executable, '-m', 'genre_jax.main', f'--config={page}', f'--workdir={tmp_path}']
+    assert_refused(program.run(words), said)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ('', 'usage: python -m data.prepare NAME'),
+        ('foldr', "config.data.name='foldr'; did you mean 'folder'?"),
+        ('folder --rot=x', "did you mean 'config.data.root'?"),
+        ('folder --root=nowhere', 'nowhere does not exist'),
+        ('folder --root=nowhere --chunk_s=abc', '--chunk_s=abc: expected float'),
+    ],
+)
+def test_prepare_alone(arguments, said):
+    words = [sys.executable, '-m', 'data.prepare', *arguments.split()]
+    assert_refused(program.run(words), said)
+
+
+# --- the machine and the folders -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('variables', 'flag', 'said'),
+    [
+        ({'JAX_PLATFORMS': 'nonsense'}, '--nodistributed', "backend 'nonsense'"),
+        ({'JAX_NUM_CPU_DEVICES': 'many'}, '--nodistributed', 'JAX_'),
+        ({'JAX_NUM_PROCESSES': 'two'}, '--distributed', "'two'"),
+        ({'JAX_NUM_CPU_DEVICES': '8'}, '--config.train.batch_size=12', 'train.batch_size=12'),
+    ],
+)
+def test_machines(places, tmp_path, variables, flag, said):
+    environment = program.environment(**variables)
+    assert_refused(run(places, tmp_path / 'run', flag, env=environment), said)
+
+
+def test_folders_that_cannot_be_written(places, tmp_path):
+    """Root may write everywhere but below what is no folder."""
+    (tmp_path / 'file').touch()
+    for workdir in (tmp_path / 'file', tmp_path / 'file' / 'run', '/dev/null/run'):
+        assert_refused(run(places, workdir), f'--workdir={workdir} cannot be used')
+    source = folder.Source(root=str(places / 'tones'))
+    with pytest.raises(UserError, match=r'config\.data\.prepared_dir: .*file.* cannot be used'):
+        prepare.prepare(source, tmp_path / 'file', 5.0)
+
+
+def test_a_damaged_run_folder(places, tmp_path):
+    for name in ('config.json', 'result.json'):
+        workdir = tmp_path / name
+        workdir.mkdir()
+        (workdir / name).write_text('{"seed": 0')
+        assert_refused(run(places, workdir), f'{workdir / name} is damaged')
+        assert (workdir / name).read_text() == '{"seed": 0'
+
+
+def test_damaged_metrics_are_not_dropped(tmp_path):
+    """Only the line that a kill cut off is: the last, without its end."""
+    file = tmp_path / 'metrics.jsonl'
+    config = types.SimpleNamespace(tracking=types.SimpleNamespace(wandb='off'))
+    book = logbook.Logbook(tmp_path, config)
+    whole = b'{"step": 4}\n{"step": 8}\n'
+    file.write_bytes(whole + b'{"step": 12')
+    book.rewind(8)
+    assert file.read_bytes() == whole
+    for damage in (b'{"st\n', b'null\n', b'\xff\xfe\n', b'{"epoch": 1}\n'):
+        file.write_bytes(damage + whole)
+        with pytest.raises(UserError, match=r'metrics\.jsonl, line 1 is damaged'):
+            book.rewind(8)
+        assert file.read_bytes() == damage + whole
+
+
+@pytest.mark.parametrize('damage', ['', '{"tracks"', 'null', '{}', None])
+def test_a_damaged_manifest(places, damage):
+    source = folder.Source(root=str(places / 'tones'))
+    prepared = prepare.prepare(source, places / 'prepared', 5.0)
+    file = prepared / 'manifest.json'
+    whole = file.read_text()
+    try:
+        file.unlink() if damage is None else file.write_text(damage)
+        with pytest.raises(UserError, match=rf'{prepared}, it is prepared again'):
+            prepare.prepare(source, places / 'prepared', 5.0)
+    finally:
+        file.write_text(whole)
+
+
+def test_a_mistake_is_corrected_in_the_same_run_folder(places, tmp_path):
+    """What fails before the first step leaves no config behind that forbids the right one."""
+    for flag, said in (
+        ('--config.optim.warmup=200 percent', "config.optim.warmup='200 percent'"),
+        ('--config.windows.window_s=0.05', 'config.windows.window_s'),
+        ('--config.train.batch_size=80', 'config.train.batch_size=80'),
+        ('--config.windows.window_s=1e9', 'out of memory'),
+    ):
+        assert_refused(run(places, tmp_path / 'run', flag), said)
+        assert not (tmp_path / 'run' / 'config.json').exists()
+
+
+# --- the recordings ------------------------------------------------------------------------------
+
+
+def copy_songs(places, target, songs, classes=('low', 'mid', 'high')):
+    for label in classes:
+        (target / label).mkdir(parents=True)
+        for song in range(songs):
+            shutil.copy(places / 'tones' / label / f'{song:02d}.wav', target / label)
+
+
+def test_folders_without_enough_music(places, tmp_path):
+    def refused(name, *said):
+        ended = run(places, tmp_path / 'run', root=tmp_path / name, prepared=tmp_path / 'prepared')
+        assert_refused(ended, *said)
+
+    refused('nowhere', 'nowhere does not exist')
+    (tmp_path / 'empty').mkdir()
+    refused('empty', 'empty holds no class with an audio file')
+    copy_songs(places, tmp_path / 'one', 3, classes=('low',))
+    refused('one', "one holds 1 class ('low')")
+    copy_songs(places, tmp_path / 'few', 2)
+    refused('few', "class 'high' has 2 songs in 2 groups, too few for train, val, test")
+    copy_songs(places, tmp_path / 'text', 2)
+    for file in (tmp_path / 'text').glob('*/*.wav'):
+        file.write_text('This is no audio.')
+    refused('text', 'none of the 6 files', 'text is usable audio', 'high/00.wav')
+    (tmp_path / 'songs.csv').write_text('path,lable\na.wav,low\n')
+    refused('songs.csv', 'songs.csv, line 1', "rename 'lable'?")
+
+
+# --- while it trains -----------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite(places, tmp_path):
+    workdir = tmp_path / 'run'
+    flags = ('--config.optim.learning_rate=1e30', '--config.checkpoint.every=1 steps')
+    ended = run(places, workdir, *flags, '--config.optim.schedule=constant')
+    assert_refused(ended, 'the loss became nan at step 2', 'config.optim.learning_rate')
+    assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['1']
+    assert not (workdir / 'result.json').exists()
+
+
+def test_a_full_disk(places, tmp_path):
+    """A limit on the size of files fails where a full disk does; then there is room again."""
+    flag = '--config.model.hidden_units=32'  # parameters that are larger than all other files
+    assert run(places, tmp_path / 'unharmed', flag).returncode == 0
+
+    def limited(n_bytes, **keywords):
+        ended = run(places, tmp_path / 'run', flag, max_file_bytes=n_bytes, **keywords)
+        assert_refused(ended, os.strerror(errno.EFBIG), '--workdir', 'config.data.prepared_dir')
+
+    limited(40_000, prepared=tmp_path / 'prepared')
+    limited(100_000)
+    assert (tmp_path / 'run' / 'environment.json').exists()
+    assert run(places, tmp_path / 'run', flag).returncode == 0
+    for name in ('result.json', 'metrics.jsonl'):
+        one, other = ((tmp_path / kind / name).read_bytes() for kind in ('unharmed', 'run'))
+        assert one == other, name
+
+
+def test_ctrl_c_during_preparation(places, tmp_path):
+    """The signal reaches all processes, as from a terminal; none of them prints a traceback."""
+    program.write_tones(tmp_path / 'many', songs=60)
+    words = program.command(tmp_path / 'run', tmp_path / 'many', tmp_path / 'prepared')
+    process = program.start(words)
+    while len(list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))) < 5:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert output.splitlines()[-1] == 'interrupted: the same command continues'
+    assert 'Traceback' not in output
+
+
+def test_tracking_never_stops_a_run(places, tmp_path):
+    """A key that is none, and a W&B that cannot be imported: a warning, and the run goes on."""
+    (tmp_path / 'broken' / 'wandb').mkdir(parents=True)
+    (tmp_path / 'broken' / 'wandb' / '__init__.py').write_text('raise ImportError("broken")')
+    environment = program.environment(
+        PYTHONPATH=str(tmp_path / 'broken'), WANDB_API_KEY='nonsense', HOME=str(tmp_path)
+    )
+    ended = run(places, tmp_path / 'run', '--config.tracking.wandb=auto', env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert 'W&B is off for this run: broken' in ended.stderr
+    assert json.loads((tmp_path / 'run' / 'result.json').read_text())['steps'] > 0
