@@ -44,7 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.learning_rate = 1e-3
     config.optim.schedule = 'cosine'
     config.train.batch_size = 64
-    config.train.length = '24 epochs'
+    config.train.length = '34 epochs'
     config.train.log_every = '1 epochs'
     config.eval.every = '2 epochs'
     config.checkpoint.every = '2 epochs'
