@@ -27,6 +27,8 @@ from absl import logging
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
+# The servers that `wandb login` leaves keys for: versions before 0.31, and 0.31.
+_WANDB_HOSTS = ('api.wandb.ai', 'api.forge.coreweave.com')
 _PACKAGES = (
     'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
     'soundfile', 'soxr', 'ml-collections', 'wandb', 'music21',
@@ -259,36 +261,43 @@ class Logbook:
 
 def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict):
     """Starts W&B: online if the user is logged in, else offline. Never asks, never waits for long."""
-    try:
-        import wandb
+    identity = workdir / 'wandb_id.txt'  # a continued run goes on under the same name there
+    if not identity.exists():
+        identity.write_text(secrets.token_hex(4))
+    wanted = os.environ.get('WANDB_MODE') or ('online' if _logged_in_to_wandb() else 'offline')
+    for mode in dict.fromkeys([wanted, 'offline']):
+        try:
+            import wandb
 
-        identity = workdir / 'wandb_id.txt'  # a continued run goes on under the same name there
-        if not identity.exists():
-            identity.write_text(secrets.token_hex(4))
-        return wandb.init(
-            project=config.tracking.wandb_project,
-            name=workdir.name,
-            id=identity.read_text().strip(),
-            resume='allow',
-            dir=workdir,
-            mode=os.environ.get('WANDB_MODE') or ('online' if _logged_in_to_wandb() else 'offline'),
-            config=json.loads(config_lib.to_json(config)),
-            settings=wandb.Settings(silent=True, console='off', init_timeout=20, disable_git=True),
-        )
-    except OSError:
-        raise
-    except Exception as error:  # tracking must never stop the training
-        logging.warning('W&B is off for this run: %s', (str(error).splitlines() or [''])[0])
-        return None
+            return wandb.init(
+                project=config.tracking.wandb_project,
+                name=workdir.name,
+                id=identity.read_text().strip(),
+                resume='allow',
+                dir=workdir,
+                mode=mode,
+                config=json.loads(config_lib.to_json(config)),
+                settings=wandb.Settings(
+                    silent=True, console='off', init_timeout=10, disable_git=True
+                ),
+            )
+        except Exception as error:  # tracking must never stop the training
+            reason = (str(error).splitlines() or [''])[0]
+            logging.warning('W&B does not start %s: %s', mode, reason)
+            if 'wandb' in sys.modules:
+                sys.modules['wandb'].teardown()  # it would say that the run is in use
+    return None
 
 
 def _logged_in_to_wandb() -> bool:
     """Looks for a key where `wandb login` leaves it, without asking wandb, which may ask the network."""
     if os.environ.get('WANDB_API_KEY'):
         return True
-    host = urllib.parse.urlparse(os.environ.get('WANDB_BASE_URL', 'https://api.wandb.ai')).hostname
+    url = os.environ.get('WANDB_BASE_URL')
+    hosts = [urllib.parse.urlparse(url).hostname] if url else _WANDB_HOSTS
     try:
-        return netrc.netrc(os.environ.get('NETRC')).authenticators(host) is not None
+        entries = netrc.netrc(os.environ.get('NETRC'))
+        return any(entries.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 

@@ -313,5 +313,5 @@ def test_ctrl_c_during_preparation(places, tmp_path):
 
 def test_tracking_never_stops_a_run(unharmed):
     workdir, ended = unharmed
-    assert 'W&B is off for this run: broken' in ended.stderr
+    assert 'W&B does not start offline: broken' in ended.stderr
     assert (workdir / 'result.json').exists()
