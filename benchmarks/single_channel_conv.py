@@ -59,13 +59,13 @@ def main() -> None:
         variables = ours.init(jax.random.key(0), pictures)
 
         def gradient(apply, variables=variables):
-            step = jax.jit(jax.grad(lambda v: (apply(v) ** 2).mean()))
-            return lambda: step(variables)
+            step = jax.jit(jax.grad(lambda v, x: (apply(v, x) ** 2).mean()))
+            return lambda: step(variables, pictures)
 
         seconds = time_interleaved(
             {
-                'ours': gradient(lambda v, ours=ours: ours.apply(v, pictures)),
-                'reference': gradient(lambda v, plain=plain: plain.apply(v, pictures[..., None])),
+                'ours': gradient(lambda v, x, ours=ours: ours.apply(v, x)),
+                'reference': gradient(lambda v, x, plain=plain: plain.apply(v, x[..., None])),
             },
             options.repeats,
         )

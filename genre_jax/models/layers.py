@@ -24,8 +24,9 @@ class SingleChannelConv(nn.Module):
     """A 'same' convolution of pictures with one channel and a large kernel.
 
     The same parameters and numbers as `nn.Conv`. The rows of the kernel are laid out as input
-    channels first, since XLA on CPU is slow where there is but one: forward and backward together
-    take 0.6 of the time (`python -m benchmarks.single_channel_conv`).
+    channels first, since XLA on CPU is slow where there is but one: forward and backward of the two
+    kernels of the shallow CNN together take about three quarters of the time there
+    (`python -m benchmarks.single_channel_conv`).
 
     Attributes:
         features: output channels.
