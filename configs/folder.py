@@ -6,7 +6,7 @@ WAV, FLAC, OGG, MP3, AU or AIFF at any rate, channels and length; data/folder/RE
 details. Recordings of one artist (else album, else recording) never cross the split.
 
 The shallow CNN with batch normalisation on 2.8-s windows, a learning rate that suits a few hundred
-songs, and SpecAugment. About 3 minutes for 150 half-minute songs on 2 CPU cores.
+songs, and SpecAugment. About 4 minutes for 150 half-minute songs on 2 CPU cores.
 """
 
 from __future__ import annotations

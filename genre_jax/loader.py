@@ -6,7 +6,6 @@ a run, and it is the same whatever the number of processes.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +33,7 @@ class Dataset:
         Args:
             folder: what `data.prepare.prepare` returned.
         """
-        self.manifest = json.loads((folder / 'manifest.json').read_text())
+        self.manifest = prepare.read_manifest(folder)
         self.tracks: list[dict] = self.manifest['tracks']
         self.labels: list[str] = self.manifest['labels']
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']

@@ -1,0 +1,125 @@
+"""Decodes the recordings of a dataset in parallel, so that a call cut off half way can go on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import io
+import multiprocessing
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from data.recordings import Quarantined, Recording, Source
+from genre_jax.errors import BadAudio, UserError
+
+
+def _clip_file(folder: pathlib.Path, recording: Recording) -> pathlib.Path:
+    return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the program is killed: it would wait for the next job for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str:
+    """Decodes one recording into `file` (atomically); returns '' or why it is unusable."""
+    if file.exists():
+        return ''
+    try:
+        audio = source.load(recording)
+    except BadAudio as error:
+        return str(error)
+    content = io.BytesIO()  # numpy hides why it could not write to a file
+    np.save(content, audio)
+    temporary = file.with_suffix('.tmp')
+    temporary.write_bytes(content.getbuffer())
+    temporary.rename(file)
+    return ''
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Processes that start in here ignore Ctrl-C, which reaches them too: their parent ends them."""
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def decode_all(
+    source: Source, recordings: list[Recording], folder: pathlib.Path
+) -> tuple[list[tuple[Recording, pathlib.Path]], list[Quarantined]]:
+    """Decodes all recordings with one process per core; what an earlier call decoded is kept.
+
+    Args:
+        source: what decodes them.
+        recordings: of that source.
+        folder: where the decoded audio goes, one npy file a recording.
+
+    Returns:
+        The usable recordings with their files, and the others with the reasons.
+
+    Raises:
+        UserError: none can be used, or a process was killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source.sample_rate_hz()  # found once here, then pickled with the source
+    reasons: dict[str, str] = {}
+    # spawn: a forked child of a process that runs XLA's threads can deadlock.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)),
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_end_with_parent,
+    )
+    with pool:
+        with _ctrl_c_ignored():
+            jobs = {
+                pool.submit(
+                    _decode_one, source, recording, _clip_file(folder, recording)
+                ): recording
+                for recording in recordings
+            }
+        finished = concurrent.futures.as_completed(jobs)
+        try:
+            for job in tqdm.tqdm(
+                finished, f'preparing {source.name}', len(jobs), unit=' recordings'
+            ):
+                if reason := job.result():
+                    reasons[jobs[job].track] = reason
+        except concurrent.futures.process.BrokenProcessPool:
+            raise UserError(
+                f'a process that decoded {source.name} was killed (out of memory?): run the same '
+                'command again, what is already decoded is kept'
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    usable = [(r, _clip_file(folder, r)) for r in recordings if r.track not in reasons]
+    unusable = [
+        Quarantined(r.path or r.track, reasons[r.track]) for r in recordings if r.track in reasons
+    ]
+    for item in unusable:
+        logging.warning('quarantined %s: %s', item.path, item.reason)
+    if not usable:
+        raise UserError(
+            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
+            f'{unusable[0].path}: {unusable[0].reason}'
+            if unusable
+            else f'{source.name} holds no recordings'
+        )
+    return usable, unusable
