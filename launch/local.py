@@ -2,7 +2,8 @@
 
     python launch/local.py --processes=2 -- --config=configs/x.py --workdir=runs/x
 
-Process 0 writes to the terminal as usual; each line of process i > 0 begins with `[i] `.
+Process 0 writes to the terminal as usual; each line of process i > 0 begins with `[i] `. Where
+standard output is a file or a pipe, lines of different processes never run into each other.
 SIGINT, SIGTERM and SIGHUP are passed on to every process; a second one kills them. When one process
 fails, the others get `--grace_s` seconds to end by themselves, then they are killed; the exit code
 is that of the first that failed (128 + n for signal n).
@@ -54,8 +55,8 @@ def environment(process: int, processes: int, devices: int, port: int) -> dict[s
         # CPUs are made to order, GPUs are shared out: each backend heeds one and ignores the other.
         'JAX_NUM_CPU_DEVICES': str(devices),
         'JAX_LOCAL_DEVICE_IDS': ','.join(map(str, own)),
-        # Through a pipe Python would hold back the lines of processes 1, 2, ... until they end.
-        **({'PYTHONUNBUFFERED': '1'} if process else {}),
+        # Through a pipe Python would hold back a process's lines until it ends.
+        'PYTHONUNBUFFERED': '1',
     }
 
 
@@ -65,26 +66,33 @@ def start(words: Sequence[str], variables: Mapping[str, str], process: int) -> s
     Args:
         words: its command.
         variables: additions to the environment.
-        process: its index; all but process 0 write into a pipe, for `echo`.
+        process: its index; process 0 keeps the terminal, where there is one, and its own standard
+            error, for progress bars; the others write into a pipe, for `echo`.
 
     Returns:
         The running process, leader of its own group: Ctrl-C reaches it through us, once.
     """
-    piped = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT} if process else {}
+    piped = {}
+    if process or not sys.stdout.isatty():
+        piped['stdout'] = subprocess.PIPE
+    if process:
+        piped['stderr'] = subprocess.STDOUT
     return subprocess.Popen(
         words, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, process_group=0, **piped
     )
 
 
 def echo(source: subprocess.Popen, process: int) -> None:
-    """Copies a process's lines to standard output, each with the process's index before it.
+    """Copies a process's lines to standard output, those of process i > 0 with `[i] ` before them.
 
     Args:
         source: process whose standard output is a pipe.
         process: its index.
     """
+    prefix = b'[%d] ' % process if process else b''
     for line in source.stdout:
-        sys.stdout.buffer.write(b'[%d] %s\n' % (process, line.rstrip(b'\n')))
+        # One write a line, whole: the other processes' lines come before or after it.
+        sys.stdout.buffer.write(prefix + line.rstrip(b'\n') + b'\n')
         sys.stdout.buffer.flush()
 
 
@@ -173,7 +181,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         for i, each in enumerate(variables):
             running.append(start(words, each, i))
-            if i:
+            if running[i].stdout:
                 echoes.append(threading.Thread(target=echo, args=(running[i], i), daemon=True))
                 echoes[-1].start()
         return wait(running, received, options.grace_s)

@@ -565,6 +565,27 @@ def test_local_dry_run_can_be_pasted(tmp_path):
         assert seen.stdout == f'{i} 3 --workdir={AWKWARD}\n'
 
 
+PIECES_STUB = """
+import os
+for _ in range(2000):
+    print('a', 'b', 'c', os.environ['JAX_PROCESS_ID'])
+"""
+
+
+def test_local_lines_never_run_into_each_other(tmp_path):
+    (tmp_path / 'stub.py').write_text(PIECES_STUB)
+    done = launch(
+        'local',
+        '--processes=2',
+        '--module=stub',
+        '--config=c',
+        '--workdir=w',
+        env={'PYTHONPATH': str(tmp_path)},
+    )
+    lines = done.stdout.splitlines()
+    assert sorted(lines) == ['[1] a b c 1'] * 2000 + ['a b c 0'] * 2000
+
+
 MESH_STUB = """
 import os
 import jax
