@@ -63,7 +63,7 @@ class Job:
     length: config_lib.Length
     mesh: Mesh
     model: flax.linen.Module
-    front_end: features.log_mel.LogMel
+    front_end: features.FrontEnd
     stored_hz: int
     window: int
 

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
-from genre_jax.features import log_mel
+from genre_jax.features.front_end import FrontEnd
+from genre_jax.features.spectrogram import Spectrogram
 
-FLAVOURS = log_mel.FLAVOURS
+_panns = functools.partial(
+    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db'
+)
+
+FLAVOURS = {
+    # Schindler, Lidy and Rauber (2016) and Herbert: 80 x 80 pictures of 0.93 s. The paper's window of
+    # 1024 and hop of 512 samples give 80 frames at 44.1 kHz; here they are halved with the rate.
+    'schindler': functools.partial(
+        Spectrogram, sample_rate_hz=22050, n_fft=512, hop_length=256, drop_last_frame=True, power=1,
+        n_mels=80, compression='ln',
+    ),
+    # Bu et al. (FMA-small): dB below the clip's peak.
+    'fma_mel': functools.partial(
+        Spectrogram, sample_rate_hz=22050, n_fft=2048, hop_length=512, n_mels=128, compression='db',
+        db_below_peak=80.0,
+    ),
+    # Kong et al., PANNs (2020), as in torchlibrosa.
+    'panns_32k': functools.partial(
+        _panns, sample_rate_hz=32000, n_fft=1024, hop_length=320, f_max_hz=14000.0
+    ),
+    'panns_16k': functools.partial(
+        _panns, sample_rate_hz=16000, n_fft=512, hop_length=160, f_max_hz=8000.0
+    ),
+    'panns_8k': functools.partial(
+        _panns, sample_rate_hz=8000, n_fft=256, hop_length=80, f_max_hz=4000.0
+    ),
+    # Plakal and Ellis (2020): the patches of 96 frames are cut in the model.
+    'yamnet': functools.partial(
+        Spectrogram, sample_rate_hz=16000, n_fft=512, win_length=400, hop_length=160, padding='none',
+        power=1, n_mels=64, f_min_hz=125.0, f_max_hz=7500.0, mel_scale='htk', mel_triangles='mel',
+        mel_unit_area=False, compression='ln', log_offset=1e-3,
+    ),
+    # Pons and Serra (2019).
+    'musicnn': functools.partial(
+        Spectrogram, sample_rate_hz=16000, n_fft=512, hop_length=256, n_mels=96, compression='log10'
+    ),
+    'linear': functools.partial(Spectrogram, power=1),
+}  # fmt: skip
 
 
-def build(settings: Mapping) -> log_mel.LogMel:
+def build(settings: Mapping) -> FrontEnd:
     """Builds the front end of the section config.features.
 
     Args:
         settings: 'name' of a flavour; further keys override its fields.
 
     Raises:
-        UserError: unknown flavour or field.
+        UserError: unknown flavour or field, or a value that cannot be.
     """
     name = settings['name']
     if name not in FLAVOURS:

@@ -1,0 +1,118 @@
+"""What every front end is: a function of one clip, applied to any batch of clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from genre_jax.errors import UserError
+
+# On a CPU a batch is computed in pieces of about so many samples: what lies between the waveform
+# and the features then stays in the cache, and no large array is allocated anew at each step.
+_CPU_PIECE_SAMPLES = 2**19
+
+
+def over_clips(function: Callable[..., Any], *clips: jax.Array) -> Any:
+    """Applies a function of one clip to a batch of them, in pieces on a CPU, else all at once.
+
+    Args:
+        function: maps arrays (time, ...) to a tree of arrays.
+        *clips: arrays (batch, time, ...) or (batch,); of the first, `time` tells the work per clip.
+
+    Returns:
+        The tree, each leaf with a leading batch axis.
+    """
+    together = jax.vmap(function)
+    piece = max(1, _CPU_PIECE_SAMPLES // max(1, math.prod(clips[0].shape[1:])))
+    if clips[0].shape[0] <= piece:
+        return together(*clips)
+
+    def in_pieces(*clips: jax.Array) -> Any:
+        return jax.lax.map(lambda clip: function(*clip), clips, batch_size=piece)
+
+    return jax.lax.platform_dependent(*clips, cpu=in_pieces, default=together)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrontEnd:
+    """Base of all front ends: `(..., time) -> (..., frames, bins)`, a frozen set of constants.
+
+    A front end defines `clip`, its result for one waveform; batches, pieces and devices are dealt
+    with here.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform that comes in.
+    """
+
+    sample_rate_hz: int
+
+    @property
+    def least_samples(self) -> int:
+        """Samples of one frame: a shorter waveform has no features."""
+        raise NotImplementedError
+
+    def clip(self, waveform: jax.Array) -> jax.Array:
+        """Computes float32 (frames, bins) from one float32 waveform (time,)."""
+        raise NotImplementedError
+
+    def __call__(self, waveform: jax.Array) -> jax.Array:
+        """Computes the features.
+
+        Args:
+            waveform: float32 (..., time) in [-1, 1] at `sample_rate_hz`.
+
+        Returns:
+            float32 (..., frames, bins).
+
+        Raises:
+            UserError: the waveform is shorter than one frame.
+        """
+        n_samples = waveform.shape[-1]
+        if n_samples < self.least_samples:
+            raise UserError(
+                f'a clip of {n_samples} samples ({n_samples / self.sample_rate_hz:.3g} s at '
+                f'{self.sample_rate_hz} Hz) is shorter than one frame of {self.least_samples} samples '
+                'of this front end: raise config.windows.window_s'
+            )
+        if waveform.ndim == 1:
+            return self.clip(waveform)
+        flat = over_clips(self.clip, waveform.reshape(-1, n_samples))
+        return flat.reshape(*waveform.shape[:-1], *flat.shape[1:])
+
+
+def require_positive(front_end: FrontEnd, *names: str) -> None:
+    """Refuses fields of a front end that are not above 0.
+
+    Args:
+        front_end: the front end.
+        *names: its fields to look at.
+
+    Raises:
+        UserError: the first that is not.
+    """
+    for name in names:
+        value = getattr(front_end, name)
+        if not value > 0:
+            raise UserError(f'config.features.{name}={value!r}: expected a value above 0')
+
+
+def require_choice(front_end: FrontEnd, name: str, choices: tuple[str, ...]) -> None:
+    """Refuses a field of a front end that is not one of `choices`.
+
+    Args:
+        front_end: the front end.
+        name: its field.
+        choices: the values it may have.
+
+    Raises:
+        UserError: it has another.
+    """
+    value = getattr(front_end, name)
+    if value not in choices:
+        raise UserError(
+            f'config.features.{name}={value!r}: expected one of {", ".join(map(repr, choices))}'
+        )

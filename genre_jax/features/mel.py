@@ -1,0 +1,74 @@
+"""Mel scales and triangular mel filters."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import numpy as np
+
+MelScale = Literal['slaney', 'htk']
+MEL_SCALES = ('slaney', 'htk')
+
+
+def hz_to_mel(hz: np.ndarray | float, scale: MelScale) -> np.ndarray:
+    """Converts frequencies to mel.
+
+    Args:
+        hz: frequencies.
+        scale: 'slaney' (3 mel for 200 Hz up to 1 kHz, then 27 mel for each factor of 6.4) or 'htk'
+            (1127 ln(1 + f / 700)).
+    """
+    hz = np.asarray(hz, np.float64)
+    if scale == 'htk':
+        return 1127 * np.log1p(hz / 700)
+    above = 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4)
+    return np.where(hz < 1000, hz * 3 / 200, above)
+
+
+def mel_to_hz(mel: np.ndarray | float, scale: MelScale) -> np.ndarray:
+    """Converts mel to frequencies in Hz, the inverse of `hz_to_mel`."""
+    mel = np.asarray(mel, np.float64)
+    if scale == 'htk':
+        return 700 * np.expm1(mel / 1127)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))
+
+
+@functools.cache
+def mel_filters(
+    sample_rate_hz: int,
+    n_fft: int,
+    n_mels: int,
+    f_min_hz: float,
+    f_max_hz: float,
+    scale: MelScale = 'slaney',
+    triangles: Literal['hz', 'mel'] = 'hz',
+    unit_area: bool = True,
+) -> np.ndarray:
+    """Builds triangular filters whose edges are spaced evenly in mel.
+
+    Args:
+        sample_rate_hz: sample rate.
+        n_fft: FFT length.
+        n_mels: number of bands.
+        f_min_hz: lower edge of the lowest band.
+        f_max_hz: upper edge of the highest band, 0 for half the sample rate.
+        scale: see `hz_to_mel`.
+        triangles: whether their sides are straight over Hz (librosa) or over mel (Kaldi, HTK).
+        unit_area: scales each to unit area in Hz ("Slaney" normalisation), else to a peak of 1.
+
+    Returns:
+        float32 [n_fft // 2 + 1, n_mels], as `librosa.filters.mel(...).T` with the defaults.
+    """
+    low, high = hz_to_mel(f_min_hz, scale), hz_to_mel(f_max_hz or sample_rate_hz / 2, scale)
+    edges_mel = np.linspace(low, high, n_mels + 2)
+    edges_hz = mel_to_hz(edges_mel, scale)
+    bins_hz = np.arange(n_fft // 2 + 1)[:, None] * sample_rate_hz / n_fft
+    if triangles == 'hz':
+        edges, bins = edges_hz, bins_hz
+    else:
+        edges, bins = edges_mel, hz_to_mel(bins_hz, scale)
+    rising = (bins - edges[:-2]) / np.diff(edges)[:-1]
+    falling = (edges[2:] - bins) / np.diff(edges)[1:]
+    area = 2 / (edges_hz[2:] - edges_hz[:-2]) if unit_area else 1.0
+    return (np.maximum(0, np.minimum(rising, falling)) * area).astype(np.float32)
