@@ -1,7 +1,7 @@
 # make env         build .venv
 # make quickstart  train, evaluate and report the embedded dataset
 # make test        the whole test suite
-# make parity      training against PyTorch, which it installs
+# make parity      against the original implementations, which it installs
 # make lint, make bench, make clean
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +24,7 @@ test: env
 	$(BIN)/python -m pytest
 
 parity: env
-	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
 	$(BIN)/python -m pytest --override-ini=addopts=-ra tests/parity
 
 lint: env

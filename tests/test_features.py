@@ -1,6 +1,6 @@
-"""Front ends and the resampler against librosa, soxr, closed forms and the adjoint."""
+"""Every front end: its contract, and its numbers against librosa, closed forms and published values."""
 
-import itertools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -8,154 +8,360 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-import soxr
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from configs import shallow_cnn_gtzan
-from genre_jax import config as config_lib
-from genre_jax import features, train
+from genre_jax import features
 from genre_jax.errors import UserError
-from genre_jax.features.log_mel import LogMel, hann_window, mel_filters
-from genre_jax.features.resample import resample
+from genre_jax.features.kaldi import KaldiFilterBank
+from genre_jax.features.mel import hz_to_mel, mel_filters, mel_to_hz
+from genre_jax.features.mfcc import dct_matrix
+from genre_jax.features.spectrogram import Spectrogram
+from genre_jax.features.stft import hann_window
 
-RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
-PAIRS = tuple(itertools.permutations(RATES_HZ, 2))
+pytestmark = pytest.mark.filterwarnings('ignore:n_fft=.*is too large')
 
 
-# --- log-mel -------------------------------------------------------------------------------------
+# --- references, in float64 ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ('sample_rate_hz', 'n_fft', 'n_mels', 'f_min_hz', 'f_max_hz'),
-    [
-        (22050, 512, 80, 0.0, 0.0),
-        (16000, 1024, 80, 0.0, 0.0),
-        (44100, 2048, 128, 50.0, 14000.0),
-        (32000, 1024, 64, 50.0, 14000.0),
-        (16000, 400, 40, 1500.0, 7600.0),  # above the scale's linear part
-        (22050, 511, 40, 0.0, 900.0),  # odd; inside the linear part
-    ],
-)
-def test_mel_filters_are_librosas(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz):
-    ours = mel_filters(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz)
-    theirs = librosa.filters.mel(
-        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz or None,
-        dtype=np.float64,
+def librosa_mel(waveform, *, sample_rate_hz, n_fft, hop_length, n_mels, power, **keywords):
+    waveform = waveform.astype(np.float64)
+    return librosa.feature.melspectrogram(
+        y=waveform, sr=sample_rate_hz, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, power=power,
+        dtype=np.float64, **keywords,
     ).T  # fmt: skip
-    assert ours.dtype == np.float32 and ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() <= 1e-6 * theirs.max()
 
 
-@pytest.mark.parametrize('n', [2, 400, 511, 512])
-def test_hann_window_is_periodic(n):
-    np.testing.assert_allclose(hann_window(n), librosa.filters.get_window('hann', n), atol=1e-7)
+def schindler(waveform):
+    mel = librosa_mel(waveform, sample_rate_hz=22050, n_fft=512, hop_length=256, n_mels=80, power=1)
+    return np.log(mel[:-1] + 1e-6)
 
 
-def reference(waveform, front_end):
-    """librosa's log-mel in float64: the first n // hop frames."""
-    n_frames = max(1, len(waveform) // front_end.hop_length)
-    # librosa warns of a waveform shorter than its window; its zeros beyond the end change nothing.
-    waveform = np.pad(waveform.astype(np.float64), (0, front_end.n_fft))
-    spectrum = librosa.stft(
-        waveform, n_fft=front_end.n_fft, hop_length=front_end.hop_length,
-        center=True, pad_mode='constant',
-    )  # fmt: skip
-    bank = librosa.filters.mel(
-        sr=front_end.sample_rate_hz, n_fft=front_end.n_fft, n_mels=front_end.n_mels,
-        fmin=front_end.f_min_hz, fmax=front_end.f_max_hz or None, dtype=np.float64,
-    )  # fmt: skip
-    return np.log(bank @ np.abs(spectrum) + front_end.log_offset).T[:n_frames]
+def fma_mel(waveform):
+    mel = librosa_mel(
+        waveform, sample_rate_hz=22050, n_fft=2048, hop_length=512, n_mels=128, power=2
+    )
+    return librosa.power_to_db(mel, ref=np.max, top_db=80)
 
 
-def signal(kind, n=20506, sample_rate_hz=22050):
+def panns(rate_hz, n_fft, hop_length, f_max_hz):
+    def reference(waveform):
+        mel = librosa_mel(
+            waveform, sample_rate_hz=rate_hz, n_fft=n_fft, hop_length=hop_length, n_mels=64, power=2,
+            fmin=50, fmax=f_max_hz, pad_mode='reflect',
+        )  # fmt: skip
+        return librosa.power_to_db(mel, ref=1.0, amin=1e-10, top_db=None)
+
+    return reference
+
+
+def musicnn(waveform):
+    mel = librosa_mel(waveform, sample_rate_hz=16000, n_fft=512, hop_length=256, n_mels=96, power=2)
+    return np.log10(10000 * mel + 1)
+
+
+def mfcc(n_mfcc):
+    def reference(waveform):
+        return librosa.feature.mfcc(y=waveform.astype(np.float64), sr=22050, n_mfcc=n_mfcc).T
+
+    return reference
+
+
+def linear(waveform):
+    return np.abs(librosa.stft(waveform.astype(np.float64), n_fft=1024, hop_length=512)).T
+
+
+def htk_filters(low_hz, high_hz, n_mels):
+    """Triangles straight in mel, of unit height, over the bins of 512 samples at 16 kHz."""
+
+    def mel(hz):
+        return 1127 * np.log(1 + hz / 700)
+
+    points = np.linspace(mel(low_hz), mel(high_hz), n_mels + 2)
+    bins = mel(np.arange(257) * 16000 / 512)
+    bank = np.zeros((257, n_mels))
+    for band in range(n_mels):
+        left, centre, right = points[band : band + 3]
+        up, down = (bins - left) / (centre - left), (right - bins) / (right - centre)
+        bank[:, band] = np.clip(np.minimum(up, down), 0, None)
+    return bank
+
+
+def frames_of_400(waveform):
+    return np.stack([waveform[i : i + 400] for i in range(0, len(waveform) - 399, 160)]).astype(
+        np.float64
+    )
+
+
+def yamnet(waveform):
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    spectrum = np.abs(np.fft.rfft(frames_of_400(waveform) * window, 512))
+    return np.log(spectrum @ htk_filters(125, 7500, 64) + 0.001)
+
+
+def ast(waveform):
+    waveform = waveform.astype(np.float64)
+    frames = frames_of_400(waveform - waveform.mean())
+    frames -= frames.mean(1, keepdims=True)
+    frames -= 0.97 * np.concatenate([frames[:, :1], frames[:, :-1]], 1)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)
+    power = np.abs(np.fft.rfft(frames * window, 512)) ** 2
+    bank = np.log(np.maximum(power @ htk_filters(20, 8000, 128), np.finfo(np.float32).eps))
+    padded = np.zeros((1024, 128))
+    padded[: len(bank)] = bank[:1024]
+    return (padded + 4.2677393) / (2 * 4.5689974)
+
+
+# Unit: 'db' allows 1e-3 within 60 dB of the peak and 0.1 below, everything else 1e-4.
+REFERENCES = {
+    'schindler': (schindler, 'ln'),
+    'fma_mel': (fma_mel, 'db'),
+    'panns_32k': (panns(32000, 1024, 320, 14000), 'db'),
+    'panns_16k': (panns(16000, 512, 160, 8000), 'db'),
+    'panns_8k': (panns(8000, 256, 80, 4000), 'db'),
+    'yamnet': (yamnet, 'ln'),
+    'musicnn': (musicnn, 'log10'),
+    'ast': (ast, 'ln'),
+    'mfcc_13': (mfcc(13), 'db'),
+    'mfcc_20': (mfcc(20), 'db'),
+    'linear': (linear, 'linear'),
+}
+
+
+def signal(kind, rate_hz, n):
     rng = np.random.default_rng(0)
     if kind == 'clicks':
         return (np.arange(n) % 3001 == 7).astype(np.float32)
     return {
         'noise': rng.uniform(-1, 1, n),
         'quiet_noise': 1e-3 * rng.standard_normal(n),
-        'full_scale_sine': np.sin(2 * np.pi * 997 * np.arange(n) / sample_rate_hz),
+        'full_scale_sine': np.sin(2 * np.pi * 997 * np.arange(n) / rate_hz),
         'silence': np.zeros(n),
     }[kind].astype(np.float32)
 
 
-FRONT_ENDS = (
-    LogMel(),
-    LogMel(n_fft=1024, hop_length=768),
-    LogMel(n_fft=511, hop_length=200, n_mels=40, f_min_hz=50.0, f_max_hz=9000.0),
-    LogMel(sample_rate_hz=16000, n_fft=1024, hop_length=1000, log_offset=1e-3),
-)
+def assert_same(ours, theirs, unit):
+    ours = np.asarray(ours)
+    assert ours.shape == theirs.shape and ours.dtype == np.float32
+    if unit == 'db':
+        near = theirs > theirs.max() - 60
+        np.testing.assert_allclose(ours[near], theirs[near], rtol=0, atol=1e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.1)
+    else:
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize('front_end', FRONT_ENDS, ids=lambda f: f'{f.n_fft}-{f.hop_length}')
-@pytest.mark.parametrize('kind', ['noise', 'quiet_noise', 'clicks', 'silence'])
-def test_log_mel_is_librosas(front_end, kind):
-    waveform = signal(kind)
-    np.testing.assert_allclose(
-        front_end(waveform), reference(waveform, front_end), rtol=0, atol=1e-4
-    )
+@pytest.mark.parametrize('flavour', REFERENCES)
+@pytest.mark.parametrize('kind', ['noise', 'quiet_noise', 'clicks', 'silence', 'full_scale_sine'])
+@pytest.mark.parametrize('samples', [4800, 20507])
+def test_against_the_reference(flavour, kind, samples):
+    front_end = features.build({'name': flavour})
+    reference, unit = REFERENCES[flavour]
+    waveform = signal(kind, front_end.sample_rate_hz, samples)
+    assert_same(front_end(waveform), reference(waveform), unit)
 
 
-@pytest.mark.parametrize('front_end', FRONT_ENDS, ids=lambda f: f'{f.n_fft}-{f.hop_length}')
-def test_log_mel_of_a_full_scale_sine(front_end):
-    # 140 dB lie between its peak and the offset: in the empty bands float32 leaves only its own noise.
-    waveform = signal('full_scale_sine')
-    ours = np.asarray(front_end(waveform), np.float64)
-    theirs = reference(waveform, front_end)
-    peak = np.exp(theirs).max()
-    np.testing.assert_allclose(np.exp(ours), np.exp(theirs), rtol=0, atol=3e-7 * peak)
-    audible = np.exp(theirs) > 1e-3 * peak
-    assert 0.01 < audible.mean() < 0.9
-    np.testing.assert_allclose(ours[audible], theirs[audible], rtol=0, atol=1e-4)
-
-
-def test_log_mel_of_real_recordings(real_recordings):
-    front_end = LogMel()
+@pytest.mark.parametrize('flavour', REFERENCES)
+def test_against_the_reference_on_real_recordings(flavour, real_recordings):
+    front_end = features.build({'name': flavour})
+    reference, unit = REFERENCES[flavour]
     apply = jax.jit(front_end)
-    for file in real_recordings:
-        waveform, rate_hz = soundfile.read(file, frames=10 * 22050, dtype='float32')
-        assert rate_hz == 22050
-        ours, theirs = np.asarray(apply(waveform)), reference(waveform, front_end)
-        np.testing.assert_allclose(np.exp(ours), np.exp(theirs), rtol=0, atol=3e-6)
-        audible = theirs > np.log(1e-6 + 1e-3)  # 60 dB above the offset
-        assert audible.mean() > 0.2, file
-        np.testing.assert_allclose(ours[audible], theirs[audible], rtol=0, atol=1e-4)
+    for file in real_recordings[::3]:
+        waveform, rate_hz = soundfile.read(file, frames=6 * 22050, dtype='float32')
+        if rate_hz != front_end.sample_rate_hz:
+            waveform = librosa.resample(
+                waveform, orig_sr=rate_hz, target_sr=front_end.sample_rate_hz
+            )
+        assert_same(apply(waveform), reference(waveform), unit)
+
+
+# --- published values (../shared/MODELS.md, section 7) -------------------------------------------
+
+
+def golden(name, n):
+    """Deterministic values in [-1, 1): a hash of the name and the index."""
+    mask = np.uint64(2**32 - 1)
+    h = (np.arange(n, dtype=np.uint64) + np.uint64(zlib.crc32(name.encode()))) & mask
+    for factor, shift in ((2654435761, 16), (2246822519, 13), (3266489917, 16)):
+        h = (h * np.uint64(factor)) & mask
+        h ^= h >> np.uint64(shift)
+    return h / 2**31 - 1
+
+
+def tone(rate_hz):
+    t = np.arange(rate_hz) / rate_hz
+    return 0.5 * np.sin(2 * np.pi * 440 * t) + 0.25 * np.sin(2 * np.pi * 1760 * t)
+
+
+BINS = [0, 8, 16, 24, 32, 48, 63]
+
+
+@pytest.mark.parametrize(
+    ('flavour', 'rate_hz', 'low', 'high', 'mean', 'frame_50'),
+    [
+        (
+            'panns_32k', 32000, -28.4030, 24.9867, -11.68524,
+            [-18.3377, -13.9968, -14.7738, -15.4866, -16.8101, -13.7850, -15.2773],
+        ),
+        (
+            'panns_16k', 16000, -32.1309, 18.4799, -14.69653,
+            [-18.5165, 18.0481, -17.0507, -26.4307, 11.1824, -16.4818, -17.8560],
+        ),
+    ],
+)  # fmt: skip
+def test_published_values_of_panns(flavour, rate_hz, low, high, mean, frame_50):
+    noisy = (tone(rate_hz) + 0.1 * golden('noise', rate_hz)).astype(np.float32)
+    out = np.asarray(features.build({'name': flavour})(noisy))
+    assert out.shape == (101, 64)
+    np.testing.assert_allclose([out.min(), out.max(), out.mean()], [low, high, mean], atol=1e-3)
+    np.testing.assert_allclose(out[50, BINS], frame_50, atol=1e-3)
+
+
+def test_published_values_of_ast():
+    front_end = KaldiFilterBank(target_frames=0, mean=0.0, std=0.5)
+    out = np.asarray(front_end(tone(16000).astype(np.float32)))
+    assert out.shape == (98, 128)
+    np.testing.assert_allclose(
+        [out.min(), out.max(), out.mean()], [-15.9424, 5.6691, -11.4686], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        out[49, [0, 16, 32, 48, 64, 96, 127]],
+        [-14.6689, -7.0261, -8.3652, -14.6478, 3.2358, -15.9424, -15.9424],
+        atol=2e-3,  # the published tone leaves quiet bands to float32 rounding
+    )
+    np.testing.assert_allclose(out[:, 3], -15.9424, atol=1e-4)  # a filter that holds no bin
+    standardised = np.asarray(KaldiFilterBank(target_frames=99)(tone(16000).astype(np.float32)))
+    np.testing.assert_allclose(standardised[49, 64], 0.82113, atol=1e-4)
+    np.testing.assert_allclose(standardised[98], 0.46703, atol=1e-5)  # padding
+
+
+def test_published_values_of_yamnet():
+    padded = np.pad(tone(16000).astype(np.float32), (0, 7280))
+    out = np.asarray(features.build({'name': 'yamnet'})(padded))
+    assert out.shape == (144, 64)
+    np.testing.assert_allclose(
+        out[49, BINS], [-4.2673, 4.0890, -3.4952, -4.9794, -1.4540, -6.7630, -6.8848], atol=1e-3
+    )
+    np.testing.assert_allclose(out[-1], -6.907755, atol=1e-5)
+
+
+def test_published_sums_of_filter_banks():
+    panns_32k = mel_filters(32000, 1024, 64, 50.0, 14000.0)
+    assert panns_32k.sum() == pytest.approx(2.048126, abs=1e-5)
+    assert panns_32k.max() == pytest.approx(0.018150, abs=1e-6)
+    assert np.count_nonzero(panns_32k) == 866
+    assert panns_32k.argmax(0)[[0, 31, 63]].tolist() == [3, 71, 424]
+    htk = {'scale': 'htk', 'triangles': 'mel', 'unit_area': False}
+    assert mel_filters(16000, 512, 128, 20.0, 8000.0, **htk).sum() == pytest.approx(252.61047)
+    assert mel_filters(16000, 512, 64, 125.0, 7500.0, **htk).sum() == pytest.approx(230.9136)
+
+
+# --- the contract, for every flavour -------------------------------------------------------------
+
+
+@pytest.fixture(params=features.FLAVOURS)
+def front_end(request):
+    return features.build({'name': request.param})
+
+
+def test_any_leading_dimensions(front_end):
+    n = max(front_end.least_samples, 5000) + 1
+    waveforms = np.random.default_rng(1).uniform(-1, 1, (2, 3, n)).astype(np.float32)
+    out = jax.jit(front_end)(waveforms)
+    assert out.ndim == 4 and out.shape[:2] == (2, 3) and out.dtype == jnp.float32
+    alone = jax.jit(front_end)
+    for index in np.ndindex(2, 3):
+        np.testing.assert_allclose(out[index], alone(waveforms[index]), rtol=0, atol=2e-4)
+
+
+def test_lengths_of_one_frame_and_beyond(front_end):
+    least = front_end.least_samples
+    for n in (least, least + 1, least + 777):
+        out = front_end(signal('noise', front_end.sample_rate_hz, n))
+        assert out.ndim == 2 and len(out) >= 1 and np.isfinite(out).all()
+    with pytest.raises(UserError, match=f'clips of {least - 1} samples.*shorter than one frame'):
+        front_end(np.zeros(least - 1, np.float32))
+    with pytest.raises(UserError, match='config.windows.window_s'):
+        front_end.check_length(least - 1)
+
+
+def test_gradient_is_finite(front_end):
+    n = max(front_end.least_samples, 6000)
+    gradient = jax.jit(jax.grad(lambda waveform: front_end(waveform).sum()))
+    for kind in ('noise', 'silence'):
+        assert np.isfinite(gradient(signal(kind, front_end.sample_rate_hz, n))).all(), kind
+
+
+def test_large_batches_in_pieces_and_on_many_devices(front_end):
+    """More samples than one piece holds, over eight devices, against one clip at a time."""
+    n = max(front_end.least_samples, 2**16)
+    batch = np.random.default_rng(2).uniform(-1, 1, (16, n)).astype(np.float32)
+    mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec('data')
+    split = jax.jit(jax.shard_map(front_end, mesh=mesh, in_specs=spec, out_specs=spec))(
+        jax.device_put(batch, NamedSharding(mesh, spec))
+    )
+    together = jax.jit(front_end)(batch)
+    alone = jax.jit(front_end)
+    for i in (0, 7, 15):
+        np.testing.assert_allclose(together[i], alone(batch[i]), rtol=0, atol=2e-4)
+        np.testing.assert_allclose(split[i], alone(batch[i]), rtol=0, atol=2e-4)
+
+
+def test_features_move_with_the_audio(front_end):
+    """A frame's content depends on its own samples: silence, then a tone, then silence."""
+    rate_hz = front_end.sample_rate_hz
+    n = max(front_end.least_samples, rate_hz)
+    burst = signal('full_scale_sine', rate_hz, n)
+    burst[: n // 2] = 0
+    out = np.asarray(front_end(burst))
+    used = out[: 1 + n // getattr(front_end, 'hop_length', 512)]
+    early, late = used[: len(used) // 3], used[2 * len(used) // 3 : -1]
+    assert np.abs(early.mean(0) - late.mean(0)).max() > 0.05
+
+
+# --- settings ------------------------------------------------------------------------------------
 
 
 def test_published_picture_is_80_by_80():
-    front_end = LogMel()
-    n_samples = round(0.93 * 22050)
-    assert front_end.frames(n_samples) == 80
-    assert front_end(np.zeros(n_samples, np.float32)).shape == (80, 80)
-
-
-@pytest.mark.parametrize('n', [1, 100, 255, 256, 257, 511, 512, 513, 1000])
-def test_any_length(n):
-    front_end = LogMel()
-    waveform = signal('noise', n)
-    out = front_end(waveform)
-    assert out.shape == (max(1, n // 256), 80) == (front_end.frames(n), 80)
-    np.testing.assert_allclose(out, reference(waveform, front_end), rtol=0, atol=1e-4)
-
-
-def test_leading_dimensions_are_batches():
-    front_end = LogMel()
-    waveforms = np.random.default_rng(1).uniform(-1, 1, (2, 3, 3000)).astype(np.float32)
-    out = front_end(waveforms)
-    assert out.shape == (2, 3, 11, 80) and out.dtype == jnp.float32
-    for index in np.ndindex(2, 3):
-        np.testing.assert_allclose(out[index], front_end(waveforms[index]), rtol=0, atol=1e-5)
-
-
-def test_mean_and_std_standardise():
-    waveform = signal('noise', 4000)
-    plain, shifted = LogMel()(waveform), LogMel(mean=-4.0, std=2.5)(waveform)
-    np.testing.assert_allclose(shifted, (plain + 4) / 2.5, atol=1e-6)
+    front_end = features.build({'name': 'schindler'})
+    assert front_end(np.zeros(round(0.93 * 22050), np.float32)).shape == (80, 80)
 
 
 def test_build_overrides_fields():
     front_end = features.build({'name': 'schindler', 'n_mels': 40, 'f_max_hz': 8000.0})
-    assert front_end == LogMel(n_mels=40, f_max_hz=8000.0)
+    waveform = signal('noise', 22050, 5000)
+    theirs = librosa_mel(
+        waveform, sample_rate_hz=22050, n_fft=512, hop_length=256, n_mels=40, power=1, fmax=8000
+    )
+    np.testing.assert_allclose(front_end(waveform), np.log(theirs[:-1] + 1e-6), atol=1e-4)
+
+
+def test_mean_and_std_standardise():
+    waveform = signal('noise', 22050, 4000)
+    for name in ('schindler', 'mfcc_13'):
+        plain = features.build({'name': name})(waveform)
+        shifted = features.build({'name': name, 'mean': -4.0, 'std': 2.5})(waveform)
+        np.testing.assert_allclose(shifted, (plain + 4) / 2.5, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize('below', [20.0, 60.0])
+def test_decibel_below_the_peak(below):
+    waveform = signal('full_scale_sine', 22050, 9000)
+    out = Spectrogram(compression='db', db_reference='peak', top_db=below)(waveform)
+    spectrum = np.abs(librosa.stft(waveform.astype(np.float64), n_fft=1024, hop_length=512)).T ** 2
+    assert_same(out, librosa.power_to_db(spectrum, ref=np.max, top_db=below), 'db')
+    assert float(out.max()) == 0 and float(out.min()) == -below
+
+
+@pytest.mark.parametrize('win_length', [300, 401, 512])
+def test_short_windows_are_centred_as_in_librosa(win_length):
+    waveform = signal('noise', 22050, 5000)
+    out = Spectrogram(n_fft=512, win_length=win_length, hop_length=200, power=1)(waveform)
+    theirs = librosa.stft(
+        waveform.astype(np.float64), n_fft=512, win_length=win_length, hop_length=200
+    )
+    np.testing.assert_allclose(out, np.abs(theirs).T, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +369,23 @@ def test_build_overrides_fields():
     [
         ({'name': 'schindler', 'n_mel': 40}, r"config\.features\.n_mel; did .*features\.n_mels'"),
         ({'name': 'shindler'}, r"config\.features\.name='shindler'; did you mean 'schindler'\?"),
+        ({'name': 'ast', 'hop_length': 500}, 'hop_length=500 <= frame_length=400'),
+        ({'name': 'ast', 'f_max_hz': 9000.0}, 'f_max_hz=9000.0 .*half the sample rate'),
+        ({'name': 'ast', 'target_frames': -1}, r'features\.target_frames=-1'),
+        ({'name': 'mfcc_20', 'n_mfcc': 200}, r'n_mfcc=200: expected at most n_mels=128'),
+        ({'name': 'mfcc_20', 'n_mfcc': 0}, r'features\.n_mfcc=0'),
+        ({'name': 'panns_32k', 'sample_rate_hz': 16000}, r'f_max_hz=14000.0 .*8000 Hz'),
+        ({'name': 'panns_32k', 'hop_length': 1025}, 'hop_length=1025'),
+        ({'name': 'yamnet', 'hop_length': 401}, 'hop_length=401'),
+        ({'name': 'yamnet', 'win_length': 600}, 'win_length=600 does not fit into n_fft=512'),
+        ({'name': 'linear', 'power': 3}, 'power=3'),
+        ({'name': 'linear', 'compression': 'log'}, "compression='log': expected one of 'none'"),
+        ({'name': 'linear', 'padding': 'edge'}, "padding='edge'"),
+        ({'name': 'schindler', 'n_mels': 300}, 'mel bands hold no FFT bin'),
     ],
+    ids=str,
 )
-def test_build_names_the_nearest(settings, message):
+def test_mistakes_are_named(settings, message):
     with pytest.raises(UserError, match=message):
         features.build(settings)
 
@@ -176,132 +396,64 @@ def test_build_names_the_nearest(settings, message):
         {'n_fft': 0}, {'hop_length': 0}, {'n_mels': -1}, {'sample_rate_hz': 0}, {'log_offset': 0.0},
         {'std': 0.0}, {'std': float('nan')}, {'f_min_hz': -1.0}, {'f_max_hz': 12000.0},
         {'f_max_hz': -5.0}, {'f_min_hz': 5000.0, 'f_max_hz': 4000.0}, {'f_min_hz': 11025.0},
+        {'top_db': -1.0}, {'win_length': -1},
     ],
     ids=str,
 )  # fmt: skip
 def test_bad_values(wrong):
     with pytest.raises(UserError, match=f'config.features.*{next(iter(wrong))}'):
-        LogMel(**wrong)
+        features.build({'name': 'schindler'} | wrong)
 
 
-# --- resampling ----------------------------------------------------------------------------------
+def test_ast_refuses_to_drop_the_end_of_a_window():
+    front_end = features.build({'name': 'ast'})
+    front_end.check_length(round(10.24 * 16000))
+    with pytest.raises(UserError, match=r'target_frames=1024 would drop.*2998 frames'):
+        front_end.check_length(30 * 16000)
 
 
-def sines(frequencies_hz, rate_hz, n):
-    return np.sin(2 * np.pi * np.asarray(frequencies_hz)[:, None] * np.arange(n) / rate_hz)
+# --- building blocks -----------------------------------------------------------------------------
 
 
-def amplitude(samples, frequency_hz, rate_hz):
-    phase = 2 * np.pi * frequency_hz * np.arange(len(samples)) / rate_hz
-    basis = np.stack([np.sin(phase), np.cos(phase)], 1)
-    return np.hypot(*np.linalg.lstsq(basis, samples, rcond=None)[0])
-
-
-def interior(n_out, from_hz, to_hz):
-    """Output samples whose filters do not reach beyond the ends."""
-    margin = int(np.ceil(75 * to_hz / min(from_hz, to_hz)))
-    return slice(margin, n_out - margin)
-
-
-def band_limited_noise(n, share):
-    """White noise up to a share of the Nyquist frequency, peak 1."""
-    spectrum = np.fft.rfft(np.random.default_rng(2).standard_normal(n))
-    spectrum[int(share * len(spectrum)) :] = 0
-    noise = np.fft.irfft(spectrum, n)
-    return noise / np.abs(noise).max()
-
-
-@pytest.mark.parametrize(('from_hz', 'to_hz'), PAIRS)
-def test_resample(from_hz, to_hz):
-    n = from_hz // 4 + 13
-    lower = min(from_hz, to_hz)
-    kept_hz = [1000, *(np.array([0.02, 0.3, 0.6, 0.8, 0.87, 0.9]) * lower / 2)]
-    # What cannot be kept, from just above the new Nyquist frequency to the old one.
-    lost_hz = np.linspace(to_hz / 2 * 1.001, from_hz / 2 * 0.999, 8) if to_hz < from_hz else []
-    noise = band_limited_noise(n, 0.88 * lower / from_hz)
-    batch = np.concatenate([sines([*kept_hz, *lost_hz], from_hz, n), noise[None]])
-
-    apply = jax.jit(resample, static_argnums=(1, 2))
-    out = np.asarray(apply(batch.astype(np.float32), from_hz, to_hz), np.float64)
-
-    n_out = -(-n * to_hz // from_hz)
-    assert out.shape == (len(batch), n_out)
-    inner = interior(n_out, from_hz, to_hz)
-    tone = sines([1000], to_hz, n_out)[0]
-    assert np.abs(out[0] - tone)[inner].max() < 1e-4
-    for row, frequency_hz in enumerate(kept_hz):
-        gain_db = 20 * np.log10(amplitude(out[row, inner], frequency_hz, to_hz))
-        assert abs(gain_db) < 0.01, frequency_hz
-    for row in range(len(kept_hz), len(kept_hz) + len(lost_hz)):
-        assert 20 * np.log10(np.abs(out[row, inner]).max()) < -80, lost_hz[row - len(kept_hz)]
-    theirs = soxr.resample(noise, from_hz, to_hz, 'VHQ')
-    shared = slice(inner.start, min(inner.stop, len(theirs) - inner.start))
-    assert np.abs(out[-1, shared] - theirs[shared]).max() < 3e-4
-
-
-def test_resample_to_the_same_rate_changes_nothing():
-    waveform = jnp.float32(signal('noise', 100))
-    assert resample(waveform, 16000, 16000) is waveform
-
-
-@pytest.mark.parametrize(('from_hz', 'to_hz'), [(44100, 16000), (16000, 22050), (44100, 22050)])
-def test_resample_is_linear_and_time_is_the_last_axis(from_hz, to_hz):
-    rng = np.random.default_rng(3)
-    a, b = rng.uniform(-1, 1, (2, 2, 3, 700)).astype(np.float32)
-    together = resample(jnp.asarray(2 * a - 3 * b), from_hz, to_hz)
-    apart = 2 * resample(jnp.asarray(a), from_hz, to_hz) - 3 * resample(
-        jnp.asarray(b), from_hz, to_hz
+@pytest.mark.parametrize(
+    ('sample_rate_hz', 'n_fft', 'n_mels', 'f_min_hz', 'f_max_hz'),
+    [
+        (22050, 512, 80, 0.0, 0.0),
+        (16000, 1024, 80, 0.0, 0.0),
+        (44100, 2048, 128, 50.0, 14000.0),
+        (16000, 400, 40, 1500.0, 7600.0),  # above the scale's linear part
+        (22050, 511, 40, 0.0, 900.0),  # odd; inside the linear part
+    ],
+)
+@pytest.mark.parametrize('scale', ['slaney', 'htk'])
+@pytest.mark.parametrize('unit_area', [True, False])
+def test_mel_filters_are_librosas(
+    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, unit_area
+):
+    ours = mel_filters(
+        sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale=scale, unit_area=unit_area
     )
-    assert together.shape == (2, 3, -(-700 * to_hz // from_hz))
-    np.testing.assert_allclose(together, apart, atol=1e-5)
-    alone = resample(jnp.asarray(a[1, 2]), from_hz, to_hz)
-    np.testing.assert_allclose(resample(jnp.asarray(a), from_hz, to_hz)[1, 2], alone, atol=1e-6)
+    theirs = librosa.filters.mel(
+        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz or None,
+        htk=scale == 'htk', norm='slaney' if unit_area else None, dtype=np.float64,
+    ).T  # fmt: skip
+    assert ours.dtype == np.float32 and ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 1e-6 * theirs.max()
 
 
-@pytest.mark.parametrize('n', [1, 2, 63, 64, 129])
-@pytest.mark.parametrize(('from_hz', 'to_hz'), [(44100, 16000), (8000, 48000)])
-def test_resample_of_short_waveforms_is_that_of_padded_ones(n, from_hz, to_hz):
-    waveform = jnp.float32(signal('noise', n))
-    n_out = -(-n * to_hz // from_hz)
-    out = resample(waveform, from_hz, to_hz)
-    assert out.shape == (n_out,)
-    longer = resample(jnp.pad(waveform, (0, 1000)), from_hz, to_hz)
-    np.testing.assert_allclose(out, longer[:n_out], atol=1e-6)
+@pytest.mark.parametrize('scale', ['slaney', 'htk'])
+def test_mel_scales_are_inverted(scale):
+    hz = np.array([0.0, 10, 440, 999, 1000, 1001, 4000, 20000])
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz, scale), scale), hz, rtol=1e-12)
 
 
-def test_gradient_is_the_adjoint():
-    rng = np.random.default_rng(4)
-    x, v = rng.standard_normal((2, 800)).astype(np.float32)
-    weights = rng.standard_normal(-(-800 * 16000 // 22050)).astype(np.float32)
-    gradient = jax.grad(lambda y: (resample(y, 22050, 16000) * weights).sum())(jnp.asarray(x))
-    # <A'w, v> = <w, Av>
-    expected = np.dot(weights, resample(jnp.asarray(v), 22050, 16000))
-    np.testing.assert_allclose(np.dot(gradient, v), expected, rtol=1e-4)
-    assert np.isfinite(jax.grad(lambda y: LogMel()(y).sum())(jnp.asarray(x))).all()
+@pytest.mark.parametrize('n', [2, 400, 511, 512])
+def test_hann_window(n):
+    for periodic in (True, False):
+        theirs = librosa.filters.get_window('hann', n, fftbins=periodic)
+        np.testing.assert_allclose(hann_window(n, periodic), theirs, atol=1e-12)
 
 
-@pytest.mark.parametrize('stored_hz', [22050, 44100, 16000])
-def test_featurize_is_the_same_on_one_device_and_on_eight(stored_hz):
-    config = shallow_cnn_gtzan.get_config()
-    window = int(np.ceil(config.windows.window_s * stored_hz))
-    audio = np.random.default_rng(5).integers(-32768, 32767, (16, window), np.int16)
-    results = []
-    for n_devices in (1, 8):
-        mesh = jax.make_mesh(
-            (n_devices,),
-            ('data',),
-            axis_types=(AxisType.Auto,),
-            devices=jax.devices()[:n_devices],
-        )
-        job = train.Job(
-            config=config, length=config_lib.Length(1, 1), mesh=mesh, model=None,
-            front_end=features.build(config.features), stored_hz=stored_hz, window=window,
-        )  # fmt: skip
-        pictures = jax.jit(job.featurize)(audio)
-        assert pictures.shape == (16, 80, 80)
-        assert len(pictures.sharding.device_set) == n_devices
-        results.append(np.asarray(pictures))
-    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-5)
-    if stored_hz == 22050:
-        theirs = reference(audio[3] / 32767, LogMel())[:80]
-        np.testing.assert_allclose(results[0][3], theirs, rtol=0, atol=1e-4)
+def test_dct_is_orthonormal():
+    whole = dct_matrix(40, 40)
+    np.testing.assert_allclose(whole.T @ whole, np.eye(40), atol=1e-6)

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.features.front_end import FrontEnd
+from genre_jax.features.kaldi import KaldiFilterBank
+from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.spectrogram import Spectrogram
 
 _panns = functools.partial(
-    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db'
+    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db', float64=True
 )
 
 FLAVOURS = {
@@ -19,12 +21,12 @@ FLAVOURS = {
     # 1024 and hop of 512 samples give 80 frames at 44.1 kHz; here they are halved with the rate.
     'schindler': functools.partial(
         Spectrogram, sample_rate_hz=22050, n_fft=512, hop_length=256, drop_last_frame=True, power=1,
-        n_mels=80, compression='ln',
+        n_mels=80, compression='ln', float64=True,
     ),
     # Bu et al. (FMA-small): dB below the clip's peak.
     'fma_mel': functools.partial(
         Spectrogram, sample_rate_hz=22050, n_fft=2048, hop_length=512, n_mels=128, compression='db',
-        db_below_peak=80.0,
+        db_reference='peak', top_db=80.0,
     ),
     # Kong et al., PANNs (2020), as in torchlibrosa.
     'panns_32k': functools.partial(
@@ -41,11 +43,17 @@ FLAVOURS = {
         Spectrogram, sample_rate_hz=16000, n_fft=512, win_length=400, hop_length=160, padding='none',
         power=1, n_mels=64, f_min_hz=125.0, f_max_hz=7500.0, mel_scale='htk', mel_triangles='mel',
         mel_unit_area=False, compression='ln', log_offset=1e-3,
+        float64=True,
     ),
     # Pons and Serra (2019).
     'musicnn': functools.partial(
         Spectrogram, sample_rate_hz=16000, n_fft=512, hop_length=256, n_mels=96, compression='log10'
     ),
+    # Gong, Chung and Glass (2021).
+    'ast': KaldiFilterBank,
+    # librosa's defaults.
+    'mfcc_13': functools.partial(Mfcc, n_mfcc=13),
+    'mfcc_20': functools.partial(Mfcc, n_mfcc=20),
     'linear': functools.partial(Spectrogram, power=1),
 }  # fmt: skip
 

@@ -5,36 +5,50 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 
 # On a CPU a batch is computed in pieces of about so many samples: what lies between the waveform
 # and the features then stays in the cache, and no large array is allocated anew at each step.
 _CPU_PIECE_SAMPLES = 2**19
+_MOST_UNROLLED = 32
 
 
-def over_clips(function: Callable[..., Any], *clips: jax.Array) -> Any:
+def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = False) -> Any:
     """Applies a function of one clip to a batch of them, in pieces on a CPU, else all at once.
 
     Args:
         function: maps arrays (time, ...) to a tree of arrays.
         *clips: arrays (batch, time, ...) or (batch,); of the first, `time` tells the work per clip.
+        unroll: writes the pieces out one by one, up to 32 of them, instead of looping: XLA's CPU
+            backend uses one core for elementwise work inside a loop. For small functions, since the
+            time to compile grows with the pieces.
 
     Returns:
         The tree, each leaf with a leading batch axis.
     """
+    n_clips = clips[0].shape[0]
     together = jax.vmap(function)
     piece = max(1, _CPU_PIECE_SAMPLES // max(1, math.prod(clips[0].shape[1:])))
-    if clips[0].shape[0] <= piece:
+    if unroll:
+        piece = max(piece, -(-n_clips // _MOST_UNROLLED))
+    if n_clips <= piece:
         return together(*clips)
 
-    def in_pieces(*clips: jax.Array) -> Any:
+    def one_by_one(*clips: jax.Array) -> Any:
+        starts = range(0, n_clips, piece)
+        pieces = [together(*(each[i : i + piece] for each in clips)) for i in starts]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+
+    def in_a_loop(*clips: jax.Array) -> Any:
         return jax.lax.map(lambda clip: function(*clip), clips, batch_size=piece)
 
-    return jax.lax.platform_dependent(*clips, cpu=in_pieces, default=together)
+    on_cpu = one_by_one if unroll else in_a_loop
+    return jax.lax.platform_dependent(*clips, cpu=on_cpu, default=together)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +63,7 @@ class FrontEnd:
     """
 
     sample_rate_hz: int
+    small: ClassVar[bool] = True  # compiles fast enough to be unrolled, see `over_clips`
 
     @property
     def least_samples(self) -> int:
@@ -58,6 +73,21 @@ class FrontEnd:
     def clip(self, waveform: jax.Array) -> jax.Array:
         """Computes float32 (frames, bins) from one float32 waveform (time,)."""
         raise NotImplementedError
+
+    def check_length(self, n_samples: int) -> None:
+        """Refuses clips that have no features.
+
+        Args:
+            n_samples: length of the clips at `sample_rate_hz`.
+
+        Raises:
+            UserError: they are shorter than one frame.
+        """
+        if n_samples < self.least_samples:
+            raise UserError(
+                f'config.windows.window_s: clips of {n_samples} samples ({n_samples / self.sample_rate_hz:.3g} '
+                f's at {self.sample_rate_hz} Hz) are shorter than one frame of {self.least_samples}'
+            )
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
         """Computes the features.
@@ -72,15 +102,10 @@ class FrontEnd:
             UserError: the waveform is shorter than one frame.
         """
         n_samples = waveform.shape[-1]
-        if n_samples < self.least_samples:
-            raise UserError(
-                f'a clip of {n_samples} samples ({n_samples / self.sample_rate_hz:.3g} s at '
-                f'{self.sample_rate_hz} Hz) is shorter than one frame of {self.least_samples} samples '
-                'of this front end: raise config.windows.window_s'
-            )
+        FrontEnd.check_length(self, n_samples)
         if waveform.ndim == 1:
             return self.clip(waveform)
-        flat = over_clips(self.clip, waveform.reshape(-1, n_samples))
+        flat = over_clips(self.clip, waveform.reshape(-1, n_samples), unroll=self.small)
         return flat.reshape(*waveform.shape[:-1], *flat.shape[1:])
 
 

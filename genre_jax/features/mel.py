@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from genre_jax.errors import UserError
+
 MelScale = Literal['slaney', 'htk']
 MEL_SCALES = ('slaney', 'htk')
 
@@ -32,6 +34,25 @@ def mel_to_hz(mel: np.ndarray | float, scale: MelScale) -> np.ndarray:
     if scale == 'htk':
         return 700 * np.expm1(mel / 1127)
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))
+
+
+def check_band_edges(sample_rate_hz: int, f_min_hz: float, f_max_hz: float) -> None:
+    """Refuses band edges that the sample rate does not hold.
+
+    Args:
+        sample_rate_hz: sample rate.
+        f_min_hz: lower edge of the lowest band.
+        f_max_hz: upper edge of the highest band, 0 for half the sample rate.
+
+    Raises:
+        UserError: they lie outside 0 ... half the sample rate, or in the wrong order.
+    """
+    nyquist_hz = sample_rate_hz / 2
+    if not 0 <= f_min_hz < (f_max_hz or nyquist_hz) <= nyquist_hz:
+        raise UserError(
+            f'config.features: f_min_hz={f_min_hz} and f_max_hz={f_max_hz} do not fit into '
+            f'0 ... {nyquist_hz:g} Hz, half the sample rate'
+        )
 
 
 @functools.cache

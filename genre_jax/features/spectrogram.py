@@ -25,6 +25,7 @@ class Spectrogram(FrontEnd):
         padding: 'zeros' or 'reflect' centre frame t at sample t * hop_length; 'none' keeps to whole
             frames inside the clip.
         drop_last_frame: leaves out the last frame: as many as whole hops.
+        float64: transforms in float64 on a CPU (`stft.in_float64`), for logarithms that reach far down.
         power: exponent of the magnitude, 1 or 2.
         n_mels: number of mel bands, 0 for the linear spectrum of n_fft // 2 + 1 bins.
         f_min_hz: lower edge of the lowest band.
@@ -36,8 +37,8 @@ class Spectrogram(FrontEnd):
             10 log10(max(x, 1e-10)) for a power, 20 log10(max(x, 1e-5)) for a magnitude.
         log_offset: of 'ln'.
         log_scale: of 'log10'.
-        db_below_peak: with 'db', 0 dB is the clip's peak and lower values than minus this are raised
-            to it; 0: 0 dB is a value of 1, nothing is raised.
+        db_reference: 0 dB is a value of 'one', or the clip's 'peak'.
+        top_db: with 'db', values more than so much below the clip's peak are raised to that; 0: none.
         mean: subtracted from the result, in its own unit.
         std: the result is divided by it.
     """
@@ -48,6 +49,7 @@ class Spectrogram(FrontEnd):
     hop_length: int = 512
     padding: stft.Padding = 'zeros'
     drop_last_frame: bool = False
+    float64: bool = False
     power: int = 2
     n_mels: int = 0
     f_min_hz: float = 0.0
@@ -58,7 +60,8 @@ class Spectrogram(FrontEnd):
     compression: Literal['none', 'ln', 'log10', 'db'] = 'none'
     log_offset: float = 1e-6
     log_scale: float = 10000.0
-    db_below_peak: float = 0.0
+    db_reference: Literal['one', 'peak'] = 'one'
+    top_db: float = 0.0
     mean: float = 0.0
     std: float = 1.0
 
@@ -70,7 +73,8 @@ class Spectrogram(FrontEnd):
         require_choice(self, 'mel_scale', mel.MEL_SCALES)
         require_choice(self, 'mel_triangles', ('hz', 'mel'))
         require_choice(self, 'compression', ('none', 'ln', 'log10', 'db'))
-        for name in ('n_mels', 'win_length', 'db_below_peak'):
+        require_choice(self, 'db_reference', ('one', 'peak'))
+        for name in ('n_mels', 'win_length', 'top_db'):
             if not getattr(self, name) >= 0:
                 raise UserError(f'config.features.{name}={getattr(self, name)}: expected 0 or more')
         if self.power not in (1, 2):
@@ -88,12 +92,7 @@ class Spectrogram(FrontEnd):
             self._check_bands()
 
     def _check_bands(self) -> None:
-        nyquist_hz = self.sample_rate_hz / 2
-        if not 0 <= self.f_min_hz < (self.f_max_hz or nyquist_hz) <= nyquist_hz:
-            raise UserError(
-                f'config.features: f_min_hz={self.f_min_hz} and f_max_hz={self.f_max_hz} do not fit '
-                f'into 0 ... {nyquist_hz} Hz, half the sample rate'
-            )
+        mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
         empty = int((self._filters().sum(0) == 0).sum())
         if empty:
             raise UserError(
@@ -114,9 +113,14 @@ class Spectrogram(FrontEnd):
 
     def clip(self, waveform: jax.Array) -> jax.Array:
         """Computes float32 (frames, bins) from one float32 waveform (time,)."""
+        return (self.compressed(waveform) - self.mean) / self.std
+
+    def compressed(self, waveform: jax.Array) -> jax.Array:
+        """Computes float32 (frames, bins) from one waveform (time,), not yet standardised."""
         spectrum = stft.stft(
             waveform, n_fft=self.n_fft, win_length=self.win_length or self.n_fft,
             hop_length=self.hop_length, padding=self.padding,
+            float64=self.float64,
         )  # fmt: skip
         if self.drop_last_frame:
             spectrum = spectrum[:-1]
@@ -126,28 +130,27 @@ class Spectrogram(FrontEnd):
             bands = jnp.where(bands > 0, jnp.sqrt(jnp.where(bands > 0, bands, 1)), 0)
         if self.n_mels:
             bands = jnp.matmul(bands, self._filters(), precision='highest')
-        return (self._compress(bands) - self.mean) / self.std
-
-    def _compress(self, bands: jax.Array) -> jax.Array:
         if self.compression == 'ln':
             return jnp.log(bands + self.log_offset)
         if self.compression == 'log10':
             return jnp.log10(1 + self.log_scale * bands)
         if self.compression == 'db':
-            return decibel(bands, self.power, self.db_below_peak)
+            return decibel(bands, self.power, self.db_reference, self.top_db)
         return bands
 
 
-def decibel(bands: jax.Array, power: int, below_peak_db: float) -> jax.Array:
-    """Converts magnitudes or powers to decibel, as `librosa.power_to_db` and `amplitude_to_db`.
+def decibel(
+    bands: jax.Array, power: int, reference: Literal['one', 'peak'], top_db: float
+) -> jax.Array:
+    """Converts to decibel, as `librosa.power_to_db` and `librosa.amplitude_to_db`.
 
     Args:
         bands: float32 (frames, bins) of one clip.
         power: 1 for magnitudes, 2 for powers.
-        below_peak_db: 0 dB is the clip's peak, values lower than minus this are raised to it; 0: 0 dB
-            is a value of 1, nothing is raised.
+        reference: 0 dB is a value of 'one', or the clip's 'peak'.
+        top_db: values more than so much below the clip's peak are raised to that; 0: none.
     """
     values = 20 / power * jnp.log10(jnp.maximum(bands, 1e-10 if power == 2 else 1e-5))
-    if not below_peak_db:
-        return values
-    return jnp.maximum(values - values.max(), -below_peak_db)
+    if reference == 'peak':
+        values -= values.max()
+    return jnp.maximum(values, values.max() - top_db) if top_db else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -15,14 +16,14 @@ PADDINGS = ('zeros', 'reflect', 'none')
 
 @functools.cache
 def hann_window(n: int, periodic: bool = True) -> np.ndarray:
-    """Returns the Hann window of `n` samples, float32 [n].
+    """Returns the Hann window of `n` samples, float64 [n].
 
     Args:
         n: its length.
         periodic: as for spectra (one period of n samples), else symmetric (of n - 1).
     """
     period = n if periodic else n - 1
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / period)).astype(np.float32)
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / period)
 
 
 def pad(waveform: jax.Array, n_fft: int, padding: Padding) -> jax.Array:
@@ -57,8 +58,42 @@ def frames(waveform: jax.Array, frame_length: int, hop_length: int) -> jax.Array
     )
 
 
+def in_float64(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Lets a function of one array compute in float64 where the backend is a CPU.
+
+    In float32 the rounding of a strong partial covers whatever lies 140 dB below it, which a logarithm
+    brings to light. Other backends, where float64 is slow or missing, stay with float32.
+
+    Args:
+        function: maps a float32 array to a float32 or complex64 array, with constants of its input's type.
+
+    Returns:
+        The same function, results in float32 or complex64; its gradient is the float32 one.
+    """
+
+    def with_float64(x: jax.Array) -> jax.Array:
+        with jax.enable_x64(True):
+            y = function(x.astype(jnp.float64))
+            return y.astype(jnp.complex64 if jnp.iscomplexobj(y) else jnp.float32)
+
+    @jax.custom_vjp
+    def precise(x: jax.Array) -> jax.Array:
+        return jax.lax.platform_dependent(x, cpu=with_float64, default=function)
+
+    precise.defvjp(
+        lambda x: (precise(x), x), lambda x, cotangent: jax.vjp(function, x)[1](cotangent)
+    )
+    return precise
+
+
 def stft(
-    waveform: jax.Array, *, n_fft: int, win_length: int, hop_length: int, padding: Padding
+    waveform: jax.Array,
+    *,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    padding: Padding,
+    float64: bool = False,
 ) -> jax.Array:
     """Computes the short-time Fourier transform with a periodic Hann window.
 
@@ -69,13 +104,19 @@ def stft(
             when `padding` centres the frames (as librosa does), else followed by zeros.
         hop_length: samples from frame to frame.
         padding: see `pad`.
+        float64: computes in float64 on a CPU, see `in_float64`.
 
     Returns:
         complex64 (frames, n_fft // 2 + 1).
     """
-    if padding == 'none':
-        return jnp.fft.rfft(frames(waveform, win_length, hop_length) * hann_window(win_length), n_fft)
-    window = np.zeros(n_fft, np.float32)
-    before = (n_fft - win_length) // 2
+    window = np.zeros(n_fft)
+    before = 0 if padding == 'none' else (n_fft - win_length) // 2
     window[before : before + win_length] = hann_window(win_length)
-    return jnp.fft.rfft(frames(pad(waveform, n_fft, padding), n_fft, hop_length) * window)
+    padded = pad(waveform, n_fft, padding)
+    if padding == 'none':  # of the last frame only the window has to lie inside the clip
+        padded = jnp.pad(padded, (0, n_fft - win_length))
+
+    def transform(frames: jax.Array) -> jax.Array:
+        return jnp.fft.rfft(frames * window.astype(frames.dtype))
+
+    return (in_float64(transform) if float64 else transform)(frames(padded, n_fft, hop_length))
