@@ -76,9 +76,18 @@ def in_float64(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Arra
             y = function(x.astype(jnp.float64))
             return y.astype(jnp.complex64 if jnp.iscomplexobj(y) else jnp.float32)
 
+    # vmap would rewrite the float64 operations after this context has ended: it gets a new one.
+    @jax.custom_batching.custom_vmap
+    def on_this_backend(x: jax.Array) -> jax.Array:
+        return jax.lax.platform_dependent(x, cpu=with_float64, default=function)
+
+    @on_this_backend.def_vmap
+    def batched(axis_size: int, in_batched: list[bool], x: jax.Array) -> tuple[jax.Array, bool]:
+        return in_float64(jax.vmap(function))(x), True
+
     @jax.custom_vjp
     def precise(x: jax.Array) -> jax.Array:
-        return jax.lax.platform_dependent(x, cpu=with_float64, default=function)
+        return on_this_backend(x)
 
     precise.defvjp(
         lambda x: (precise(x), x), lambda x, cotangent: jax.vjp(function, x)[1](cotangent)

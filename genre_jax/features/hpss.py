@@ -1,0 +1,77 @@
+"""Harmonic-percussive separation by median filters, on the device."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+_LENGTH = 31
+
+
+def median_filter_31(values: jax.Array, axis: int) -> jax.Array:
+    """Computes the running median of 31 neighbours, the ends reflected (the edge value repeated).
+
+    Sorted windows of 2, 4, 8 and 16 neighbours are merged from sorted halves, for all positions at
+    once; two windows of 16 that share their middle element make up one of 31.
+
+    Args:
+        values: float32 (rows, columns).
+        axis: along which to filter, 0 or 1.
+
+    Returns:
+        float32 (rows, columns), as `scipy.ndimage.median_filter(mode='reflect')`.
+    """
+    half = _LENGTH // 2
+    widths = [(half, half) if i == axis else (0, 0) for i in range(2)]
+    runs = [jnp.pad(values, widths, mode='symmetric')]
+    for width in (1, 2, 4, 8):
+        size = runs[0].shape[axis] - width
+        left = [_cut(run, 0, size, axis) for run in runs]
+        right = [_cut(run, width, size, axis) for run in runs]
+        runs = [_kth_of_two(left, right, k) for k in range(1, 2 * width + 1)]
+        # Without it each window would be computed anew from the values, in every one of its uses.
+        runs = jax.lax.optimization_barrier(runs)
+    size = values.shape[axis]
+    left = [_cut(run, 0, size, axis) for run in runs]
+    right = [_cut(run, half, size, axis) for run in runs]
+    # `values` itself is the element that both hold. Of the 32 the 16th and 17th are in the middle:
+    # when one copy is taken out below them the 17th becomes the 16th of 31, else the 16th stays.
+    lower, upper = _kth_of_two(left, right, 16), _kth_of_two(left, right, 17)
+    return jnp.where(values <= lower, upper, lower)
+
+
+def _cut(values: jax.Array, start: int, size: int, axis: int) -> jax.Array:
+    return jax.lax.slice_in_dim(values, start, start + size, axis=axis)
+
+
+def _kth_of_two(left: list[jax.Array], right: list[jax.Array], k: int) -> jax.Array:
+    """Returns the k-th smallest, from 1, of two sorted lists of equal length, elementwise."""
+    least = max(0, k - len(right))
+    candidates = []
+    for taken in range(least, min(k, len(left)) + 1):  # from the left, k - taken from the right
+        largest = [left[taken - 1]] * (taken > 0) + [right[k - taken - 1]] * (k > taken)
+        candidates.append(functools.reduce(jnp.maximum, largest))
+    return functools.reduce(jnp.minimum, candidates)
+
+
+def soft_masks(magnitude: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Computes the shares of the harmonic and of the percussive part, which sum to 1.
+
+    Source: Fitzgerald (2010), as `librosa.decompose.hpss` with its defaults (31 x 31, power 2).
+
+    Args:
+        magnitude: float32 (frames, bins).
+
+    Returns:
+        Two float32 (frames, bins).
+    """
+    harmonic = median_filter_31(magnitude, axis=0)
+    percussive = median_filter_31(magnitude, axis=1)
+    largest = jnp.maximum(harmonic, percussive)
+    empty = largest < jnp.finfo(jnp.float32).tiny
+    largest = jnp.where(empty, 1, largest)
+    harmonic, percussive = (harmonic / largest) ** 2, (percussive / largest) ** 2
+    share = jnp.where(empty, 0.5, harmonic / jnp.where(empty, 1, harmonic + percussive))
+    return share, 1 - share

@@ -1,0 +1,60 @@
+"""Tempo from the periodicity of note onsets, on the device."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_jax.features import stft
+
+_WINDOW_S = 8.0
+_TYPICAL_BPM, _FASTEST_BPM = 120.0, 320.0
+
+
+def onset_strength(mel_db: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
+    """Computes how much louder than the frame before each frame is, the median over the bands.
+
+    Source: `librosa.onset.onset_strength(aggregate=np.median)`.
+
+    Args:
+        mel_db: float32 (frames, bands), mel spectrogram in dB, centred frames.
+        n_fft: its window, in samples.
+        hop_length: samples between its frames.
+
+    Returns:
+        float32 (frames,).
+    """
+    n_frames = mel_db.shape[0]
+    rise = jnp.median(jnp.maximum(0.0, mel_db[1:] - mel_db[:-1]), axis=1)
+    return jnp.pad(rise, (1 + n_fft // (2 * hop_length), 0))[:n_frames]
+
+
+def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
+    """Estimates the tempo that `librosa.beat.beat_track` begins with.
+
+    The mean autocorrelation of the onset strength in windows of 8 s, weighted by a log-normal prior
+    around 120 beats a minute (Ellis, 2007).
+
+    Args:
+        onsets: float32 (frames,).
+        sample_rate_hz: sample rate.
+        hop_length: samples between frames.
+
+    Returns:
+        float32, beats a minute; 0 where there are no onsets.
+    """
+    length = int(_WINDOW_S * sample_rate_hz // hop_length)
+    half = length // 2
+    ramp = np.arange(half, dtype=np.float32) / half
+    padded = jnp.concatenate([ramp * onsets[0], onsets, ramp[::-1] * onsets[-1]])
+
+    windows = stft.frames(padded, length, 1)[: onsets.shape[0]] * stft.hann_window(length)
+    spectrum = jnp.fft.rfft(windows, 2 * length)
+    lags = jnp.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * length)[:, :length]
+    peak = jnp.abs(lags).max(1, keepdims=True)
+    strength = (lags / jnp.where(peak < jnp.finfo(jnp.float32).tiny, 1, peak)).mean(0)
+    bpm = 60 * sample_rate_hz / (hop_length * np.arange(1, length))
+    prior = np.where(bpm < _FASTEST_BPM, -0.5 * np.log2(bpm / _TYPICAL_BPM) ** 2, -np.inf)
+    best = jnp.argmax(jnp.log1p(1e6 * strength[1:]) + prior.astype(np.float32))
+    return jnp.where(onsets.any(), jnp.asarray(bpm, jnp.float32)[best], 0)
