@@ -8,42 +8,55 @@ import jax
 import jax.numpy as jnp
 
 _LENGTH = 31
+_STRIP = 64  # rows or columns whose windows stay in a CPU's cache
 
 
 def median_filter_31(values: jax.Array, axis: int) -> jax.Array:
     """Computes the running median of 31 neighbours, the ends reflected (the edge value repeated).
 
-    Sorted windows of 2, 4, 8 and 16 neighbours are merged from sorted halves, for all positions at
-    once; two windows of 16 that share their middle element make up one of 31.
-
     Args:
-        values: float32 (rows, columns).
+        values: float32 (rows, columns), 0 or more.
         axis: along which to filter, 0 or 1.
 
     Returns:
         float32 (rows, columns), as `scipy.ndimage.median_filter(mode='reflect')`.
     """
+    # Floats of 0 and above are ordered as their bits are, and integers have no NaN to look out for.
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    filtered = jax.lax.platform_dependent(
+        bits if axis == 0 else bits.T, cpu=_in_strips, default=_median_of_rows
+    )
+    filtered = jax.lax.bitcast_convert_type(filtered, jnp.float32)
+    return filtered if axis == 0 else filtered.T
+
+
+def _in_strips(values: jax.Array) -> jax.Array:
+    rows, columns = values.shape
+    strips = jnp.pad(values, ((0, 0), (0, -columns % _STRIP))).reshape(rows, -1, _STRIP)
+    filtered = jax.lax.map(_median_of_rows, strips.transpose(1, 0, 2))
+    return filtered.transpose(1, 0, 2).reshape(rows, -1)[:, :columns]
+
+
+def _median_of_rows(values: jax.Array) -> jax.Array:
+    """Computes the running median along axis 0.
+
+    Sorted windows of 2, 4, 8 and 16 neighbours are merged from sorted halves, for all positions at
+    once; two windows of 16 that share their middle element make up one of 31.
+    """
     half = _LENGTH // 2
-    widths = [(half, half) if i == axis else (0, 0) for i in range(2)]
-    runs = [jnp.pad(values, widths, mode='symmetric')]
+    runs = [jnp.pad(values, ((half, half), (0, 0)), mode='symmetric')]
     for width in (1, 2, 4, 8):
-        size = runs[0].shape[axis] - width
-        left = [_cut(run, 0, size, axis) for run in runs]
-        right = [_cut(run, width, size, axis) for run in runs]
+        size = runs[0].shape[0] - width
+        left, right = [run[:size] for run in runs], [run[width:] for run in runs]
         runs = [_kth_of_two(left, right, k) for k in range(1, 2 * width + 1)]
         # Without it each window would be computed anew from the values, in every one of its uses.
         runs = jax.lax.optimization_barrier(runs)
-    size = values.shape[axis]
-    left = [_cut(run, 0, size, axis) for run in runs]
-    right = [_cut(run, half, size, axis) for run in runs]
+    size = values.shape[0]
+    left, right = [run[:size] for run in runs], [run[half:] for run in runs]
     # `values` itself is the element that both hold. Of the 32 the 16th and 17th are in the middle:
     # when one copy is taken out below them the 17th becomes the 16th of 31, else the 16th stays.
     lower, upper = _kth_of_two(left, right, 16), _kth_of_two(left, right, 17)
     return jnp.where(values <= lower, upper, lower)
-
-
-def _cut(values: jax.Array, start: int, size: int, axis: int) -> jax.Array:
-    return jax.lax.slice_in_dim(values, start, start + size, axis=axis)
 
 
 def _kth_of_two(left: list[jax.Array], right: list[jax.Array], k: int) -> jax.Array:
