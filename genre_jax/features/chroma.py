@@ -144,8 +144,6 @@ def estimate_tuning(power: jax.Array, sample_rate_hz: int, n_chroma: int) -> jax
     return jnp.where(used.any(), counts.argmax(), 50)
 
 
-
-
 def _median(values: jax.Array, among: jax.Array) -> jax.Array:
     """Returns the median of the values >= 0 where `among` is true, bit by bit from the highest."""
     bits = jax.lax.bitcast_convert_type(jnp.where(among, values, jnp.inf), jnp.int32)

@@ -85,8 +85,8 @@ class FrontEnd:
         """
         if n_samples < self.least_samples:
             raise UserError(
-                f'config.windows.window_s: clips of {n_samples} samples ({n_samples / self.sample_rate_hz:.3g} '
-                f's at {self.sample_rate_hz} Hz) are shorter than one frame of {self.least_samples}'
+                f'config.windows.window_s: clips of {n_samples} samples (at {self.sample_rate_hz} Hz) are '
+                f'shorter than one frame of {self.least_samples}'
             )
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
