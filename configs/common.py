@@ -44,11 +44,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.features = ml_collections.ConfigDict()
     config.features.name = 'schindler'  # a flavour of genre_jax.features; pages may override fields
 
+    # What training examples go through, see genre_jax/augment/__init__.py; nothing: empty.
     config.augment = ml_collections.ConfigDict()
-    config.augment.time_stripes = 0  # SpecAugment; 0 stripes: off
-    config.augment.time_width_frames = 16
-    config.augment.mel_stripes = 0
-    config.augment.mel_width_bins = 16
 
     config.model = ml_collections.ConfigDict()
     config.model.name = 'shallow_cnn'  # a module of genre_jax.models; further keys go to its Model
@@ -85,7 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     # The sections whose keys depend on a name stay open: the thing named checks its own keys.
     config.lock()
-    for section in ('data', 'features', 'model'):
+    for section in ('data', 'features', 'augment', 'model'):
         config[section].unlock()
     return config
 

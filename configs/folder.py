@@ -31,10 +31,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.features.n_fft = 1024
     config.features.hop_length = 768
 
-    config.augment.time_stripes = 2
-    config.augment.mel_stripes = 2
-    config.augment.time_width_frames = 10
-    config.augment.mel_width_bins = 10
+    config.augment.spec_augment = ml_collections.ConfigDict()
+    config.augment.spec_augment.time_stripes = 2
+    config.augment.spec_augment.time_width_frames = 10
+    config.augment.spec_augment.mel_stripes = 2
+    config.augment.spec_augment.mel_width_bins = 10
 
     config.model.name = 'shallow_cnn'
     config.model.hidden_units = 200

@@ -255,14 +255,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v >= 2,
         'at least 2: the newest may be cut off by a kill',
     )
-    for key in ('augment.time_stripes', 'augment.mel_stripes', 'optim.l1'):
-        check(key, lambda v: v >= 0, 'a number of at least 0')
+    check('optim.l1', lambda v: v >= 0, 'a number of at least 0')
     for key in ('data.name', 'data.prepared_dir'):
         check(key, bool, 'a name')
     for key in ('seed', 'split.seed'):  # jax keeps 32 bits and drops the others
         check(key, lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2**32 - 1')
-    for key in ('augment.time_width_frames', 'augment.mel_width_bins'):
-        check(key, lambda v: v >= 1, 'a whole number of at least 1')
     for key in ('optim.b1', 'optim.b2'):
         check(key, lambda v: 0 <= v < 1, 'a number in [0, 1)')
     choices = {

@@ -7,6 +7,7 @@ a run, and it is the same whatever the number of processes.
 from __future__ import annotations
 
 import pathlib
+import types
 from collections.abc import Iterator, Mapping
 
 import grain
@@ -125,6 +126,7 @@ class WindowTable:
         *,
         train: bool,
         seed: int,
+        copies: Mapping[int, int] = types.MappingProxyType({}),
     ) -> None:
         """Lays out the windows.
 
@@ -134,24 +136,28 @@ class WindowTable:
             config: the section config.windows.
             train: whether the training or the evaluation settings apply.
             seed: of the draw 'grid'.
+            copies: how many times more windows a class has, by its number.
         """
         self.dataset = dataset
         self.window = int(np.ceil(config.window_s * dataset.sample_rate_hz))
         self.redrawn = train and config.train_draw == 'random'
         count = config.train_per_track if train else config.eval_per_track
         draw = config.train_draw if train else config.eval_draw
-        self.track = np.repeat(np.asarray(tracks, np.int32), count)
+        tracks = np.asarray(tracks, np.int32)
+        label_ids = dataset.label_ids()
+        counts = [count * (1 + copies.get(int(label), 0)) for label in label_ids[tracks]]
+        self.track = np.repeat(tracks, counts)
         self.start = np.zeros(len(self.track), np.int64)
         if not self.redrawn:
             starts = [
                 draw_starts(
-                    dataset.tracks[track]['n_samples'], self.window, count, draw,
+                    dataset.tracks[track]['n_samples'], self.window, track_count, draw,
                     np.random.default_rng([seed, track]),
                 )
-                for track in tracks
+                for track, track_count in zip(tracks, counts, strict=True)
             ]  # fmt: skip
             self.start = np.concatenate(starts) if len(starts) else self.start
-        self.labels = dataset.label_ids()[self.track]
+        self.labels = label_ids[self.track]
         self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
 
     def __len__(self) -> int:

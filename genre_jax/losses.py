@@ -1,4 +1,4 @@
-"""Losses and penalties. All take a mask: padded examples count for nothing."""
+"""Losses and penalties."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import jax.numpy as jnp
 import optax
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns the cross-entropy of every example, in nats: float32 [B].
 
     Args:
         logits: float32 [B, C].
-        labels: int32 [B].
+        targets: float32 [B, C], shares of the classes that sum to 1.
     """
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Returns the mean of the values [B] where the mask [B] is 1, and 0 if it is nowhere."""
-    return (values * mask).sum() / jnp.maximum(mask.sum(), 1)
+    return optax.softmax_cross_entropy(logits, targets)
 
 
 def l1_penalty(params: Mapping) -> jax.Array:

@@ -19,8 +19,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from data import prepare
+from genre_jax import augment, evaluate, features, loader, models, report, sharding, splits, train
 from genre_jax import config as config_lib
-from genre_jax import evaluate, features, loader, models, report, sharding, splits, train
 from genre_jax.checkpoint import Checkpoints, digest
 from genre_jax.errors import UserError
 from genre_jax.logbook import (
@@ -52,7 +52,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         section, name = key.split('.')
         sharding.check_batch_size(config[section][name], key, mesh)
     # Built once here for their errors: before hours of preparation, not after.
-    features.build(config.features)
+    front_end = features.build(config.features)
+    front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
+    augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
     with _own_workdir(workdir):
         _check_same_config(config, workdir)
@@ -67,10 +69,16 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         clock['prepared'] = time.monotonic()
         # The evaluated segments go with the split: they do not change with the seed of a training.
         seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
+        copies = augment.Augmentation(config.augment, dataset.labels).copies()
         tables = {
             part: loader.WindowTable(
-                dataset, rows, config.windows, train=part == 'train', seed=seeds[part]
-            )
+                dataset,
+                rows,
+                config.windows,
+                train=part == 'train',
+                seed=seeds[part],
+                copies=copies if part == 'train' else {},
+            )  # fmt: skip
             for part, rows in split.tracks.items()
         }
         job = train.make_job(config, dataset, tables['train'], mesh)

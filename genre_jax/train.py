@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from genre_jax import augment, evaluate, features, loader, losses, models, optim, sharding
@@ -23,6 +21,7 @@ from genre_jax.checkpoint import Checkpoints
 from genre_jax.errors import Stopped, UserError
 from genre_jax.features.resample import resample
 from genre_jax.logbook import Logbook
+from genre_jax.stop_signal import StopSignal
 
 
 @flax.struct.dataclass
@@ -55,6 +54,7 @@ class Job:
         mesh: all devices.
         model: the network.
         front_end: waveform to features.
+        augmentation: of training examples.
         stored_hz: sample rate of the prepared audio.
         window: length of a window in stored samples.
     """
@@ -64,21 +64,67 @@ class Job:
     mesh: Mesh
     model: flax.linen.Module
     front_end: features.FrontEnd
+    augmentation: augment.Augmentation
     stored_hz: int
     window: int
 
     def featurize(self, audio: jax.Array) -> jax.Array:
         """Turns int16 windows (batch, time) into features (batch, frames, bins), on their devices."""
+        return self._on_own_device(lambda audio: self.front_end(self._waveform(audio)))(audio)
 
-        def one_device(audio: jax.Array) -> jax.Array:
-            waveform = audio.astype(jnp.float32) / 32767
-            waveform = resample(waveform, self.stored_hz, self.front_end.sample_rate_hz)
-            n_samples = round(self.config.windows.window_s * self.front_end.sample_rate_hz)
-            return self.front_end(waveform[:, :n_samples])
+    def training_examples(
+        self, key: jax.Array, audio: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Turns int16 windows into augmented features and targets, on their devices.
 
+        Args:
+            key: random key of the step.
+            audio: int16 (batch, time).
+            labels: int32 (batch,).
+
+        Returns:
+            Features (batch, frames, bins), and targets (batch, classes) that sum to 1; half as many
+            where mixup halves the batch.
+        """
+        augmentation = self.augmentation
+
+        def one_device(
+            key: jax.Array, audio: jax.Array, labels: jax.Array, index: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            targets = jax.nn.one_hot(labels, self.model.num_classes)
+            waveforms = augmentation.waveforms(key, self._waveform(audio), labels, index)
+            waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
+            thinning = len(index) // len(targets)
+            labels, index = labels[::thinning], index[::thinning]
+            pictures = augmentation.pictures(key, self.front_end(waveforms), labels, index)
+            return augmentation.mixed('picture', key, pictures, targets, index)
+
+        return self._on_own_device(one_device, n_replicated=1)(
+            key, audio, labels, jnp.arange(len(labels))
+        )
+
+    def _waveform(self, audio: jax.Array) -> jax.Array:
+        waveform = audio.astype(jnp.float32) / 32767
+        waveform = resample(waveform, self.stored_hz, self.front_end.sample_rate_hz)
+        return waveform[:, : self.n_samples]
+
+    @property
+    def n_samples(self) -> int:
+        """Length of a window at the front end's rate."""
+        return round(self.config.windows.window_s * self.front_end.sample_rate_hz)
+
+    def _on_own_device(self, function: Callable, n_replicated: int = 0) -> Callable:
+        """Lets each device compute its own examples; the first arguments may be the same for all."""
         # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
-        spec = sharding.by_example(self.mesh).spec
-        return jax.shard_map(one_device, mesh=self.mesh, in_specs=spec, out_specs=spec)(audio)
+        split, whole = sharding.by_example(self.mesh).spec, sharding.replicated(self.mesh).spec
+
+        def sharded(*arguments: jax.Array) -> Any:
+            specs = tuple(whole if i < n_replicated else split for i in range(len(arguments)))
+            return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=split)(
+                *arguments
+            )
+
+        return sharded
 
 
 def make_job(
@@ -94,16 +140,32 @@ def make_job(
         dataset: the prepared dataset.
         table: its training windows.
         mesh: all devices.
+
+    Raises:
+        UserError: augmentations that do not fit the pictures or the batch.
     """
-    return Job(
+    front_end = features.build(config.features)
+    augmentation = augment.Augmentation(config.augment, dataset.labels)
+    job = Job(
         config=config,
         length=config_lib.resolve_length(config, len(table)),
         mesh=mesh,
         model=models.build(config.model, len(dataset.labels)),
-        front_end=features.build(config.features),
+        front_end=front_end,
+        augmentation=augmentation,
         stored_hz=dataset.sample_rate_hz,
         window=table.window,
     )
+    pictures = jax.eval_shape(
+        job.featurize, jax.ShapeDtypeStruct((mesh.size, job.window), jnp.int16)
+    )
+    augmentation.check_picture(*pictures.shape[1:])
+    if augmentation.mixes and config.train.batch_size % (2 * mesh.size):
+        raise UserError(
+            f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples on each '
+            f'of {mesh.size} devices; expected a multiple of {2 * mesh.size}'
+        )
+    return job
 
 
 def make_state(job: Job) -> TrainState:
@@ -139,9 +201,7 @@ def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         augment_key, dropout_key = jax.random.split(key)
-        pictures = augment.spec_augment(
-            augment_key, job.featurize(batch['audio']), **config.augment
-        )
+        pictures, targets = job.training_examples(augment_key, batch['audio'], batch['label'])
 
         def objective(params):
             (logits, _), updates = job.model.apply(
@@ -151,9 +211,7 @@ def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, 
                 rngs={'dropout': dropout_key},
                 mutable=['batch_stats'],
             )
-            entropy = losses.masked_mean(
-                losses.cross_entropy(logits, batch['label']), batch['mask']
-            )
+            entropy = losses.cross_entropy(logits, targets).mean()
             penalty = config.optim.l1 * losses.l1_penalty(params) if config.optim.l1 else 0.0
             return entropy + penalty, (entropy, logits, updates)
 
@@ -161,8 +219,8 @@ def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, 
             state.params
         )
         changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        examples = batch['mask'].sum()
-        hits = ((logits.argmax(-1) == batch['label']) * batch['mask']).sum()
+        examples = jnp.float32(len(targets))
+        hits = (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32)
         new = {
             'loss': loss * examples,
             'cross_entropy': entropy * examples,
@@ -224,38 +282,6 @@ def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> eval
         probabilities,
         np.asarray(table.dataset.labels),
     )
-
-
-class StopSignal:
-    """Remembers that SIGTERM or SIGINT came, so that the loop can save before it ends.
-
-    Used as a context manager. With several processes the signal may reach them at different steps; then
-    JAX's preemption service agrees on one step for all.
-    """
-
-    def __init__(self) -> None:
-        """Begins without a signal."""
-        self._received: int | None = None
-
-    def __enter__(self) -> StopSignal:
-        self._old = {}
-        if jax.process_count() == 1:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._old[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: object) -> None:
-        self._received = number
-
-    def at(self, step: int) -> int | None:
-        """Returns the signal to obey after `step` steps, or None."""
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
-            return signal.SIGTERM
-        return self._received
 
 
 def fit(

@@ -40,7 +40,7 @@ def test_pages_are_locked_and_valid(page, arguments):
     config_lib.validate(config)
     with pytest.raises(AttributeError):
         config.lerning_rate = 1.0
-    for section in ('split', 'windows', 'augment', 'optim', 'train', 'eval', 'checkpoint'):
+    for section in ('split', 'windows', 'optim', 'train', 'eval', 'checkpoint'):
         with pytest.raises(AttributeError):
             config[section].lerning_rate = 1.0
     with pytest.raises(TypeError):
@@ -281,10 +281,6 @@ def test_differences():
         ('eval.batch_size', (0,)),
         ('eval.bootstrap_samples', (0, -1)),
         ('checkpoint.keep_latest', (1, 0)),
-        ('augment.time_stripes', (-1,)),
-        ('augment.mel_stripes', (-1,)),
-        ('augment.time_width_frames', (0,)),
-        ('augment.mel_width_bins', (0,)),
         ('optim.l1', (-1e-4, float('nan'))),
         ('optim.b1', (1.0, -0.1, float('nan'))),
         ('optim.b2', (1.0, 1.5)),

@@ -111,7 +111,7 @@ class Handcrafted:
         if self.padding == 'reflect':
             n_inverted = self.n_fft // 4 * (spectrum.shape[0] - 1)
         return tuple(
-            jnp.pad(inverse_stft(spectrum * mask, n_inverted), (0, n_samples - n_inverted))
+            jnp.pad(stft.inverse(spectrum * mask, n_inverted), (0, n_samples - n_inverted))
             for mask in hpss.soft_masks(magnitude)
         )
 
@@ -203,29 +203,3 @@ def _sums_of_frames(values: jax.Array, frame_length: int) -> jax.Array:
     hop_length = frame_length // 4
     hops = values[: values.shape[0] // hop_length * hop_length].reshape(-1, hop_length).sum(1)
     return hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]
-
-
-def inverse_stft(spectrum: jax.Array, n_samples: int) -> jax.Array:
-    """Inverts a centred short-time Fourier transform with a Hann window of four hops.
-
-    Args:
-        spectrum: complex64 (frames, n_fft // 2 + 1).
-        n_samples: length wanted, at most that of the frames without half a frame at the beginning.
-
-    Returns:
-        float32 (n_samples,).
-    """
-    n_frames, n_fft = spectrum.shape[0], 2 * (spectrum.shape[1] - 1)
-    hop_length = n_fft // 4
-    window = stft.hann_window(n_fft).astype(np.float32)
-    frames = jnp.fft.irfft(spectrum, n_fft) * window
-    weights = np.broadcast_to(window**2, (n_frames, n_fft))
-
-    def overlap_add(frames: jax.Array | np.ndarray) -> jax.Array:
-        hops = jnp.asarray(frames).reshape(n_frames, 4, hop_length)
-        return sum(jnp.pad(hops[:, i], ((i, 3 - i), (0, 0))) for i in range(4)).reshape(-1)
-
-    span = slice(n_fft // 2, n_fft // 2 + n_samples)
-    weight = overlap_add(weights)[span]
-    tiny = jnp.finfo(jnp.float32).tiny
-    return overlap_add(frames)[span] / jnp.where(weight > tiny, weight, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Literal
 
 import jax
@@ -129,3 +130,27 @@ def stft(
         return jnp.fft.rfft(frames * window.astype(frames.dtype))
 
     return (in_float64(transform) if float64 else transform)(frames(padded, n_fft, hop_length))
+
+
+def inverse(spectrum: jax.Array, n_samples: int) -> jax.Array:
+    """Inverts a centred short-time Fourier transform with a Hann window of four hops.
+
+    Args:
+        spectrum: complex64 (frames, n_fft // 2 + 1).
+        n_samples: length wanted, at most that of the frames without half a frame at the beginning.
+
+    Returns:
+        float32 (n_samples,).
+    """
+    n_frames, n_fft = spectrum.shape[0], 2 * (spectrum.shape[1] - 1)
+    window = hann_window(n_fft).astype(np.float32)
+    span = slice(n_fft // 2, n_fft // 2 + n_samples)
+    weight = _overlap_add(np.broadcast_to(window**2, (n_frames, n_fft)), np)[span]
+    scale = 1 / np.where(weight > np.finfo(np.float32).tiny, weight, 1)
+    return _overlap_add(jnp.fft.irfft(spectrum, n_fft) * window, jnp)[span] * scale
+
+
+def _overlap_add(frames: jax.Array | np.ndarray, xp: ModuleType) -> jax.Array | np.ndarray:
+    """Adds frames four hops long, with numpy or jax.numpy."""
+    hops = frames.reshape(frames.shape[0], 4, -1)
+    return sum(xp.pad(hops[:, i], ((i, 3 - i), (0, 0))) for i in range(4)).reshape(-1)

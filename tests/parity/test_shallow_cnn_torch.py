@@ -99,7 +99,7 @@ def test_five_training_steps_equal_pytorchs(batch_norm):
                 train=True,
                 mutable=['batch_stats'],
             )
-            entropy = losses.cross_entropy(logits, labels).mean()
+            entropy = losses.cross_entropy(logits, jax.nn.one_hot(labels, CLASSES)).mean()
             return entropy + L1 * losses.l1_penalty(params), updates
 
         (loss, updates), gradients = jax.value_and_grad(objective, has_aux=True)(params)

@@ -1,0 +1,40 @@
+"""Ending a training when the system asks for it, at a step that all processes agree on."""
+
+from __future__ import annotations
+
+import signal
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class StopSignal:
+    """Remembers that SIGTERM or SIGINT came, so that the loop can save before it ends.
+
+    Used as a context manager. With several processes the signal may reach them at different steps; then
+    JAX's preemption service agrees on one step for all.
+    """
+
+    def __init__(self) -> None:
+        """Begins without a signal."""
+        self._received: int | None = None
+
+    def __enter__(self) -> StopSignal:
+        self._old = {}
+        if jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+
+    def at(self, step: int) -> int | None:
+        """Returns the signal to obey after `step` steps, or None."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            return signal.SIGTERM
+        return self._received
