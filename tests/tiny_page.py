@@ -17,4 +17,9 @@ def get_config():
     config.train.length = '6 epochs'
     config.eval.bootstrap_samples = 200
     config.tracking.wandb = 'off'
+    # Everything that a resumed run, other devices or other processes could draw differently.
+    config.augment.gaussian_noise = {'sigma': 0.003}
+    config.augment.time_shift = {'max_share': 0.1, 'probability': 0.5}
+    config.augment.spec_augment = {'time_width_frames': 4, 'mel_width_bins': 4}
+    config.augment.mixup = {'alpha': 0.4, 'probability': 0.5}
     return config

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.features.chroma import Chroma
+from genre_jax.features.constant_q import ConstantQ
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
 from genre_jax.features.mfcc import Mfcc
@@ -56,6 +57,7 @@ FLAVOURS = {
     'mfcc_13': functools.partial(Mfcc, n_mfcc=13),
     'mfcc_20': functools.partial(Mfcc, n_mfcc=20),
     'chroma': Chroma,
+    'constant_q': ConstantQ,
     'linear': functools.partial(Spectrogram, power=1),
 }  # fmt: skip
 
