@@ -32,7 +32,9 @@ lint: env
 	$(BIN)/ruff format --check .
 
 bench: env
+	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
 	$(BIN)/python -m benchmarks.single_channel_conv
+	$(BIN)/python -m benchmarks.frontends
 
 clean:
 	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache

@@ -24,6 +24,9 @@ import transformers
 
 from benchmarks import timing
 from genre_jax import features
+from genre_jax.augment import pitch
+from genre_jax.features.front_end import over_clips
+from genre_jax.features.handcrafted import Handcrafted
 from genre_jax.features.resample import resample
 
 
@@ -160,6 +163,21 @@ def cases() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
             _jitted(features.build({'name': flavour}), waveforms),
             {'librosa': lambda function=function: [function(y) for y in waveforms]},
         )
+    yield (
+        'pitch shift, 8 x 10 s',
+        _pitch_shifted(waveforms),
+        {
+            'librosa': lambda: [
+                librosa.effects.pitch_shift(y, sr=22050, n_steps=1.3) for y in waveforms
+            ]
+        },
+    )
+    long = clips(4, 30.0, 22050)
+    yield (
+        'handcrafted, 4 x 30 s',
+        _jitted(Handcrafted(), long),
+        {'librosa': lambda: [_librosa_handcrafted(y) for y in long]},
+    )
     for from_hz, to_hz in ((44100, 22050), (44100, 16000), (48000, 32000), (22050, 16000)):
         waveforms = clips(8, 10.0, from_hz)
         ours = functools.partial(resample, from_hz=from_hz, to_hz=to_hz)
@@ -172,6 +190,34 @@ def cases() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
                 ]
             },
         )
+
+
+def _pitch_shifted(waveforms: np.ndarray) -> Callable[[], jax.Array]:
+    def shift(keys: jax.Array, waveforms: jax.Array) -> jax.Array:
+        one = functools.partial(pitch.pitch_shift, max_semitones=2.0)
+        return over_clips(lambda waveform, key: one(key, waveform), waveforms, keys)
+
+    compiled, keys = jax.jit(shift), jax.random.split(jax.random.key(0), len(waveforms))
+    on_device = jnp.asarray(waveforms)
+    return lambda: compiled(keys, on_device)
+
+
+def _librosa_handcrafted(waveform: np.ndarray) -> list[float]:
+    """The 57 columns by librosa, its spectrum computed once."""
+    magnitude = np.abs(librosa.stft(waveform))
+    over_time = [
+        librosa.feature.chroma_stft(S=magnitude**2),
+        librosa.feature.rms(y=waveform),
+        librosa.feature.spectral_centroid(S=magnitude),
+        librosa.feature.spectral_bandwidth(S=magnitude),
+        librosa.feature.spectral_rolloff(S=magnitude),
+        librosa.feature.zero_crossing_rate(waveform),
+        *librosa.effects.hpss(waveform),
+    ]
+    row = [statistic for values in over_time for statistic in (values.mean(), values.var())]
+    row.append(librosa.beat.beat_track(y=waveform)[0])
+    mfcc = librosa.feature.mfcc(y=waveform, n_mfcc=20)
+    return [*row, *mfcc.mean(1), *mfcc.var(1)]
 
 
 def _jitted(function: Callable, waveforms: np.ndarray) -> Callable[[], jax.Array]:

@@ -298,7 +298,10 @@ def test_a_full_disk(places, unharmed, tmp_path):
 
 def test_ctrl_c_during_preparation(places, tmp_path):
     """The signal reaches all processes, as from a terminal; none of them prints a traceback."""
-    program.write_tones(tmp_path / 'many', songs=60)
+    # Enough of them that the signal comes long before the last, however fast they are decoded.
+    for file in list(program.write_tones(tmp_path / 'many', songs=20).glob('*/*.wav')):
+        for i in range(30):
+            file.with_stem(f'{file.stem}_{i}').hardlink_to(file)
     words = program.command(tmp_path / 'run', tmp_path / 'many', tmp_path / 'prepared')
     process = program.start(words)
     while len(list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))) < 5:

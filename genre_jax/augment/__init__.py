@@ -153,13 +153,19 @@ class Augmentation:
         Raises:
             UserError: a stripe may be wider.
         """
-        amounts = self._steps['spec_augment'].amounts if 'spec_augment' in self._steps else {}
-        for name, total in (('time_width_frames', frames), ('mel_width_bins', bins)):
-            default = inspect.signature(picture.spec_augment).parameters[name].default
-            if amounts and amounts.get(name, default) > total:
+        if 'spec_augment' not in self._steps:
+            return
+        amounts = self._steps['spec_augment'].amounts
+        defaults = inspect.signature(picture.spec_augment).parameters
+        for name, total, longer in (
+            ('time_width_frames', frames, ', or raise config.windows.window_s'),
+            ('mel_width_bins', bins, ''),
+        ):
+            width = amounts.get(name, defaults[name].default)
+            if width > total:
                 raise UserError(
-                    f'config.augment.spec_augment.{name}={amounts.get(name, default)} is more than the '
-                    f'{total} that a picture has'
+                    f'config.augment.spec_augment.{name}={width} is more than the {total} that a picture '
+                    f'has: lower it{longer}'
                 )
 
     def waveforms(

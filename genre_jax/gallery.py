@@ -1,0 +1,154 @@
+"""Draws every front end and every augmentation on one clip.
+
+    python -m genre_jax.gallery [--audio=FILE] [--out=docs]
+
+Writes front_ends.png and augmentations.png. Without a file the clip is a public-domain dance tune
+from the scores in music21, played by the project's synthesiser.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import matplotlib.figure
+import numpy as np
+from absl import app, flags
+
+from data.tunes import corpus, synth
+from genre_jax import audio, augment, features
+from genre_jax.errors import BadAudio, UserError
+from genre_jax.features.resample import resample
+
+_AUDIO = flags.DEFINE_string('audio', '', 'audio file; empty: a dance tune')
+_OUT = flags.DEFINE_string('out', 'docs', 'folder for the pictures')
+
+_RATE_HZ, _DURATION_S = 44100, 5.0
+# Stronger than in training, so that it can be seen.
+_AMOUNTS = {
+    'gain': {'max_db': 12.0},
+    'speed': {'max_factor': 1.5},
+    'time_stretch': {'max_factor': 1.5},
+    'pitch_shift': {'max_semitones': 6.0},
+    'time_shift': {'max_share': 0.3},
+    'gaussian_noise': {'sigma': 0.02},
+    'picture_noise': {'sigma': 5.0},
+    'spectral_masking': {'min_share': 0.1, 'max_share': 0.2},
+    'spec_augment': {'time_width_frames': 100, 'mel_width_bins': 12},
+    'mixup': {'alpha': 5.0},
+    'cutmix': {},
+}
+
+
+def read_clip(file: str, tune: int = 0) -> np.ndarray:
+    """Reads or plays a clip, float32 [time] at 44.1 kHz.
+
+    Args:
+        file: audio file, or '' for a dance tune.
+        tune: which one.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    if file:
+        try:
+            samples = audio.decode(file, _RATE_HZ)
+        except BadAudio as error:
+            raise UserError(f'--audio={file}: {error}') from None
+        samples = samples[: int(_DURATION_S * _RATE_HZ)]
+        if len(samples) < _RATE_HZ:
+            raise UserError(f'--audio={file}: expected at least one second')
+    else:
+        score = corpus.scores(corpus.root())[0][tune]
+        notes = corpus.parse(score.abc)
+        rng = synth.generator(0, score.track)
+        samples = synth.render(
+            notes, synth.draw(notes, rng), rng, duration_s=_DURATION_S, sample_rate_hz=_RATE_HZ
+        )
+    return samples.astype(np.float32) / 32767
+
+
+def draw_front_ends(clip: np.ndarray, path: pathlib.Path) -> None:
+    """Draws the clip through every flavour.
+
+    Args:
+        clip: float32 [time] at 44.1 kHz.
+        path: PNG to write.
+    """
+    figure, axes = _grid(len(features.FLAVOURS))
+    for name, ax in zip(features.FLAVOURS, axes, strict=False):
+        front_end = features.build({'name': name})
+        waveform = resample(jax.numpy.asarray(clip), _RATE_HZ, front_end.sample_rate_hz)
+        picture = np.asarray(front_end(waveform))
+        if name in ('linear', 'constant_q'):  # magnitudes: seen as they are heard
+            picture = 20 * np.log10(np.maximum(picture, 1e-3 * picture.max()))
+        if name.startswith('mfcc'):  # the first would outshine all others
+            picture = (picture - picture.mean(0)) / picture.std(0)
+        _show(ax, picture, f'{name}  {picture.shape[0]} x {picture.shape[1]}')
+    figure.savefig(path, dpi=80)
+
+
+def draw_augmentations(clip: np.ndarray, other: np.ndarray, path: pathlib.Path) -> None:
+    """Draws the clip after every augmentation, through the front end of PANNs at 32 kHz.
+
+    Args:
+        clip: float32 [time] at 44.1 kHz.
+        other: what it is mixed with.
+        path: PNG to write.
+    """
+    front_end = features.build({'name': 'panns_32k'})
+    pair = [resample(jax.numpy.asarray(each), _RATE_HZ, 32000) for each in (clip, other)]
+    length = min(map(len, pair))
+    waveforms = jax.numpy.stack([each[:length] for each in pair])
+    key, labels, index = jax.random.key(3), np.int32([0, 1]), np.arange(2)
+    figure, axes = _grid(1 + len(_AMOUNTS))
+    original = front_end(waveforms)
+    limits = {'vmin': -60, 'vmax': float(original.max())}
+    _show(axes[0], original[0], 'as it is', **limits)
+    for (name, amounts), ax in zip(_AMOUNTS.items(), axes[1:], strict=False):
+        augmentation = augment.Augmentation({name: amounts}, ['a', 'b'])
+        pictures = front_end(augmentation.waveforms(key, waveforms, labels, index))
+        pictures = augmentation.pictures(key, pictures, labels, index)
+        pictures, _ = augmentation.mixed('picture', key, pictures, np.eye(2), index)
+        _show(ax, pictures[0], name, **limits)
+    figure.savefig(path, dpi=80)
+
+
+def _grid(n: int) -> tuple[matplotlib.figure.Figure, Sequence]:
+    columns = 4
+    rows = -(-n // columns)
+    figure = matplotlib.figure.Figure(figsize=(14, 2.5 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _show(ax: object, picture: np.ndarray, title: str, **limits: float) -> None:
+    ax.imshow(np.asarray(picture).T, origin='lower', aspect='auto', cmap='magma', **limits)
+    ax.set_title(title, fontsize=11, loc='left')
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes both pictures."""
+    if len(argv) > 1:
+        raise UserError(f'{argv[1]!r}: expected --audio=FILE or --out=DIR')
+    folder = pathlib.Path(_OUT.value)
+    clip, other = read_clip(_AUDIO.value), read_clip('', tune=40)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_front_ends(clip, folder / 'front_ends.png')
+    draw_augmentations(clip, other, folder / 'augmentations.png')
+    print(f'wrote {folder / "front_ends.png"} and {folder / "augmentations.png"}')
+
+
+def _main(argv: Sequence[str]) -> None:
+    try:
+        main(argv)
+    except UserError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    app.run(_main)
