@@ -9,6 +9,7 @@ soxr. Medians of interleaved runs, one process.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator
@@ -131,14 +132,17 @@ def cases() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
         front_end = features.build({'name': flavour})
         rate_hz = front_end.sample_rate_hz
         waveforms = clips(batch, duration_s, rate_hz)
-        references = {
-            'librosa': librosa_log_mel(waveforms, rate_hz=rate_hz, **constants),
-            'torch.stft': torch_log_mel(waveforms, rate_hz=rate_hz, **constants),
-        }
-        if flavour == 'panns_32k':
-            references['torchlibrosa'] = _torchlibrosa(waveforms)
         name = f'{flavour}, {batch} x {duration_s:g} s'
-        yield name, _jitted(front_end, waveforms), references
+        with_librosa = {'librosa': librosa_log_mel(waveforms, rate_hz=rate_hz, **constants)}
+        with_torch = {'torch.stft': torch_log_mel(waveforms, rate_hz=rate_hz, **constants)}
+        if flavour == 'panns_32k':
+            with_torch['torchlibrosa'] = _torchlibrosa(waveforms)
+        if front_end.float64:  # librosa transforms in float64 too, torch in float32
+            yield name, _jitted(front_end, waveforms), with_librosa
+            front_end = dataclasses.replace(front_end, float64=False)
+            yield f'{name}, float32', _jitted(front_end, waveforms), with_torch
+        else:
+            yield name, _jitted(front_end, waveforms), with_librosa | with_torch
 
     waveforms = clips(8, 10.0, 16000)
     extractor = transformers.ASTFeatureExtractor()

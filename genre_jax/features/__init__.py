@@ -15,7 +15,7 @@ from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.spectrogram import Spectrogram
 
 _panns = functools.partial(
-    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db', float64=True
+    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db'
 )
 
 FLAVOURS = {
