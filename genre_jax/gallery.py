@@ -147,7 +147,8 @@ def _main(argv: Sequence[str]) -> None:
     try:
         main(argv)
     except UserError as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == '__main__':

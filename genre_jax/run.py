@@ -23,6 +23,7 @@ from genre_jax import augment, evaluate, features, loader, models, report, shard
 from genre_jax import config as config_lib
 from genre_jax.checkpoint import Checkpoints, digest
 from genre_jax.errors import UserError
+from genre_jax.job import Job, make_job
 from genre_jax.logbook import (
     Logbook,
     environment,
@@ -81,7 +82,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             )  # fmt: skip
             for part, rows in split.tracks.items()
         }
-        job = train.make_job(config, dataset, tables['train'], mesh)
+        job = make_job(config, dataset, tables['train'], mesh)
         # For its errors: what was mistaken up to here may be corrected in the same run folder.
         jax.eval_shape(lambda: train.make_state(job))
         _write_step_zero(config, workdir, dataset, split)
@@ -93,7 +94,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def _train_and_test(
-    job: train.Job,
+    job: Job,
     tables: Mapping[str, loader.WindowTable],
     dataset: loader.Dataset,
     split: splits.Split,

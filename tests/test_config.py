@@ -17,6 +17,7 @@ from genre_jax import config as config_lib
 from genre_jax import sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
+from genre_jax.job import make_job
 
 PAGES = sorted(
     path.stem
@@ -62,7 +63,7 @@ def test_pages_train(page, arguments, stored_hz):
     dataset = types.SimpleNamespace(labels=['a', 'b', 'c'], sample_rate_hz=stored_hz)
     window = int(np.ceil(config.windows.window_s * stored_hz))
     table = type('Table', (), {'window': window, '__len__': lambda self: 6400})()
-    job = train.make_job(config, dataset, table, sharding.make_mesh())
+    job = make_job(config, dataset, table, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
     state = jax.eval_shape(lambda: train.make_state(job))
     batch_size = config.train.batch_size
