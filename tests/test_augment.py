@@ -392,6 +392,13 @@ def test_everything_is_the_same_on_one_device_and_on_eight():
         ({'gain': {'max_bd': 1.0}}, r'config\.augment\.gain\.max_bd; did you mean .*max_db'),
         ({'gain': {}}, r'config\.augment\.gain\.max_db is missing'),
         ({'gain': 3.0}, r'config\.augment\.gain=3\.0: expected a section'),
+        ({'mixup': 3.0}, r'config\.augment\.mixup=3\.0: expected a section'),
+        ({'emphasis': 'Folk'}, r"config\.augment\.emphasis='Folk': expected a section"),
+        (
+            {'mixup': {'alpha': 1.0}, 'emphasis': {'mixup': {'alpha': 2.0}}},
+            r'emphasis\.mixup is the same for all classes',
+        ),
+        ({'spec_augment': {'mel_stripes': 1.5}}, r'mel_stripes=1\.5: expected a whole number'),
         ({'gain': {'max_db': 3.0, 'probability': 1.5}}, r'probability=1\.5: .* at most 1'),
         ({'gaussian_noise': {'sigma': -1.0}}, r'sigma=-1\.0: expected a number at least 0'),
         ({'time_shift': {'max_share': 1.2}}, r'max_share=1\.2'),

@@ -19,12 +19,10 @@ often there is one at all. Names that stand in none of them act for themselves:
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
-import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +30,7 @@ import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.augment import mixing, picture, pitch, waveform
+from genre_jax.augment import settings as settings_lib
 from genre_jax.errors import UserError
 from genre_jax.features.front_end import over_clips
 
@@ -51,36 +50,6 @@ PICTURE = {
 MIXING = {'mixup': mixing.mixup, 'cutmix': mixing.cutmix}
 _ALL = {**WAVEFORM, **PICTURE, **MIXING}
 _POLICY = ('one_of', 'one_of_probability', 'emphasis')
-
-# What an amount may be, by its name: least, largest, whether the least itself is allowed.
-_RANGES = {
-    'probability': (0, 1, True),
-    'max_db': (0, 120, True),
-    'sigma': (0, math.inf, True),
-    'max_share': (0, 1, True),
-    'min_share': (0, 1, True),
-    'max_semitones': (0, 24, True),
-    'max_factor': (1, 4, False),
-    'alpha': (0, math.inf, False),
-    'time_stripes': (0, math.inf, True),
-    'mel_stripes': (0, math.inf, True),
-    'time_width_frames': (1, math.inf, True),
-    'mel_width_bins': (1, math.inf, True),
-}
-# They decide shapes, so they are the same for all examples.
-_SAME_FOR_ALL = (
-    'max_semitones', 'time_stripes', 'mel_stripes', 'time_width_frames', 'mel_width_bins',
-)  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """One augmentation as a config sets it."""
-
-    name: str
-    probability: float
-    amounts: Mapping[str, Any]
-    emphasized: Mapping[str, float]
 
 
 class Augmentation:
@@ -108,8 +77,12 @@ class Augmentation:
                     f'unknown key config.augment.{name}'
                     f'{config_lib.nearest(f"config.augment.{name}", known)}'
                 )
+            if name in (*_ALL, 'emphasis') and not hasattr(settings[name], 'items'):
+                raise UserError(
+                    f'config.augment.{name}={settings[name]!r}: expected a section of amounts'
+                )
         emphasis = dict(settings.get('emphasis') or {})
-        self._classes = _class_ids(emphasis.pop('classes', ()), labels)
+        self._classes = settings_lib.class_ids(emphasis.pop('classes', ()), labels)
         self._copies = emphasis.pop('copies', 0)
         if not isinstance(self._copies, int) or self._copies < 0:
             raise UserError(
@@ -120,6 +93,8 @@ class Augmentation:
                 raise UserError(
                     f'config.augment.emphasis.{name}: there is no config.augment.{name}'
                 )
+            if name in MIXING:
+                raise UserError(f'config.augment.emphasis.{name} is the same for all classes')
         mixup = dict(settings.get('mixup') or {})
         self._mixup_on = mixup.pop('on', 'picture')
         if self._mixup_on not in ('waveform', 'picture'):
@@ -128,16 +103,21 @@ class Augmentation:
             )
         self.halves = bool(mixup.pop('halve', False))
         self._steps = {
-            name: _step(
-                name, mixup if name == 'mixup' else settings[name], emphasis.get(name) or {}
+            name: settings_lib.make_step(
+                name,
+                function,
+                mixup if name == 'mixup' else settings[name],
+                emphasis.get(name) or {},
             )
-            for name in _ALL
+            for name, function in _ALL.items()
             if name in settings
         }
         self.mixes = any(name in MIXING for name in self._steps)
-        self._one_of = _alternatives(settings.get('one_of') or (), self._steps)
+        self._one_of = settings_lib.alternatives(settings.get('one_of') or (), self._steps)
         self._one_of_probability = settings.get('one_of_probability', 1.0)
-        _check_range('config.augment.one_of_probability', 'probability', self._one_of_probability)
+        settings_lib.check_range(
+            'config.augment.one_of_probability', 'probability', self._one_of_probability
+        )
 
     def copies(self) -> dict[int, int]:
         """Returns how many more copies of a class stand in an epoch, by its number."""
@@ -274,90 +254,11 @@ class Augmentation:
 
 def _keys(key: jax.Array, purpose: str, index: jax.Array) -> jax.Array:
     """Returns a key for each example, whatever the number of devices its batch is divided among."""
-    # A number for the text that does not depend on the process, as hash() does.
-    number = int.from_bytes(purpose.encode(), 'big') % (2**31 - 1)
+    # A number for the text, the same in every process: hash() is not.
+    number = zlib.crc32(purpose.encode())
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, number)))(index)
 
 
 def _neighbours(values: jax.Array) -> jax.Array:
     """Swaps rows 2i and 2i + 1."""
     return values.reshape(-1, 2, *values.shape[1:])[:, ::-1].reshape(values.shape)
-
-
-def _step(name: str, settings: Mapping, emphasized: Mapping) -> _Step:
-    for where, section in (('', settings), ('emphasis.', emphasized)):
-        if not isinstance(section, Mapping) and not hasattr(section, 'items'):
-            raise UserError(
-                f'config.augment.{where}{name}={section!r}: expected a section of amounts'
-            )
-    parameters = inspect.signature(_ALL[name]).parameters
-    amounts = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = {'probability', *(p.name for p in amounts)}
-    if name == 'mixup':
-        known |= {'on', 'halve'}
-    for where, section in (('', settings), ('emphasis.', emphasized)):
-        for key, value in section.items():
-            full = f'config.augment.{where}{name}.{key}'
-            if key not in known:
-                options = [f'config.augment.{where}{name}.{each}' for each in known]
-                raise UserError(f'unknown key {full}{config_lib.nearest(full, options)}')
-            _check_range(full, key, value)
-    values = {key: value for key, value in settings.items() if key != 'probability'}
-    for parameter in amounts:
-        if parameter.default is parameter.empty and parameter.name not in values:
-            raise UserError(f'config.augment.{name}.{parameter.name} is missing')
-    for key in emphasized:
-        if key in _SAME_FOR_ALL or key == 'probability' or isinstance(emphasized[key], bool | str):
-            raise UserError(f'config.augment.emphasis.{name}.{key} is the same for all classes')
-    if name == 'spectral_masking':
-        for section in (values, {**values, **emphasized}):
-            if section['min_share'] > section['max_share']:
-                raise UserError(
-                    f'config.augment.{name}: min_share={section["min_share"]} is above max_share='
-                    f'{section["max_share"]}'
-                )
-    defaults = {p.name: p.default for p in amounts if p.name in emphasized}
-    return _Step(name, settings.get('probability', 1.0), {**defaults, **values}, dict(emphasized))
-
-
-def _check_range(full: str, key: str, value: object) -> None:
-    if key == 'fill':
-        if value != 'mean' and (isinstance(value, bool | str) or not math.isfinite(value)):
-            raise UserError(f"{full}={value!r}: expected 'mean' or a number")
-        return
-    if key not in _RANGES:
-        return
-    least, largest, closed = _RANGES[key]
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and value <= largest
-    if not (ok and (value >= least if closed else value > least)):
-        bounds = f'{"at least" if closed else "above"} {least}'
-        if largest < math.inf:
-            bounds += f' and at most {largest}'
-        raise UserError(f'{full}={value!r}: expected a number {bounds}')
-
-
-def _alternatives(
-    one_of: Sequence[Sequence[str]], steps: Mapping[str, _Step]
-) -> tuple[tuple[str, ...], ...]:
-    for group in one_of:
-        if isinstance(group, str):
-            raise UserError(
-                f'config.augment.one_of holds {group!r}: expected tuples of names, such as ({group!r},)'
-            )
-        for name in group:
-            if name not in steps:
-                raise UserError(
-                    f'config.augment.one_of names {name!r}: there is no config.augment.{name}'
-                )
-    return tuple(tuple(group) for group in one_of)
-
-
-def _class_ids(classes: Sequence[str], labels: Sequence[str] | None) -> tuple[int, ...]:
-    if labels is None:
-        return ()
-    for name in classes:
-        if name not in labels:
-            raise UserError(
-                f'config.augment.emphasis.classes holds {name!r}{config_lib.nearest(name, labels)}'
-            )
-    return tuple(list(labels).index(name) for name in classes)

@@ -1,0 +1,160 @@
+"""Checking the section config.augment: one line for each mistake, before training begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
+# What an amount may be, by its name: least, largest, whether the least itself is allowed.
+_RANGES = {
+    'probability': (0, 1, True),
+    'max_db': (0, 120, True),
+    'sigma': (0, math.inf, True),
+    'max_share': (0, 1, True),
+    'min_share': (0, 1, True),
+    'max_semitones': (0, 24, True),
+    'max_factor': (1, 4, False),
+    'alpha': (0, math.inf, False),
+    'time_stripes': (0, math.inf, True),
+    'mel_stripes': (0, math.inf, True),
+    'time_width_frames': (1, math.inf, True),
+    'mel_width_bins': (1, math.inf, True),
+}
+_WHOLE = ('time_stripes', 'mel_stripes', 'time_width_frames', 'mel_width_bins')
+# They decide shapes, so they are the same for all examples.
+_SAME_FOR_ALL = ('max_semitones', *_WHOLE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One augmentation as a config sets it."""
+
+    name: str
+    probability: float
+    amounts: Mapping[str, Any]
+    emphasized: Mapping[str, float]
+
+
+def make_step(name: str, function: Callable, settings: Mapping, emphasized: Mapping) -> Step:
+    """Checks the section of one augmentation.
+
+    Args:
+        name: its name.
+        function: what it does; its keyword-only arguments are the amounts.
+        settings: its section of config.augment.
+        emphasized: its section of config.augment.emphasis.
+
+    Raises:
+        UserError: an unknown or missing amount, or one that cannot be.
+    """
+    if not hasattr(emphasized, 'items'):
+        raise UserError(
+            f'config.augment.emphasis.{name}={emphasized!r}: expected a section of amounts'
+        )
+    parameters = inspect.signature(function).parameters
+    amounts = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = {'probability', *(p.name for p in amounts)}
+    if name == 'mixup':
+        known |= {'on', 'halve'}
+    for where, section in (('', settings), ('emphasis.', emphasized)):
+        for key, value in section.items():
+            full = f'config.augment.{where}{name}.{key}'
+            if key not in known:
+                options = [f'config.augment.{where}{name}.{each}' for each in known]
+                raise UserError(f'unknown key {full}{config_lib.nearest(full, options)}')
+            check_range(full, key, value)
+    values = {key: value for key, value in settings.items() if key != 'probability'}
+    for parameter in amounts:
+        if parameter.default is parameter.empty and parameter.name not in values:
+            raise UserError(f'config.augment.{name}.{parameter.name} is missing')
+    for key in emphasized:
+        if key in _SAME_FOR_ALL or key == 'probability' or isinstance(emphasized[key], bool | str):
+            raise UserError(f'config.augment.emphasis.{name}.{key} is the same for all classes')
+    if name == 'spectral_masking':
+        for section in (values, {**values, **emphasized}):
+            if section['min_share'] > section['max_share']:
+                raise UserError(
+                    f'config.augment.{name}: min_share={section["min_share"]} is above max_share='
+                    f'{section["max_share"]}'
+                )
+    defaults = {p.name: p.default for p in amounts if p.name in emphasized}
+    return Step(name, settings.get('probability', 1.0), {**defaults, **values}, dict(emphasized))
+
+
+def check_range(full: str, key: str, value: object) -> None:
+    """Refuses a value that its name rules out.
+
+    Args:
+        full: the whole key, for the message.
+        key: its last part.
+        value: its value.
+
+    Raises:
+        UserError: the value cannot be.
+    """
+    if key == 'fill':
+        if value != 'mean' and (isinstance(value, bool | str) or not math.isfinite(value)):
+            raise UserError(f"{full}={value!r}: expected 'mean' or a number")
+        return
+    if key not in _RANGES:
+        return
+    least, largest, closed = _RANGES[key]
+    if key in _WHOLE and not isinstance(value, int):
+        raise UserError(f'{full}={value!r}: expected a whole number')
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and value <= largest
+    if not (ok and (value >= least if closed else value > least)):
+        bounds = f'{"at least" if closed else "above"} {least}'
+        if largest < math.inf:
+            bounds += f' and at most {largest}'
+        raise UserError(f'{full}={value!r}: expected a number {bounds}')
+
+
+def alternatives(
+    one_of: Sequence[Sequence[str]], steps: Mapping[str, Step]
+) -> tuple[tuple[str, ...], ...]:
+    """Checks config.augment.one_of.
+
+    Args:
+        one_of: tuples of names.
+        steps: the augmentations in use, by name.
+
+    Raises:
+        UserError: something else, or a name that is not in use.
+    """
+    for group in one_of:
+        if isinstance(group, str):
+            raise UserError(
+                f'config.augment.one_of holds {group!r}: expected tuples of names, such as ({group!r},)'
+            )
+        for name in group:
+            if name not in steps:
+                raise UserError(
+                    f'config.augment.one_of names {name!r}: there is no config.augment.{name}'
+                )
+    return tuple(tuple(group) for group in one_of)
+
+
+def class_ids(classes: Sequence[str], labels: Sequence[str] | None) -> tuple[int, ...]:
+    """Returns the numbers of classes.
+
+    Args:
+        classes: their names.
+        labels: names of all classes of the dataset, in order; None while they are not known.
+
+    Raises:
+        UserError: a name that the dataset has not.
+    """
+    if labels is None:
+        return ()
+    for name in classes:
+        if name not in labels:
+            raise UserError(
+                f'config.augment.emphasis.classes holds {name!r}{config_lib.nearest(name, labels)}'
+            )
+    return tuple(list(labels).index(name) for name in classes)
