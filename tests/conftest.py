@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -13,6 +14,14 @@ os.environ['JAX_NUM_CPU_DEVICES'] = '8'
 _DATA = pathlib.Path(
     os.environ.get('GENRE_JAX_DATA', pathlib.Path(__file__).parents[2] / 'shared' / 'data')
 )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forget_what_was_compiled():
+    """Frees what XLA compiled for a file of tests: together it would be gigabytes."""
+    yield
+    if 'jax' in sys.modules:
+        sys.modules['jax'].clear_caches()
 
 
 @pytest.fixture(scope='session')

@@ -135,13 +135,31 @@ def estimate_tuning(power: jax.Array, sample_rate_hz: int, n_chroma: int) -> jax
     slope, bend = (right - left) / 2, left + right - 2 * here
     shift = jnp.where(jnp.abs(slope) < jnp.abs(bend), -slope / jnp.where(bend == 0, 1, bend), 0)
     height = here + slope * shift / 2
-    hz = (jnp.arange(first, last) + shift) * bin_hz
     used = peak & (height >= _median(height, peak))
-    classes = n_chroma * jnp.log2(hz / (440 / 16))
-    deviation = jnp.mod(classes + 0.5, 1.0)
-    cell = jnp.clip((deviation * 100).astype(jnp.int32), 0, 99)
+
+    # The fullest cell is often one peak ahead of the next: peaks have to fall into librosa's cells,
+    # by its roundings to float32 and its edges.
+    def octaves(shift: jax.Array) -> jax.Array:
+        hz = _to_float32((np.arange(first, last) + shift) * bin_hz)
+        return jnp.log2(_to_float32(hz / (440 / 16)))
+
+    deviation = jnp.mod(n_chroma * stft.in_float64(octaves)(shift), 1)
+    deviation = jnp.where(deviation >= 0.5, deviation - 1, deviation)
+    cell = jnp.floor((deviation + 0.5) * 100).astype(jnp.int32).clip(0, 99)
+    edges = jnp.asarray(_float32_from(np.linspace(-0.5, 0.5, 101)))
+    cell += (deviation >= edges[cell + 1]).astype(jnp.int32) - (deviation < edges[cell])
     counts = jnp.zeros(100, jnp.int32).at[cell].add(used.astype(jnp.int32))
     return jnp.where(used.any(), counts.argmax(), 50)
+
+
+def _to_float32(x: jax.Array) -> jax.Array:
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=23)
+
+
+def _float32_from(edges: np.ndarray) -> np.ndarray:
+    """Returns the smallest float32 that are not below: the same values lie above both."""
+    nearest = edges.astype(np.float32)
+    return np.where(nearest < edges, np.nextafter(nearest, np.float32(np.inf)), nearest)
 
 
 def _median(values: jax.Array, among: jax.Array) -> jax.Array:

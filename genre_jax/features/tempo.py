@@ -50,8 +50,13 @@ def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
     padded = jnp.concatenate([ramp * onsets[0], onsets, ramp[::-1] * onsets[-1]])
 
     windows = stft.frames(padded, length, 1)[: onsets.shape[0]] * stft.hann_window(length)
-    spectrum = jnp.fft.rfft(windows, 2 * length)
-    lags = jnp.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * length)[:, :length]
+
+    def autocorrelation(windows: jax.Array) -> jax.Array:
+        spectrum = jnp.fft.rfft(windows, 2 * length)
+        return jnp.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * length)[:, :length]
+
+    # In float32, rounding times 1e6 would outweigh the prior where nothing repeats.
+    lags = stft.in_float64(autocorrelation)(windows)
     peak = jnp.abs(lags).max(1, keepdims=True)
     strength = (lags / jnp.where(peak < jnp.finfo(jnp.float32).tiny, 1, peak)).mean(0)
     bpm = 60 * sample_rate_hz / (hop_length * np.arange(1, length))
