@@ -173,5 +173,6 @@ def _median(values: jax.Array, among: jax.Array) -> jax.Array:
         below = jnp.stack([(bits < each).sum() for each in larger])
         return jnp.where(below <= middle, larger, found)
 
-    found = jax.lax.fori_loop(0, 31, add_bit, jnp.zeros(2, jnp.int32))
+    # Zeros made of the data: under shard_map the loop has to begin with what differs by device.
+    found = jax.lax.fori_loop(0, 31, add_bit, 0 * middle)
     return jax.lax.bitcast_convert_type(found, jnp.float32).mean()
