@@ -122,6 +122,19 @@ def test_a_finished_run_is_shown_again_and_not_repeated(finished):
     assert numbers in again.stdout
 
 
+# The published rate, a tenth of the page's. Where rounding decides which of two equal values max pooling
+# takes, the gradient jumps, and the losses with it by about 2e-5 at the page's rate, once in a few runs.
+_SLOW = '--config.optim.learning_rate=5e-5'
+
+
+@pytest.fixture(scope='module')
+def on_one_device(places):
+    workdir = places / 'one_device'
+    ended = program.run(program.command(workdir, places / 'tones', places / 'prepared', _SLOW))
+    assert ended.returncode == 0, ended.stderr
+    return workdir
+
+
 def losses_agree(one, other):
     pairs = zip(program.metrics(one), program.metrics(other), strict=True)
     figures = [
@@ -131,18 +144,18 @@ def losses_agree(one, other):
     np.testing.assert_allclose(*zip(*figures, strict=True), rtol=1e-5)
 
 
-def test_eight_devices_give_the_losses_of_one(finished, places):
+def test_eight_devices_give_the_losses_of_one(on_one_device, places):
     workdir = places / 'eight_devices'
-    words = program.command(workdir, places / 'tones', places / 'prepared')
+    words = program.command(workdir, places / 'tones', places / 'prepared', _SLOW)
     ended = program.run(words, env=program.environment(devices=8))
     assert ended.returncode == 0, ended.stderr
     assert json.loads((workdir / 'environment.json').read_text())['devices'] == 8
-    losses_agree(finished[0], workdir)
+    losses_agree(on_one_device, workdir)
 
 
-def test_two_processes_give_the_losses_of_one(finished, places):
+def test_two_processes_give_the_losses_of_one(on_one_device, places):
     workdir = places / 'two_processes'
-    flags = program.command(workdir, places / 'tones', places / 'prepared')[3:]
+    flags = program.command(workdir, places / 'tones', places / 'prepared', _SLOW)[3:]
     words = [
         sys.executable,
         'launch/local.py',
@@ -155,7 +168,7 @@ def test_two_processes_give_the_losses_of_one(finished, places):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     environment = json.loads((workdir / 'environment.json').read_text())
     assert (environment['processes'], environment['devices']) == (2, 4)
-    losses_agree(finished[0], workdir)
+    losses_agree(on_one_device, workdir)
 
 
 def test_the_stored_rate_is_resampled_on_the_device(places):

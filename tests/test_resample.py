@@ -30,7 +30,7 @@ def amplitude(samples, frequency_hz, rate_hz):
 
 def interior(n_out, from_hz, to_hz):
     """Output samples whose filters do not reach beyond the ends."""
-    margin = int(np.ceil(75 * to_hz / min(from_hz, to_hz)))
+    margin = int(np.ceil(100 * to_hz / min(from_hz, to_hz)))
     return slice(margin, n_out - margin)
 
 
@@ -46,7 +46,7 @@ def band_limited_noise(n, share):
 def test_resample(from_hz, to_hz):
     n = from_hz // 4 + 13
     lower = min(from_hz, to_hz)
-    kept_hz = [1000, *(np.array([0.02, 0.3, 0.6, 0.8, 0.87, 0.9]) * lower / 2)]
+    kept_hz = [1000, *(np.array([0.02, 0.3, 0.6, 0.8, 0.87, 0.91]) * lower / 2)]
     # What cannot be kept, from just above the new Nyquist frequency to the old one.
     lost_hz = np.linspace(to_hz / 2 * 1.001, from_hz / 2 * 0.999, 8) if to_hz < from_hz else []
     noise = band_limited_noise(n, 0.88 * lower / from_hz)
@@ -59,12 +59,12 @@ def test_resample(from_hz, to_hz):
     assert out.shape == (len(batch), n_out)
     inner = interior(n_out, from_hz, to_hz)
     tone = sines([1000], to_hz, n_out)[0]
-    assert np.abs(out[0] - tone)[inner].max() < 1e-4
+    assert np.abs(out[0] - tone)[inner].max() < 1e-5
     for row, frequency_hz in enumerate(kept_hz):
         gain_db = 20 * np.log10(amplitude(out[row, inner], frequency_hz, to_hz))
-        assert abs(gain_db) < 0.01, frequency_hz
+        assert abs(gain_db) < 1e-4, frequency_hz
     for row in range(len(kept_hz), len(kept_hz) + len(lost_hz)):
-        assert 20 * np.log10(np.abs(out[row, inner]).max()) < -80, lost_hz[row - len(kept_hz)]
+        assert 20 * np.log10(np.abs(out[row, inner]).max()) < -120, lost_hz[row - len(kept_hz)]
     theirs = soxr.resample(noise, from_hz, to_hz, 'VHQ')
     shared = slice(inner.start, min(inner.stop, len(theirs) - inner.start))
     assert np.abs(out[-1, shared] - theirs[shared]).max() < 3e-4
