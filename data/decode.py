@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import pathlib
 import signal
@@ -52,13 +53,23 @@ def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Processes that start in here ignore Ctrl-C, which reaches them too: their parent ends them."""
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ctrl_c_later() -> Iterator[None]:
+    """Puts Ctrl-C off to the end of the block; processes that start in it never get it.
+
+    It reaches them too, and they would each print a traceback; their parent ends them.
+    """
+    came = []
+    # It unblocks the signal when it starts, so it must be running already.
+    multiprocessing.resource_tracker.ensure_running()
+    old_handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, old)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        signal.signal(signal.SIGINT, old_handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def decode_all(
@@ -87,15 +98,15 @@ def decode_all(
         initializer=_end_with_parent,
     )
     with pool:
-        with _ctrl_c_ignored():
-            jobs = {
-                pool.submit(
-                    _decode_one, source, recording, _clip_file(folder, recording)
-                ): recording
-                for recording in recordings
-            }
-        finished = concurrent.futures.as_completed(jobs)
         try:
+            with _ctrl_c_later():
+                jobs = {
+                    pool.submit(
+                        _decode_one, source, recording, _clip_file(folder, recording)
+                    ): recording
+                    for recording in recordings
+                }
+            finished = concurrent.futures.as_completed(jobs)
             for job in tqdm.tqdm(
                 finished, f'preparing {source.name}', len(jobs), unit=' recordings'
             ):

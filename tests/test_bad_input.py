@@ -296,15 +296,17 @@ def test_a_full_disk(places, unharmed, tmp_path):
         assert (tmp_path / 'run' / name).read_bytes() == (unharmed[0] / name).read_bytes(), name
 
 
-def test_ctrl_c_during_preparation(places, tmp_path):
+@pytest.mark.parametrize('decoded', [1, 100])
+def test_ctrl_c_during_preparation(decoded, places, tmp_path):
     """The signal reaches all processes, as from a terminal; none of them prints a traceback."""
-    # Enough of them that the signal comes long before the last, however fast they are decoded.
+    # Enough of them that the signal comes long before the last, however fast they are decoded; after
+    # the first, jobs are still being handed out.
     for file in list(program.write_tones(tmp_path / 'many', songs=20).glob('*/*.wav')):
         for i in range(30):
             file.with_stem(f'{file.stem}_{i}').hardlink_to(file)
     words = program.command(tmp_path / 'run', tmp_path / 'many', tmp_path / 'prepared')
     process = program.start(words)
-    while len(list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))) < 5:
+    while len(list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))) < decoded:
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)
