@@ -53,23 +53,26 @@ def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str
 
 
 @contextlib.contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Puts Ctrl-C off to the end of the block; processes that start in it never get it.
+def _ctrl_c_noted() -> Iterator[list[int]]:
+    """Collects Ctrl-C in a list: raised while the pool holds a lock, it would leave it locked for ever."""
+    came: list[int] = []
+    old = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, old)
 
-    It reaches them too, and they would each print a traceback; their parent ends them.
-    """
-    came = []
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that start in here never get Ctrl-C, which reaches them too: their parent ends them."""
     # It unblocks the signal when it starts, so it must be running already.
     multiprocessing.resource_tracker.ensure_running()
-    old_handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-        signal.signal(signal.SIGINT, old_handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def decode_all(
@@ -97,21 +100,23 @@ def decode_all(
         mp_context=multiprocessing.get_context('spawn'),
         initializer=_end_with_parent,
     )
-    with pool:
+    with _ctrl_c_noted() as interrupts, pool:
+        with _ctrl_c_blocked():
+            jobs = {
+                pool.submit(
+                    _decode_one, source, recording, _clip_file(folder, recording)
+                ): recording
+                for recording in recordings
+            }
+        finished = concurrent.futures.as_completed(jobs)
         try:
-            with _ctrl_c_later():
-                jobs = {
-                    pool.submit(
-                        _decode_one, source, recording, _clip_file(folder, recording)
-                    ): recording
-                    for recording in recordings
-                }
-            finished = concurrent.futures.as_completed(jobs)
             for job in tqdm.tqdm(
                 finished, f'preparing {source.name}', len(jobs), unit=' recordings'
             ):
                 if reason := job.result():
                     reasons[jobs[job].track] = reason
+                if interrupts:
+                    raise KeyboardInterrupt
         except concurrent.futures.process.BrokenProcessPool:
             raise UserError(
                 f'a process that decoded {source.name} was killed (out of memory?): run the same '
@@ -120,6 +125,8 @@ def decode_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if interrupts:
+        raise KeyboardInterrupt
     usable = [(r, _clip_file(folder, r)) for r in recordings if r.track not in reasons]
     unusable = [
         Quarantined(r.path or r.track, reasons[r.track]) for r in recordings if r.track in reasons
