@@ -50,6 +50,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.name = 'shallow_cnn'  # a module of genre_jax.models; further keys go to its Model
 
+    config.init = ml_collections.ConfigDict()
+    # Begin with these parameters: a folder of genre_jax.convert, a finished run, a checkpoint's file, or
+    # the name of a published one ('cnn14'). The output layer stays new.
+    config.init.checkpoint = ''
+    config.init.new = ''  # regular expression of further layers that stay new
+
     config.optim = ml_collections.ConfigDict()
     config.optim.name = 'adam'
     config.optim.learning_rate = 1e-3
@@ -58,6 +64,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.b1 = 0.9
     config.optim.b2 = 0.999
     config.optim.eps = 1e-8
+    config.optim.freeze = (
+        ''  # 'all but head', 'all but last 2', 'first 8', or an expression of layers
+    )
+    config.optim.unfreeze_at = ''  # a duration after which the frozen layers train as well
+    config.optim.layer_decay = (
+        1.0  # factor of the learning rate from each block of layers to the one before
+    )
+    config.optim.factors = ()  # further factors by layer: ('conv_block[12]=0.1', 'fc1=0.5')
     config.optim.l1 = 0.0  # penalty on every kernel and normalisation scale, added to the loss
 
     config.train = ml_collections.ConfigDict()

@@ -227,6 +227,14 @@ def _check(ok: bool, key: str, value: object, expected: str) -> None:
         raise UserError(f'config.{key}={value!r}: expected {expected}')
 
 
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
 def validate(config: ml_collections.ConfigDict) -> None:
     """Checks every value that no other part of the program checks by itself.
 
@@ -256,6 +264,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'at least 2: the newest may be cut off by a kill',
     )
     check('optim.l1', lambda v: v >= 0, 'a number of at least 0')
+    check('optim.layer_decay', lambda v: 0 < v <= 1, 'a number in (0, 1]')
+    check('init.new', _is_expression, 'a regular expression of layers')
     for key in ('data.name', 'data.prepared_dir'):
         check(key, bool, 'a name')
     for key in ('seed', 'split.seed'):  # jax keeps 32 bits and drops the others

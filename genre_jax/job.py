@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from genre_jax import augment, features, loader, models, sharding
+from genre_jax import augment, features, freezing, init_from, loader, models, sharding
 from genre_jax import config as config_lib
+from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.features.resample import resample
 
@@ -31,6 +32,9 @@ class Job:
         augmentation: of training examples.
         stored_hz: sample rate of the prepared audio.
         window: length of a window in stored samples.
+        labels: of the classes.
+        plan: which parameters train, and when.
+        source: the checkpoint that the training begins with, if it does.
     """
 
     config: ml_collections.ConfigDict
@@ -41,6 +45,42 @@ class Job:
     augmentation: augment.Augmentation
     stored_hz: int
     window: int
+    labels: tuple[str, ...]
+    plan: freezing.Plan | None = None
+    source: Converted | None = None
+
+    def init(self, key: jax.Array) -> dict:
+        """Draws the model's variables."""
+        audio = jnp.zeros((self.mesh.size, self.window), jnp.int16)
+        return self.model.init(key, self.featurize(audio), train=False)
+
+    @property
+    def picture(self) -> tuple[int, ...]:
+        """Shape of one example's features."""
+        audio = jax.ShapeDtypeStruct((self.mesh.size, self.window), jnp.int16)
+        return jax.eval_shape(self.featurize, audio).shape[1:]
+
+    def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
+        """Replaces freshly drawn variables, or their shapes, by those of the checkpoint.
+
+        Args:
+            fresh: what `init` returns.
+
+        Returns:
+            The variables, and lines that tell what was taken.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        return init_from.variables(
+            self.source,
+            self.model,
+            fresh,
+            name=self.config.model.name,
+            new=self.config.init.new,
+            labels=self.labels,
+            picture=self.picture,
+        )
 
     def featurize(self, audio: jax.Array) -> jax.Array:
         """Turns int16 windows (batch, time) into features (batch, frames, bins), on their devices."""
@@ -106,6 +146,7 @@ def make_job(
     dataset: loader.Dataset,
     table: loader.WindowTable,
     mesh: Mesh,
+    source: Converted | None = None,
 ) -> Job:
     """Puts the parts of a training together.
 
@@ -114,9 +155,11 @@ def make_job(
         dataset: the prepared dataset.
         table: its training windows.
         mesh: all devices.
+        source: the checkpoint to begin with, if any.
 
     Raises:
-        UserError: augmentations that do not fit the pictures or the batch.
+        UserError: augmentations that do not fit the pictures or the batch, a model that does not fit the
+            pictures or the checkpoint, layers to freeze that do not exist.
     """
     front_end = features.build(config.features)
     augmentation = augment.Augmentation(config.augment, dataset.labels)
@@ -129,14 +172,17 @@ def make_job(
         augmentation=augmentation,
         stored_hz=dataset.sample_rate_hz,
         window=table.window,
+        labels=tuple(dataset.labels),
+        source=source,
     )
-    pictures = jax.eval_shape(
-        job.featurize, jax.ShapeDtypeStruct((mesh.size, job.window), jnp.int16)
-    )
-    augmentation.check_picture(*pictures.shape[1:])
+    augmentation.check_picture(*job.picture)
     if augmentation.mixes and config.train.batch_size % (2 * mesh.size):
         raise UserError(
             f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples on each '
             f'of {mesh.size} devices; expected a multiple of {2 * mesh.size}'
         )
-    return job
+    shapes = jax.eval_shape(job.init, jax.random.key(0))
+    if source is not None:
+        job.initial(shapes)
+    plan = freezing.make_plan(config, job.model, shapes['params'], job.length)
+    return dataclasses.replace(job, plan=plan)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import flax
 import ml_collections
 import optax
 
@@ -39,13 +43,29 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
 
 
 def make_optimizer(
-    config: ml_collections.ConfigDict, schedule: optax.Schedule
+    config: ml_collections.ConfigDict,
+    schedule: optax.Schedule,
+    factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """Builds the optimiser of config.optim.
 
     Args:
         config: the whole config.
         schedule: the learning rate.
+        factors: of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
-    return optax.adam(schedule, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+    optimizer = optax.adam(schedule, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+    if not factors or all(factor == 1 for factor in factors.values()):
+        return optimizer
+    return optax.chain(optimizer, _scale_by_path(factors))
+
+
+def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    def scale(updates: Any, params: Any) -> Any:
+        del params
+        flat = flax.traverse_util.flatten_dict(updates, sep='/')
+        scaled = {path: value * factors[path] for path, value in flat.items()}
+        return flax.traverse_util.unflatten_dict(scaled, sep='/')
+
+    return optax.stateless(scale)

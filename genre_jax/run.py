@@ -12,6 +12,7 @@ import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+import flax
 import jax
 import ml_collections
 import numpy as np
@@ -19,9 +20,22 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from data import prepare
-from genre_jax import augment, evaluate, features, loader, models, report, sharding, splits, train
+from genre_jax import (
+    augment,
+    evaluate,
+    features,
+    init_from,
+    loader,
+    models,
+    report,
+    sharding,
+    splits,
+    train,
+)
 from genre_jax import config as config_lib
 from genre_jax.checkpoint import Checkpoints, digest
+from genre_jax.convert import store
+from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.job import Job, make_job
 from genre_jax.logbook import (
@@ -57,6 +71,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
+    source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
     with _own_workdir(workdir):
         _check_same_config(config, workdir)
         if (workdir / 'result.json').exists():
@@ -82,10 +97,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             )  # fmt: skip
             for part, rows in split.tracks.items()
         }
-        job = make_job(config, dataset, tables['train'], mesh)
+        job = make_job(config, dataset, tables['train'], mesh, source)
         # For its errors: what was mistaken up to here may be corrected in the same run folder.
-        jax.eval_shape(lambda: train.make_state(job))
-        _write_step_zero(config, workdir, dataset, split)
+        jax.eval_shape(lambda: train.init_state(job))
+        _write_step_zero(config, workdir, dataset, split, source)
         logbook = Logbook(workdir, config)
         try:
             _train_and_test(job, tables, dataset, split, logbook, clock)
@@ -132,6 +147,9 @@ def _train_and_test(
         (workdir / 'parameters.txt').write_text(parameter_table(state.params))
     # Where to begin: the run's own checkpoint, else from scratch.
     restored = checkpoints.restore_latest(shapes)
+    if job.source is not None and restored is None:
+        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+        logbook.say('\n'.join(job.initial(fresh)[1]))
     if restored is not None:
         logbook.say(f'continuing from step {restored[0]} of {job.length.total_steps}')
         state = restored[1]
@@ -178,10 +196,29 @@ def _train_and_test(
         / trained_s,
     }
     write_json(workdir / 'timing.json', timing)
+    _save_model(job, best, result, workdir)
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)
     logbook.say('\n'.join(summary_lines(result, workdir, logbook.wandb_dir)))
+
+
+def _save_model(job: Job, best: train.TrainState, result: dict, workdir: pathlib.Path) -> None:
+    """Writes the best checkpoint's model as config.init.checkpoint and others read it."""
+    variables = jax.device_get({'params': best.params, 'batch_stats': best.batch_stats})
+    settings = json.loads(config_lib.to_json(job.config))['model']
+    model = Converted(
+        title='run of genre_jax',
+        model=settings.pop('name'),
+        settings=settings,
+        num_classes=len(job.labels),
+        features=job.config.features.name,
+        picture=job.picture,
+        variables=flax.traverse_util.flatten_dict(variables, sep='/'),
+        rows=[],
+        labels=list(job.labels),
+    )
+    store.save(model, workdir / 'model', {'step': result['best_step']})
 
 
 def describe_data(
@@ -280,6 +317,7 @@ def _write_step_zero(
     workdir: pathlib.Path,
     dataset: loader.Dataset,
     split: splits.Split,
+    source: Converted | None,
 ) -> None:
     """Writes config and environment, or checks that the data are those the run began with."""
     file = workdir / 'environment.json'
@@ -294,6 +332,7 @@ def _write_step_zero(
             'hours': round(hours, 4),
             'group_key': dataset.manifest['group_key'],
         },
+        'init': source and {'title': source.title, 'parameters_sha256': source.sha256},
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
     if file.exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from genre_jax import config as config_lib
-from genre_jax import evaluate, loader, losses, optim, sharding
+from genre_jax import evaluate, freezing, loader, losses, optim, sharding
 from genre_jax.checkpoint import Checkpoints
 from genre_jax.errors import Stopped, UserError
 from genre_jax.job import Job
@@ -29,7 +29,7 @@ class TrainState:
         step: steps done.
         params: parameters of the model.
         batch_stats: running statistics of batch normalisation, {} without.
-        opt_state: state of the optimiser.
+        opt_state: states of the optimiser, one for each group of parameters (genre_jax.freezing).
         sums: objective, cross-entropy, hits and examples summed since the last log line. They are part
             of the state so that a run cut off between two log lines writes the same line in the end.
     """
@@ -41,57 +41,97 @@ class TrainState:
     sums: dict[str, jax.Array]
 
 
+def init_state(job: Job) -> TrainState:
+    """Initialises the training state from the seed; may be traced for its shapes."""
+    variables = job.init(jax.random.key(job.config.seed))
+    optimizers = _optimizers(job)
+    return TrainState(
+        step=jnp.int32(0),
+        params=variables['params'],
+        batch_stats=variables.get('batch_stats', {}),
+        opt_state={
+            group: optimizers[group].init(freezing.select(variables['params'], paths))
+            for group, paths in job.plan.all_groups.items()
+        },
+        sums=_zero_sums(),
+    )
+
+
 def make_state(job: Job) -> TrainState:
-    """Initialises the training state, the same on every device."""
+    """Initialises the training state, from the seed or a checkpoint, the same on every device."""
+    whole = sharding.replicated(job.mesh)
+    state = jax.jit(lambda: init_state(job), out_shardings=whole)()
+    if job.source is None:
+        return state
+    fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
+    variables, _ = job.initial(fresh)
+    return state.replace(
+        params=jax.device_put(variables['params'], whole),
+        batch_stats=jax.device_put(variables.get('batch_stats', {}), whole),
+    )
+
+
+def _optimizers(job: Job) -> dict[str, optax.GradientTransformation]:
+    """Returns the optimiser of each group; that of a late group counts its own steps from zero."""
     schedule = optim.make_schedule(job.config, job.length)
-    optimizer = optim.make_optimizer(job.config, schedule)
-
-    def init(key: jax.Array) -> TrainState:
-        audio = jnp.zeros((job.mesh.size, job.window), jnp.int16)
-        variables = job.model.init(key, job.featurize(audio), train=False)
-        return TrainState(
-            step=jnp.int32(0),
-            params=variables['params'],
-            batch_stats=variables.get('batch_stats', {}),
-            opt_state=optimizer.init(variables['params']),
-            sums=_zero_sums(),
+    begins = {'first': 0, 'late': job.plan.unfreeze_step}
+    return {
+        group: optim.make_optimizer(
+            job.config,
+            lambda count, begin=begin: schedule(count + begin),
+            {path: job.plan.factors[path] for path in job.plan.all_groups.get(group, ())},
         )
-
-    key = jax.random.key(job.config.seed)
-    return jax.jit(init, out_shardings=sharding.replicated(job.mesh))(key)
+        for group, begin in begins.items()
+    }
 
 
 def _zero_sums() -> dict[str, jax.Array]:
     return {name: jnp.float32(0) for name in ('loss', 'cross_entropy', 'hits', 'examples')}
 
 
-def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-    """Compiles one step: audio to features, augmentation, model, loss, gradient, update, metrics."""
+def make_train_step(
+    job: Job, groups: Mapping[str, frozenset[str]]
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """Compiles one step: audio to features, augmentation, model, loss, gradient, update, metrics.
+
+    Args:
+        job: what stays fixed.
+        groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
+    """
     config = job.config
     schedule = optim.make_schedule(config, job.length)
-    optimizer = optim.make_optimizer(config, schedule)
+    optimizers = _optimizers(job)
+    trained_paths = frozenset().union(*groups.values())
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         augment_key, dropout_key = jax.random.split(key)
         pictures, targets = job.training_examples(augment_key, batch['audio'], batch['label'])
 
-        def objective(params):
-            (logits, _), updates = job.model.apply(
-                {'params': params, 'batch_stats': state.batch_stats},
-                pictures,
-                train=True,
-                rngs={'dropout': dropout_key},
-                mutable=['batch_stats'],
-            )
+        def objective(trained):
+            params = freezing.merge(state.params, *trained.values())
+            with freezing.frozen_statistics(trained_paths):
+                (logits, _), updates = job.model.apply(
+                    {'params': params, 'batch_stats': state.batch_stats},
+                    pictures,
+                    train=True,
+                    rngs={'dropout': dropout_key},
+                    mutable=['batch_stats'],
+                )
             entropy = losses.cross_entropy(logits, targets).mean()
             penalty = config.optim.l1 * losses.l1_penalty(params) if config.optim.l1 else 0.0
             return entropy + penalty, (entropy, logits, updates)
 
+        trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
         (loss, (entropy, logits, updates)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.params
+            trained
         )
-        changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        opt_state = dict(state.opt_state)
+        for group in groups:
+            changes, opt_state[group] = optimizers[group].update(
+                gradients[group], state.opt_state[group], trained[group]
+            )
+            trained[group] = optax.apply_updates(trained[group], changes)
         examples = jnp.float32(len(targets))
         hits = (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32)
         new = {
@@ -102,7 +142,7 @@ def make_train_step(job: Job) -> Callable[[TrainState, dict], tuple[TrainState, 
         }
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, changes),
+            params=freezing.merge(state.params, *trained.values()),
             batch_stats=updates.get('batch_stats', {}),
             opt_state=opt_state,
             sums=jax.tree.map(jnp.add, state.sums, new),
@@ -193,12 +233,16 @@ def fit(
         process=jax.process_index(),
         processes=jax.process_count(),
     )
-    train_step = make_train_step(job)
+    steps_by_groups = {}
     clear_sums = jax.jit(_zero_sums, out_shardings=sharding.replicated(job.mesh))
     logbook.start_progress(start, length.total_steps)
     last_loss = None
     with StopSignal() as stop, jax.transfer_guard('disallow'):
         for step, batch in enumerate(batches, start + 1):
+            groups = job.plan.groups(step - 1)
+            if tuple(groups) not in steps_by_groups:
+                steps_by_groups[tuple(groups)] = make_train_step(job, groups)
+            train_step = steps_by_groups[tuple(groups)]
             state, outputs = train_step(state, sharding.put_batch(batch, job.mesh))
             # The loss of the step before: this one is still being computed.
             if last_loss is not None:

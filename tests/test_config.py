@@ -65,7 +65,7 @@ def test_pages_train(page, arguments, stored_hz):
     table = type('Table', (), {'window': window, '__len__': lambda self: 6400})()
     job = make_job(config, dataset, table, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
-    state = jax.eval_shape(lambda: train.make_state(job))
+    state = jax.eval_shape(lambda: train.init_state(job))
     batch_size = config.train.batch_size
     batch = {
         'audio': jax.ShapeDtypeStruct((batch_size, window), jnp.int16),
@@ -75,7 +75,9 @@ def test_pages_train(page, arguments, stored_hz):
     pictures = jax.eval_shape(job.featurize, batch['audio'])
     if page == 'shallow_cnn_gtzan':
         assert pictures.shape == (batch_size, 80, 80)
-    new_state, outputs = jax.eval_shape(train.make_train_step(job), state, batch)
+    new_state, outputs = jax.eval_shape(
+        train.make_train_step(job, job.plan.groups(0)), state, batch
+    )
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )

@@ -11,32 +11,12 @@ import pytest
 from genre_jax import models
 from genre_jax.errors import UserError
 from genre_jax.models import layers, shallow_cnn
+from tests.golden import torch_tensor, u
 
 CHANNELS = 16
 
 
 # --- the published network -----------------------------------------------------------------------
-
-
-def u(name, shape):
-    """Values in [-1, 1) that any language can make: a hash of the position and the name."""
-    wrap = np.uint64(0xFFFFFFFF)
-    h = (np.arange(np.prod(shape), dtype=np.uint64) + np.uint64(zlib.crc32(name.encode()))) & wrap
-    for factor, shift in ((2654435761, 16), (2246822519, 13), (3266489917, 16)):
-        h = (h * np.uint64(factor)) & wrap
-        h ^= h >> np.uint64(shift)
-    return (h / 2**31 - 1).reshape(shape)
-
-
-def torch_tensor(key, *shape):
-    """The tensor of a PyTorch state_dict key, filled by rule."""
-    if len(shape) > 1:
-        values = np.sqrt(6 / np.prod(shape[1:])) * u(key, shape)
-    elif key.endswith(('.weight', '.running_var')):
-        values = 1 + 0.1 * u(key, shape)
-    else:
-        values = 0.1 * u(key, shape)
-    return values.astype(np.float32)
 
 
 def torch_variables():

@@ -41,6 +41,12 @@ class Model(nn.Module):
             raise UserError(f'config.model.dropout={self.dropout}: expected a number in [0, 1)')
         super().__post_init__()
 
+    @property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the layers from input to output, for freezing."""
+        norms = ('bn_conv_left', 'bn_conv_right') if self.batch_norm else ()
+        return (('conv_left', 'conv_right', *norms), ('fc_1',), ('fc_2',))
+
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies log-mel pictures.
@@ -73,7 +79,6 @@ class Model(nn.Module):
         )
         maps = conv(features)
         if self.batch_norm:
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f'bn_conv_{side}')
-            maps = norm(maps)
+            maps = layers.batch_norm(maps, train, name=f'bn_conv_{side}')
         maps = nn.max_pool(nn.leaky_relu(maps, _SLOPE), pool, strides=pool)
         return maps.reshape(maps.shape[0], -1)

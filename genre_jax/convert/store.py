@@ -1,0 +1,107 @@
+"""The folder of a converted checkpoint: parameters.npz and conversion.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from genre_jax.convert.engine import Converted
+from genre_jax.errors import UserError
+
+_PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
+
+
+def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
+    """Writes a converted checkpoint.
+
+    Args:
+        converted: the checkpoint.
+        out: the folder; what an earlier conversion left there is replaced.
+        source: facts about the file it came from.
+
+    Returns:
+        What conversion.json holds: the verification report.
+    """
+    report = {
+        **{
+            field.name: getattr(converted, field.name)
+            for field in dataclasses.fields(converted)
+            if field.name not in ('variables', 'rows')
+        },
+        'source': dict(source),
+        'parameters_sha256': converted.sha256,
+        'n_parameters': sum(
+            value.size for path, value in converted.variables.items() if path.startswith('params/')
+        ),
+        'shapes': {path: value.shape for path, value in sorted(converted.variables.items())},
+        'keys': [
+            {'key': key, 'path': path, 'shape': shape, ('layout' if path else 'left_out'): note}
+            for key, path, shape, note in converted.rows
+        ],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    # The report last, so that half a conversion is never taken for a whole one.
+    (out / _CONVERSION).unlink(missing_ok=True)
+    np.savez(out / _PARAMETERS, **converted.variables)
+    (out / _CONVERSION).write_text(json.dumps(report, indent=1) + '\n')
+    return report
+
+
+def is_converted(folder: pathlib.Path) -> bool:
+    """Says whether a folder holds a converted checkpoint."""
+    return (folder / _CONVERSION).is_file()
+
+
+def load(folder: pathlib.Path) -> Converted:
+    """Reads a converted checkpoint and checks its digest.
+
+    Args:
+        folder: that `save` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        report = json.loads((folder / _CONVERSION).read_text())
+        with np.load(folder / _PARAMETERS, allow_pickle=False) as arrays:
+            variables = {path: arrays[path] for path in arrays.files}
+        fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
+        converted = Converted(variables=variables, rows=[], **fields)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f'{folder}: the converted checkpoint cannot be read ({type(error).__name__}: {error}): '
+            'convert it again'
+        ) from None
+    if converted.sha256 != report.get('parameters_sha256'):
+        raise UserError(f'{folder / _PARAMETERS}: damaged, its digest is another: convert it again')
+    return converted
+
+
+def report_lines(report: Mapping) -> str:
+    """Returns the verification report for people.
+
+    Args:
+        report: what `save` returned.
+    """
+    used = [row for row in report['keys'] if row['path']]
+    left_out = [row for row in report['keys'] if not row['path']]
+    settings = ', '.join(f'{key}={value!r}' for key, value in report['settings'].items())
+    lines = [
+        f'{report["title"]} -> genre_jax.models.{report["model"]}'
+        + (f' ({settings})' if settings else ''),
+        f'source: {report["source"]["file"]}, sha256 {report["source"]["sha256"]}',
+        f'{len(used)} tensors -> {len(report["shapes"])} arrays, {report["n_parameters"]:,} parameters, '
+        f'{report["num_classes"]} classes; every array has one source and the shape of the model',
+    ]
+    reasons = sorted({row['left_out'] for row in left_out})
+    for reason in reasons:
+        keys = [row['key'] for row in left_out if row['left_out'] == reason]
+        some = ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
+        lines.append(f'left out, {len(keys)}: {reason} ({some})')
+    lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
+    return '\n'.join(lines)

@@ -1,0 +1,139 @@
+"""Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from genre_jax.convert.engine import Rule, Table
+from genre_jax.convert.tables.torch_layers import torch_layer
+
+_BINS, _PATCH = 128, 16
+
+
+def ast_grid(n_patches: int) -> tuple[int, int, int] | None:
+    """Finds the grid of a checkpoint, whose frequency stride is 10, 12, 14 or 16, and time's the same.
+
+    Args:
+        n_patches: number of its positions, without the two tokens.
+
+    Returns:
+        Rows, columns and stride; None if no stride fits.
+    """
+    for stride in (10, 12, 14, 16):
+        rows = (_BINS - _PATCH) // stride + 1
+        if n_patches % rows == 0:
+            return rows, n_patches // rows, stride
+    return None
+
+
+def _describe_ast(tensors: Mapping[str, np.ndarray], place: str, head: str, blocks: str) -> dict:
+    n_tokens, width = tensors[place].shape[1:]
+    rows, columns, stride = ast_grid(n_tokens - 2) or (1, n_tokens - 2, 10)
+    return {
+        'width': width,
+        'depth': len(_numbers(tensors, blocks)),
+        'heads': width // 64,
+        'frequency_stride': stride,
+        'time_stride': stride,
+        'num_classes': len(tensors[head]),
+        'features': 'ast',
+        'picture': ((columns - 1) * stride + _PATCH, _BINS),
+    }
+
+
+def _numbers(tensors: Mapping[str, np.ndarray], pattern: str) -> set[str]:
+    """Returns what the group of a pattern matches in the keys."""
+    return {match[1] for key in tensors if (match := re.match(pattern, key))}
+
+
+_AST_BLOCK = r'v\.blocks\.(\d+)'
+AST = Table(
+    title='AST by its authors (.pth)',
+    model='ast',
+    marks=(r'v\.pos_embed', r'v\.patch_embed\.proj\.weight', r'mlp_head\.1\.weight'),
+    rules=(
+        Rule(r'v\.(cls_token|dist_token|pos_embed)', r'params/\1'),
+        *torch_layer(r'v\.patch_embed\.proj', 'patch_embed', 'torch_conv'),
+        Rule(rf'{_AST_BLOCK}\.(norm\d)\.weight', r'params/blocks_\1/\2/scale'),
+        Rule(rf'{_AST_BLOCK}\.(norm\d)\.bias', r'params/blocks_\1/\2/bias'),
+        *torch_layer(rf'{_AST_BLOCK}\.attn\.(qkv|proj)', r'blocks_\1/attn_\2', 'torch_linear'),
+        *torch_layer(rf'{_AST_BLOCK}\.mlp\.(fc\d)', r'blocks_\1/mlp_\2', 'torch_linear'),
+        Rule(r'v\.norm\.weight', 'params/norm/scale'),
+        Rule(r'v\.norm\.bias', 'params/norm/bias'),
+        Rule(
+            r'v\.head(_dist)?\.(weight|bias)', reason='heads for ImageNet, which AST does not use'
+        ),
+        Rule(r'mlp_head\.0\.weight', 'params/mlp_head_norm/scale'),
+        Rule(r'mlp_head\.0\.bias', 'params/mlp_head_norm/bias'),
+        *torch_layer(r'mlp_head\.1', 'mlp_head', 'torch_linear'),
+    ),
+    describe=functools.partial(
+        _describe_ast, place='v.pos_embed', head='mlp_head.1.weight', blocks=_AST_BLOCK
+    ),
+)
+
+_HF = r'audio_spectrogram_transformer\.'
+# transformers 4 and 5 have different names.
+_HF_BLOCK = rf'{_HF}(?:encoder\.layer|encoder\.layers|layers)\.(\d+)'
+
+
+def _hf_attention() -> tuple[Rule, ...]:
+    rules = []
+    for i, (old, new) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v'))):
+        name = rf'{_HF_BLOCK}\.attention\.(?:attention\.{old}|{new}_proj)'
+        target = r'params/blocks_\1/attn_qkv'
+        rules.append(Rule(rf'{name}\.weight', f'{target}/kernel', 'torch_linear', part=(i, 3)))
+        rules.append(Rule(rf'{name}\.bias', f'{target}/bias', part=(i, 3)))
+    return tuple(rules)
+
+
+def _describe_hf(tensors: Mapping[str, np.ndarray]) -> dict:
+    described = _describe_ast(
+        tensors,
+        'audio_spectrogram_transformer.embeddings.position_embeddings',
+        'classifier.dense.weight',
+        _HF_BLOCK,
+    )
+    return described | {'layer_norm_epsilon': 1e-12, 'head_norm_epsilon': 1e-12}
+
+
+AST_HUGGING_FACE = Table(
+    title='AST of transformers 4 or 5 (.safetensors, .bin)',
+    model='ast',
+    marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
+    rules=(
+        Rule(rf'{_HF}embeddings\.cls_token', 'params/cls_token'),
+        Rule(rf'{_HF}embeddings\.distillation_token', 'params/dist_token'),
+        Rule(rf'{_HF}embeddings\.position_embeddings', 'params/pos_embed'),
+        *torch_layer(
+            rf'{_HF}embeddings\.patch_embeddings\.projection', 'patch_embed', 'torch_conv'
+        ),
+        *(
+            Rule(rf'{_HF_BLOCK}\.layernorm_{place}\.{old}', rf'params/blocks_\1/norm{i}/{new}')
+            for i, place in ((1, 'before'), (2, 'after'))
+            for old, new in (('weight', 'scale'), ('bias', 'bias'))
+        ),
+        *_hf_attention(),
+        *torch_layer(
+            rf'{_HF_BLOCK}\.attention\.(?:output\.dense|o_proj)',
+            r'blocks_\1/attn_proj',
+            'torch_linear',
+        ),
+        *torch_layer(
+            rf'{_HF_BLOCK}\.(?:intermediate\.dense|mlp\.fc1)', r'blocks_\1/mlp_fc1', 'torch_linear'
+        ),
+        *torch_layer(
+            rf'{_HF_BLOCK}\.(?:output\.dense|mlp\.fc2)', r'blocks_\1/mlp_fc2', 'torch_linear'
+        ),
+        Rule(rf'{_HF}layernorm\.weight', 'params/norm/scale'),
+        Rule(rf'{_HF}layernorm\.bias', 'params/norm/bias'),
+        Rule(r'classifier\.layernorm\.weight', 'params/mlp_head_norm/scale'),
+        Rule(r'classifier\.layernorm\.bias', 'params/mlp_head_norm/bias'),
+        *torch_layer(r'classifier\.dense', 'mlp_head', 'torch_linear'),
+    ),
+    describe=_describe_hf,
+)

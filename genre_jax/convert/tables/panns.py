@@ -1,0 +1,76 @@
+"""Checkpoints of PANNs (qiuqiangkong/audioset_tagging_cnn): CNN14, CNN10, CNN6 and MobileNetV1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from genre_jax.convert.engine import Rule, Table
+from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+
+_PANNS = (
+    *torch_norm('bn0', 'bn0'),
+    *torch_layer('fc1', 'fc1', 'torch_linear'),
+    *torch_layer('fc_audioset', 'fc_audioset', 'torch_linear'),
+    Rule(
+        r'spectrogram_extractor\.stft\.conv_(real|imag)\.weight|logmel_extractor\.melW',
+        reason='constants of the front end, which is genre_jax.features here',
+    ),
+)
+_PANNS_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
+
+
+def _describe_panns(tensors: Mapping[str, np.ndarray]) -> dict:
+    fft_bins = (
+        tensors['logmel_extractor.melW'].shape[0] if 'logmel_extractor.melW' in tensors else 513
+    )
+    return {
+        'num_classes': len(tensors['fc_audioset.weight']),
+        'features': _PANNS_FLAVOURS.get(fft_bins, ''),
+        'picture': (101, len(tensors['bn0.weight'])),
+    }
+
+
+def _describe_cnn(tensors: Mapping[str, np.ndarray]) -> dict:
+    variant = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
+    if 'conv_block1.conv2.weight' not in tensors:
+        variant = 'cnn6'
+    return {
+        'variant': variant,
+        'embedding_units': len(tensors['fc1.weight']),
+        **_describe_panns(tensors),
+    }
+
+
+CNN14 = Table(
+    title='CNN14, CNN10 or CNN6 of PANNs (.pth)',
+    model='cnn14',
+    marks=(r'conv_block1\.conv1\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
+    rules=(
+        *_PANNS,
+        Rule(r'(conv_block\d)\.(conv\d)\.weight', r'params/\1/\2/kernel', 'torch_conv'),
+        *torch_norm(r'(conv_block\d)\.(bn\d)', r'\1/\2'),
+    ),
+    describe=_describe_cnn,
+)
+
+MOBILENET_V1 = Table(
+    title='MobileNetV1 of PANNs (.pth)',
+    model='mobilenet_v1',
+    marks=(r'features\.0\.0\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
+    rules=(
+        *_PANNS,
+        Rule(r'features\.0\.0\.weight', 'params/features_0/conv/kernel', 'torch_conv'),
+        *torch_norm(r'features\.0\.2', 'features_0/bn'),
+        Rule(
+            r'features\.([1-9]\d*)\.0\.weight', r'params/features_\1/depthwise/kernel', 'torch_conv'
+        ),
+        *torch_norm(r'features\.([1-9]\d*)\.2', r'features_\1/bn_depthwise'),
+        Rule(
+            r'features\.([1-9]\d*)\.4\.weight', r'params/features_\1/pointwise/kernel', 'torch_conv'
+        ),
+        *torch_norm(r'features\.([1-9]\d*)\.5', r'features_\1/bn_pointwise'),
+    ),
+    describe=_describe_panns,
+)

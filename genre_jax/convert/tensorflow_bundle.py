@@ -1,0 +1,194 @@
+"""TensorFlow's checkpoints (`X.index` with `X.data-00000-of-00001`), without TensorFlow.
+
+The index is a sorted table as LevelDB writes it: blocks of keys and values, each key without what
+it shares with the one before. Its values are protocol buffers, which say where each tensor lies in
+the data.
+
+Source: tensorflow/core/lib/io/table_format.txt, tensorflow/core/protobuf/tensor_bundle.proto.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import struct
+from collections.abc import Iterator
+
+import google_crc32c
+import numpy as np
+
+from genre_jax.convert import raw_numbers
+from genre_jax.errors import UserError
+
+MAGIC = 0xDB4775248B80FB57.to_bytes(8, 'little')
+_FOOTER = 48
+_MAX_NAME = 1000
+_STRING = 7
+_KINDS = {
+    1: 'float32',
+    2: 'float64',
+    3: 'int32',
+    4: 'uint8',
+    5: 'int16',
+    6: 'int8',
+    8: 'complex64',
+    9: 'int64',
+    10: 'bool',
+    14: 'bfloat16',
+    17: 'uint16',
+    18: 'complex128',
+    19: 'float16',
+    22: 'uint32',
+    23: 'uint64',
+}
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads all tensors of numbers of a checkpoint, and checks their sums.
+
+    Args:
+        path: of the index; its data lie beside it.
+
+    Returns:
+        Arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left
+        out.
+
+    Raises:
+        UserError: a file is missing or cut off, or of a kind that is not read; without the file's
+            name.
+        Exception: of nearly any kind, where it is damaged.
+    """
+    entries = _table(path.read_bytes())
+    header = _fields(next(entries, (b'', b''))[1])
+    if isinstance(header.get(1), bytes):
+        raise UserError(
+            'is a TensorFlow checkpoint of version 1: read it there with '
+            'tf.train.load_checkpoint and save its arrays as .safetensors'
+        )
+    order = '>' if header.get(2, 0) else '<'
+    shards, prefix = header.get(1, 0), path.name.removesuffix('.index')
+    data: dict[int, memoryview] = {}
+    arrays = {}
+    for key, value in entries:
+        name, entry = key.decode(), _fields(value)
+        kind = entry.get(1, 0)
+        if kind == _STRING:
+            continue
+        if kind not in _KINDS or 7 in entry:
+            what = 'is kept in slices' if 7 in entry else f'has the type {kind} of TensorFlow'
+            raise UserError(
+                f'has the tensor {name}, which {what}: expected whole tensors of numbers; '
+                'read it with tf.train.load_checkpoint and save its arrays as .safetensors'
+            )
+        shard = entry.get(3, 0)
+        if shard not in data:
+            file = path.with_name(f'{prefix}.data-{shard:05d}-of-{shards:05d}')
+            if not file.is_file():
+                raise UserError(f'has its tensors in {file.name}, which is missing: put it beside')
+            data[shard] = memoryview(file.read_bytes())
+        start, size = entry.get(4, 0), entry.get(5, 0)
+        raw = data[shard][start : start + size]
+        if len(raw) != size or _masked_sum(raw) != entry.get(6, 0):
+            state = 'cut off' if len(raw) != size else 'damaged'
+            raise UserError(f'has its tensors in a data file that is {state}: get it again')
+        shape = [_signed(_fields(dim).get(1, 0)) for dim in _dimensions(entry.get(2, b''))]
+        arrays[name] = raw_numbers.shaped(raw, _KINDS[kind], shape, name, order)
+    return arrays
+
+
+def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the keys and values of a sorted table."""
+    footer = data[-_FOOTER:]
+    position = 0
+    for _ in range(2):  # the block of properties, which is empty, then that of blocks
+        offset, position = _varint(footer, position)
+        size, position = _varint(footer, position)
+    last, end = None, 0
+    for _, handle in _block(data, offset, size):
+        inner, position = _varint(handle, 0)
+        inner_size, _ = _varint(handle, position)
+        if inner < end:
+            raise ValueError('its blocks overlap')
+        end = inner + inner_size
+        for key, value in _block(data, inner, inner_size):
+            if last is not None and key <= last:
+                raise ValueError('its keys are not in order')
+            last = key
+            yield key, value
+
+
+def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the keys and values of one block: entries, then the starts of some, and their count."""
+    block = data[offset : offset + size]
+    compression, total = struct.unpack_from('<BI', data, offset + size)
+    if _masked_sum(data[offset : offset + size + 1]) != total:
+        raise ValueError('the checksum of a block is wrong')
+    if compression:
+        raise UserError(
+            'is a compressed table, which TensorFlow writes only in version 1: read it there with '
+            'tf.train.load_checkpoint and save its arrays as .safetensors'
+        )
+    (restarts,) = struct.unpack_from('<I', block, size - 4)
+    end, position, key = size - 4 - 4 * restarts, 0, b''
+    while position < end:
+        shared, position = _varint(block, position)
+        own, position = _varint(block, position)
+        length, position = _varint(block, position)
+        if shared > len(key) or shared + own > _MAX_NAME or position + own + length > end:
+            raise ValueError('an entry of a block is longer than the block')
+        key = key[:shared] + block[position : position + own]
+        position += own + length
+        yield key, block[position - length : position]
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """Reads a number of 7 bits a byte, the lowest first; returns it and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError('a number has no end')
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yields the fields of a protocol buffer: number, and a number or bytes."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        wire = tag & 7
+        if wire == 0:
+            value, position = _varint(data, position)
+        elif wire in (1, 2, 5):
+            size = {1: 8, 5: 4}.get(wire)
+            if size is None:
+                size, position = _varint(data, position)
+            value, position = data[position : position + size], position + size
+            if position > len(data):
+                raise ValueError('a field is longer than its message')
+            if wire != 2:
+                value = int.from_bytes(value, 'little')
+        else:
+            raise ValueError(f'a field has the wire type {wire}')
+        yield tag >> 3, value
+
+
+def _fields(data: bytes) -> dict[int, int | bytes]:
+    """Returns the last value of each field, which counts where a field is given twice."""
+    return dict(_messages(data))
+
+
+def _dimensions(shape: bytes) -> list[bytes]:
+    """Returns the messages of the dimensions of a TensorShapeProto."""
+    return [value for number, value in _messages(shape) if number == 2]
+
+
+def _masked_sum(data: bytes | memoryview) -> int:
+    """Computes the CRC-32C as LevelDB stores it: rotated, with a constant added."""
+    total = google_crc32c.value(bytes(data))
+    return ((total >> 15 | total << 17) + 0xA282EAD8) & 0xFFFFFFFF

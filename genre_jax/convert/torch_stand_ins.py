@@ -1,0 +1,269 @@
+"""All that a pickle of PyTorch may name, and what stands here in place of it.
+
+The stand-ins build dictionaries, numbers and descriptions of tensors, whatever they are called with.
+They never print, hash or compare what is not a string or a number: a tuple may hold itself so often
+that this would not end.
+
+Source: torch/_utils.py, torch/_tensor.py, numpy/_core/src/multiarray (__reduce__, __setstate__).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+
+import numpy as np
+
+from genre_jax.convert import raw_numbers
+from genre_jax.errors import UserError
+
+_STORAGES = {
+    'torch.FloatStorage': 'float32',
+    'torch.DoubleStorage': 'float64',
+    'torch.HalfStorage': 'float16',
+    'torch.BFloat16Storage': 'bfloat16',
+    'torch.LongStorage': 'int64',
+    'torch.IntStorage': 'int32',
+    'torch.ShortStorage': 'int16',
+    'torch.CharStorage': 'int8',
+    'torch.ByteStorage': 'uint8',
+    'torch.BoolStorage': 'bool',
+    'torch.ComplexFloatStorage': 'complex64',
+    'torch.ComplexDoubleStorage': 'complex128',
+    'torch.storage.UntypedStorage': 'uint8',
+}
+_TYPES = {f'torch.{kind}': kind for kind in raw_numbers.BYTES}
+# Names that stand in a pickle as arguments, and are not called.
+_NAMES = {
+    *_STORAGES,
+    *_TYPES,
+    'numpy.ndarray',
+    'torch.Tensor',
+    *(f'{m}.{n}' for m in ('builtins', '__builtin__') for n in ('list', 'dict', 'int', 'float')),
+}
+
+
+class Storage(typing.NamedTuple):
+    """Numbers in a file that tensors share.
+
+    Attributes:
+        key: name of their record.
+        kind: of the numbers, as in raw_numbers.
+        count: of the whole record.
+        first, size: the part that the tensors may use. It is the whole record, except in files of
+            PyTorch before 0.4.
+    """
+
+    key: str
+    kind: str
+    count: int
+    first: int
+    size: int
+
+
+class Tensor(typing.NamedTuple):
+    """Where a tensor lies in its storage: offset and strides in elements of `kind`."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Global:
+    """A function or class that the pickle named; only the name."""
+
+    name: str
+
+
+@dataclasses.dataclass
+class _NumpyType:
+    """A numpy.dtype: None where it holds no numbers."""
+
+    kind: str | None
+    order: str = '<'
+
+
+@dataclasses.dataclass
+class NumpyArray:
+    """An array of NumPy among the tensors; None until the pickle has given its content."""
+
+    value: np.ndarray | None = None
+
+
+def add_items(target: object, items: list) -> None:
+    """Puts keys and values, one after the other, into a dictionary, or into None in its place."""
+    if type(target) is not dict and target is not None:
+        raise ValueError(f'items for a {type(target).__name__}')
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, str | int | float | bytes | None):
+            raise UserError(
+                f'has a dictionary whose key is a {type(key).__name__}, not the name of a weight: '
+                'save model.state_dict() alone'
+            )
+        if target is not None:
+            target[key] = value
+
+
+def find(module: object, name: object) -> _Global:
+    """Returns the mark of a function or class that a pickle names.
+
+    Raises:
+        UserError: it is none of those that stand for weights.
+    """
+    if type(module) is not str or type(name) is not str:
+        raise ValueError('a function whose name is no string')
+    full = f'{module}.{name}'
+    if full not in _CALLS and full not in _NAMES:
+        raise _refused(full)
+    return _Global(full)
+
+
+def _refused(name: str) -> UserError:
+    return UserError(
+        f'asks to run {name[:100]}: a program, not only weights. It was not run; '
+        'where you trust its author, save model.state_dict() alone and read that'
+    )
+
+
+def call(function: object, arguments: object) -> object:
+    """Calls what stands in for a function.
+
+    Raises:
+        UserError: there is nothing that stands in for it.
+    """
+    if not isinstance(function, _Global) or function.name not in _CALLS:
+        raise _refused(getattr(function, 'name', f'a {type(function).__name__}'))
+    if type(arguments) is not tuple:
+        raise ValueError(f'{function.name} gets no tuple of arguments')
+    return _CALLS[function.name](*arguments)
+
+
+def set_state(instance: object, state: object) -> None:
+    """Takes over the state of NumPy's objects; that of others holds nothing that is read."""
+    if isinstance(instance, _NumpyType):
+        instance.order = '>' if state[1] == '>' else '<'
+    elif isinstance(instance, NumpyArray):
+        _, shape, dtype, fortran, raw = state
+        if dtype.kind and type(raw) is bytes:
+            value = raw_numbers.shaped(raw, dtype.kind, _lengths(shape), 'of NumPy', dtype.order)
+            instance.value = value.ravel().reshape(shape, order='F') if fortran else value
+    elif not isinstance(instance, dict | Tensor | None):
+        raise _refused(f'__setstate__ of a {type(instance).__name__}')
+
+
+def storage(identity: object) -> Storage:
+    """Reads what torch.save writes in place of a storage: a tuple that begins with 'storage'."""
+    if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != 'storage':
+        raise _refused('a persistent object that is no storage')
+    _, kind, key, _, count = identity[:5]
+    if type(kind) is not _Global or kind.name not in _STORAGES or type(key) is not str:
+        raise _refused('a storage of an unknown type')
+    (count,) = _lengths((count,))
+    first, size = 0, count
+    if len(identity) == 6 and identity[5] is not None:
+        _, first, size = identity[5]
+        if sum(_lengths((first, size))) > count:
+            raise ValueError('a view of a storage is larger than the storage')
+    return Storage(key, _STORAGES[kind.name], count, first, size)
+
+
+def _lengths(numbers: object) -> tuple[int, ...]:
+    if type(numbers) not in (tuple, list) or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError('a size, stride or offset is not a whole number of at least 0')
+    return tuple(numbers)
+
+
+def _rebuild_tensor(
+    storage: object, offset: object, shape: object, strides: object, *more: object
+) -> Tensor:
+    """Stands in for _rebuild_tensor and _rebuild_tensor_v2: (requires_grad, hooks, metadata)."""
+    if type(storage) is not Storage or len(more) > 3:
+        raise ValueError('a tensor without storage')
+    if more[2:] not in ((), (None,), ({},)):
+        raise UserError(
+            'has a tensor that is to be conjugated when read: save tensor.resolve_conj()'
+        )
+    (offset,) = _lengths((offset,))
+    return Tensor(storage, offset, _lengths(shape), _lengths(strides), storage.kind)
+
+
+def _rebuild_tensor_v3(*arguments: object) -> Tensor:
+    """Stands in for the version for types that have no storage of their own, such as uint16."""
+    dtype = arguments[6]
+    if type(dtype) is not _Global or dtype.name not in _TYPES:
+        raise ValueError('a tensor without a type')
+    tensor = _rebuild_tensor(*arguments[:6], *arguments[7:])
+    return tensor._replace(kind=_TYPES[dtype.name])
+
+
+def _parameter(data: object = None, *_: object) -> Tensor:
+    if type(data) is not Tensor:
+        raise ValueError('a parameter without a tensor')
+    return data
+
+
+def _from_type(function: object, kind: object, arguments: object, state: object) -> object:
+    """Stands in for _rebuild_from_type_v2, of tensors that carry attributes in Python."""
+    if function not in map(_Global, _TENSORS):
+        raise _refused(getattr(function, 'name', f'a {type(function).__name__}'))
+    return call(function, arguments)
+
+
+def _ordered_dict(pairs: object = ()) -> dict:
+    result: dict = {}
+    for key, value in pairs:
+        add_items(result, [key, value])
+    return result
+
+
+def _numpy_type(code: object, *_: object) -> _NumpyType:
+    if type(code) is not str:
+        raise ValueError('a type of NumPy without a name')
+    names = {np.dtype(name).str[1:]: name for name in raw_numbers.BYTES if name != 'bfloat16'}
+    return _NumpyType(names.get(code))
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != 'latin1':
+        raise ValueError('bytes in another encoding than latin1')
+    return text.encode('latin1')
+
+
+def _nothing(*_: object) -> None:
+    """Stands in for harmless objects that are no weights."""
+
+
+_TENSORS: dict[str, Callable[..., object]] = {
+    'torch._utils._rebuild_tensor': _rebuild_tensor,
+    'torch._utils._rebuild_tensor_v2': _rebuild_tensor,
+    'torch._utils._rebuild_tensor_v3': _rebuild_tensor_v3,
+}
+_CALLS: dict[str, Callable[..., object]] = (
+    _TENSORS
+    | {
+        'torch._utils._rebuild_parameter': _parameter,
+        'torch._utils._rebuild_parameter_with_state': _parameter,
+        'torch.nn.parameter.Parameter': _parameter,
+        'torch._tensor._rebuild_from_type_v2': _from_type,
+        'collections.OrderedDict': _ordered_dict,
+        'collections.defaultdict': lambda *_: {},
+        '_codecs.encode': _encode,
+        '__builtin__.bytes': lambda: b'',
+        'numpy.dtype': _numpy_type,
+        'torch.Size': lambda lengths=(): _lengths(lengths),
+    }
+    | dict.fromkeys(
+        # What training scripts save beside their weights: metrics, arguments, schedules.
+        'collections.Counter argparse.Namespace torch.device builtins.set __builtin__.set '
+        'builtins.complex __builtin__.complex pathlib.PosixPath pathlib.WindowsPath '
+        'pathlib._local.PosixPath torch.torch_version.TorchVersion'.split(),
+        _nothing,
+    )
+)
+for _core in ('numpy.core', 'numpy._core'):  # before and since NumPy 2
+    _CALLS[f'{_core}.multiarray.scalar'] = _nothing
+    _CALLS[f'{_core}.multiarray._reconstruct'] = lambda *_: NumpyArray()

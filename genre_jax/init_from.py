@@ -1,0 +1,152 @@
+"""Where a training begins: at the parameters of a converted checkpoint, or of an earlier run."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_jax import convert
+from genre_jax.convert import fetch, store
+from genre_jax.convert.engine import Converted
+from genre_jax.errors import UserError
+from genre_jax.models import ast
+
+
+def find(setting: str) -> Converted:
+    """Returns the checkpoint that config.init.checkpoint names.
+
+    Args:
+        setting: a folder that `python -m genre_jax.convert` wrote, the folder of a finished run, a
+            checkpoint's file, or the name of a published checkpoint (genre_jax.convert.fetch).
+
+    Raises:
+        UserError: it is none of these, or cannot be fetched, read or converted.
+    """
+    path = pathlib.Path(setting)
+    for folder in (path, path / 'model'):
+        if store.is_converted(folder):
+            return store.load(folder)
+    if path.exists():
+        if (path / 'config.json').exists():
+            raise UserError(
+                f'config.init.checkpoint={setting}: the run has not finished, it has no model yet'
+            )
+        return convert.convert_checkpoint(setting)[0]
+    if setting not in fetch.PUBLISHED:
+        raise UserError(
+            f'config.init.checkpoint={setting!r}: there is no such folder or file, and no published '
+            f'checkpoint of that name: {", ".join(fetch.PUBLISHED)}'
+        )
+    folder = fetch.cache() / 'converted' / setting
+    if not store.is_converted(folder):
+        converted, source = convert.convert_checkpoint(setting)
+        store.save(converted, folder, source)
+    return store.load(folder)
+
+
+def variables(
+    source: Converted,
+    model: nn.Module,
+    fresh: Mapping,
+    *,
+    name: str,
+    new: str,
+    labels: Sequence[str],
+    picture: tuple[int, ...],
+) -> tuple[dict, list[str]]:
+    """Puts a checkpoint's parameters and statistics into a model.
+
+    The output layer stays new, unless the checkpoint is of the very same classes. AST's positions are
+    cut or stretched to the length of the pictures.
+
+    Args:
+        source: the checkpoint.
+        model: the network.
+        fresh: its initial variables, 'params' and perhaps 'batch_stats'.
+        name: config.model.name.
+        new: config.init.new, a regular expression of further layers that stay new.
+        labels: classes of the dataset.
+        picture: frames and bins.
+
+    Returns:
+        The variables, and lines that tell what was taken and what not.
+
+    Raises:
+        UserError: another network, or parameters that the checkpoint lacks, that the model lacks, or
+            that have another shape; all in one line.
+    """
+    if source.model != name:
+        raise UserError(
+            f'config.init.checkpoint holds a {source.model}, and config.model.name is {name!r}: they must be '
+            'the same network'
+        )
+    same_classes = source.labels is not None and list(source.labels) == list(labels)
+    head = () if same_classes else model.blocks[-1]
+    own = flax.traverse_util.flatten_dict(fresh, sep='/')
+
+    def stays_new(path: str) -> bool:
+        layer = path.split('/', 1)[1]
+        return layer.split('/')[0] in head or bool(new and matches(new, layer))
+
+    faults, notes, filled = [], [], dict(own)
+    for path, value in own.items():
+        if stays_new(path):
+            continue
+        if path not in source.variables:
+            faults.append(f'{path} is not in the checkpoint')
+            continue
+        array = source.variables[path]
+        if path == 'params/pos_embed' and array.shape != value.shape:
+            array = _fit_positions(source, model, array, picture)
+            notes.append(f'{path}: {source.variables[path].shape[1]} positions -> {array.shape[1]}')
+        if array.shape != value.shape:
+            faults.append(f'{path} has the shape {array.shape} there and {value.shape} here')
+            continue
+        filled[path] = array
+    unused = [path for path in source.variables if path not in own and not stays_new(path)]
+    faults += [f'{path} is not in the model' for path in unused]
+    if faults:
+        more = f'; and {len(faults) - 4} more' if len(faults) > 4 else ''
+        raise UserError(
+            f'config.init.checkpoint does not fit config.model: {"; ".join(faults[:4])}{more}: correct '
+            'config.model, or name in config.init.new the layers that shall stay new'
+        )
+    taken = [path for path in own if not stays_new(path)]
+    fresh_layers = sorted({path.split('/')[1] for path in own if stays_new(path)})
+    notes.insert(
+        0,
+        f'{len(taken)} of {len(own)} arrays from the checkpoint ({source.title}); new: '
+        f'{", ".join(fresh_layers) or "none"}',
+    )
+    for key, value in source.settings.items():
+        here = getattr(model, key, None)
+        if here is not None and here != (tuple(value) if isinstance(value, list) else value):
+            notes.append(f'the checkpoint was made for {key}={value!r}, config.model has {here!r}')
+    return flax.traverse_util.unflatten_dict(filled, sep='/'), notes
+
+
+def matches(pattern: str, layer: str) -> bool:
+    """Says whether a regular expression matches a parameter's path or a layer above it.
+
+    Args:
+        pattern: of config.init.new or config.optim.
+        layer: path of the parameter, 'conv_block1/conv1/kernel'.
+    """
+    return re.fullmatch(f'(?:{pattern})(?:/.*)?', layer) is not None
+
+
+def _fit_positions(
+    source: Converted, model: ast.Model, pos_embed: np.ndarray, picture: tuple[int, ...]
+) -> np.ndarray:
+    there = ast.Model(num_classes=1, **source.settings).grid(*source.picture)
+    here = model.grid(*picture)
+    return np.asarray(
+        jax.jit(ast.resize_pos_embed, static_argnums=(1, 2))(jnp.asarray(pos_embed), there, here)
+    )

@@ -1,0 +1,188 @@
+"""Audio Spectrogram Transformer: a vision transformer on overlapping patches of a log-mel picture.
+
+Source: Gong, Chung and Glass, AST: Audio Spectrogram Transformer (2021); layers are named as in its
+code (YuanGongND/ast, on timm's distilled DeiT). The front end is the flavour `ast`.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_jax.errors import UserError
+from genre_jax.models import layers
+
+_PATCH = 16
+_TOKENS = 2  # the class token and the distillation token stand before the patches
+
+
+class Model(nn.Module):
+    """The network. The published one, 527 classes and 1024 x 128 pictures, has 86,594,063 parameters.
+
+    Attributes:
+        num_classes: size of the output.
+        width: of the tokens; 768 published ('base'), 384 'small', 192 'tiny'.
+        depth: number of blocks.
+        heads: of the attention; 12, 6 and 3.
+        frequency_stride: bins from patch to patch, 16 without overlap.
+        time_stride: frames from patch to patch.
+        head_dropout: rate of dropout before the output layer.
+        layer_norm_epsilon: of the blocks and the last norm; the port in transformers has 1e-12.
+        head_norm_epsilon: of the head's norm; likewise.
+        remat: compute the blocks' activations again in the backward pass instead of keeping them: memory
+            of one block instead of all, for about a third more time.
+        dtype: of the computation, 'float32' or 'bfloat16'.
+    """
+
+    num_classes: int
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    frequency_stride: int = 10
+    time_stride: int = 10
+    head_dropout: float = 0.0
+    layer_norm_epsilon: float = 1e-6
+    head_norm_epsilon: float = 1e-5
+    remat: bool = False
+    dtype: str = 'float32'
+
+    def __post_init__(self) -> None:
+        layers.check_dtype(self.dtype)
+        layers.check_dropout('head_dropout', self.head_dropout)
+        for key in ('width', 'depth', 'heads', 'frequency_stride', 'time_stride'):
+            layers.check_units(key, (getattr(self, key),))
+        if self.width % self.heads:
+            raise UserError(
+                f'config.model.width={self.width} cannot be divided among {self.heads} heads'
+            )
+        super().__post_init__()
+
+    @property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the layers from input to output, for freezing."""
+        blocks = [[f'blocks_{i}'] for i in range(self.depth)]
+        blocks[0] = ['patch_embed', 'cls_token', 'dist_token', 'pos_embed', *blocks[0]]
+        blocks[-1] = [*blocks[-1], 'norm']
+        return (*map(tuple, blocks), ('mlp_head_norm', 'mlp_head'))
+
+    def grid(self, frames: int, bins: int) -> tuple[int, int]:
+        """Returns how many patches there are along frequency and along time.
+
+        Args:
+            frames: of the picture.
+            bins: of the picture.
+        """
+        return (
+            (bins - _PATCH) // self.frequency_stride + 1,
+            (frames - _PATCH) // self.time_stride + 1,
+        )
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Classifies normalised log-mel pictures.
+
+        Args:
+            features: float32 (batch, frames, bins), at least 16 of each.
+            train: whether dropout is on.
+
+        Returns:
+            Logits (batch, num_classes) and the embedding (batch, width), the mean of the two tokens.
+        """
+        layers.check_picture(features, _PATCH, _PATCH)
+        small = nn.initializers.truncated_normal(0.02)
+        # Bins before frames: patches are counted along frequency first, as in the checkpoints.
+        pictures = features.swapaxes(1, 2)[..., None].astype(self.dtype)
+        patches = nn.Conv(
+            self.width,
+            (_PATCH, _PATCH),
+            strides=(self.frequency_stride, self.time_stride),
+            padding='VALID',
+            dtype=self.dtype,
+            name='patch_embed',
+        )(pictures)
+        batch, rows, columns, width = patches.shape
+        patches = patches.reshape(batch, rows * columns, width)
+        tokens = [
+            jnp.broadcast_to(self.param(name, small, (1, 1, width)), (batch, 1, width))
+            for name in ('cls_token', 'dist_token')
+        ]
+        place = self.param('pos_embed', small, (1, rows * columns + _TOKENS, width))
+        tokens = jnp.concatenate([*tokens, patches], axis=1) + place
+        tokens = tokens.astype(self.dtype)
+        block = nn.remat(Block) if self.remat else Block
+        for i in range(self.depth):
+            tokens = block(self.heads, self.layer_norm_epsilon, self.dtype, name=f'blocks_{i}')(
+                tokens
+            )
+        # The other tokens are not needed any more.
+        tokens = tokens[:, :_TOKENS].astype(jnp.float32)
+        tokens = nn.LayerNorm(epsilon=self.layer_norm_epsilon, name='norm')(tokens)
+        embedding = tokens.mean(1)
+        hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
+        hidden = nn.Dropout(self.head_dropout, deterministic=not train)(hidden)
+        return nn.Dense(self.num_classes, kernel_init=small, name='mlp_head')(hidden), embedding
+
+
+class Block(nn.Module):
+    """Self-attention and a perceptron, each after a norm and around which the input goes on.
+
+    Attributes:
+        heads: of the attention.
+        epsilon: of the norms.
+        dtype: of the computation.
+    """
+
+    heads: int
+    epsilon: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Maps (batch, tokens, width) to the same shape."""
+        batch, n_tokens, width = tokens.shape
+
+        def dense(units: int, name: str) -> nn.Dense:
+            init = nn.initializers.truncated_normal(0.02)
+            return nn.Dense(units, kernel_init=init, dtype=self.dtype, name=name)
+
+        # The norms' statistics are float32 whatever the dtype.
+        normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
+        qkv = dense(3 * width, 'attn_qkv')(normed)
+        qkv = qkv.reshape(batch, n_tokens, 3, self.heads, width // self.heads)
+        attended = jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3)))
+        tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
+        normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
+        hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
+        return tokens + dense(width, 'mlp_fc2')(hidden)
+
+
+def resize_pos_embed(
+    pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]
+) -> jax.Array:
+    """Cuts or stretches positional embeddings to another grid, as the authors' code does.
+
+    Along an axis where the new grid is smaller, its middle is cut out; where it is larger, the
+    embeddings are interpolated bilinearly.
+
+    Args:
+        pos_embed: float32 (1, 2 + rows * columns, width), patches counted along frequency first.
+        source: its grid, along frequency and along time.
+        target: the new grid.
+
+    Returns:
+        float32 (1, 2 + rows * columns, width) of the new grid.
+    """
+    width = pos_embed.shape[-1]
+    places = pos_embed[0, _TOKENS:].reshape(*source, width)
+    for axis in (1, 0):
+        old, new = source[axis], target[axis]
+        if new < old:
+            start = old // 2 - new // 2
+            places = jax.lax.slice_in_dim(places, start, start + new, axis=axis)
+        elif new > old:
+            shape = list(places.shape)
+            shape[axis] = new
+            places = jax.image.resize(places, shape, 'bilinear')
+    flat = places.reshape(1, -1, width)
+    return jnp.concatenate([pos_embed[:, :_TOKENS], flat], axis=1)

@@ -1,0 +1,150 @@
+"""CNN14 and its smaller sisters CNN10 and CNN6, the convolutional networks of PANNs.
+
+Source: Kong et al., PANNs: Large-scale pretrained audio neural networks for audio pattern recognition
+(2020); layers are named as in its code (qiuqiangkong/audioset_tagging_cnn). The log-mel front end that
+the authors keep inside the network is the flavour `panns_32k`, `panns_16k` or `panns_8k` here.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_jax.models import layers
+
+# Channels of the blocks, convolutions per block, and kernel size of each variant.
+_VARIANTS = {
+    'cnn14': ((64, 128, 256, 512, 1024, 2048), 2, 3),
+    'cnn10': ((64, 128, 256, 512), 2, 3),
+    'cnn6': ((64, 128, 256, 512), 1, 5),
+}
+
+
+class Model(nn.Module):
+    """The network. With 527 classes and 64 mels: 80,753,615 (CNN14), 5,219,279 (CNN10), 4,837,455 (CNN6).
+
+    Attributes:
+        num_classes: size of the output.
+        variant: 'cnn14', 'cnn10' or 'cnn6'.
+        embedding_units: width of the embedding; None is the last block's.
+        block_dropout: rate of dropout after every block.
+        pooled_dropout: rate of dropout before the embedding's layer.
+        head_dropout: rate of dropout before the output; none in the network that was trained on
+            AudioSet, 0.5 in the authors' template for fine-tuning.
+        dtype: of the computation, 'float32' or 'bfloat16'.
+    """
+
+    num_classes: int
+    variant: str = 'cnn14'
+    embedding_units: int | None = None
+    block_dropout: float = 0.2
+    pooled_dropout: float = 0.5
+    head_dropout: float = 0.0
+    dtype: str = 'float32'
+
+    def __post_init__(self) -> None:
+        layers.check_choice('variant', self.variant, _VARIANTS)
+        layers.check_dtype(self.dtype)
+        for name in ('block_dropout', 'pooled_dropout', 'head_dropout'):
+            layers.check_dropout(name, getattr(self, name))
+        super().__post_init__()
+
+    @property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the layers from input to output, for freezing."""
+        n_blocks = len(_VARIANTS[self.variant][0])
+        trunk = [(f'conv_block{i}',) for i in range(1, n_blocks + 1)]
+        return (('bn0', *trunk[0]), *trunk[1:], ('fc1',), ('fc_audioset',))
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Classifies log-mel pictures.
+
+        Args:
+            features: float32 (batch, frames, bins) in dB, at least 32 frames and bins (CNN14) or 16.
+            train: whether dropout is on and batch normalisation uses the batch's statistics.
+
+        Returns:
+            Logits (batch, num_classes) and the embedding (batch, embedding_units).
+        """
+        channels, n_convs, kernel = _VARIANTS[self.variant]
+        halvings = min(len(channels), 5)  # the sixth block does not pool
+        layers.check_picture(features, 2**halvings, 2**halvings)
+        maps = layers.batch_norm(features, train, name='bn0')[..., None].astype(self.dtype)
+        for i, width in enumerate(channels):
+            block = ConvBlock(width, n_convs, kernel, self.dtype, name=f'conv_block{i + 1}')
+            maps = block(maps, train)
+            if i < halvings:
+                maps = nn.avg_pool(maps, (2, 2), (2, 2))
+            maps = nn.Dropout(self.block_dropout, deterministic=not train)(maps)
+        return head(
+            maps,
+            train,
+            units=self.embedding_units or channels[-1],
+            num_classes=self.num_classes,
+            pooled_dropout=self.pooled_dropout,
+            head_dropout=self.head_dropout,
+        )
+
+
+class ConvBlock(nn.Module):
+    """One or two convolutions without bias, each with batch normalisation and ReLU.
+
+    Attributes:
+        channels: of the output.
+        n_convs: 1 or 2.
+        kernel: rows and columns of the kernels.
+        dtype: of the computation.
+    """
+
+    channels: int
+    n_convs: int
+    kernel: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, maps: jax.Array, train: bool) -> jax.Array:
+        """Maps (batch, frames, bins, channels) to (batch, frames, bins, channels)."""
+        for i in range(1, self.n_convs + 1):
+            maps = nn.Conv(
+                self.channels,
+                (self.kernel, self.kernel),
+                use_bias=False,
+                kernel_init=nn.initializers.xavier_uniform(),
+                dtype=self.dtype,
+                name=f'conv{i}',
+            )(maps)
+            maps = nn.relu(layers.batch_norm(maps, train, name=f'bn{i}', dtype=self.dtype))
+        return maps
+
+
+def head(
+    maps: jax.Array,
+    train: bool,
+    *,
+    units: int,
+    num_classes: int,
+    pooled_dropout: float,
+    head_dropout: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Pools the maps and classifies: the end of every network of PANNs, inside its module.
+
+    Args:
+        maps: (batch, frames, bins, channels).
+        train: whether dropout is on.
+        units: width of the embedding.
+        num_classes: size of the output.
+        pooled_dropout: rate of dropout before the embedding's layer.
+        head_dropout: rate of dropout before the output.
+
+    Returns:
+        Logits (batch, num_classes) and the embedding (batch, units), float32.
+    """
+    init = nn.initializers.xavier_uniform()
+    sequence = maps.astype(jnp.float32).mean(2)
+    pooled = sequence.max(1) + sequence.mean(1)
+    pooled = nn.Dropout(pooled_dropout, deterministic=not train)(pooled)
+    embedding = nn.relu(nn.Dense(units, kernel_init=init, name='fc1')(pooled))
+    dropped = nn.Dropout(head_dropout, deterministic=not train)(embedding)
+    return nn.Dense(num_classes, kernel_init=init, name='fc_audioset')(dropped), embedding
