@@ -99,7 +99,7 @@ def test_the_embedding_is_of_the_last_frame():
 
 
 @pytest.mark.parametrize('settings', [MLP, LSTM], ids=str)
-@pytest.mark.parametrize('frames', [1, 2, 17])
+@pytest.mark.parametrize('frames', [1, 9])
 def test_training_and_evaluation(settings, frames):
     features = np.random.default_rng(0).standard_normal((8, frames, 4)).astype(np.float32)
     model = models.build(settings, 3)

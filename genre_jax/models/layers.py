@@ -82,7 +82,7 @@ def batch_norm(
     Args:
         values: (..., channels).
         train: whether the batch's statistics are used; frozen layers use the running ones nevertheless
-            (genre_jax.finetune).
+            (genre_jax.freezing).
         name: of the layer.
         dtype: of the result. Statistics are float32 always.
         epsilon: added to the variance; PyTorch's default.
@@ -150,16 +150,11 @@ def _depthwise_forward(maps, kernel, stride):
 
 
 def _depthwise_backward(stride, saved, gradient):
-    def of(function):
-        return lambda maps, kernel, gradient: jax.vjp(
-            functools.partial(function, stride=stride), maps, kernel
-        )[1](gradient)
-
     return jax.lax.platform_dependent(
         *saved,
         gradient,
         cpu=functools.partial(_depthwise_shifted_gradients, stride=stride),
-        default=of(_depthwise_grouped),
+        default=functools.partial(_depthwise_grouped_gradients, stride=stride),
     )
 
 
@@ -175,6 +170,11 @@ def _depthwise_grouped(maps, kernel, stride):
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
         feature_group_count=maps.shape[-1],
     )
+
+
+def _depthwise_grouped_gradients(maps, kernel, gradient, stride):
+    grouped = functools.partial(_depthwise_grouped, stride=stride)
+    return jax.vjp(grouped, maps, kernel)[1](gradient)
 
 
 def _depthwise_shifted(maps, kernel, stride):
@@ -220,15 +220,21 @@ def _pad_same(maps, kernel_shape, stride):
 def max_pool_2x2(maps: jax.Array) -> jax.Array:
     """Takes the maximum of every 2 x 2 fields; an odd last row or column is left out.
 
-    The gradient of XLA's pooling windows takes over ten times as long on CPUs. Equal maxima share
-    the gradient here.
+    The gradient of XLA's pooling windows takes over ten times as long on CPUs. The first of equal maxima
+    gets it.
 
     Args:
         maps: (batch, height, width, channels).
     """
     height, width = (size // 2 * 2 for size in maps.shape[1:3])
     fields = [maps[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    return functools.reduce(jnp.maximum, fields)
+    return functools.reduce(_larger, fields)
+
+
+def _larger(first, second):
+    # Not jnp.maximum, whose gradient looks for the field that equals the result: XLA may compute it twice
+    # with different rounding, and the gradient was lost. NaN wins.
+    return jnp.where((second > first) | jnp.isnan(second), second, first)
 
 
 def uniform_fan_in(fan_in: int) -> Callable:

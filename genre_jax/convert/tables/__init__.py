@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genre_jax.convert.tables import ast, musicnn, panns, vgg16, yamnet
+from genre_jax.convert.tables import ast, musicnn, panns, seeds, vgg16, yamnet
 
 TABLES = (
     panns.CNN14,
@@ -15,4 +15,9 @@ TABLES = (
     yamnet.YAMNET_LITERT,
     yamnet.YAMNET_TORCH,
     musicnn.MUSICNN,
+    seeds.SHALLOW_CNN,
+    seeds.EFFICIENT_CNN,
+    seeds.CNN_GRU,
+    seeds.CNN_GRU_ATTENTION,
+    seeds.CNN_LSTM,
 )
