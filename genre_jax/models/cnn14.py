@@ -142,7 +142,8 @@ def head(
         Logits (batch, num_classes) and the embedding (batch, units), float32.
     """
     init = nn.initializers.xavier_uniform()
-    sequence = maps.astype(jnp.float32).mean(2)
+    # The barrier: the gradient looks for the maximum again, among values that must be the same bits.
+    sequence = jax.lax.optimization_barrier(maps.astype(jnp.float32).mean(2))
     pooled = sequence.max(1) + sequence.mean(1)
     pooled = nn.Dropout(pooled_dropout, deterministic=not train)(pooled)
     embedding = nn.relu(nn.Dense(units, kernel_init=init, name='fc1')(pooled))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genre_jax import config as config_lib
+from genre_jax import convolution
 from genre_jax.errors import UserError
 
 
@@ -26,12 +26,7 @@ def he_normal(negative_slope: float) -> Callable:
 
 
 class SingleChannelConv(nn.Module):
-    """A 'same' convolution of pictures with one channel and a large kernel.
-
-    The same parameters and numbers as `nn.Conv`. The rows of the kernel are laid out as input
-    channels first, since XLA on CPU is slow where there is but one: forward and backward of the two
-    kernels of the shallow CNN together take about three quarters of the time there
-    (`python -m benchmarks.single_channel_conv`).
+    """A convolution of pictures with one channel and a large kernel; parameters and numbers of `nn.Conv`.
 
     Attributes:
         features: output channels.
@@ -40,31 +35,30 @@ class SingleChannelConv(nn.Module):
         bias_cancels: batch normalisation follows, which subtracts the bias again. Its gradient is then
             zero, and said to be zero: the rounding noise that would come out instead, Adam makes into
             full steps, different ones on each number of devices.
+        same_columns: whether columns are padded, so that there are as many afterwards; rows always are.
+        dtype: of the computation.
     """
 
     features: int
     kernel_size: tuple[int, int]
     kernel_init: Callable
     bias_cancels: bool = False
+    same_columns: bool = True
+    dtype: str = 'float32'
 
     @nn.compact
     def __call__(self, pictures: jax.Array) -> jax.Array:
         """Convolves (batch, height, width) to (batch, height, width, features)."""
-        rows, columns = self.kernel_size
-        kernel = self.param('kernel', self.kernel_init, (rows, columns, 1, self.features))
+        kernel = self.param('kernel', self.kernel_init, (*self.kernel_size, 1, self.features))
         bias = self.param('bias', nn.initializers.zeros, (self.features,))
         if self.bias_cancels:
             bias = jax.lax.stop_gradient(bias)
-        height = pictures.shape[1]
-        padded = jnp.pad(pictures, ((0, 0), ((rows - 1) // 2, rows // 2), (0, 0)))
-        shifted = jnp.stack([padded[:, row : row + height] for row in range(rows)], axis=-1)
-        return bias + jax.lax.conv_general_dilated(
-            shifted,
-            kernel.transpose(2, 1, 0, 3),
-            window_strides=(1, 1),
-            padding='SAME',
-            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        rows, columns = (((n - 1) // 2, n // 2) for n in self.kernel_size)
+        pads = (rows, columns if self.same_columns else (0, 0))
+        maps = convolution.single_channel(
+            pictures.astype(self.dtype), kernel.astype(self.dtype), pads
         )
+        return maps + bias.astype(self.dtype)
 
 
 def batch_norm(
@@ -116,105 +110,9 @@ class DepthwiseConv(nn.Module):
         """Convolves (batch, height, width, channels); a stride of 2 gives ceil(size / 2)."""
         shape = (*self.kernel_size, 1, maps.shape[-1])
         kernel = self.param('kernel', self.kernel_init, shape)
-        return depthwise_conv(maps.astype(self.dtype), kernel.astype(self.dtype), self.stride)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise_conv(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves every channel with its own kernel, 'same'.
-
-    XLA's grouped convolutions are slow on CPUs: a sum of shifted maps takes a tenth to a fifth of the time
-    there, with these gradients.
-
-    Args:
-        maps: (batch, height, width, channels).
-        kernel: (rows, columns, 1, channels).
-        stride: of both axes.
-
-    Returns:
-        (batch, ceil(height / stride), ceil(width / stride), channels).
-    """
-    return jax.lax.platform_dependent(
-        maps,
-        kernel,
-        cpu=functools.partial(_depthwise_shifted, stride=stride),
-        default=functools.partial(_depthwise_grouped, stride=stride),
-    )
-
-
-def _depthwise_forward(maps, kernel, stride):
-    # The barrier: what follows in training reads the result several times, and XLA would put the sum of
-    # shifted maps into each of the loops.
-    out = jax.lax.optimization_barrier(depthwise_conv(maps, kernel, stride))
-    return out, (maps, kernel)
-
-
-def _depthwise_backward(stride, saved, gradient):
-    return jax.lax.platform_dependent(
-        *saved,
-        gradient,
-        cpu=functools.partial(_depthwise_shifted_gradients, stride=stride),
-        default=functools.partial(_depthwise_grouped_gradients, stride=stride),
-    )
-
-
-depthwise_conv.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _depthwise_grouped(maps, kernel, stride):
-    return jax.lax.conv_general_dilated(
-        maps,
-        kernel,
-        window_strides=(stride, stride),
-        padding='SAME',
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        feature_group_count=maps.shape[-1],
-    )
-
-
-def _depthwise_grouped_gradients(maps, kernel, gradient, stride):
-    grouped = functools.partial(_depthwise_grouped, stride=stride)
-    return jax.vjp(grouped, maps, kernel)[1](gradient)
-
-
-def _depthwise_shifted(maps, kernel, stride):
-    padded = _pad_same(maps, kernel.shape, stride)
-    height, width = (-(-size // stride) for size in maps.shape[1:3])
-    total = 0.0
-    for row, column in np.ndindex(*kernel.shape[:2]):
-        shifted = padded[:, row:, column:][:, ::stride, ::stride][:, :height, :width]
-        total += shifted * kernel[row, column, 0].astype(jnp.float32)
-    return total.astype(maps.dtype)
-
-
-def _depthwise_shifted_gradients(maps, kernel, gradient, stride):
-    rows, columns = kernel.shape[:2]
-    if stride == 1 and rows % 2 and columns % 2:
-        of_maps = _depthwise_shifted(gradient, kernel[::-1, ::-1], 1)
-    else:
-        of_maps = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride), maps)[1](gradient)[
-            0
-        ]
-    padded = _pad_same(maps, kernel.shape, stride)
-    height, width = gradient.shape[1:3]
-
-    # Row by row: what is read nine times stays in the cache. Sums over the batch come last, since it
-    # may lie on several devices.
-    def add_row(sums, i):
-        window = jax.lax.dynamic_slice_in_dim(padded, stride * i, rows, axis=1)
-        row = jax.lax.dynamic_index_in_dim(gradient, i, axis=1, keepdims=False).astype(jnp.float32)
-        shifted = [window[:, r, c:][:, ::stride][:, :width] for r, c in np.ndindex(rows, columns)]
-        return [old + (new * row).sum(1) for old, new in zip(sums, shifted, strict=True)], None
-
-    zeros = jnp.zeros_like(maps[:, 0, 0], jnp.float32)
-    sums, _ = jax.lax.scan(add_row, [zeros] * (rows * columns), jnp.arange(height))
-    of_kernel = jnp.stack([total.sum(0) for total in sums]).reshape(kernel.shape)
-    return of_maps, of_kernel.astype(kernel.dtype)
-
-
-def _pad_same(maps, kernel_shape, stride):
-    pads = jax.lax.padtype_to_pads(maps.shape[1:3], kernel_shape[:2], (stride, stride), 'SAME')
-    return jnp.pad(maps, ((0, 0), *pads, (0, 0)))
+        return convolution.depthwise(
+            maps.astype(self.dtype), kernel.astype(self.dtype), self.stride
+        )
 
 
 def max_pool_2x2(maps: jax.Array) -> jax.Array:

@@ -83,6 +83,7 @@ class Model(nn.Module):
         sequence = jnp.concatenate(sequences, axis=-1).astype(jnp.float32)
 
         # Maximum and mean of a channel stand side by side.
+        sequence = jax.lax.optimization_barrier(sequence)  # as in PooledConv
         pooled = jnp.stack([sequence.max(1), sequence.mean(1)], axis=-1)
         pooled = norm(pooled.reshape(len(pooled), -1), train, 'bn_pool', 'float32')
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
@@ -125,16 +126,17 @@ class PooledConv(nn.Module):
     @nn.compact
     def __call__(self, pictures: jax.Array, train: bool) -> jax.Array:
         """Maps (batch, frames, bins) to (batch, frames, channels)."""
-        padding = (((self.frames - 1) // 2, self.frames // 2), (0, 0))
-        conv = nn.Conv(
+        conv = layers.SingleChannelConv(
             self.channels,
             (self.frames, self.bins),
-            padding=padding,
-            kernel_init=_INIT,
+            _INIT,
+            same_columns=False,
             dtype=self.dtype,
             name='conv',
         )
-        return norm(nn.relu(conv(pictures[..., None])), train, 'bn', self.dtype).max(2)
+        maps = norm(nn.relu(conv(pictures)), train, 'bn', self.dtype)
+        # The barrier: the gradient looks for the maximum again, among values that must be the same bits.
+        return jax.lax.optimization_barrier(maps).max(2)
 
 
 class TimeConv(nn.Module):

@@ -1,0 +1,197 @@
+"""Convolutions that XLA computes slowly on CPUs, in other forms there; the same numbers up to rounding.
+
+Measured beside PyTorch by `python -m benchmarks.models`, beside Flax by `benchmarks.single_channel_conv`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+# Columns of the output that one product of matrices yields at once.
+_BLOCK = 16
+# With more output channels than this XLA's own convolution is the faster one forward.
+_FEW_CHANNELS = 32
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+    """Convolves pictures with one channel and a large kernel.
+
+    XLA's gradients for such kernels take up to thirty times as long on a CPU as products of matrices.
+
+    Args:
+        pictures: (batch, height, width).
+        kernel: (rows, columns, 1, channels).
+        pads: zeros before and after, of the rows and of the columns.
+
+    Returns:
+        (batch, height, width, channels), smaller by the kernel and larger by the pads.
+    """
+    few = kernel.shape[-1] <= _FEW_CHANNELS
+    return jax.lax.platform_dependent(
+        pictures,
+        kernel,
+        cpu=functools.partial(_by_products if few else _by_xla, pads=pads),
+        default=functools.partial(_by_xla, pads=pads),
+    )
+
+
+def _single_channel_forward(pictures, kernel, pads):
+    # The barrier: what follows reads the result several times, and XLA would compute it in each place.
+    maps = jax.lax.optimization_barrier(single_channel(pictures, kernel, pads))
+    return maps, (pictures, kernel)
+
+
+def _single_channel_backward(pads, saved, gradient):
+    def gradients(convolve, pictures, kernel, gradient):
+        return jax.vjp(functools.partial(convolve, pads=pads), pictures, kernel)[1](gradient)
+
+    return jax.lax.platform_dependent(
+        *saved,
+        gradient,
+        cpu=functools.partial(gradients, _by_products),
+        default=functools.partial(gradients, _by_xla),
+    )
+
+
+single_channel.defvjp(_single_channel_forward, _single_channel_backward)
+
+
+def _by_xla(pictures, kernel, pads):
+    return jax.lax.conv_general_dilated(
+        pictures[..., None],
+        kernel,
+        window_strides=(1, 1),
+        padding=pads,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+
+def _by_products(pictures, kernel, pads):
+    """Multiplies blocks of the pictures by the kernel's Toeplitz matrix.
+
+    A block of rows x (columns + _BLOCK - 1) pixels gives _BLOCK columns of the output.
+    """
+    rows, columns, _, channels = kernel.shape
+    if columns == 1 < rows:  # blocks lie along the axis on which the kernel is long
+        turned = _by_products(pictures.swapaxes(1, 2), kernel.swapaxes(0, 1), pads[::-1])
+        return turned.swapaxes(1, 2)
+    height, width = (
+        size + sum(pad) - length + 1
+        for size, pad, length in zip(pictures.shape[1:], pads, (rows, columns), strict=True)
+    )
+    block = min(_BLOCK, width)
+    n_blocks = -(-width // block)
+    reach = columns + block - 1
+    after = pads[1][1] + n_blocks * block - width
+    padded = jnp.pad(pictures, ((0, 0), pads[0], (pads[1][0], after)))
+    blocks = jnp.stack([padded[:, :, i * block :][..., :reach] for i in range(n_blocks)], axis=2)
+    pixels = jnp.concatenate([blocks[:, row : row + height] for row in range(rows)], axis=-1)
+    shifted = [jnp.pad(kernel[:, :, 0], ((0, 0), (i, block - 1 - i), (0, 0))) for i in range(block)]
+    matrix = jnp.stack(shifted, axis=2).reshape(rows * reach, block * channels)
+    maps = pixels @ matrix
+    return maps.reshape(*maps.shape[:2], n_blocks * block, channels)[:, :, :width]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def depthwise(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolves every channel with its own kernel, 'same'.
+
+    XLA's grouped convolutions are slow on CPUs: a sum of shifted maps takes a tenth to a fifth of the time
+    there, with these gradients.
+
+    Args:
+        maps: (batch, height, width, channels).
+        kernel: (rows, columns, 1, channels).
+        stride: of both axes.
+
+    Returns:
+        (batch, ceil(height / stride), ceil(width / stride), channels).
+    """
+    return jax.lax.platform_dependent(
+        maps,
+        kernel,
+        cpu=functools.partial(_depthwise_shifted, stride=stride),
+        default=functools.partial(_depthwise_grouped, stride=stride),
+    )
+
+
+def _depthwise_forward(maps, kernel, stride):
+    # The barrier: what follows in training reads the result several times, and XLA would put the sum of
+    # shifted maps into each of the loops.
+    out = jax.lax.optimization_barrier(depthwise(maps, kernel, stride))
+    return out, (maps, kernel)
+
+
+def _depthwise_backward(stride, saved, gradient):
+    return jax.lax.platform_dependent(
+        *saved,
+        gradient,
+        cpu=functools.partial(_depthwise_shifted_gradients, stride=stride),
+        default=functools.partial(_depthwise_grouped_gradients, stride=stride),
+    )
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _depthwise_grouped(maps, kernel, stride):
+    return jax.lax.conv_general_dilated(
+        maps,
+        kernel,
+        window_strides=(stride, stride),
+        padding='SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=maps.shape[-1],
+    )
+
+
+def _depthwise_grouped_gradients(maps, kernel, gradient, stride):
+    grouped = functools.partial(_depthwise_grouped, stride=stride)
+    return jax.vjp(grouped, maps, kernel)[1](gradient)
+
+
+def _depthwise_shifted(maps, kernel, stride):
+    padded = _pad_same(maps, kernel.shape, stride)
+    height, width = (-(-size // stride) for size in maps.shape[1:3])
+    total = 0.0
+    for row, column in np.ndindex(*kernel.shape[:2]):
+        shifted = padded[:, row:, column:][:, ::stride, ::stride][:, :height, :width]
+        total += shifted * kernel[row, column, 0].astype(jnp.float32)
+    return total.astype(maps.dtype)
+
+
+def _depthwise_shifted_gradients(maps, kernel, gradient, stride):
+    rows, columns = kernel.shape[:2]
+    if stride == 1 and rows % 2 and columns % 2:
+        of_maps = _depthwise_shifted(gradient, kernel[::-1, ::-1], 1)
+    else:
+        of_maps = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride), maps)[1](gradient)[
+            0
+        ]
+    padded = _pad_same(maps, kernel.shape, stride)
+    height, width = gradient.shape[1:3]
+
+    # Row by row: what is read nine times stays in the cache. Sums over the batch come last, since it
+    # may lie on several devices.
+    def add_row(sums, i):
+        window = jax.lax.dynamic_slice_in_dim(padded, stride * i, rows, axis=1)
+        row = jax.lax.dynamic_index_in_dim(gradient, i, axis=1, keepdims=False).astype(jnp.float32)
+        shifted = [window[:, r, c:][:, ::stride][:, :width] for r, c in np.ndindex(rows, columns)]
+        return [old + (new * row).sum(1) for old, new in zip(sums, shifted, strict=True)], None
+
+    zeros = jnp.zeros_like(maps[:, 0, 0], jnp.float32)
+    sums, _ = jax.lax.scan(add_row, [zeros] * (rows * columns), jnp.arange(height))
+    of_kernel = jnp.stack([total.sum(0) for total in sums]).reshape(kernel.shape)
+    return of_maps, of_kernel.astype(kernel.dtype)
+
+
+def _pad_same(maps, kernel_shape, stride):
+    pads = jax.lax.padtype_to_pads(maps.shape[1:3], kernel_shape[:2], (stride, stride), 'SAME')
+    return jnp.pad(maps, ((0, 0), *pads, (0, 0)))
