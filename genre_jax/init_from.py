@@ -96,7 +96,8 @@ def variables(
         return layer.split('/')[0] in head or bool(new and matches(new, layer))
 
     faults, notes, filled = [], [], dict(own)
-    for path, value in own.items():
+    # Parameters before statistics: they say more about what does not fit.
+    for path, value in sorted(own.items(), reverse=True):
         if stays_new(path):
             continue
         if path not in source.variables:

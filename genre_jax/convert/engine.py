@@ -59,9 +59,10 @@ class Table:
             first of them in a file ('module.', 'model.') is a wrapping and is taken off all keys; what
             lacks it lies outside the model.
         rules: each key matches exactly one.
-        describe: from the tensors without wrapping to the settings of the model ('num_classes' among
-            them, 0 where the checkpoint has no output layer), 'features', the flavour of front end, and
-            'picture', the shape of features that fit, without the batch.
+        describe: from the tensors without wrapping, and the settings that the user gives, to all settings
+            of the model, 'num_classes' among them (0 where the checkpoint has no output layer), and to
+            'features', the flavour of front end, and 'picture', the shape of features that fit, without
+            the batch.
         constants: paths (regular expressions) which the checkpoint does not hold because they are
             constant, and their values.
         optional: paths (regular expressions) that a checkpoint of this kind may lack.
@@ -71,7 +72,7 @@ class Table:
     model: str
     marks: tuple[str, ...]
     rules: tuple[Rule, ...]
-    describe: Callable[[Mapping[str, np.ndarray]], dict]
+    describe: Callable[[Mapping[str, np.ndarray], Mapping], dict]
     constants: tuple[tuple[str, float], ...] = ()
     optional: str = '(?!)'
 
@@ -194,7 +195,7 @@ def convert(
     if faults:
         raise UserError(f'{where}: as {table.title}: {_some(faults)}')
 
-    described = table.describe(inner) | dict(overrides)
+    described = table.describe(inner, overrides) | dict(overrides)
     picture = described.pop('picture')
     features, num_classes = described.pop('features'), described.pop('num_classes')
     expected = _expected(table.model, described, num_classes, picture)

@@ -14,34 +14,30 @@ from genre_jax.convert.tables.torch_layers import torch_layer
 _BINS, _PATCH = 128, 16
 
 
-def ast_grid(n_patches: int) -> tuple[int, int, int] | None:
-    """Finds the grid of a checkpoint, whose frequency stride is 10, 12, 14 or 16, and time's the same.
-
-    Args:
-        n_patches: number of its positions, without the two tokens.
-
-    Returns:
-        Rows, columns and stride; None if no stride fits.
-    """
-    for stride in (10, 12, 14, 16):
-        rows = (_BINS - _PATCH) // stride + 1
-        if n_patches % rows == 0:
-            return rows, n_patches // rows, stride
-    return None
+def _rows(stride: int) -> int:
+    """Returns the number of patches along frequency."""
+    return (_BINS - _PATCH) // stride + 1
 
 
-def _describe_ast(tensors: Mapping[str, np.ndarray], place: str, head: str, blocks: str) -> dict:
+def _describe_ast(
+    tensors: Mapping[str, np.ndarray], given: Mapping, place: str, head: str, blocks: str
+) -> dict:
+    """Describes an AST. The positions do not tell the strides: the published ones are tried in turn."""
     n_tokens, width = tensors[place].shape[1:]
-    rows, columns, stride = ast_grid(n_tokens - 2) or (1, n_tokens - 2, 10)
+    n_patches = n_tokens - 2
+    fits = [stride for stride in (10, 12, 14, 16) if n_patches % _rows(stride) == 0]
+    frequency_stride = given.get('frequency_stride', fits[0] if fits else 10)
+    time_stride = given.get('time_stride', frequency_stride)
+    columns = n_patches // _rows(frequency_stride)
     return {
         'width': width,
         'depth': len(_numbers(tensors, blocks)),
         'heads': width // 64,
-        'frequency_stride': stride,
-        'time_stride': stride,
+        'frequency_stride': frequency_stride,
+        'time_stride': time_stride,
         'num_classes': len(tensors[head]),
         'features': 'ast',
-        'picture': ((columns - 1) * stride + _PATCH, _BINS),
+        'picture': ((max(1, columns) - 1) * time_stride + _PATCH, _BINS),
     }
 
 
@@ -91,9 +87,10 @@ def _hf_attention() -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _describe_hf(tensors: Mapping[str, np.ndarray]) -> dict:
+def _describe_hf(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     described = _describe_ast(
         tensors,
+        given,
         'audio_spectrogram_transformer.embeddings.position_embeddings',
         'classifier.dense.weight',
         _HF_BLOCK,

@@ -57,7 +57,7 @@ MUSICNN = Table(
         ),
         Rule('.*/Adam(_1)?|beta[12]_power(_1)?|.*global_step', reason='state of the optimiser'),
     ),
-    describe=lambda tensors: {
+    describe=lambda tensors, given: {
         'midend_filters': tensors['conv2d_5/kernel'].shape[3],
         'hidden_units': len(tensors['dense/bias']),
         'num_classes': len(tensors['dense_1/bias']),

@@ -21,7 +21,8 @@ _PANNS = (
 _PANNS_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
 
 
-def _describe_panns(tensors: Mapping[str, np.ndarray]) -> dict:
+def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    del given
     fft_bins = (
         tensors['logmel_extractor.melW'].shape[0] if 'logmel_extractor.melW' in tensors else 513
     )
@@ -32,14 +33,14 @@ def _describe_panns(tensors: Mapping[str, np.ndarray]) -> dict:
     }
 
 
-def _describe_cnn(tensors: Mapping[str, np.ndarray]) -> dict:
+def _describe_cnn(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     variant = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
     if 'conv_block1.conv2.weight' not in tensors:
         variant = 'cnn6'
     return {
         'variant': variant,
         'embedding_units': len(tensors['fc1.weight']),
-        **_describe_panns(tensors),
+        **_describe_panns(tensors, given),
     }
 
 

@@ -34,7 +34,7 @@ SHALLOW_CNN = Table(
         Rule(r'fc_1\.bias', 'params/fc_1/bias'),
         *torch_layer('fc_2', 'fc_2', 'torch_linear'),
     ),
-    describe=lambda tensors: {
+    describe=lambda tensors, given: {
         'batch_norm': 'bn_conv_left.weight' in tensors,
         'hidden_units': len(tensors['fc_1.bias']),
         'num_classes': len(tensors['fc_2.bias']),
@@ -64,7 +64,8 @@ _RECURRENT = (
 )
 
 
-def _describe(tensors: Mapping[str, np.ndarray], head: str) -> dict:
+def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str) -> dict:
+    del given
     return {'num_classes': len(tensors[head]), 'features': 'fma_mel', 'picture': (1292, 128)}
 
 

@@ -54,7 +54,8 @@ def _describe_vgg(widths: list[int], inputs: int, pixels: str) -> dict:
     }
 
 
-def _describe_vgg_keras(tensors: Mapping[str, np.ndarray]) -> dict:
+def _describe_vgg_keras(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    del given
     shapes = [
         value.shape
         for name in _VGG_DENSE
@@ -103,7 +104,7 @@ VGG16_TORCHVISION = Table(
         *torch_layer(r'classifier\.3', 'fc2', 'torch_linear'),
         *torch_layer(r'classifier\.6', 'predictions', 'torch_linear'),
     ),
-    describe=lambda tensors: _describe_vgg(
+    describe=lambda tensors, given: _describe_vgg(
         [len(tensors[f'classifier.{i}.weight']) for i in (0, 3, 6)],
         tensors['classifier.0.weight'].shape[1],
         'torchvision',

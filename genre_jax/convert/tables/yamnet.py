@@ -12,7 +12,10 @@ from genre_jax.convert.engine import Rule, Table
 from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
 
 
-def _describe_yamnet(tensors: Mapping[str, np.ndarray], head: str, axis: int) -> dict:
+def _describe_yamnet(
+    tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int
+) -> dict:
+    del given
     # Variables in the file are named by their scope and by themselves: the key may be a pattern.
     (output,) = (value for key, value in tensors.items() if re.fullmatch(head, key))
     return {'num_classes': output.shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
