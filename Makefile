@@ -35,6 +35,7 @@ bench: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
 	$(BIN)/python -m benchmarks.single_channel_conv
 	$(BIN)/python -m benchmarks.frontends
+	$(BIN)/python -m benchmarks.models
 
 clean:
 	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache
