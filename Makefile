@@ -25,7 +25,7 @@ test: env
 
 parity: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
-	$(BIN)/python -m pytest --override-ini=addopts=-ra tests/parity
+	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/parity
 
 lint: env
 	$(BIN)/ruff check .

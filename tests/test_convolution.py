@@ -10,7 +10,6 @@ import pytest
 from genre_jax import convolution
 
 
-@pytest.mark.parametrize('channels', [3, 40])
 @pytest.mark.parametrize(
     ('kernel_size', 'shape'),
     [
@@ -18,7 +17,7 @@ from genre_jax import convolution
         ((128, 1), (2, 61, 7)), ((32, 1), (1, 200, 3)), ((3, 3), (2, 5, 5)), ((1, 1), (2, 3, 4)),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize('same_columns', [True, False])
+@pytest.mark.parametrize(('same_columns', 'channels'), [(True, 3), (False, 40)])
 def test_single_channel_is_xlas(kernel_size, shape, channels, same_columns):
     rng = np.random.default_rng(0)
     pictures = jnp.asarray(rng.standard_normal(shape), jnp.float32)

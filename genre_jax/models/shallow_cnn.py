@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.errors import UserError
 from genre_jax.models import layers
 
 _SLOPE = 0.3
@@ -27,18 +26,19 @@ class Model(nn.Module):
         hidden_units: width of the fully connected layer.
         dropout: rate of dropout after it.
         batch_norm: normalise after each of the two convolutions.
+        dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
     num_classes: int
     hidden_units: int = 200
     dropout: float = 0.1
     batch_norm: bool = False
+    dtype: str = 'float32'
 
     def __post_init__(self) -> None:
-        if self.hidden_units < 1:
-            raise UserError(f'config.model.hidden_units={self.hidden_units}: expected at least 1')
-        if not 0 <= self.dropout < 1:
-            raise UserError(f'config.model.dropout={self.dropout}: expected a number in [0, 1)')
+        layers.check_units('hidden_units', (self.hidden_units,))
+        layers.check_dropout('dropout', self.dropout)
+        layers.check_dtype(self.dtype)
         super().__post_init__()
 
     @property
@@ -58,27 +58,28 @@ class Model(nn.Module):
         Returns:
             Logits (batch, num_classes) and the embedding (batch, hidden_units).
         """
-        if min(features.shape[1:]) < 20:
-            raise UserError(
-                f'the shallow CNN needs at least 20 frames and 20 bins, and config.windows.window_s '
-                f'with config.features gives {features.shape[1]} x {features.shape[2]}'
-            )
+        layers.check_picture(features, 20, 20)
         left = self._pipeline(features, 'left', (23, 10), pool=(20, 1), train=train)
         right = self._pipeline(features, 'right', (20, 21), pool=(1, 20), train=train)
         hidden = jnp.concatenate([left, right], axis=-1)
         init = layers.he_normal(_SLOPE)
-        hidden = nn.Dense(self.hidden_units, kernel_init=init, name='fc_1')(hidden)
-        embedding = nn.leaky_relu(hidden, _SLOPE)
+        dense = nn.Dense(self.hidden_units, kernel_init=init, dtype=self.dtype, name='fc_1')
+        embedding = nn.leaky_relu(dense(hidden).astype(jnp.float32), _SLOPE)
         dropped = nn.Dropout(self.dropout, deterministic=not train)(embedding)
         return nn.Dense(self.num_classes, kernel_init=init, name='fc_2')(dropped), embedding
 
     def _pipeline(self, features, side, kernel_size, *, pool, train) -> jax.Array:
         init = layers.he_normal(_SLOPE)
         conv = layers.SingleChannelConv(
-            16, kernel_size, init, bias_cancels=self.batch_norm, name=f'conv_{side}'
+            16,
+            kernel_size,
+            init,
+            bias_cancels=self.batch_norm,
+            dtype=self.dtype,
+            name=f'conv_{side}',
         )
         maps = conv(features)
         if self.batch_norm:
-            maps = layers.batch_norm(maps, train, name=f'bn_conv_{side}')
+            maps = layers.batch_norm(maps, train, name=f'bn_conv_{side}', dtype=self.dtype)
         maps = nn.max_pool(nn.leaky_relu(maps, _SLOPE), pool, strides=pool)
         return maps.reshape(maps.shape[0], -1)
