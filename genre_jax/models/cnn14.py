@@ -76,7 +76,7 @@ class Model(nn.Module):
             block = ConvBlock(width, n_convs, kernel, self.dtype, name=f'conv_block{i + 1}')
             maps = block(maps, train)
             if i < halvings:
-                maps = nn.avg_pool(maps, (2, 2), (2, 2))
+                maps = layers.avg_pool_2x2(maps)
             maps = nn.Dropout(self.block_dropout, deterministic=not train)(maps)
         return head(
             maps,

@@ -124,9 +124,23 @@ def max_pool_2x2(maps: jax.Array) -> jax.Array:
     Args:
         maps: (batch, height, width, channels).
     """
+    return functools.reduce(_larger, _fields(maps))
+
+
+def avg_pool_2x2(maps: jax.Array) -> jax.Array:
+    """Takes the mean of every 2 x 2 fields; an odd last row or column is left out.
+
+    XLA would join its pooling windows on CPUs with the convolution before them, to something slower.
+
+    Args:
+        maps: (batch, height, width, channels).
+    """
+    return sum(_fields(maps)) / 4
+
+
+def _fields(maps):
     height, width = (size // 2 * 2 for size in maps.shape[1:3])
-    fields = [maps[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    return functools.reduce(_larger, fields)
+    return [maps[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
 
 
 def _larger(first, second):

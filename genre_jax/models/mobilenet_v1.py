@@ -86,7 +86,7 @@ class FirstBlock(nn.Module):
         """Maps (batch, frames, bins, 1) to (batch, frames // 2, bins // 2, 32)."""
         init = nn.initializers.xavier_uniform()
         conv = nn.Conv(32, (3, 3), use_bias=False, kernel_init=init, dtype=self.dtype, name='conv')
-        maps = nn.avg_pool(conv(maps), (2, 2), (2, 2))
+        maps = layers.avg_pool_2x2(conv(maps))
         return nn.relu(layers.batch_norm(maps, train, name='bn', dtype=self.dtype))
 
 
@@ -109,7 +109,7 @@ class Separable(nn.Module):
         init = nn.initializers.xavier_uniform()
         maps = layers.DepthwiseConv((3, 3), init, dtype=self.dtype, name='depthwise')(maps)
         if self.halving > 1:
-            maps = nn.avg_pool(maps, (2, 2), (2, 2))
+            maps = layers.avg_pool_2x2(maps)
         maps = nn.relu(layers.batch_norm(maps, train, name='bn_depthwise', dtype=self.dtype))
         maps = nn.Conv(
             self.channels,

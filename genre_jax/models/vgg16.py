@@ -76,7 +76,7 @@ class Model(nn.Module):
             for name in names:
                 conv = nn.Conv(channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name=name)
                 maps = nn.relu(conv(maps))
-            maps = nn.max_pool(maps, (2, 2), (2, 2))
+            maps = layers.max_pool_2x2(maps)
         maps = maps.astype(jnp.float32)
         embedding = maps.mean((1, 2)) if self.pool == 'mean' else maps.reshape(len(maps), -1)
         for i, width in enumerate(self.hidden_units, 1):

@@ -1,0 +1,23 @@
+"""Which of XLA's kernels compute on CPUs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+# XLA hands products, sums and convolutions to the library YNNPACK. Its convolutions, the gradient of the
+# kernel above all, take up to four times as long as XLA's own; its sums are the faster ones. Measured by
+# `python -m benchmarks.models`.
+_NAME = '--xla_cpu_experimental_ynn_fusion_type'
+_KINDS = 'individual_dot,reduce'
+
+
+def set_flags() -> None:
+    """Adds to the environment what XLA reads when the first array is made; what is there already stays.
+
+    A TPU's library brings its own list of flags and refuses unknown ones, and nothing large is computed
+    on the CPU beside it.
+    """
+    flags = os.environ.get('XLA_FLAGS', '')
+    if _NAME not in flags and not importlib.util.find_spec('libtpu'):
+        os.environ['XLA_FLAGS'] = f'{flags} {_NAME}={_KINDS}'.strip()
