@@ -278,6 +278,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'windows.eval_draw': ('even', 'grid'),
         'optim.name': ('adam',),
         'optim.schedule': ('constant', 'cosine'),
+        'train.matmul_precision': ('highest', 'high', 'default'),
         'eval.select_on': ('segment', 'song_max_probability', 'song_majority'),
         'tracking.wandb': ('auto', 'off'),
     }

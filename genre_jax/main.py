@@ -52,7 +52,12 @@ def main(argv: list[str]) -> None:
 
     _start_jax()
 
+    import jax
+
     from genre_jax import run
+
+    if jax.default_backend() != 'cpu':
+        jax.config.update('jax_default_matmul_precision', _CONFIG.value.train.matmul_precision)
 
     run.run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
 
