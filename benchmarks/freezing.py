@@ -1,0 +1,83 @@
+"""A training step with frozen layers beside one that trains them all: time, and memory besides parameters.
+
+python -m benchmarks.freezing [--only yamnet ast] [--json FILE] [--device cpu] [--repeats 9]
+
+The whole step of `genre_jax.train` on configs/finetune.py: front end, network, gradients, Adam.
+"""
+
+from __future__ import annotations
+
+import types
+
+import jax
+import numpy as np
+
+from benchmarks import timing
+from configs import finetune
+from genre_jax import sharding, train
+from genre_jax.job import make_job
+
+# Settings of config.optim.freeze by network; those of AST and CNN14 are Kirby and Bhateja's.
+_FREEZE = {
+    'yamnet': ('', 'first 8', 'all but head'),
+    'musicnn': ('', 'first 1', 'all but head'),
+    'cnn14': ('', 'all but last 3', 'all but last 2'),
+    'ast': ('', 'first 8', 'first 10'),
+}
+_BATCH = {'yamnet': 16, 'musicnn': 8, 'cnn14': 2, 'ast': 1}
+_CLASSES = 8
+
+
+def make_step(model: str, freeze: str) -> tuple:
+    """Returns a function that trains one step, and the MiB the step needs besides its arguments.
+
+    Args:
+        model: an argument of configs/finetune.py.
+        freeze: config.optim.freeze.
+    """
+    config = finetune.get_config(f'model={model},pretrained=False')
+    config.optim.freeze = freeze
+    config.train.batch_size = _BATCH[model]
+    rate_hz = 16000 if model != 'cnn14' else 32000
+    dataset = types.SimpleNamespace(
+        labels=[f'class {i}' for i in range(_CLASSES)], sample_rate_hz=rate_hz
+    )
+    window = round(config.windows.window_s * rate_hz)
+    table = type('Table', (), {'window': window, '__len__': lambda self: 1000})()
+    job = make_job(config, dataset, table, sharding.make_mesh())
+    rng = np.random.default_rng(0)
+    audio = (3000 * rng.standard_normal((_BATCH[model], window))).astype(np.int16)
+    labels = rng.integers(0, _CLASSES, _BATCH[model]).astype(np.int32)
+    batch = sharding.put_batch({'audio': audio, 'label': labels}, job.mesh)
+    held = [train.make_state(job)]
+    step = train.make_train_step(job, job.plan.groups(0)).lower(held[0], batch).compile()
+
+    def run() -> jax.Array:
+        held[0], facts = step(held[0], batch)
+        return facts['loss']
+
+    return run, step.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def main() -> None:
+    """Prints a row for each way of freezing."""
+    parser = timing.parser(__doc__)
+    parser.add_argument('--only', nargs='+', choices=tuple(_FREEZE), help='networks')
+    options = parser.parse_args()
+    timing.use_device(options.device)
+    table = timing.Table()
+    for model in options.only or _FREEZE:
+        steps = {freeze: make_step(model, freeze) for freeze in _FREEZE[model]}
+        seconds = timing.time_interleaved(
+            {f: run for f, (run, _) in steps.items()}, options.repeats
+        )
+        for freeze in _FREEZE[model][1:]:
+            table.add(f'{model} {freeze}', seconds[freeze], 'all layers train', seconds[''])
+            table.rows[-1] |= {'step_mib': steps[freeze][1], 'reference_step_mib': steps[''][1]}
+            print(f'{"":34} {steps[freeze][1]:7.0f} MiB {"":26} {steps[""][1]:7.0f} MiB')
+        jax.clear_caches()
+    table.write(options.json)
+
+
+if __name__ == '__main__':
+    main()
