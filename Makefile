@@ -36,6 +36,7 @@ bench: env
 	$(BIN)/python -m benchmarks.single_channel_conv
 	$(BIN)/python -m benchmarks.frontends
 	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.freezing
 
 clean:
 	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache
