@@ -24,7 +24,7 @@ def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Ar
     """Convolves pictures with one channel and a large kernel.
 
     XLA's gradient of the pictures takes up to fifty times as long on a CPU as products of matrices, and with
-    few channels the rest takes up to four times as long.
+    few channels the rest takes up to twice as long.
 
     Args:
         pictures: (batch, height, width).

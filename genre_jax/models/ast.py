@@ -158,7 +158,9 @@ class Block(nn.Module):
 
 
 def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-    """Computes scaled dot-product attention; half the time of `jax.nn.dot_product_attention` on CPUs.
+    """Computes scaled dot-product attention.
+
+    On CPUs it takes half the time of `jax.nn.dot_product_attention`, two thirds with its gradient.
 
     Heads come before tokens, so that all products are contiguous, and the sums of the softmax divide the
     result, not the larger matrix of weights.
