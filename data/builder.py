@@ -1,4 +1,4 @@
-"""The one TFDS builder behind every dataset of the project: chunks of int16 audio as ArrayRecord."""
+"""The one TFDS builder behind every dataset of the project: what it stores, as ArrayRecord."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data.recordings import Kind
+
+_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _SPLIT = 'all_tracks'  # unsplit: which track trains and which tests is decided at run time
 
 
 class Recordings(tfds.core.GeneratorBasedBuilder):
-    """Records with the keys 'audio', 'label', 'track', 'group', 'start_s', 'artist', 'album'."""
+    """Records with the stored array under the name of its kind, 'label', 'track', 'group', 'start_s', ..."""
 
     VERSION = tfds.core.Version('1.0.0')
 
@@ -23,6 +26,8 @@ class Recordings(tfds.core.GeneratorBasedBuilder):
         *,
         description: str,
         labels: list[str],
+        kind: Kind,
+        shape: tuple[int | None, ...],
         records: Callable[[], Iterable[dict]],
         **kwargs,
     ):
@@ -31,24 +36,31 @@ class Recordings(tfds.core.GeneratorBasedBuilder):
         Args:
             description: one sentence about the dataset.
             labels: class names.
+            kind: what is stored.
+            shape: of one record's array.
             records: returns the records, in order.
             **kwargs: of TFDS.
         """
         self._description = description
         self._labels = labels
+        self._kind = kind
+        self._shape = shape
         self._records = records
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-            'audio': tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding='bytes'),
+            self._kind: tfds.features.Tensor(
+                shape=self._shape, dtype=_STORED[self._kind], encoding='bytes'
+            ),
             'label': tfds.features.ClassLabel(names=self._labels),
             'track': tfds.features.Text(),
             'group': tfds.features.Text(),
             'start_s': np.float32,
             'artist': tfds.features.Text(),
             'album': tfds.features.Text(),
+            'tonic_hz': np.float32,
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -66,7 +78,12 @@ class Recordings(tfds.core.GeneratorBasedBuilder):
 
 
 def write(
-    folder: pathlib.Path, description: str, labels: list[str], records: Callable[[], Iterable[dict]]
+    folder: pathlib.Path,
+    description: str,
+    labels: list[str],
+    kind: Kind,
+    shape: tuple[int | None, ...],
+    records: Callable[[], Iterable[dict]],
 ) -> None:
     """Writes records below a folder.
 
@@ -74,12 +91,16 @@ def write(
         folder: where; it must not hold records yet.
         description: one sentence about the dataset.
         labels: class names.
+        kind: what is stored.
+        shape: of one record's array.
         records: returns the records, in order.
     """
     tfds.disable_progress_bar()
     builder = Recordings(
         description=description,
         labels=labels,
+        kind=kind,
+        shape=shape,
         records=records,
         data_dir=folder,
         file_format='array_record',

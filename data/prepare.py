@@ -1,6 +1,10 @@
-"""Prepares a dataset once: every recording decoded to int16 mono and stored as ArrayRecord by TFDS.
+"""Prepares a dataset once: every recording decoded and stored as ArrayRecord by TFDS.
 
-    python -m data.prepare folder --root=DIR        # training does the same on first use
+    python -m data.prepare gtzan --source=genres.tar.gz --out=prepared
+    python -m data.prepare folder --source=DIR --sample_rate_hz=22050
+
+Training does the same on first use. `--source` is config.data.root, `--out` config.data.prepared_dir; the
+other keys are those of the dataset (data/NAME/README.md).
 
 A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: TFDS's files and `manifest.json`,
 which says what was prepared from what. The folder appears under that name only when it is whole.
@@ -21,6 +25,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+import ml_collections
 import numpy as np
 import tqdm
 from absl import logging
@@ -32,7 +37,7 @@ from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def load_source(settings: Mapping) -> Source:
@@ -166,11 +171,14 @@ def _write_records(
 ) -> dict:
     """Writes the chunks with TFDS; returns the manifest."""
     sample_rate_hz = source.sample_rate_hz()
-    chunk = round(chunk_s * sample_rate_hz)
+    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
     labels = sorted({recording.label for recording, _ in clips})
-    tracks, first_record = [], 0
+    tracks, first_record, shape = [], 0, (None,)
     for recording, file in clips:
-        n_samples = len(np.load(file, mmap_mode='r'))
+        stored = np.load(file, mmap_mode='r')
+        n_samples = len(stored)
+        if source.kind != 'audio':
+            shape = stored.shape[1:]
         track = dataclasses.asdict(recording) | {
             'n_samples': n_samples,
             'first_record': first_record,
@@ -180,25 +188,29 @@ def _write_records(
 
     def records() -> Iterator[dict]:
         for recording, file in tqdm.tqdm(clips, f'writing {source.name}', unit=' recordings'):
-            audio = np.load(file)
-            for start in range(0, len(audio), chunk):
+            stored = np.load(file)
+            for start in range(0, len(stored), chunk):
                 yield {
-                    'audio': audio[start : start + chunk],
+                    source.kind: stored[start : start + chunk]
+                    if source.kind == 'audio'
+                    else stored[start],
                     'label': recording.label,
                     'track': recording.track,
                     'group': recording.group,
                     'start_s': start / sample_rate_hz,
                     'artist': recording.artist,
                     'album': recording.album,
+                    'tonic_hz': recording.tonic_hz,
                 }
 
     # Imported here because only preparing and reading need it, and it takes a second.
     from data import builder
 
     shutil.rmtree(folder / 'tfds', ignore_errors=True)
-    builder.write(folder / 'tfds', source.description, labels, records)
+    builder.write(folder / 'tfds', source.description, labels, source.kind, shape, records)
     return {
         'name': source.name,
+        'kind': source.kind,
         'description': source.description,
         'fingerprint': source.fingerprint,
         'files': source.files(),
@@ -207,6 +219,7 @@ def _write_records(
         'labels': labels,
         'group_key': source.group_key(),
         'notes': source.notes(),
+        'protocols': source.protocols(),
         'tracks': tracks,
     }
 
@@ -233,7 +246,23 @@ def open_records(folder: pathlib.Path) -> Sequence[dict]:
 def main(argv: list[str]) -> None:
     """`python -m data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
     if not argv:
-        raise UserError('usage: python -m data.prepare NAME [--root=DIR] [--key=value ...]')
+        raise UserError(
+            'usage: python -m data.prepare NAME --source=DIR --out=DIR [--key=value ...]'
+        )
+    settings = settings_from(argv)
+    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'])
+    print(f'{folder}\n{summary(read_manifest(folder))}')
+
+
+def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
+    """Turns a dataset's name and --key=value arguments into the section config.data.
+
+    Args:
+        argv: ['gtzan', '--source=DIR', '--out=DIR', ...].
+
+    Raises:
+        UserError: an argument that is no such pair, or a value that cannot be.
+    """
     config = common.get_config()
     settings = config.data
     settings.name = argv[0]
@@ -241,6 +270,7 @@ def main(argv: list[str]) -> None:
         key, separator, value = item.removeprefix('--').partition('=')
         if not separator:
             raise UserError(f'{item!r}: expected --key=value')
+        key = {'source': 'root', 'out': 'prepared_dir'}.get(key, key)
         with contextlib.suppress(json.JSONDecodeError):
             value = json.loads(value)
         try:
@@ -248,17 +278,36 @@ def main(argv: list[str]) -> None:
         except TypeError:
             raise UserError(f'{item}: expected {type(settings[key]).__name__}') from None
     config_lib.validate(config)
-    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'])
-    manifest = read_manifest(folder)
-    hours = (
-        sum(track['n_samples'] for track in manifest['tracks']) / manifest['sample_rate_hz'] / 3600
-    )
-    groups = {track['group'] for track in manifest['tracks']}
-    print(
-        f'{folder}: {len(manifest["tracks"])} recordings, {hours:.2f} h at '
-        f'{manifest["sample_rate_hz"]} Hz, {len(manifest["labels"])} classes, {len(groups)} groups '
-        f'({manifest["group_key"]}), {len(manifest["quarantined"])} quarantined'
-    )
+    return settings
+
+
+def summary(manifest: Mapping) -> str:
+    """Returns a table of what was prepared: songs, hours and groups by class, and what was left out.
+
+    Args:
+        manifest: what `read_manifest` returns.
+    """
+    rate_hz = manifest['sample_rate_hz']
+    amount, unit = {
+        'audio': ('hours', 3600 * rate_hz),
+        'image': ('pictures', 1),
+        'table': ('rows', 1),
+    }[manifest['kind']]
+    lines = [f'{"class":24} {"songs":>7} {amount:>9} {"groups":>7}']
+    for label in [*manifest['labels'], None]:
+        tracks = [t for t in manifest['tracks'] if label in (None, t['label'])]
+        total = sum(t['n_samples'] for t in tracks) / unit
+        lines.append(
+            f'{"all" if label is None else label:24} {len(tracks):7} '
+            f'{total:9.{2 * (unit > 1)}f} {len({t["group"] for t in tracks}):7}'
+        )
+    at_rate = f'; audio at {rate_hz} Hz' if manifest['kind'] == 'audio' else ''
+    lines.append(f'groups: {manifest["group_key"]}{at_rate}')
+    if manifest['protocols']:
+        lines.append(f'split lists: {", ".join(sorted(manifest["protocols"]))}')
+    lines.append(f'quarantined: {len(manifest["quarantined"])}')
+    lines += [f'  {item["path"]}: {item["reason"]}' for item in manifest['quarantined']]
+    return '\n'.join(lines + [f'note: {note}' for note in manifest['notes']])
 
 
 if __name__ == '__main__':

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One labelled stretch of audio: the unit that segments are pooled over ("song").
+    """One labelled song: the unit that segments, or rows of a table, are pooled over.
 
     Attributes:
         track: unique name within the dataset (for files: the path relative to its root).
         label: class name.
         group: what may never cross a split (artist, else album, else the recording itself).
-        path: file the audio comes from, relative to the dataset's root; '' where there is none.
+        path: file it comes from, relative to the dataset's root; '' where there is none.
         artist: performer, '' if unknown.
         album: release, '' if unknown.
+        title: of the piece, '' if unknown.
+        tonic_hz: frequency of the tonic in some octave, 0 if unknown.
         split: 'train', 'val' or 'test' where the dataset fixes it, else ''.
         start_s: first second to use of the file.
         end_s: second to stop at, None for the end of the file.
@@ -30,6 +32,8 @@ class Recording:
     path: str = ''
     artist: str = ''
     album: str = ''
+    title: str = ''
+    tonic_hz: float = 0.0
     split: str = ''
     start_s: float = 0.0
     end_s: float | None = None
@@ -43,39 +47,62 @@ class Quarantined:
     reason: str
 
 
-class Source(Protocol):
+Kind = Literal['audio', 'image', 'table']
+
+
+class Source:
     """A dataset before preparation. Instances are pickled to worker processes.
 
     Attributes:
         name: short name for folders and messages, a valid Python identifier ('folder', 'tunes').
+        kind: what `load` returns: a stretch of audio, pictures, or rows of a table of features.
         description: one sentence for people: what the recordings are and where they came from.
         fingerprint: hex digest of everything that decides the prepared bytes.
-        root: folder or file the audio lies in, '' for a dataset without one.
+        root: folder or file that it lies in, '' for a dataset without one.
     """
 
     name: str
+    kind: ClassVar[Kind] = 'audio'
     description: str
     fingerprint: str
-    root: str
+    root: str = ''
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
+        raise NotImplementedError
 
     def sample_rate_hz(self) -> int:
-        """Returns the rate, in Hz, that every recording is prepared at."""
+        """Returns the rate, in Hz, that every recording is prepared at; 1 where it is no audio."""
+        return 1
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Returns the audio: int16 [n] mono at `sample_rate_hz()`.
+        """Returns what is stored of a recording.
+
+        Returns:
+            Audio: int16 [n] mono at `sample_rate_hz()`. Pictures: uint8 [rows, height, width, 3]. Table:
+            float32 [rows, columns]; one row is one segment of the song.
 
         Raises:
             genre_jax.audio.BadAudio: the file cannot be used; it goes to the quarantine list.
         """
+        raise NotImplementedError
 
     def files(self) -> dict[str, str]:
         """Returns {path relative to root: SHA-256 of its content}, {} without files."""
+        return {}
 
     def group_key(self) -> str:
         """Says what the groups are ('artist, else recording')."""
+        raise NotImplementedError
 
     def notes(self) -> list[str]:
         """Returns what a reader of the results should know about these recordings, a line each."""
+        return []
+
+    def protocols(self) -> dict[str, dict[str, str]]:
+        """Returns published split lists, {protocol: {track: 'train', 'val' or 'test'}}.
+
+        A track that a list leaves out takes no part under that protocol. The split that is a property of
+        the dataset as a whole stands in `Recording.split` and is called 'official'.
+        """
+        return {}

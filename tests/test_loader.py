@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data import prepare
-from data.recordings import Recording
+from data.recordings import Recording, Source
 from genre_jax import loader
 
 RATE_HZ = 100
@@ -17,13 +17,12 @@ WINDOW = 50
 LENGTHS = (30, 50, 51, 99, 100, 101, 237, 300, 555, 801)
 
 
-class RampSource:
+class RampSource(Source):
     """Recording t is t * 1000 + 1, t * 1000 + 2, ...; zero is padding."""
 
     name = 'ramp'
     description = 'Ramps.'
     fingerprint = 'ramp'
-    root = ''
 
     def recordings(self):
         return [
@@ -37,14 +36,8 @@ class RampSource:
     def load(self, recording):
         return ramp(int(recording.track.removeprefix('track')))
 
-    def files(self):
-        return {}
-
     def group_key(self):
         return 'recording'
-
-    def notes(self):
-        return []
 
 
 def ramp(t):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from data import recordings
 from data.folder import listing
 from data.recordings import Quarantined, Recording
 from genre_jax import audio
@@ -28,7 +29,7 @@ _LEVELS = {
 }
 
 
-class Source:
+class Source(recordings.Source):
     """Labelled audio files below one folder. Nothing is read before it is asked for, or twice.
 
     Attributes:

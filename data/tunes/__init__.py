@@ -8,6 +8,7 @@ import importlib.metadata
 import numpy as np
 from tqdm import tqdm
 
+from data import recordings
 from data.recordings import Quarantined, Recording
 from data.tunes import corpus, identity, synth
 from genre_jax.errors import UserError
@@ -18,7 +19,7 @@ _MIN_DURATION_S = 1.0
 _MIN_SAMPLE_RATE_HZ = 8000
 
 
-class Source:
+class Source(recordings.Source):
     """Dance tunes from the scores inside music21 (three books of 1778 to 1903), synthesised.
 
     Classes: hornpipe, jig, reel, slip jig, strathspey. The group of a recording is the tune: all
@@ -27,7 +28,6 @@ class Source:
     """
 
     name = 'tunes'
-    root = ''
     description = (
         "Dance tunes from Ryan's Mammoth Collection, O'Neill's Music of Ireland and "
         "Aird's Airs, in the scores that come with music21, played by a synthesiser."
@@ -131,10 +131,6 @@ class Source:
             duration_s=self._duration_s,
             sample_rate_hz=self._sample_rate_hz,
         )
-
-    def files(self) -> dict[str, str]:
-        """Returns {}: the scores belong to a package, whose version is in the fingerprint."""
-        return {}
 
     def group_key(self) -> str:
         """Returns what the groups are."""
