@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import difflib
 import io
 import math
 import os
 import unicodedata
 
+from data.files import Listing
 from data.recordings import Quarantined, Recording
 from genre_jax.audio import AUDIO_SUFFIXES
 from genre_jax.errors import UserError
@@ -27,23 +27,6 @@ _SPLITS = {
 }
 _UNREAD_SUFFIXES = frozenset(('.aac', '.aifc', '.ape', '.caf', '.m4a', '.mp4', '.wma', '.wv'))
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """What was found.
-
-    Attributes:
-        recordings: labelled files or spans; their `group` is the CSV's group column, '' if blank.
-        quarantined: files that are left out without being opened.
-        columns: columns of the CSV, empty without one.
-        notes: one-line remarks for the user.
-    """
-
-    recordings: list[Recording]
-    quarantined: list[Quarantined]
-    columns: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def find(root: str) -> tuple[str, str | None]:
