@@ -7,14 +7,12 @@ The whole step of `genre_jax.train` on configs/finetune.py: front end, network, 
 
 from __future__ import annotations
 
-import types
-
 import jax
 import numpy as np
 
 from benchmarks import timing
 from configs import finetune
-from genre_jax import sharding, train
+from genre_jax import loader, sharding, train
 from genre_jax.job import make_job
 
 # Settings of config.optim.freeze by network; those of AST and CNN14 are Kirby and Bhateja's.
@@ -39,12 +37,10 @@ def make_step(model: str, freeze: str) -> tuple:
     config.optim.freeze = freeze
     config.train.batch_size = _BATCH[model]
     rate_hz = 16000 if model != 'cnn14' else 32000
-    dataset = types.SimpleNamespace(
-        labels=[f'class {i}' for i in range(_CLASSES)], sample_rate_hz=rate_hz
-    )
     window = round(config.windows.window_s * rate_hz)
-    table = type('Table', (), {'window': window, '__len__': lambda self: 1000})()
-    job = make_job(config, dataset, table, sharding.make_mesh())
+    labels = tuple(f'class {i}' for i in range(_CLASSES))
+    stored = loader.Stored('audio', (window,), rate_hz, labels)
+    job = make_job(config, stored, 1000, sharding.make_mesh())
     rng = np.random.default_rng(0)
     audio = (3000 * rng.standard_normal((_BATCH[model], window))).astype(np.int16)
     labels = rng.integers(0, _CLASSES, _BATCH[model]).astype(np.int32)

@@ -25,11 +25,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.chunk_s = 5.0  # length of one stored record: a window reads one or two of them
 
     config.split = ml_collections.ConfigDict()
-    config.split.protocol = (
-        'grouped'  # 'grouped': at random by group; 'official': the dataset's own
-    )
+    # 'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky':
+    # genre_jax/splits.py tells what they are, data/NAME/README.md which lists a dataset brings.
+    config.split.protocol = 'grouped'
     config.split.fractions = (0.70, 0.15, 0.15)  # of the songs, for train, val and test
+    config.split.folds = 10  # of 'artist' and 'kfold'
+    config.split.fold = 0  # which of them is the test part, counted from 0
     config.split.seed = 0
+    config.split.remove_crossing = False  # leave groups that cross out of train, then of val
+    config.split.allow_leak = False  # have a split that leaks, every figure marked LEAKY
 
     # The stretches of a recording that the model sees.
     config.windows = ml_collections.ConfigDict()

@@ -22,6 +22,11 @@ import ml_collections
 from configs import common
 from genre_jax.errors import UserError
 
+# What genre_jax/splits.py knows, and the names of lists that datasets bring.
+PROTOCOLS = (
+    'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky',
+)  # fmt: skip
+
 # Keys that may differ when a run is continued: they change where things are written, not what.
 _FREE_ON_RESUME = ('tracking', 'data.prepared_dir')
 
@@ -249,6 +254,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     def check(key: str, ok: Callable[[object], bool], expected: str) -> None:
         _check(ok(flat[key]), key, flat[key], expected)
 
+    check('split.folds', lambda v: v >= 2, 'a whole number of at least 2')
     for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
         check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')
     for key in ('optim.learning_rate', 'optim.eps'):
@@ -273,7 +279,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ('optim.b1', 'optim.b2'):
         check(key, lambda v: 0 <= v < 1, 'a number in [0, 1)')
     choices = {
-        'split.protocol': ('grouped', 'official'),
+        'split.protocol': PROTOCOLS,
         'windows.train_draw': ('random', 'grid'),
         'windows.eval_draw': ('even', 'grid'),
         'optim.name': ('adam',),

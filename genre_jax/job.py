@@ -30,9 +30,7 @@ class Job:
         model: the network.
         front_end: waveform to features.
         augmentation: of training examples.
-        stored_hz: sample rate of the prepared audio.
-        window: length of a window in stored samples.
-        labels: of the classes.
+        stored: what one example is before the front end.
         plan: which parameters train, and when.
         source: the checkpoint that the training begins with, if it does.
     """
@@ -43,22 +41,20 @@ class Job:
     model: flax.linen.Module
     front_end: features.FrontEnd
     augmentation: augment.Augmentation
-    stored_hz: int
-    window: int
-    labels: tuple[str, ...]
+    stored: loader.Stored
     plan: freezing.Plan | None = None
     source: Converted | None = None
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
-        audio = jnp.zeros((self.mesh.size, self.window), jnp.int16)
-        return self.model.init(key, self.featurize(audio), train=False)
+        example = self.stored.batch(self.mesh.size)
+        features = self.featurize(jnp.zeros(example.shape, example.dtype))
+        return self.model.init(key, features, train=False)
 
     @property
     def picture(self) -> tuple[int, ...]:
         """Shape of one example's features."""
-        audio = jax.ShapeDtypeStruct((self.mesh.size, self.window), jnp.int16)
-        return jax.eval_shape(self.featurize, audio).shape[1:]
+        return jax.eval_shape(self.featurize, self.stored.batch(self.mesh.size)).shape[1:]
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
         """Replaces freshly drawn variables, or their shapes, by those of the checkpoint.
@@ -78,22 +74,22 @@ class Job:
             fresh,
             name=self.config.model.name,
             new=self.config.init.new,
-            labels=self.labels,
+            labels=self.stored.labels,
             picture=self.picture,
         )
 
     def featurize(self, audio: jax.Array) -> jax.Array:
-        """Turns int16 windows (batch, time) into features (batch, frames, bins), on their devices."""
+        """Turns what is stored into features (batch, frames, bins), on their devices."""
         return self._on_own_device(lambda audio: self.front_end(self._waveform(audio)))(audio)
 
     def training_examples(
         self, key: jax.Array, audio: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Turns int16 windows into augmented features and targets, on their devices.
+        """Turns what is stored into augmented features and targets, on their devices.
 
         Args:
             key: random key of the step.
-            audio: int16 (batch, time).
+            audio: int16 (batch, time), or pictures or rows.
             labels: int32 (batch,).
 
         Returns:
@@ -118,8 +114,10 @@ class Job:
         )
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
+        if self.stored.kind != 'audio':
+            return audio.astype(jnp.float32)
         waveform = audio.astype(jnp.float32) / 32767
-        waveform = resample(waveform, self.stored_hz, self.front_end.sample_rate_hz)
+        waveform = resample(waveform, self.stored.sample_rate_hz, self.front_end.sample_rate_hz)
         return waveform[:, : self.n_samples]
 
     @property
@@ -143,39 +141,48 @@ class Job:
 
 def make_job(
     config: ml_collections.ConfigDict,
-    dataset: loader.Dataset,
-    table: loader.WindowTable,
+    stored: loader.Stored,
+    examples: int,
     mesh: Mesh,
     source: Converted | None = None,
+    front_end: features.FrontEnd | None = None,
 ) -> Job:
     """Puts the parts of a training together.
 
     Args:
         config: the whole config.
-        dataset: the prepared dataset.
-        table: its training windows.
+        stored: what one example is before the front end.
+        examples: of the training part, in one epoch.
         mesh: all devices.
         source: the checkpoint to begin with, if any.
+        front_end: where it was fitted to the training part, else that of config.features.
 
     Raises:
-        UserError: augmentations that do not fit the pictures or the batch, a model that does not fit the
-            pictures or the checkpoint, layers to freeze that do not exist.
+        UserError: a front end for something else than is stored, augmentations that do not fit the
+            pictures or the batch, a model that does not fit the pictures or the checkpoint, layers to
+            freeze that do not exist.
     """
-    front_end = features.build(config.features)
-    augmentation = augment.Augmentation(config.augment, dataset.labels)
+    front_end = front_end or features.build(config.features)
+    if front_end.kind != stored.kind:
+        fitting = {'audio': 'one for audio', 'image': "'picture'", 'table': "'table'"}[stored.kind]
+        raise UserError(
+            f'config.features.name={config.features.name!r} is for data of kind {front_end.kind!r}, and '
+            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting}'
+        )
+    augmentation = augment.Augmentation(config.augment, stored.labels)
     job = Job(
         config=config,
-        length=config_lib.resolve_length(config, len(table)),
+        length=config_lib.resolve_length(config, examples),
         mesh=mesh,
-        model=models.build(config.model, len(dataset.labels)),
+        model=models.build(config.model, len(stored.labels)),
         front_end=front_end,
         augmentation=augmentation,
-        stored_hz=dataset.sample_rate_hz,
-        window=table.window,
-        labels=tuple(dataset.labels),
+        stored=stored,
         source=source,
     )
-    augmentation.check_picture(*job.picture)
+    augmentation.check_kind(stored.kind)
+    if stored.kind == 'audio':
+        augmentation.check_picture(*job.picture)
     if augmentation.mixes and config.train.batch_size % (2 * mesh.size):
         raise UserError(
             f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples on each '

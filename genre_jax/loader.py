@@ -6,16 +6,44 @@ a run, and it is the same whatever the number of processes.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import pathlib
 import types
 from collections.abc import Iterator, Mapping
 
 import grain
+import jax
 import ml_collections
 import numpy as np
 
 from data import prepare
+from data.recordings import Kind
 from genre_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What one example is on its way to the device.
+
+    Attributes:
+        kind: 'audio', 'image' or 'table', also its key in a batch.
+        shape: of the array: (samples,), (height, width, 3) or (columns,).
+        sample_rate_hz: of audio.
+        labels: class names.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    sample_rate_hz: int
+    labels: tuple[str, ...]
+
+    def batch(self, size: int) -> jax.ShapeDtypeStruct:
+        """Returns shape and type of so many of them."""
+        return jax.ShapeDtypeStruct((size, *self.shape), _STORED[self.kind])
+
+
+_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 
 
 class Dataset:
@@ -26,6 +54,7 @@ class Dataset:
         tracks: the manifest's tracks: dicts with 'track', 'label', 'group', 'n_samples', ...
         labels: class names; a label id is a position in this list.
         sample_rate_hz: rate of the stored audio.
+        kind: what is stored: 'audio', 'image' or 'table'.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -38,6 +67,7 @@ class Dataset:
         self.tracks: list[dict] = self.manifest['tracks']
         self.labels: list[str] = self.manifest['labels']
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']
+        self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']
         self._folder = folder
         self._records = prepare.open_records(folder)
@@ -47,18 +77,27 @@ class Dataset:
         index = {label: i for i, label in enumerate(self.labels)}
         return np.asarray([index[track['label']] for track in self.tracks], np.int32)
 
+    def stored(self, window_s: float) -> Stored:
+        """Returns what one example is: a window of so many seconds, a picture, or a row."""
+        shape = (math.ceil(window_s * self.sample_rate_hz),)
+        if self.kind != 'audio':
+            shape = self._record(0).shape
+        return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
+
     def read(self, track: int, start: int, length: int) -> np.ndarray:
         """Reads a stretch of a track.
 
         Args:
             track: position in `tracks`.
-            start: first sample.
+            start: first sample, or the row.
             length: samples; beyond the end of the track there are zeros.
 
         Returns:
-            int16 [length].
+            int16 [length], or the picture or the row.
         """
         row = self.tracks[track]
+        if self.kind != 'audio':
+            return self._record(row['first_record'] + start)
         stop = min(start + length, row['n_samples'])
         window = np.zeros(length, np.int16)
         for chunk in range(start // self._chunk, -(-stop // self._chunk)):
@@ -70,7 +109,7 @@ class Dataset:
 
     def _record(self, record: int) -> np.ndarray:
         try:
-            return self._records[record]['audio']
+            return self._records[record][self.kind]
         except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
             raise UserError(
                 f'{self._folder}: record {record} is damaged ({type(error).__name__}): delete that '
@@ -114,8 +153,9 @@ def draw_starts(
 class WindowTable:
     """All windows of one part of a split, in order: a source for grain.
 
-    Item i is {'audio' int16 [window], 'label', 'track', 'start_s'}. With `train_draw='random'` the
-    start is left to `with_random_start`.
+    Item i is {'audio' int16 [window], 'label', 'track', 'start_s'}, or 'image' or 'table' in place of
+    'audio', where a song has as many windows as pictures or rows. With `train_draw='random'` the start is
+    left to `with_random_start`.
     """
 
     def __init__(
@@ -127,6 +167,7 @@ class WindowTable:
         train: bool,
         seed: int,
         copies: Mapping[int, int] = types.MappingProxyType({}),
+        segments: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         """Lays out the windows.
 
@@ -137,18 +178,32 @@ class WindowTable:
             train: whether the training or the evaluation settings apply.
             seed: of the draw 'grid'.
             copies: how many times more windows a class has, by its number.
+            segments: where the windows of each track start, for a split by segment.
         """
         self.dataset = dataset
-        self.window = int(np.ceil(config.window_s * dataset.sample_rate_hz))
-        self.redrawn = train and config.train_draw == 'random'
+        self.stored = dataset.stored(config.window_s)
+        self.window = self.stored.shape[0] if dataset.kind == 'audio' else 1
+        if dataset.kind != 'audio' and segments is None:
+            segments = {int(t): np.arange(dataset.tracks[t]['n_samples']) for t in tracks}
+        self.redrawn = train and segments is None and config.train_draw == 'random'
         count = config.train_per_track if train else config.eval_per_track
         draw = config.train_draw if train else config.eval_draw
         tracks = np.asarray(tracks, np.int32)
         label_ids = dataset.label_ids()
-        counts = [count * (1 + copies.get(int(label), 0)) for label in label_ids[tracks]]
+        times = [1 + copies.get(int(label), 0) for label in label_ids[tracks]]
+        counts = [
+            many * (count if segments is None else len(segments[int(track)]))
+            for track, many in zip(tracks, times, strict=True)
+        ]
         self.track = np.repeat(tracks, counts)
         self.start = np.zeros(len(self.track), np.int64)
-        if not self.redrawn:
+        if segments is not None:
+            starts = [
+                np.tile(segments[int(track)], many)
+                for track, many in zip(tracks, times, strict=True)
+            ]
+            self.start = np.concatenate(starts) if len(starts) else self.start
+        elif not self.redrawn:
             starts = [
                 draw_starts(
                     dataset.tracks[track]['n_samples'], self.window, track_count, draw,
@@ -173,7 +228,7 @@ class WindowTable:
 
     def _example(self, i: int, start: int) -> dict[str, np.ndarray]:
         return {
-            'audio': self.dataset.read(int(self.track[i]), start, self.window),
+            self.stored.kind: self.dataset.read(int(self.track[i]), start, self.window),
             'label': self.labels[i],
             'track': self.track[i],
             'start_s': np.float32(start / self.dataset.sample_rate_hz),

@@ -6,6 +6,7 @@ Running it again on the same run folder continues it; a finished run is only sho
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import pathlib
@@ -68,7 +69,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         sharding.check_batch_size(config[section][name], key, mesh)
     # Built once here for their errors: before hours of preparation, not after.
     front_end = features.build(config.features)
-    front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
+    if front_end.kind == 'audio':
+        front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
     source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
@@ -80,7 +82,12 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         clock = {'start': time.monotonic()}
         dataset = _open_dataset(config)
         split = splits.make_split(
-            config.split, dataset.tracks, dataset.labels, dataset.manifest['group_key']
+            config.split,
+            dataset.tracks,
+            dataset.labels,
+            dataset.manifest['group_key'],
+            dataset.manifest['protocols'],
+            dataset.stored(config.windows.window_s).shape[0] if dataset.kind == 'audio' else 1,
         )
         clock['prepared'] = time.monotonic()
         # The evaluated segments go with the split: they do not change with the seed of a training.
@@ -94,10 +101,17 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
                 train=part == 'train',
                 seed=seeds[part],
                 copies=copies if part == 'train' else {},
+                segments=split.segments and split.segments[part],
             )  # fmt: skip
             for part, rows in split.tracks.items()
         }
-        job = make_job(config, dataset, tables['train'], mesh, source)
+        if isinstance(front_end, features.Table):
+            train_table = tables['train']
+            rows = [train_table[i][train_table.stored.kind] for i in range(len(train_table))]
+            front_end = front_end.fitted(np.stack(rows))
+        job = make_job(
+            config, tables['train'].stored, len(tables['train']), mesh, source, front_end
+        )
         # For its errors: what was mistaken up to here may be corrected in the same run folder.
         jax.eval_shape(lambda: train.init_state(job))
         _write_step_zero(config, workdir, dataset, split, source)
@@ -211,14 +225,15 @@ def _save_model(job: Job, best: train.TrainState, result: dict, workdir: pathlib
         title='run of genre_jax',
         model=settings.pop('name'),
         settings=settings,
-        num_classes=len(job.labels),
+        num_classes=len(job.stored.labels),
         features=job.config.features.name,
         picture=job.picture,
         variables=flax.traverse_util.flatten_dict(variables, sep='/'),
         rows=[],
-        labels=list(job.labels),
+        labels=list(job.stored.labels),
     )
-    store.save(model, workdir / 'model', {'step': result['best_step']})
+    front_end = dataclasses.asdict(job.front_end)
+    store.save(model, workdir / 'model', {'step': result['best_step'], 'front_end': front_end})
 
 
 def describe_data(
@@ -235,7 +250,7 @@ def describe_data(
     groups = np.asarray([track['group'] for track in dataset.tracks])
     quarantined = dataset.manifest['quarantined']
     window = tables['train'].window
-    short = sum(track['n_samples'] < window for track in dataset.tracks)
+    short = dataset.kind == 'audio' and sum(t['n_samples'] < window for t in dataset.tracks)
     warnings = list(dataset.manifest['notes'])
     if short:
         warnings.append(
@@ -251,7 +266,7 @@ def describe_data(
     return {
         'protocol': split.protocol,
         'protocol_detail': split.detail,
-        'leaky': False,
+        'leaky': split.leaky,
         'classes': dataset.labels,
         'n_songs': {part: len(rows) for part, rows in split.tracks.items()},
         'n_groups': {part: len(np.unique(groups[rows])) for part, rows in split.tracks.items()},
@@ -329,7 +344,7 @@ def _write_step_zero(
             'fingerprint': dataset.manifest['fingerprint'],
             'sample_rate_hz': dataset.sample_rate_hz,
             'recordings': len(dataset.tracks),
-            'hours': round(hours, 4),
+            'hours': round(hours, 4) if dataset.kind == 'audio' else 0.0,
             'group_key': dataset.manifest['group_key'],
         },
         'init': source and {'title': source.title, 'parameters_sha256': source.sha256},

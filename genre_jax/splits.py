@@ -1,6 +1,19 @@
 """Splits: which songs train, which choose the checkpoint, which are the test.
 
-A split never lets a group (artist, tune, recording) stand in two parts.
+Protocols (config.split.protocol):
+
+- `grouped`: at random by group, stratified by class, `fractions` of the songs.
+- `artist`: `folds` folds by group, stratified; fold `fold` is the test part, and of the others the share
+  of `fractions` is set aside for validation.
+- `official`: the split that every recording of the dataset carries.
+- `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (data/NAME/README.md).
+  Without a list, `stratified` is at random by song, stratified by class.
+- `kfold`: as `artist`, but by song, whatever its group.
+- `segment_leaky`: segments, or rows of a table, at random, as many papers do: those of one song train and
+  test.
+
+A split in which a group (artist, tune, recording) stands in two parts is refused. `remove_crossing` takes its
+songs out of train, then out of val; `allow_leak` leaves them in, and every figure is marked LEAKY.
 """
 
 from __future__ import annotations
@@ -9,6 +22,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import types
 from collections.abc import Mapping, Sequence
 
 import ml_collections
@@ -27,50 +41,84 @@ class Split:
         protocol: name of the protocol ('grouped'); stands beside every number.
         detail: the protocol in words.
         tracks: positions in the dataset's list of tracks, ascending, for each part.
+        leaky: whether a group stands in several parts.
+        segments: where a part is made of segments: first samples (or rows) by position of the track.
     """
 
     protocol: str
     detail: str
     tracks: dict[str, np.ndarray]
+    leaky: bool = False
+    segments: dict[str, dict[int, np.ndarray]] | None = None
 
     def fingerprint(self, names: Sequence[str]) -> str:
-        """Returns a digest of which track stands in which part; `names` are all tracks' names."""
-        parts = {part: [names[i] for i in rows] for part, rows in self.tracks.items()}
+        """Returns a digest of what stands in which part; `names` are all tracks' names."""
+        parts: dict = {part: [names[i] for i in rows] for part, rows in self.tracks.items()}
+        if self.segments is not None:
+            parts['segments'] = {
+                part: {names[i]: starts.tolist() for i, starts in tracks.items()}
+                for part, tracks in self.segments.items()
+            }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def make_split(
-    config: ml_collections.ConfigDict, tracks: Sequence[dict], labels: Sequence[str], group_key: str
+    config: ml_collections.ConfigDict,
+    tracks: Sequence[dict],
+    labels: Sequence[str],
+    group_key: str,
+    lists: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
+    window: int = 1,
 ) -> Split:
     """Makes the split that config.split asks for.
 
     Args:
         config: the section config.split.
-        tracks: the manifest's tracks, each with 'track', 'label', 'group' and 'split'.
+        tracks: the manifest's tracks, each with 'track', 'label', 'group', 'split' and 'n_samples'.
         labels: all class names.
         group_key: what the groups are, for the words.
+        lists: the manifest's split lists, {protocol: {track: part}}.
+        window: length of a segment in samples, or rows, for `segment_leaky`.
 
     Raises:
-        UserError: a class that cannot stand in every part, or an official split that leaks.
+        UserError: no such protocol, a class that cannot stand in every part, or a split that leaks and may
+            not.
     """
     if len(labels) < 2:
         raise UserError(
             f'all {len(tracks)} usable recordings have one label ({labels[0]!r}): a classifier needs '
             'at least 2 classes'
         )
-    if config.protocol == 'official':
-        split = _official(config, tracks)
-    else:
-        shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
-        wanted = dict(zip(PARTS, config.fractions, strict=True))
-        assignment = assign_groups(tracks, wanted, config.seed)
-        split = Split(
-            'grouped',
-            f'at random by group ({group_key}), stratified by class, {shares} % of the songs, '
-            f'seed {config.seed}',
-            _rows(assignment),
+    name = config.protocol
+    shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
+    if name == 'segment_leaky':
+        split = _by_segment(config, tracks, window, shares)
+    elif name == 'official':
+        split = _from_list(config, name, "the dataset's own split", _official_parts(tracks), tracks)
+    elif name in lists:
+        parts = [lists[name].get(track['track'], '') for track in tracks]
+        split = _from_list(config, name, 'a list that comes with the dataset', parts, tracks)
+    elif name in ('grouped', 'stratified'):
+        by, unit = (
+            (f'group ({group_key})', tracks) if name == 'grouped' else ('song', _songs(tracks))
         )
-    _refuse_crossing(split, tracks)
+        parts = assign_groups(unit, dict(zip(PARTS, config.fractions, strict=True)), config.seed)
+        detail = f'at random by {by}, stratified by class, {shares} % of the songs'
+        split = Split(name, f'{detail}, seed {config.seed}', _rows(parts))
+    elif name in ('artist', 'kfold'):
+        by, unit = (
+            (f'group ({group_key})', tracks) if name == 'artist' else ('song', _songs(tracks))
+        )
+        split = _fold(config, by, unit)
+    else:
+        known = {'grouped', 'artist', 'stratified', 'kfold', 'segment_leaky', *lists}
+        if any(track['split'] for track in tracks):
+            known.add('official')
+        raise UserError(
+            f'config.split.protocol={name!r}: this dataset has no such list; expected one of '
+            f'{", ".join(sorted(known))}'
+        )
+    split = _without_leak(config, split, tracks)
     _refuse_missing(split, tracks, labels)
     return split
 
@@ -78,6 +126,76 @@ def make_split(
 def _rows(parts: Sequence[str]) -> dict[str, np.ndarray]:
     parts = np.asarray(parts)
     return {part: np.flatnonzero(parts == part) for part in PARTS}
+
+
+def _songs(tracks: Sequence[dict]) -> list[dict]:
+    """Returns the tracks, each a group of its own."""
+    return [{'label': track['label'], 'group': track['track']} for track in tracks]
+
+
+def _fold(config: ml_collections.ConfigDict, by: str, units: Sequence[dict]) -> Split:
+    """Takes one of several folds for testing, and sets validation aside from the others."""
+    if not 0 <= config.fold < config.folds:
+        raise UserError(
+            f'config.split.fold={config.fold}: expected 0 to {config.folds - 1}, one of '
+            f'config.split.folds={config.folds}'
+        )
+    folds = [f'fold {i}' for i in range(config.folds)]
+    parts = assign_groups(units, dict.fromkeys(folds, 1 / config.folds), config.seed)
+    parts = ['test' if part == folds[config.fold] else 'train' for part in parts]
+    share = _set_aside(config, units, parts)
+    return Split(
+        config.protocol,
+        f'fold {config.fold} (counted from 0) of {config.folds} by {by}, stratified by class; '
+        f'{100 * share:.3g} % of the others set aside for validation; seed {config.seed}',
+        _rows(parts),
+    )
+
+
+def _set_aside(config: ml_collections.ConfigDict, units: Sequence[dict], parts: list[str]) -> float:
+    """Moves whole groups from train to val, in place; returns their share."""
+    train_share, val_share = config.fractions[:2]
+    share = val_share / (train_share + val_share)
+    rows = [i for i, part in enumerate(parts) if part == 'train']
+    shares = {'train': 1 - share, 'val': share}
+    inner = assign_groups([units[i] for i in rows], shares, config.seed)
+    for i, part in zip(rows, inner, strict=True):
+        parts[i] = part
+    return share
+
+
+def _by_segment(
+    config: ml_collections.ConfigDict, tracks: Sequence[dict], window: int, shares: str
+) -> Split:
+    """Cuts every song into windows side by side, and deals these out, class by class."""
+    if not config.allow_leak:
+        raise UserError(
+            'config.split.protocol=segment_leaky lets segments of one song train and test: set '
+            'config.split.allow_leak=True to have it, with every figure marked LEAKY'
+        )
+    by_label = collections.defaultdict(list)
+    # By name: the order of the list decides nothing.
+    for row, track in sorted(enumerate(tracks), key=lambda item: item[1]['track']):
+        count = max(1, track['n_samples'] // window)
+        by_label[track['label']] += [(row, i * window) for i in range(count)]
+    rng = np.random.default_rng(config.seed)
+    segments: dict = {part: collections.defaultdict(list) for part in PARTS}
+    for _, pairs in sorted(by_label.items()):
+        edges = np.round(np.cumsum(config.fractions) * len(pairs)).astype(int)
+        for position, pair in enumerate(rng.permutation(pairs)):
+            row, start = pair.tolist()
+            segments[PARTS[np.searchsorted(edges, position, 'right')]][row].append(start)
+    return Split(
+        'segment_leaky',
+        f'segments at random, whatever their song, stratified by class, {shares} % of the segments, '
+        f'seed {config.seed}',
+        {part: np.array(sorted(own), np.int64) for part, own in segments.items()},
+        leaky=True,
+        segments={
+            part: {row: np.array(sorted(own[row])) for row in sorted(own)}
+            for part, own in segments.items()
+        },
+    )
 
 
 def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int) -> list[str]:
@@ -107,10 +225,11 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
     for label, groups in sorted(groups_of_label.items()):
         if len(groups) < len(shares):
             songs = sum(track['label'] == label for track in tracks)
+            parts = ', '.join(shares) if len(shares) < 4 else f'{len(shares)} folds'
             raise UserError(
-                f'class {label!r} has {songs} songs in {len(groups)} groups, too few for '
-                f'{", ".join(shares)}: it needs at least {len(shares)} groups; add recordings, drop the '
-                'class, or group by something smaller (config.data.group=recording)'
+                f'class {label!r} has {songs} songs in {len(groups)} groups, too few for {parts}: it '
+                f'needs at least {len(shares)} groups; add recordings, drop the class, or group by '
+                'something smaller (config.data.group=recording)'
             )
     total = collections.Counter(track['label'] for track in tracks)
     lacking = {
@@ -155,42 +274,76 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
     return parts
 
 
-def _official(config: ml_collections.ConfigDict, tracks: Sequence[dict]) -> Split:
-    given = [track['split'] for track in tracks]
+def _official_parts(tracks: Sequence[dict]) -> list[str]:
     unset = [track['track'] for track in tracks if not track['split']]
     if unset:
         raise UserError(
             f'config.split.protocol=official needs a split for every recording, and {len(unset)} have '
             f'none, such as {unset[0]}: fill the split column, or use config.split.protocol=grouped'
         )
-    if 'val' not in given:
-        train_share, val_share = config.fractions[:2]
-        rest = [i for i, part in enumerate(given) if part == 'train']
-        share = val_share / (train_share + val_share)
-        inner = assign_groups(
-            [tracks[i] for i in rest], {'train': 1 - share, 'val': share}, config.seed
-        )
-        for i, part in zip(rest, inner, strict=True):
-            given[i] = part
-        return Split(
-            'official',
-            f"the dataset's own split; {100 * share:g} % of its training part set aside by group for "
-            f'validation, seed {config.seed}',
-            _rows(given),
-        )
-    return Split('official', "the dataset's own split", _rows(given))
+    return [track['split'] for track in tracks]
 
 
-def _refuse_crossing(split: Split, tracks: Sequence[dict]) -> None:
-    part_of_group: dict[str, str] = {}
-    for part, rows in split.tracks.items():
-        for row in rows:
-            group = tracks[row]['group']
-            if part_of_group.setdefault(group, part) != part:
-                raise UserError(
-                    f'the {split.protocol} split leaks: group {group!r} stands in '
-                    f'{part_of_group[group]} and in {part}; correct the split or the groups'
-                )
+def _from_list(
+    config: ml_collections.ConfigDict,
+    name: str,
+    detail: str,
+    parts: list[str],
+    tracks: Sequence[dict],
+) -> Split:
+    left_out = sum(not part for part in parts)
+    if left_out:
+        detail += f', which leaves out {left_out} of {len(parts)} songs'
+    if 'val' not in parts:
+        share = _set_aside(config, tracks, parts)
+        detail += (
+            f'; {100 * share:.3g} % of its training part set aside by group for validation, seed '
+            f'{config.seed}'
+        )
+    return Split(name, detail, _rows(parts))
+
+
+def _without_leak(config: ml_collections.ConfigDict, split: Split, tracks: Sequence[dict]) -> Split:
+    """Refuses a split in which groups cross, or removes them, or marks it."""
+    parts_of_group = collections.defaultdict(dict)
+    for part in PARTS:
+        for row in split.tracks[part]:
+            parts_of_group[tracks[row]['group']].setdefault(part, tracks[row]['track'])
+    crossing = {group: parts for group, parts in parts_of_group.items() if len(parts) > 1}
+    if not crossing or split.segments is not None:
+        return split
+    group, parts = next(iter(crossing.items()))
+    named = ' and '.join(f'{part} ({track})' for part, track in parts.items())
+    found = (
+        f'{len(crossing)} of {len(parts_of_group)} groups stand in several parts, such as {group!r} in '
+        f'{named}'
+    )
+    if config.remove_crossing:
+        return _removed(split, tracks, parts_of_group)
+    if config.allow_leak:
+        return dataclasses.replace(split, leaky=True, detail=f'{split.detail}; {found}')
+    raise UserError(
+        f'the {split.protocol} split leaks: {found}; correct the split or the groups, or set '
+        'config.split.remove_crossing=True to leave their songs out of train and val, or '
+        'config.split.allow_leak=True to have every figure marked LEAKY'
+    )
+
+
+def _removed(
+    split: Split, tracks: Sequence[dict], parts_of_group: Mapping[str, Mapping[str, str]]
+) -> Split:
+    """Keeps the songs of a group that crosses only in the last of its parts."""
+    last = {group: list(parts)[-1] for group, parts in parts_of_group.items()}
+    kept = {
+        part: np.array([row for row in rows if last[tracks[row]['group']] == part], np.int64)
+        for part, rows in split.tracks.items()
+    }
+    removed = ' and '.join(
+        f'{len(split.tracks[part]) - len(kept[part])} of {len(split.tracks[part])} songs of {part}'
+        for part in ('train', 'val')
+    )
+    detail = f'{split.detail}; {removed} removed, whose groups stand in a later part'
+    return dataclasses.replace(split, tracks=kept, detail=detail)
 
 
 def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str]) -> None:

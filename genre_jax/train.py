@@ -106,7 +106,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         augment_key, dropout_key = jax.random.split(key)
-        pictures, targets = job.training_examples(augment_key, batch['audio'], batch['label'])
+        pictures, targets = job.training_examples(
+            augment_key, batch[job.stored.kind], batch['label']
+        )
 
         def objective(trained):
             params = freezing.merge(state.params, *trained.values())
@@ -173,8 +175,9 @@ def make_predict(job: Job) -> Callable[[TrainState, loader.WindowTable], np.ndar
         )
         outputs = []
         for batch in batches:
-            audio = sharding.put_batch({'audio': batch['audio']}, job.mesh)['audio']
-            outputs.append(jax.device_get(step(state.params, state.batch_stats, audio)))
+            kind = job.stored.kind
+            examples = sharding.put_batch({kind: batch[kind]}, job.mesh)[kind]
+            outputs.append(jax.device_get(step(state.params, state.batch_stats, examples)))
         return np.concatenate(outputs)[: len(table)]
 
     return predict

@@ -3,7 +3,6 @@
 import importlib
 import json
 import pathlib
-import types
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ import pytest
 from configs import common, folder
 from data import prepare
 from genre_jax import config as config_lib
-from genre_jax import sharding, train
+from genre_jax import loader, sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
 from genre_jax.job import make_job
@@ -60,10 +59,9 @@ def test_pages_are_locked_and_valid(page, arguments):
 def test_pages_train(page, arguments, stored_hz):
     """The whole step, traced without data: front end, augmentation, model, loss, optimiser."""
     config = load(page, arguments)
-    dataset = types.SimpleNamespace(labels=['a', 'b', 'c'], sample_rate_hz=stored_hz)
     window = int(np.ceil(config.windows.window_s * stored_hz))
-    table = type('Table', (), {'window': window, '__len__': lambda self: 6400})()
-    job = make_job(config, dataset, table, sharding.make_mesh())
+    stored = loader.Stored('audio', (window,), stored_hz, ('a', 'b', 'c'))
+    job = make_job(config, stored, 6400, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
     state = jax.eval_shape(lambda: train.init_state(job))
     batch_size = config.train.batch_size

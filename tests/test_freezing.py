@@ -1,14 +1,12 @@
 """Freezing: what trains, what stays, with which statistics and learning rates."""
 
-import types
-
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import freezing, models, sharding, train
+from genre_jax import freezing, loader, models, sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
 from genre_jax.job import make_job
@@ -24,9 +22,8 @@ def make(**optim_keys):
     config.model.dropout = 0.0
     config.optim.schedule = 'constant'
     config.optim.update(optim_keys)
-    dataset = types.SimpleNamespace(labels=['a', 'b', 'c'], sample_rate_hz=22050)
-    table = type('Table', (), {'window': WINDOW, '__len__': lambda self: 160})()
-    job = make_job(config, dataset, table, sharding.make_mesh())
+    stored = loader.Stored('audio', (WINDOW,), 22050, ('a', 'b', 'c'))
+    job = make_job(config, stored, 160, sharding.make_mesh())
     return job, train.make_state(job)
 
 

@@ -2,27 +2,27 @@
 
 import collections
 
-import ml_collections
 import numpy as np
 import pytest
 
+from configs import common
 from genre_jax import splits
 from genre_jax.errors import UserError
 
 FRACTIONS = (0.70, 0.15, 0.15)
 
 
-def track(name, label, group, split=''):
-    return {'track': name, 'label': label, 'group': group, 'split': split}
+def track(name, label, group, split='', n_samples=1):
+    return {
+        'track': name, 'label': label, 'group': group, 'split': split, 'n_samples': n_samples,
+    }  # fmt: skip
 
 
-def settings(protocol='grouped', fractions=FRACTIONS, seed=0):
-    return ml_collections.ConfigDict({'protocol': protocol, 'fractions': fractions, 'seed': seed})
-
-
-def make(tracks, **keys):
+def make(tracks, lists=None, window=1, **keys):
     labels = sorted({t['label'] for t in tracks})
-    return splits.make_split(settings(**keys), tracks, labels, 'artist')
+    config = common.get_config().split
+    config.update(keys)
+    return splits.make_split(config, tracks, labels, 'artist', lists or {}, window)
 
 
 def structure(kind, seed):
@@ -217,8 +217,16 @@ def test_setting_validation_aside_takes_one_group_where_there_are_few(groups):
 def test_a_leaking_official_split_names_the_group(first, second):
     tracks = official()
     tracks += [track('x', 'a', 'Anon.', first), track('y', 'b', 'Anon.', second)]
-    with pytest.raises(UserError, match=rf"leaks: group 'Anon\.' .*{first}.*{second}"):
+    expected = rf"leaks: 1 of 25 groups .*'Anon\.' in {first} \(x\) and {second} \(y\).*allow_leak"
+    with pytest.raises(UserError, match=expected):
         make(tracks, protocol='official')
+    leaky = make(tracks, protocol='official', allow_leak=True)
+    assert leaky.leaky and "1 of 25 groups stand in several parts, such as 'Anon.'" in leaky.detail
+    removed = make(tracks, protocol='official', remove_crossing=True)
+    assert not removed.leaky and f'1 of 9 songs of {first}' in removed.detail
+    named = {part: {tracks[i]['track'] for i in rows} for part, rows in removed.tracks.items()}
+    assert 'y' in named[second] and not any('x' in names for names in named.values())
+    assert sum(map(len, named.values())) == len(tracks) - 1
 
 
 def test_an_official_split_must_be_whole():
@@ -230,3 +238,131 @@ def test_an_official_split_must_be_whole():
 def test_an_official_split_without_a_test_part():
     with pytest.raises(UserError, match="class 'a' has no song in the test part"):
         make(official(('train', 'val')), protocol='official')
+
+
+# --- lists that come with a dataset --------------------------------------------------------------
+
+
+def test_a_list_leaves_tracks_out():
+    tracks = [track(f'{label}{i}', label, f'{label}{i}') for label in 'ab' for i in range(20)]
+    parts = {f'{label}{i}': splits.PARTS[i % 3] for label in 'ab' for i in range(12)}
+    split = make(tracks, {'fault_filtered': parts}, protocol='fault_filtered')
+    assert split.protocol == 'fault_filtered' and 'leaves out 16 of 40 songs' in split.detail
+    for part, rows in split.tracks.items():
+        assert {tracks[i]['track'] for i in rows} == {t for t, p in parts.items() if p == part}
+
+
+def test_a_list_without_validation():
+    tracks = [track(f'{label}{i}', label, f'{label}{i // 2}') for label in 'ab' for i in range(40)]
+    parts = {t['track']: 'train' if int(t['track'][1:]) < 30 else 'test' for t in tracks}
+    split = make(tracks, {'paper': parts}, protocol='paper', fractions=(0.6, 0.2, 0.2))
+    check_whole(split, tracks)
+    assert {tracks[i]['track'] for i in split.tracks['test']} == {
+        t for t, p in parts.items() if p == 'test'
+    }
+    assert len(split.tracks['val']) == pytest.approx(15, abs=4)
+
+
+def test_unknown_protocols_name_what_there_is():
+    tracks = structure('single_recordings', 0)
+    with pytest.raises(
+        UserError, match='no such list; expected one of artist, .*paper.*stratified'
+    ):
+        make(tracks, {'paper': {}}, protocol='fault_filtered')
+    with pytest.raises(UserError) as error:
+        make(tracks, protocol='fault_filtered')
+    assert 'official' not in str(error.value)
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('folds', [2, 3, 10])
+@pytest.mark.parametrize('protocol', ['artist', 'kfold'])
+def test_every_song_is_tested_in_one_fold(protocol, folds):
+    tracks = structure('many_small_groups', 3)
+    tested = []
+    for fold in range(folds):
+        split = make(tracks, protocol=protocol, folds=folds, fold=fold, allow_leak=True)
+        rows = np.concatenate([split.tracks[part] for part in splits.PARTS])
+        assert sorted(rows) == list(range(len(tracks)))
+        tested += split.tracks['test'].tolist()
+        groups = [{tracks[i]['group'] for i in split.tracks[part]} for part in splits.PARTS]
+        crossing = groups[0] & groups[1] | groups[1] & groups[2] | groups[0] & groups[2]
+        assert split.leaky == bool(crossing) == (protocol == 'kfold')
+        for label in {t['label'] for t in tracks}:
+            total = sum(t['label'] == label for t in tracks)
+            count = sum(tracks[i]['label'] == label for i in split.tracks['test'])
+            assert abs(count - total / folds) <= 3
+    assert sorted(tested) == list(range(len(tracks)))
+
+
+def test_folds_by_song_are_refused_where_groups_cross():
+    with pytest.raises(UserError, match=r'the kfold split leaks: .*allow_leak=True'):
+        make(structure('many_small_groups', 3), protocol='kfold')
+    assert not make(structure('single_recordings', 8), protocol='kfold', folds=3).leaky
+
+
+def test_mistaken_folds():
+    tracks = structure('single_recordings', 8)
+    with pytest.raises(UserError, match=r'config\.split\.fold=5: expected 0 to 4'):
+        make(tracks, protocol='artist', folds=5, fold=5)
+    with pytest.raises(UserError, match=r'too few for 1000 folds: it needs at least 1000 groups'):
+        make(tracks, protocol='artist', folds=1000)
+
+
+def test_stratified_is_by_song():
+    tracks = structure('many_small_groups', 0)
+    with pytest.raises(UserError, match='the stratified split leaks'):
+        make(tracks, protocol='stratified')
+    split = make(tracks, protocol='stratified', allow_leak=True)
+    assert split.leaky
+    for label in {t['label'] for t in tracks}:
+        total = sum(t['label'] == label for t in tracks)
+        for part, share in zip(splits.PARTS, FRACTIONS, strict=True):
+            assert (
+                abs(sum(tracks[i]['label'] == label for i in split.tracks[part]) - share * total)
+                <= 1.5
+            )
+
+
+# --- by segment ----------------------------------------------------------------------------------
+
+
+def test_segments_are_dealt_out_once():
+    rng = np.random.default_rng(0)
+    tracks = [
+        track(f'{label}{i}', label, f'{label}{i}', n_samples=int(rng.integers(40, 400)))
+        for label in 'ab'
+        for i in range(30)
+    ]
+    with pytest.raises(UserError, match='segment_leaky lets segments of one song train and test'):
+        make(tracks, protocol='segment_leaky', window=50)
+    split = make(tracks, protocol='segment_leaky', window=50, allow_leak=True)
+    assert split.leaky
+    dealt = collections.Counter(
+        (row, start)
+        for segments in split.segments.values()
+        for row, starts in segments.items()
+        for start in starts.tolist()
+    )
+    expected = {
+        (row, 50 * i) for row, t in enumerate(tracks) for i in range(max(1, t['n_samples'] // 50))
+    }
+    assert set(dealt) == expected and set(dealt.values()) == {1}
+    for label in 'ab':
+        of_label = [row for row, t in enumerate(tracks) if t['label'] == label]
+        total = sum(row in of_label for row, _ in expected)
+        for part, share in zip(splits.PARTS, FRACTIONS, strict=True):
+            own = split.segments[part]
+            assert abs(sum(len(own.get(row, ())) for row in of_label) - share * total) <= 1
+    shuffled = [tracks[i] for i in rng.permutation(len(tracks))]
+    names, other = [t['track'] for t in tracks], [t['track'] for t in shuffled]
+    again = make(shuffled, protocol='segment_leaky', window=50, allow_leak=True)
+    starts = [
+        {(given[row], s) for row, own in one.segments['test'].items() for s in own.tolist()}
+        for one, given in ((split, names), (again, other))
+    ]
+    assert starts[0] == starts[1]
+    reseeded = make(tracks, protocol='segment_leaky', window=50, allow_leak=True, seed=1)
+    assert reseeded.fingerprint(names) != split.fingerprint(names)

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data.recordings import Kind
 from genre_jax import config as config_lib
 from genre_jax.augment import mixing, picture, pitch, waveform
 from genre_jax.augment import settings as settings_lib
@@ -122,6 +123,23 @@ class Augmentation:
     def copies(self) -> dict[int, int]:
         """Returns how many more copies of a class stand in an epoch, by its number."""
         return dict.fromkeys(self._classes, self._copies) if self._copies else {}
+
+    def check_kind(self, kind: Kind) -> None:
+        """Refuses augmentations of audio where none is stored.
+
+        Args:
+            kind: what is stored.
+
+        Raises:
+            UserError: an augmentation that pictures or rows of features do not have.
+        """
+        allowed = {'audio': tuple(_ALL), 'image': ('mixup',), 'table': ('mixup',)}[kind]
+        for name in self._steps:
+            if name not in allowed or (kind != 'audio' and self._mixup_on == 'waveform'):
+                raise UserError(
+                    f'config.augment.{name} is for audio, and the dataset holds data of kind {kind!r}: '
+                    f'take it out, or use config.augment.mixup on pictures'
+                )
 
     def check_picture(self, frames: int, bins: int) -> None:
         """Refuses stripes that are wider than a picture.

@@ -1,4 +1,7 @@
-"""Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants."""
+"""Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants.
+
+`picture` and `table` read what is stored of datasets that hold no audio.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
 from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.spectrogram import Spectrogram
+from genre_jax.features.stored import Pictures, Table
 
 _panns = functools.partial(
     Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db'
@@ -59,6 +63,8 @@ FLAVOURS = {
     'chroma': Chroma,
     'constant_q': ConstantQ,
     'linear': functools.partial(Spectrogram, power=1),
+    'picture': Pictures,
+    'table': Table,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from data.recordings import Kind
 from genre_jax.errors import UserError
 
 # On a CPU a batch is computed in pieces of about so many samples: what lies between the waveform
@@ -60,9 +61,11 @@ class FrontEnd:
 
     Attributes:
         sample_rate_hz: rate of the waveform that comes in.
+        kind: what it reads: 'audio', 'image' or 'table'.
     """
 
-    sample_rate_hz: int
+    sample_rate_hz: int = 1
+    kind: ClassVar[Kind] = 'audio'
     small: ClassVar[bool] = True  # compiles fast enough to be unrolled, see `over_clips`
 
     @property

@@ -1,0 +1,73 @@
+"""Front ends of what is no audio: stored pictures, and rows of a table of features."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_jax.errors import UserError
+from genre_jax.features.front_end import FrontEnd
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictures(FrontEnd):
+    """Stored RGB pictures, resized: uint8 (..., rows, columns, 3) -> float32, 0 to 255.
+
+    Attributes:
+        height: rows of the result, 0 for those of the picture.
+        width: columns, likewise.
+    """
+
+    kind: ClassVar[str] = 'image'
+    height: int = 0
+    width: int = 0
+
+    def __post_init__(self) -> None:
+        if self.height < 0 or self.width < 0:
+            raise UserError(
+                f'config.features: height={self.height} and width={self.width}; expected pixels, or 0 '
+                'for those of the picture'
+            )
+
+    def __call__(self, pictures: jax.Array) -> jax.Array:
+        """Resizes with a triangle filter, which averages where it shrinks."""
+        *batch, height, width, channels = pictures.shape
+        shape = (*batch, self.height or height, self.width or width, channels)
+        return jax.image.resize(pictures.astype(jnp.float32), shape, 'linear')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table(FrontEnd):
+    """Rows of handcrafted features, each column standardised: float32 (..., columns) -> the same.
+
+    Attributes:
+        mean: of each column over the rows of the training part; empty: columns stay as they are.
+        std: their standard deviation.
+    """
+
+    kind: ClassVar[str] = 'table'
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def fitted(self, rows: np.ndarray) -> Table:
+        """Takes means and deviations (of the population) from the training part, and only from it.
+
+        Args:
+            rows: float32 [rows, columns].
+        """
+        std = rows.std(0, dtype=np.float64)
+        return dataclasses.replace(
+            self,
+            mean=tuple(rows.mean(0, dtype=np.float64).tolist()),
+            std=tuple(np.where(std > 0, std, 1).tolist()),  # a constant column stays constant
+        )
+
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """Standardises."""
+        if not self.mean:
+            return rows
+        return (rows - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
