@@ -92,6 +92,11 @@ def decode_all(
         UserError: none can be used, or a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if source.kind == 'table':  # it is in memory: nothing to decode
+        files = [(recording, _clip_file(folder, recording)) for recording in recordings]
+        for recording, file in files:
+            _decode_one(source, recording, file)
+        return files, []
     source.sample_rate_hz()  # found once here, then pickled with the source
     reasons: dict[str, str] = {}
     # spawn: a forked child of a process that runs XLA's threads can deadlock.

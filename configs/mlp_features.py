@@ -1,0 +1,42 @@
+"""A multilayer perceptron on a table of handcrafted features, such as GTZAN's.
+
+    python -m genre_jax.main --config=configs/mlp_features.py \
+        --config.data.root=features_3_sec.csv --workdir=runs/mlp
+
+The CSV has the columns filename, label and features (data/feature_table/README.md); our own
+`genre_jax.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
+artist, where a column names it), their probabilities are averaged over the song.
+
+Ma et al. (GTZAN, 10-fold, rows of 3 s at random): 87.74 % for the same network, 58-256-256-10. Rows of one
+song stand on both sides there; `--config.split.protocol=segment_leaky --config.split.allow_leak=True` does
+the same, and `python -m genre_jax.leak` shows what it is worth. A minute on 2 CPU cores for 3000 rows.
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the config."""
+    config = common.get_config()
+    config.data.name = 'feature_table'
+    config.data.root = ''
+    config.data.use_length = False
+    config.data.classes = ()
+
+    config.features.name = 'table'
+    config.model.name = 'mlp'
+    config.model.hidden_units = (256, 256)
+    config.model.dropout = 0.3
+
+    config.optim.learning_rate = 1e-3
+    config.optim.schedule = 'cosine'
+    config.train.batch_size = 64
+    config.eval.batch_size = 512
+    config.train.length = '40 epochs'
+    config.eval.every = '2 epochs'
+    config.checkpoint.every = '10 epochs'
+    return config

@@ -1,0 +1,87 @@
+"""CSV files as people and spreadsheets write them, with one line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+
+from genre_jax.errors import UserError
+
+
+def read(
+    path: str, required: Sequence[str], delimiters: str = ',;\t'
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Reads a CSV, gzipped or not.
+
+    Args:
+        path: the file.
+        required: columns that it should have; the delimiter that makes most of them is taken.
+        delimiters: that it may have.
+
+    Returns:
+        The columns in lower case, and the rows that are not blank with their line numbers.
+
+    Raises:
+        UserError: it cannot be read, is not UTF-8, no valid CSV, or has a column twice.
+    """
+    try:
+        with open(path, 'rb') as file:
+            raw = file.read()
+        if raw[:2] == b'\x1f\x8b':
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(f'{path} cannot be read: {reason}') from error
+    try:
+        text = raw.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = raw.count(b'\n', 0, error.start) + 1
+        raise UserError(
+            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
+            'the file as UTF-8'
+        ) from error
+    if not text.strip():
+        raise UserError(
+            f'{path} is empty; expected a line with columns {",".join(required)}, then a line per '
+            'recording'
+        )
+    rows, reader = [], None
+    try:
+        names, delimiter = columns(text.splitlines()[0], required, delimiters)
+        reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+        next(reader)
+        for cells in reader:
+            if len(cells) > len(names):
+                raise UserError(
+                    f'{path}, line {reader.line_num}: {len(cells)} fields under '
+                    f'{len(names)} columns; put quotes around a field that holds '
+                    f'the delimiter {delimiter!r}'
+                )
+            # Spreadsheets leave out delimiters behind the last filled cell, and all in blank rows.
+            if any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        line = reader.line_num if reader else 1
+        raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
+    if not rows and not missing(names, required):
+        raise UserError(f'{path} lists no recordings; expected a line for each below the first')
+    return names, rows
+
+
+def columns(line: str, required: Sequence[str], delimiters: str = ',;\t') -> tuple[list[str], str]:
+    """Returns the column names in a header line, and the delimiter that makes most of `required`."""
+    splits = [
+        ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
+        for mark in delimiters
+    ]
+    return max(splits, key=lambda split: (-len(missing(split[0], required)), len(split[0])))
+
+
+def missing(names: Sequence[str], required: Sequence[str]) -> list[str]:
+    """Returns the required columns that are not there."""
+    return [name for name in required if name not in names]

@@ -1,0 +1,118 @@
+"""Pictures of spectrograms in one folder per class (see README.md)."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data import files
+from data.recordings import Recording
+from genre_jax.errors import BadAudio, UserError
+
+_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
+
+
+class Source(files.FileSource):
+    """Pictures, one folder per class; every picture is a song of one segment.
+
+    Attributes:
+        name: 'images'.
+        description: what the pictures are.
+        root: the folder.
+    """
+
+    name = 'images'
+    kind = 'image'
+
+    def __init__(self, *, root: str):
+        """Finds the folder.
+
+        Args:
+            root: folder with one folder per class.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        if not os.path.isdir(root):
+            raise UserError(
+                f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per '
+                'class'
+            )
+        folder = os.path.abspath(root)
+        super().__init__(folder, root=folder, sample_rate_hz=None)
+        self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
+
+    def list_files(self) -> files.Listing:
+        """Lists the pictures below each first-level folder, whose name is their label."""
+        recordings = []
+        for label in sorted(entry.name for entry in os.scandir(self._folder) if entry.is_dir()):
+            if label.startswith('.'):
+                continue
+            for name in sorted(os.listdir(os.path.join(self._folder, label))):
+                path = f'{label}/{name}'
+                if name.lower().endswith(_SUFFIXES) and not name.startswith('.'):
+                    recordings.append(
+                        Recording(os.path.splitext(path)[0], label, group='', path=path)
+                    )
+        labels = {recording.label for recording in recordings}
+        if len(labels) < 2:
+            raise UserError(
+                f'{self._folder} holds pictures of {len(labels)} class; a classifier needs at least 2: '
+                f'one folder per class with files {" ".join(_SUFFIXES)}'
+            )
+        stems = collections.Counter(recording.track for recording in recordings)
+        for track, count in stems.items():
+            if count > 1:
+                raise UserError(
+                    f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
+                )
+        return files.Listing(recordings, [])
+
+    def sample_rate_hz(self) -> int:
+        """Returns 1: a picture has no rate."""
+        return 1
+
+    def load(self, recording: Recording) -> np.ndarray:
+        """Decodes one picture: uint8 [1, height, width, 3]; transparency is dropped."""
+        height, width = self._size
+        picture = _read(os.path.join(self._folder, recording.path))
+        if picture.shape != (height, width, 3):
+            raise BadAudio(
+                f'{picture.shape[1]} x {picture.shape[0]} pixels, where most have {width} x {height}'
+            )
+        return picture[None]
+
+    def __getstate__(self) -> dict:
+        self._size  # noqa: B018  found once, not in every worker
+        return super().__getstate__()
+
+    @functools.cached_property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of most pictures."""
+        sizes = self._for_each_file(_size_or_none, 'reading headers')
+        counts = collections.Counter(size for size in sizes.values() if size)
+        if not counts:
+            raise UserError(f'none of the {len(sizes)} files of {self._folder} is a picture')
+        return max(counts, key=lambda size: (counts[size], size))
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert('RGB'))
+    except UnidentifiedImageError:
+        raise BadAudio('not a picture, or a format that is not read') from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadAudio(f'damaged or unreadable: {error}') from None
+
+
+def _size_or_none(path: str) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
