@@ -138,7 +138,8 @@ class FileSource(Source):
     def group_key(self) -> str:
         """Returns what the groups are: 'artist', 'recording', 'artist, else recording', ..."""
         levels = {self._level(recording)[0] for recording in self._listing.recordings}
-        names = [level for level in (*self.levels, 'recording') if level in levels]
+        order = ('group', 'artist', 'album', 'recording')
+        names = [level for level in order if level in levels]
         return ', else '.join(names)
 
     def notes(self) -> list[str]:

@@ -27,8 +27,7 @@ class Source(files.FileSource):
     """
 
     name = 'gtzan'
-    # Many tracks with an unknown artist have a title, and two of them the same.
-    levels = ('artist', 'title')
+    levels = ('artist',)
     description = 'GTZAN: excerpts of 30 s in ten genres (Tzanetakis and Cook 2002)'
 
     def __init__(
