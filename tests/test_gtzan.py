@@ -323,6 +323,23 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
     assert 'no index of artists' in prepare.summary(manifest)
 
 
+@pytest.mark.parametrize(
+    'argument, parts',
+    [
+        ('--sample_rate_hz=abc', ("sample_rate_hz='abc'", 'expected int')),
+        ('--sample_rate_hz=22050.5', ('sample_rate_hz=22050.5', 'expected int')),
+        ('--index=5', ('index=5', 'expected str', './NAME')),
+        ('--indx=a.txt', ('config.data.indx', "'config.data.index'")),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, argument, parts):
+    make(tmp_path, each=1)
+    settings = prepare.settings_from(['gtzan', f'--source={tmp_path}', argument])
+    with pytest.raises(UserError) as caught:
+        prepare.load_source(settings)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
 # Real data
 
 
