@@ -23,6 +23,7 @@ import os
 import pathlib
 import shutil
 import sys
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 
 import ml_collections
@@ -38,6 +39,9 @@ from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
 _FORMAT = 2
+# Types of a dataset's keys that are checked, and what to do about another one. On the command line a
+# folder called 5 looks like a number.
+_TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
 
 
 def load_source(settings: Mapping) -> Source:
@@ -47,7 +51,7 @@ def load_source(settings: Mapping) -> Source:
         settings: 'name' and whatever that Source takes; 'prepared_dir' and 'chunk_s' are left out.
 
     Raises:
-        UserError: no such dataset, or a key that it does not take.
+        UserError: no such dataset, a key that it does not take, or a value of another type.
     """
     name = settings['name']
     root = pathlib.Path(__file__).parent
@@ -55,6 +59,11 @@ def load_source(settings: Mapping) -> Source:
     if name not in known:
         raise UserError(f'config.data.name={name!r}{config_lib.nearest(name, known)}')
     source_class = importlib.import_module(f'data.{name}').Source
+    for key, hint in typing.get_type_hints(source_class.__init__).items():
+        value = settings.get(key)
+        if hint in _TYPES and key in settings and not isinstance(value, hint):
+            wanted = getattr(hint, '__name__', hint)
+            raise UserError(f'config.data.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
     return config_lib.call_with_section(
         source_class, 'data', settings, skip=('name', 'prepared_dir', 'chunk_s')
     )
