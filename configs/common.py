@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     # genre_jax/splits.py tells what they are, data/NAME/README.md which lists a dataset brings.
     config.split.protocol = 'grouped'
     config.split.fractions = (0.70, 0.15, 0.15)  # of the songs, for train, val and test
-    config.split.folds = 10  # of 'artist' and 'kfold'
+    config.split.folds = 10  # of 'artist', 'kfold' and 'segment_leaky'
     config.split.fold = 0  # which of them is the test part, counted from 0
     config.split.seed = 0
     config.split.remove_crossing = False  # leave groups that cross out of train, then of val

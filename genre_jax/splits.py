@@ -9,8 +9,8 @@ Protocols (config.split.protocol):
 - `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (data/NAME/README.md).
   Without a list, `stratified` is at random by song, stratified by class.
 - `kfold`: as `artist`, but by song, whatever its group.
-- `segment_leaky`: segments, or rows of a table, at random, as many papers do: those of one song train and
-  test.
+- `segment_leaky`: as `kfold`, but by segment, or row of a table, as many papers do: those of one song train
+  and test.
 
 A split in which a group (artist, tune, recording) stands in two parts is refused. `remove_crossing` takes its
 songs out of train, then out of val; `allow_leak` leaves them in, and every figure is marked LEAKY.
@@ -92,7 +92,7 @@ def make_split(
     name = config.protocol
     shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
     if name == 'segment_leaky':
-        split = _by_segment(config, tracks, window, shares)
+        split = _by_segment(config, tracks, window)
     elif name == 'official':
         split = _from_list(config, name, "the dataset's own split", _official_parts(tracks), tracks)
     elif name in lists:
@@ -135,11 +135,7 @@ def _songs(tracks: Sequence[dict]) -> list[dict]:
 
 def _fold(config: ml_collections.ConfigDict, by: str, units: Sequence[dict]) -> Split:
     """Takes one of several folds for testing, and sets validation aside from the others."""
-    if not 0 <= config.fold < config.folds:
-        raise UserError(
-            f'config.split.fold={config.fold}: expected 0 to {config.folds - 1}, one of '
-            f'config.split.folds={config.folds}'
-        )
+    _check_fold(config)
     folds = [f'fold {i}' for i in range(config.folds)]
     parts = assign_groups(units, dict.fromkeys(folds, 1 / config.folds), config.seed)
     parts = ['test' if part == folds[config.fold] else 'train' for part in parts]
@@ -150,6 +146,14 @@ def _fold(config: ml_collections.ConfigDict, by: str, units: Sequence[dict]) -> 
         f'{100 * share:.3g} % of the others set aside for validation; seed {config.seed}',
         _rows(parts),
     )
+
+
+def _check_fold(config: ml_collections.ConfigDict) -> None:
+    if not 0 <= config.fold < config.folds:
+        raise UserError(
+            f'config.split.fold={config.fold}: expected 0 to {config.folds - 1}, one of '
+            f'config.split.folds={config.folds}'
+        )
 
 
 def _set_aside(config: ml_collections.ConfigDict, units: Sequence[dict], parts: list[str]) -> float:
@@ -164,15 +168,16 @@ def _set_aside(config: ml_collections.ConfigDict, units: Sequence[dict], parts: 
     return share
 
 
-def _by_segment(
-    config: ml_collections.ConfigDict, tracks: Sequence[dict], window: int, shares: str
-) -> Split:
+def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], window: int) -> Split:
     """Cuts every song into windows side by side, and deals these out, class by class."""
     if not config.allow_leak:
         raise UserError(
             'config.split.protocol=segment_leaky lets segments of one song train and test: set '
             'config.split.allow_leak=True to have it, with every figure marked LEAKY'
         )
+    _check_fold(config)
+    train_share, val_share = config.fractions[:2]
+    share = val_share / (train_share + val_share)
     by_label = collections.defaultdict(list)
     # By name: the order of the list decides nothing.
     for row, track in sorted(enumerate(tracks), key=lambda item: item[1]['track']):
@@ -181,14 +186,16 @@ def _by_segment(
     rng = np.random.default_rng(config.seed)
     segments: dict = {part: collections.defaultdict(list) for part in PARTS}
     for _, pairs in sorted(by_label.items()):
-        edges = np.round(np.cumsum(config.fractions) * len(pairs)).astype(int)
         for position, pair in enumerate(rng.permutation(pairs)):
             row, start = pair.tolist()
-            segments[PARTS[np.searchsorted(edges, position, 'right')]][row].append(start)
+            fold = position * config.folds // len(pairs)
+            aside = position * share % 1 < share  # evenly spread: the same share of every fold
+            part = 'test' if fold == config.fold else 'val' if aside else 'train'
+            segments[part][row].append(start)
     return Split(
         'segment_leaky',
-        f'segments at random, whatever their song, stratified by class, {shares} % of the segments, '
-        f'seed {config.seed}',
+        f'fold {config.fold} (counted from 0) of {config.folds} by segment, whatever its song, stratified '
+        f'by class; {100 * share:.3g} % of the others set aside for validation; seed {config.seed}',
         {part: np.array(sorted(own), np.int64) for part, own in segments.items()},
         leaky=True,
         segments={
