@@ -26,6 +26,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.root = ''
     config.data.use_length = False
     config.data.classes = ()
+    config.data.max_per_class = 0
+    config.data.seed = 0
+    config.data.index = ''
 
     config.features.name = 'table'
     config.model.name = 'mlp'

@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = common.get_config()
     config.data.name = 'images'
     config.data.root = ''
+    config.data.index = ''
 
     config.features.name = 'picture'
     config.features.height = 144

@@ -155,12 +155,14 @@ def _announce_change(source: Source, home: pathlib.Path) -> None:
     except (OSError, UserError, ValueError):  # never, or deleted since
         return
     new = source.files()
+    added, removed = len(new.keys() - old.keys()), len(old.keys() - new.keys())
     changed = sum(new[name] != old[name] for name in new.keys() & old.keys())
-    logging.warning(
-        '%s has changed since it was last prepared (files: %d added, %d removed, %d changed): '
-        'preparing it again',
-        source.root, len(new.keys() - old.keys()), len(old.keys() - new.keys()), changed,
-    )  # fmt: skip
+    if added or removed or changed:  # else it is other settings that call for it
+        logging.warning(
+            '%s has changed since it was last prepared (files: %d added, %d removed, %d changed): '
+            'preparing it again',
+            source.root, added, removed, changed,
+        )  # fmt: skip
 
 
 def _vanished(

@@ -7,13 +7,16 @@ after saving. The same command continues a run that was stopped or killed.
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Callable
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -36,6 +39,25 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
+    config, workdir = prepare(argv)
+
+    from genre_jax import run
+
+    run.run(config, workdir)
+
+
+def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
+    """Checks the flags and starts jax.
+
+    Args:
+        argv: what is left of the command line.
+
+    Returns:
+        The config, and the run folder.
+
+    Raises:
+        UserError: a mistake in them, or jax does not start.
+    """
     from genre_jax import config as config_lib
     from genre_jax.errors import UserError
 
@@ -54,12 +76,9 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from genre_jax import run
-
     if jax.default_backend() != 'cpu':
         jax.config.update('jax_default_matmul_precision', _CONFIG.value.train.matmul_precision)
-
-    run.run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    return _CONFIG.value, pathlib.Path(_WORKDIR.value)
 
 
 def _start_jax() -> None:
@@ -87,8 +106,15 @@ def _environment_int(name: str) -> int | None:
     return int(os.environ[name]) if os.environ.get(name) else None
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; a mistake becomes one line with the nearest valid name."""
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the flags; a mistake becomes one line with the nearest valid name.
+
+    Args:
+        argv: the command line.
+
+    Returns:
+        What is left of it.
+    """
     from genre_jax import config as config_lib
     from genre_jax.errors import UserError
 
@@ -132,11 +158,20 @@ def _fail(message: str, exit_code: int = 2) -> None:
     os._exit(exit_code)
 
 
-def _main_or_one_line(argv: list[str]) -> None:
+def guarded(program: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Returns a program that ends with one line and an exit code where it raises.
+
+    Args:
+        program: takes what is left of the command line.
+    """
+    return functools.partial(_run_or_one_line, program)
+
+
+def _run_or_one_line(program: Callable[[list[str]], None], argv: list[str]) -> None:
     from genre_jax.errors import Stopped, UserError
 
     try:
-        main(argv)
+        program(argv)
     except UserError as error:
         _fail(f'error: {error}')
     except Stopped as stopped:
@@ -165,4 +200,4 @@ def _main_or_one_line(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(_main_or_one_line, flags_parser=_parse_flags)
+    app.run(guarded(main), flags_parser=parse_flags)

@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from data import csv_file, recordings
+from data.gtzan import lists
 from data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
 
@@ -34,7 +35,14 @@ class Source(recordings.Source):
     kind = 'table'
 
     def __init__(
-        self, *, root: str, use_length: bool = False, classes: tuple[str, ...] | list[str] = ()
+        self,
+        *,
+        root: str,
+        use_length: bool = False,
+        classes: tuple[str, ...] | list[str] = (),
+        max_per_class: int = 0,
+        seed: int = 0,
+        index: str = '',
     ):
         """Notes which table.
 
@@ -42,6 +50,9 @@ class Source(recordings.Source):
             root: the CSV, gzipped or not.
             use_length: whether the column `length` is a feature: Ma et al.'s 58 instead of 57.
             classes: labels to keep, empty for all.
+            max_per_class: songs of each class, at most, drawn at random; 0 for all.
+            seed: of that draw.
+            index: Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
 
         Raises:
             UserError: there is no such file.
@@ -55,11 +66,14 @@ class Source(recordings.Source):
         self.description = f'rows of handcrafted features in {os.path.basename(root)}'
         self._use_length = use_length
         self._classes = tuple(classes)
+        self._draw = max_per_class, seed
+        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the settings and the CSV."""
-        parts = (_VERSION, self._use_length, self._classes, self.files())
+        settings = self._use_length, self._classes, self._draw, sorted(self._artists.items())
+        parts = (_VERSION, settings, self.files())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def files(self) -> dict[str, str]:
@@ -92,7 +106,20 @@ class Source(recordings.Source):
                     f'{self.root}, line {facts["line"]}: the rows of song {song!r} disagree about its '
                     f'label, artist, album, title, group or split (line {other[0]})'
                 )
-        return [recording for _, recording in songs.values()], []
+        return self._drawn([recording for _, recording in songs.values()]), []
+
+    def _drawn(self, recordings: list[Recording]) -> list[Recording]:
+        most, seed = self._draw
+        if not most:
+            return recordings
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(recordings)).tolist()
+        kept = {
+            i
+            for label in {recording.label for recording in recordings}
+            for i in [i for i in order if recordings[i].label == label][:most]
+        }
+        return [recording for i, recording in enumerate(recordings) if i in kept]
 
     def load(self, recording: Recording) -> np.ndarray:
         """Returns the rows of a song, float32 [rows, columns], in the order of the CSV."""
@@ -176,6 +203,8 @@ class Source(recordings.Source):
         # Some tables number the classes, and name them in a column of its own.
         facts['label'] = facts['genre'] or facts['label']
         facts['song'] = facts['song'] or song_of(named['filename'])
+        artist, title = self._artists.get(lists.track_of(facts['song']), ('', ''))
+        facts |= {'artist': facts['artist'] or artist, 'title': facts['title'] or title}
         return facts | {'line': line}
 
     def _number(self, line: int, column: str, text: str) -> float:

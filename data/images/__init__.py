@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data import files
+from data.gtzan import lists
 from data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
 
@@ -28,11 +29,14 @@ class Source(files.FileSource):
     name = 'images'
     kind = 'image'
 
-    def __init__(self, *, root: str):
+    levels = ('artist',)
+
+    def __init__(self, *, root: str, index: str = ''):
         """Finds the folder.
 
         Args:
             root: folder with one folder per class.
+            index: Sturm's file of GTZAN's artists and titles, for pictures of GTZAN.
 
         Raises:
             UserError: there is no such folder.
@@ -44,6 +48,7 @@ class Source(files.FileSource):
             )
         folder = os.path.abspath(root)
         super().__init__(folder, root=folder, sample_rate_hz=None)
+        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
         self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
 
     def list_files(self) -> files.Listing:
@@ -55,8 +60,10 @@ class Source(files.FileSource):
             for name in sorted(os.listdir(os.path.join(self._folder, label))):
                 path = f'{label}/{name}'
                 if name.lower().endswith(_SUFFIXES) and not name.startswith('.'):
+                    track, stem = os.path.splitext(path)[0], os.path.splitext(name)[0]
+                    artist, title = self._artists.get(lists.track_of(stem), ('', ''))
                     recordings.append(
-                        Recording(os.path.splitext(path)[0], label, group='', path=path)
+                        Recording(track, label, '', path=path, artist=artist, title=title)
                     )
         labels = {recording.label for recording in recordings}
         if len(labels) < 2:

@@ -1,0 +1,151 @@
+"""Which data a run uses: the prepared dataset, its split, the windows of each part, and facts about them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+
+from data import prepare
+from genre_jax import augment, loader, splits
+from genre_jax.logbook import Logbook
+
+# Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
+_FEW_GROUPS = 30
+
+
+def open_dataset(config: ml_collections.ConfigDict) -> loader.Dataset:
+    """Prepares the dataset on process 0 while the others wait, and opens it.
+
+    Args:
+        config: the whole config.
+    """
+    folder = ''
+    if jax.process_index() == 0:
+        source = prepare.load_source(config.data)
+        folder = str(prepare.prepare(source, config.data.prepared_dir, config.data.chunk_s))
+    if jax.process_count() > 1:
+        padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
+        folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
+    return loader.Dataset(pathlib.Path(folder))
+
+
+def make_split(config: ml_collections.ConfigDict, dataset: loader.Dataset) -> splits.Split:
+    """Makes the split that config.split asks for.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+    """
+    stored = dataset.stored(config.windows.window_s)
+    return splits.make_split(
+        config.split,
+        dataset.tracks,
+        dataset.labels,
+        dataset.manifest['group_key'],
+        dataset.manifest['protocols'],
+        stored.shape[0] if stored.kind == 'audio' else 1,
+    )
+
+
+def make_tables(
+    config: ml_collections.ConfigDict, dataset: loader.Dataset, split: splits.Split
+) -> dict[str, loader.WindowTable]:
+    """Lays out the windows of each part.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+        split: of its tracks.
+    """
+    # The evaluated segments go with the split: they do not change with the seed of a training.
+    seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
+    copies = augment.Augmentation(config.augment, dataset.labels).copies()
+    return {
+        part: loader.WindowTable(
+            dataset,
+            rows,
+            config.windows,
+            train=part == 'train',
+            seed=seeds[part],
+            copies=copies if part == 'train' else {},
+            segments=split.segments and split.segments[part],
+        )
+        for part, rows in split.tracks.items()
+    }
+
+
+def describe(
+    dataset: loader.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
+) -> dict:
+    """Returns what result.json says about the data and the protocol.
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+    """
+    labels = np.asarray([track['label'] for track in dataset.tracks])
+    groups = np.asarray([track['group'] for track in dataset.tracks])
+    quarantined = dataset.manifest['quarantined']
+    window = tables['train'].window
+    short = dataset.kind == 'audio' and sum(t['n_samples'] < window for t in dataset.tracks)
+    warnings = list(dataset.manifest['notes'])
+    if short:
+        warnings.append(
+            f'{short} recordings are shorter than one window of {window / dataset.sample_rate_hz:g} s and '
+            'are padded with zeros at the end'
+        )
+    few = len(np.unique(groups[split.tracks['test']]))
+    if few < _FEW_GROUPS:
+        warnings.append(
+            f'the test part has only {few} groups: its intervals are wide, and those of a bootstrap over '
+            'so few are still too narrow, most of all where nearly everything is right'
+        )
+    return {
+        'protocol': split.protocol,
+        'protocol_detail': split.detail,
+        'leaky': split.leaky,
+        'classes': dataset.labels,
+        'n_songs': {part: len(rows) for part, rows in split.tracks.items()},
+        'n_groups': {part: len(np.unique(groups[rows])) for part, rows in split.tracks.items()},
+        'n_segments': {part: len(table) for part, table in tables.items()},
+        'songs_per_class': {
+            label: {part: int((labels[rows] == label).sum()) for part, rows in split.tracks.items()}
+            for label in dataset.labels
+        },
+        'chance': 1 / len(dataset.labels),
+        'quarantined': {'count': len(quarantined), 'files': quarantined},
+        'warnings': warnings,
+    }
+
+
+def announce(
+    dataset: loader.Dataset,
+    split: splits.Split,
+    tables: Mapping[str, loader.WindowTable],
+    logbook: Logbook,
+) -> None:
+    """Says what a run is about to learn from.
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+        logbook: where to say it.
+    """
+    facts = describe(dataset, split, tables)
+    songs = ', '.join(f'{part} {facts["n_songs"][part]}' for part in splits.PARTS)
+    logbook.say(
+        f'{dataset.manifest["name"]}: {len(dataset.tracks)} recordings, {len(dataset.labels)} classes, '
+        f'{facts["quarantined"]["count"]} quarantined; songs: {songs}\n'
+        f'protocol {split.protocol}: {split.detail}'
+    )
+    if logbook.enabled:
+        for warning in facts['warnings']:
+            logging.warning('%s', warning)
