@@ -82,6 +82,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64  # over all devices together
     config.train.length = '30 epochs'
     config.train.log_every = '1 epochs'
+    config.train.loader_workers = 0  # processes that read records, 0: threads of the program itself
+    # The whole dataset lies on the devices, as it is stored: reading costs nothing. For what fits.
+    config.train.device_resident = False
+    config.train.steps_per_dispatch = (
+        1  # steps in one program; more where the device outruns the host
+    )
     # Of float32 products on GPUs and TPUs: 'highest' is float32, 'default' rounds the factors to what the
     # hardware multiplies fastest (TF32, bfloat16).
     config.train.matmul_precision = 'highest'

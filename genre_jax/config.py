@@ -28,7 +28,9 @@ PROTOCOLS = (
 )  # fmt: skip
 
 # Keys that may differ when a run is continued: they change where things are written, not what.
-_FREE_ON_RESUME = ('tracking', 'data.prepared_dir')
+_FREE_ON_RESUME = (
+    'tracking', 'data.prepared_dir', 'train.loader_workers', 'train.device_resident',
+)  # fmt: skip
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -254,6 +256,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     def check(key: str, ok: Callable[[object], bool], expected: str) -> None:
         _check(ok(flat[key]), key, flat[key], expected)
 
+    check('train.loader_workers', lambda v: v >= 0, 'a whole number of at least 0')
+    check(
+        'train.steps_per_dispatch',
+        lambda v: v == 1 or flat['train.device_resident'],
+        '1, or config.train.device_resident=True',
+    )
     check('split.folds', lambda v: v >= 2, 'a whole number of at least 2')
     for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
         check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')
@@ -261,7 +269,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         check(key, lambda v: 0 < v < float('inf'), 'a number above 0')
     for key in (
         'windows.train_per_track', 'windows.eval_per_track', 'train.batch_size', 'eval.batch_size',
-        'eval.bootstrap_samples',
+        'eval.bootstrap_samples', 'train.steps_per_dispatch',
     ):  # fmt: skip
         check(key, lambda v: v >= 1, 'a whole number of at least 1')
     check(

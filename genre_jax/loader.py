@@ -81,7 +81,7 @@ class Dataset:
         """Returns what one example is: a window of so many seconds, a picture, or a row."""
         shape = (math.ceil(window_s * self.sample_rate_hz),)
         if self.kind != 'audio':
-            shape = self._record(0).shape
+            shape = self.record(0).shape
         return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
 
     def read(self, track: int, start: int, length: int) -> np.ndarray:
@@ -97,17 +97,25 @@ class Dataset:
         """
         row = self.tracks[track]
         if self.kind != 'audio':
-            return self._record(row['first_record'] + start)
+            return self.record(row['first_record'] + start)
         stop = min(start + length, row['n_samples'])
         window = np.zeros(length, np.int16)
         for chunk in range(start // self._chunk, -(-stop // self._chunk)):
-            audio = self._record(row['first_record'] + chunk)
+            audio = self.record(row['first_record'] + chunk)
             begin = chunk * self._chunk
             lo, hi = max(start, begin), min(stop, begin + len(audio))
             window[lo - start : hi - start] = audio[lo - begin : hi - begin]
         return window
 
-    def _record(self, record: int) -> np.ndarray:
+    def record(self, record: int) -> np.ndarray:
+        """Returns what one record holds: up to a chunk of audio, a picture or a row.
+
+        Args:
+            record: its number.
+
+        Raises:
+            UserError: it is damaged.
+        """
         try:
             return self._records[record][self.kind]
         except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
@@ -154,8 +162,8 @@ class WindowTable:
     """All windows of one part of a split, in order: a source for grain.
 
     Item i is {'audio' int16 [window], 'label', 'track', 'start_s'}, or 'image' or 'table' in place of
-    'audio', where a song has as many windows as pictures or rows. With `train_draw='random'` the start is
-    left to `with_random_start`.
+    'audio', where a song has as many windows as pictures or rows. `place` says only where it lies, for
+    data that are on the device already. With `train_draw='random'` the start is left to `random_place`.
     """
 
     def __init__(
@@ -219,20 +227,34 @@ class WindowTable:
         return len(self.track)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        return self._example(i, int(self.start[i]))
+        return self.read(self.place(i))
 
-    def with_random_start(self, i: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Returns window i at a place drawn from `rng`."""
+    def place(self, i: int) -> dict[str, np.ndarray]:
+        """Returns where window i lies: {'label', 'track', 'start' in samples or rows, 'mask'}."""
+        return self._place(i, self.start[i])
+
+    def random_place(self, i: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns a place drawn from `rng` for window i."""
         n_samples = self.dataset.tracks[self.track[i]]['n_samples']
-        return self._example(i, int(draw_starts(n_samples, self.window, 1, 'random', rng)[0]))
+        return self._place(i, draw_starts(n_samples, self.window, 1, 'random', rng)[0])
 
-    def _example(self, i: int, start: int) -> dict[str, np.ndarray]:
+    def _place(self, i: int, start: np.int64) -> dict[str, np.ndarray]:
         return {
-            self.stored.kind: self.dataset.read(int(self.track[i]), start, self.window),
             'label': self.labels[i],
             'track': self.track[i],
-            'start_s': np.float32(start / self.dataset.sample_rate_hz),
+            'start': np.int64(start),
             'mask': np.float32(1),
+        }
+
+    def read(self, place: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the window at a place."""
+        start, track = int(place['start']), place['track']
+        return {
+            self.stored.kind: self.dataset.read(int(track), start, self.window),
+            'label': place['label'],
+            'track': track,
+            'start_s': np.float32(start / self.dataset.sample_rate_hz),
+            'mask': place['mask'],
         }
 
 
@@ -265,6 +287,8 @@ def train_batches(
     steps: int,
     process: int = 0,
     processes: int = 1,
+    workers: int = 0,
+    places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Yields this process's rows of the training batches, shuffled anew each epoch.
 
@@ -276,6 +300,8 @@ def train_batches(
         steps: batches to yield.
         process: this process.
         processes: number of processes; it divides the batch size.
+        workers: processes that read records, 0 for threads of this one.
+        places: yields only where the windows lie.
 
     Yields:
         Dicts of arrays with batch_size / processes rows.
@@ -283,21 +309,21 @@ def train_batches(
     # Whole batches only, so that an epoch begins with a batch.
     indices = grain.MapDataset.range(len(table)).seed(seed).shuffle()
     indices = indices[: len(table) // batch_size * batch_size].repeat()
-    examples = (
-        indices.random_map(table.with_random_start)
-        if table.redrawn
-        else indices.map(table.__getitem__)
-    )
+    examples = indices.random_map(table.random_place) if table.redrawn else indices.map(table.place)
+    if not places:
+        examples = examples.map(table.read)
     rows = _ProcessRows(examples, batch_size, first_step, steps, process, processes)
-    return iter(
-        grain.MapDataset.source(rows)
-        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * batch_size))
-        .batch(batch_size // processes, drop_remainder=True)
-    )
+    return _batches(rows, batch_size // processes, workers)
 
 
 def eval_batches(
-    table: WindowTable, *, batch_size: int, process: int = 0, processes: int = 1
+    table: WindowTable,
+    *,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Yields this process's rows of all windows in order; the last batch is padded and masked.
 
@@ -306,6 +332,8 @@ def eval_batches(
         batch_size: examples in a global batch.
         process: this process.
         processes: number of processes; it divides the batch size.
+        workers: processes that read records, 0 for threads of this one.
+        places: yields only where the windows lie.
 
     Yields:
         Dicts of arrays with batch_size / processes rows; 'mask' is 0 where a row is padding.
@@ -314,13 +342,20 @@ def eval_batches(
 
     def example(i: int) -> dict[str, np.ndarray]:
         # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
-        row = table[min(i, len(table) - 1)]
-        return row | {'mask': np.float32(i < len(table))}
+        place = table.place(min(i, len(table) - 1)) | {'mask': np.float32(i < len(table))}
+        return place if places else table.read(place)
 
     padded = grain.MapDataset.range(steps * batch_size).map(example)
     rows = _ProcessRows(padded, batch_size, 0, steps, process, processes)
-    return iter(
-        grain.MapDataset.source(rows)
-        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * batch_size))
-        .batch(batch_size // processes, drop_remainder=True)
+    return _batches(rows, batch_size // processes, workers)
+
+
+def _batches(
+    rows: _ProcessRows, batch_size: int, workers: int
+) -> Iterator[Mapping[str, np.ndarray]]:
+    examples = grain.MapDataset.source(rows).to_iter_dataset(
+        grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * batch_size)
     )
+    if workers:  # before batching: behind it every worker would batch rows of its own
+        examples = examples.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(examples.batch(batch_size, drop_remainder=True))

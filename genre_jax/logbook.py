@@ -188,15 +188,16 @@ class Logbook:
                 total=total_steps, initial=step, desc='training', unit=' steps', mininterval=seconds
             )
 
-    def advance(self, loss: float) -> None:
-        """Moves the progress bar by a step.
+    def advance(self, loss: float, steps: int) -> None:
+        """Moves the progress bar.
 
         Args:
-            loss: of the step before.
+            loss: of the last step.
+            steps: how many were done.
         """
         if self._bar is not None:
             self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
-            self._bar.update()
+            self._bar.update(steps)
 
     def end_progress(self) -> None:
         """Closes the progress bar."""

@@ -19,6 +19,7 @@ from genre_jax import (
     features,
     init_from,
     loader,
+    loop,
     models,
     report,
     run_data,
@@ -30,6 +31,7 @@ from genre_jax import (
 from genre_jax.checkpoint import Checkpoints, digest
 from genre_jax.job import Job, make_job
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
+from genre_jax.resident import Resident
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -91,7 +93,8 @@ def _train_and_test(
 ) -> None:
     config, workdir = job.config, logbook.workdir
     run_data.announce(dataset, split, tables, logbook)
-    predict = train.make_predict(job)
+    resident = Resident(dataset, job.stored, job.mesh) if config.train.device_resident else None
+    predict = train.make_predict(job, resident)
     groups = {track['track']: track['group'] for track in dataset.tracks}
 
     def validate(state: train.TrainState) -> tuple[dict[str, float], list[float]]:
@@ -128,7 +131,7 @@ def _train_and_test(
         state = restored[1]
     first_step = int(state.step)
     logbook.rewind(first_step)
-    state = train.fit(job, state, tables['train'], validate, checkpoints, logbook)
+    state = loop.fit(job, state, tables['train'], validate, checkpoints, logbook, resident)
     clock['trained'] = time.monotonic()
 
     best_step, best = checkpoints.restore_best(shapes)

@@ -56,3 +56,17 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
             key: jax.make_array_from_process_local_data(sharding, rows)
             for key, rows in batch.items()
         }
+
+
+def put_replicated(arrays: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Places arrays, the same in every process, whole on every device.
+
+    Args:
+        arrays: on the host.
+        mesh: the mesh.
+    """
+    with jax.transfer_guard_host_to_device('allow'):
+        return {
+            key: jax.make_array_from_process_local_data(replicated(mesh), array, array.shape)
+            for key, array in arrays.items()
+        }

@@ -1,8 +1,7 @@
-"""The training step and the loop around it."""
+"""The training state, the step, and prediction."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genre_jax import config as config_lib
 from genre_jax import evaluate, freezing, loader, losses, optim, sharding
-from genre_jax.checkpoint import Checkpoints
-from genre_jax.errors import Stopped, UserError
 from genre_jax.job import Job
-from genre_jax.logbook import Logbook
-from genre_jax.stop_signal import StopSignal
+from genre_jax.resident import Resident
 
 
 @flax.struct.dataclass
@@ -53,7 +48,7 @@ def init_state(job: Job) -> TrainState:
             group: optimizers[group].init(freezing.select(variables['params'], paths))
             for group, paths in job.plan.all_groups.items()
         },
-        sums=_zero_sums(),
+        sums=zero_sums(),
     )
 
 
@@ -66,8 +61,8 @@ def make_state(job: Job) -> TrainState:
     fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
     variables, _ = job.initial(fresh)
     return state.replace(
-        params=jax.device_put(variables['params'], whole),
-        batch_stats=jax.device_put(variables.get('batch_stats', {}), whole),
+        params=jax.deviceput(variables['params'], whole),
+        batch_stats=jax.deviceput(variables.get('batch_stats', {}), whole),
     )
 
 
@@ -85,7 +80,8 @@ def _optimizers(job: Job) -> dict[str, optax.GradientTransformation]:
     }
 
 
-def _zero_sums() -> dict[str, jax.Array]:
+def zero_sums() -> dict[str, jax.Array]:
+    """Returns the sums behind a log line as they are before the first step."""
     return {name: jnp.float32(0) for name in ('loss', 'cross_entropy', 'hits', 'examples')}
 
 
@@ -98,6 +94,52 @@ def make_train_step(
         job: what stays fixed.
         groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
     """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    step = _step_function(job, groups)
+    return jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+
+
+def make_train_steps(
+    job: Job, groups: Mapping[str, frozenset[str]], resident: Resident
+) -> Callable[[TrainState, jax.Array, dict, jax.Array], tuple[TrainState, dict]]:
+    """Compiles several steps as one program, on windows that it cuts from the resident records.
+
+    Args:
+        job: what stays fixed.
+        groups: as in `make_train_step`.
+        resident: the records.
+
+    Returns:
+        Maps a state, the records, positions and labels (most steps, batch), and the number of steps, which
+        is no constant of the program, to the state and the outputs: 'loss' (most steps,), 0 behind the last.
+    """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    step = _step_function(job, groups)
+
+    def train_steps(
+        state: TrainState, records: jax.Array, where: dict, labels: jax.Array, steps: jax.Array
+    ) -> tuple[TrainState, dict]:
+        def one(i: jax.Array, carry: tuple) -> tuple:
+            state, outputs = carry
+            examples = resident.cut(records, {key: value[i] for key, value in where.items()})
+            # Nothing of the step is computed otherwise than in a program of its own.
+            batch = jax.lax.optimization_barrier({job.stored.kind: examples, 'label': labels[i]})
+            state, new = step(state, batch)
+            losses = outputs['loss'].at[i].set(new['loss'])
+            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
+
+        outputs = {'loss': jnp.zeros(len(labels)), 'learning_rate': jnp.float32(0)}
+        return jax.lax.fori_loop(0, steps, one, (state, outputs))
+
+    return jax.jit(
+        train_steps,
+        in_shardings=(whole, split, whole, whole, whole),
+        out_shardings=whole,
+        donate_argnums=0,
+    )
+
+
+def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     config = job.config
     schedule = optim.make_schedule(config, job.length)
     optimizers = _optimizers(job)
@@ -151,12 +193,18 @@ def make_train_step(
         )
         return state, {'loss': loss, 'learning_rate': jnp.asarray(schedule(state.step - 1))}
 
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    return jax.jit(train_step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+    return train_step
 
 
-def make_predict(job: Job) -> Callable[[TrainState, loader.WindowTable], np.ndarray]:
-    """Compiles prediction; the result maps a state and a table to probabilities [windows, classes]."""
+def make_predict(
+    job: Job, resident: Resident | None = None
+) -> Callable[[TrainState, loader.WindowTable], np.ndarray]:
+    """Compiles prediction; the result maps a state and a table to probabilities [windows, classes].
+
+    Args:
+        job: what stays fixed.
+        resident: the records, where they lie on the devices.
+    """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def probabilities(params, batch_stats, audio):
@@ -168,19 +216,45 @@ def make_predict(job: Job) -> Callable[[TrainState, loader.WindowTable], np.ndar
 
     def predict(state: TrainState, table: loader.WindowTable) -> np.ndarray:
         batches = loader.eval_batches(
-            table,
-            batch_size=job.config.eval.batch_size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
+            table, batch_size=job.config.eval.batch_size, **reading(job, resident)
         )
         outputs = []
         for batch in batches:
-            kind = job.stored.kind
-            examples = sharding.put_batch({kind: batch[kind]}, job.mesh)[kind]
+            examples = put(batch, job, resident)[job.stored.kind]
             outputs.append(jax.device_get(step(state.params, state.batch_stats, examples)))
         return np.concatenate(outputs)[: len(table)]
 
     return predict
+
+
+def reading(job: Job, resident: Resident | None) -> dict[str, int | bool]:
+    """Returns how the loader feeds this process.
+
+    Args:
+        job: what stays fixed.
+        resident: the records, where they lie on the devices.
+    """
+    if resident is not None:  # only positions: every process needs those of the whole batch
+        return {'places': True}
+    return {
+        'process': jax.process_index(),
+        'processes': jax.process_count(),
+        'workers': job.config.train.loader_workers,
+    }
+
+
+def put(batch: dict, job: Job, resident: Resident | None) -> dict[str, jax.Array]:
+    """Returns a batch on the devices.
+
+    Args:
+        batch: of the loader.
+        job: what stays fixed.
+        resident: the records, where they lie on the devices.
+    """
+    if resident is not None:
+        return resident.batch(batch)
+    kind = job.stored.kind
+    return sharding.put_batch({kind: batch[kind], 'label': batch['label']}, job.mesh)
 
 
 def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> evaluate.Predictions:
@@ -198,105 +272,3 @@ def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> eval
         probabilities,
         np.asarray(table.dataset.labels),
     )
-
-
-def fit(
-    job: Job,
-    state: TrainState,
-    train_table: loader.WindowTable,
-    validate: Callable[[TrainState], tuple[dict[str, float], list[float]]],
-    checkpoints: Checkpoints,
-    logbook: Logbook,
-) -> TrainState:
-    """Trains from the state's step to the end.
-
-    Args:
-        job: what stays fixed.
-        state: where to begin.
-        train_table: training windows.
-        validate: returns figures for the log, and the rank of the state (larger is better).
-        checkpoints: where to save.
-        logbook: where to write.
-
-    Returns:
-        The final state.
-
-    Raises:
-        Stopped: on SIGTERM or SIGINT, after saving.
-        UserError: the loss is not finite.
-    """
-    length, start = job.length, int(state.step)
-    periods = {key: config_lib.every_steps(job.config, key, length) for key in _PERIODS}
-    batches = loader.train_batches(
-        train_table,
-        batch_size=job.config.train.batch_size,
-        seed=job.config.seed,
-        first_step=start,
-        steps=length.total_steps - start,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
-    steps_by_groups = {}
-    clear_sums = jax.jit(_zero_sums, out_shardings=sharding.replicated(job.mesh))
-    logbook.start_progress(start, length.total_steps)
-    last_loss = None
-    with StopSignal() as stop, jax.transfer_guard('disallow'):
-        for step, batch in enumerate(batches, start + 1):
-            groups = job.plan.groups(step - 1)
-            if tuple(groups) not in steps_by_groups:
-                steps_by_groups[tuple(groups)] = make_train_step(job, groups)
-            train_step = steps_by_groups[tuple(groups)]
-            state, outputs = train_step(state, sharding.put_batch(batch, job.mesh))
-            # The loss of the step before: this one is still being computed.
-            if last_loss is not None:
-                logbook.advance(_finite(last_loss, step - 1, length))
-            last_loss = outputs['loss']
-            due = {
-                key
-                for key, period in periods.items()
-                if step % period == 0 or step == length.total_steps
-            }
-            stopped_by = stop.at(step)
-            if not due and stopped_by is None:
-                continue
-            # Log, then evaluate, then save: what is saved never runs ahead of what is written.
-            _finite(last_loss, step, length)
-            if 'train.log_every' in due:
-                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
-                state = state.replace(sums=clear_sums())
-            rank = None
-            if 'eval.every' in due:
-                figures, rank = validate(state)
-                logbook.write(step, length.epochs(step), figures)
-            if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
-                checkpoints.save(step, state, None if rank is None else [*rank, -step])
-            if stopped_by is not None and step < length.total_steps:
-                raise Stopped(stopped_by, step)
-    if last_loss is not None:
-        logbook.advance(_finite(last_loss, length.total_steps, length))
-    logbook.end_progress()
-    return state
-
-
-_PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
-
-
-def _finite(loss: jax.Array, step: int, length: config_lib.Length) -> float:
-    value = float(jax.device_get(loss))
-    if not math.isfinite(value):
-        raise UserError(
-            f'the loss became {value} at step {step} (epoch {length.epochs(step):.2f}); nothing of it was '
-            'saved, the checkpoints before it are kept: lower config.optim.learning_rate, or look for '
-            'broken input'
-        )
-    return value
-
-
-def _train_figures(state: TrainState, outputs: dict) -> dict[str, float]:
-    sums, learning_rate = jax.device_get((state.sums, outputs['learning_rate']))
-    return {
-        'train/loss': float(sums['loss'] / sums['examples']),
-        'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),
-        'train/accuracy': float(sums['hits'] / sums['examples']),
-        'train/learning_rate': float(learning_rate),
-    }

@@ -1,0 +1,161 @@
+"""The loop around the training step: log, evaluate, save, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from genre_jax import config as config_lib
+from genre_jax import loader, sharding, train
+from genre_jax.checkpoint import Checkpoints
+from genre_jax.errors import Stopped, UserError
+from genre_jax.job import Job
+from genre_jax.logbook import Logbook
+from genre_jax.resident import Resident
+from genre_jax.stop_signal import StopSignal
+
+
+def fit(
+    job: Job,
+    state: train.TrainState,
+    train_table: loader.WindowTable,
+    validate: Callable[[train.TrainState], tuple[dict[str, float], list[float]]],
+    checkpoints: Checkpoints,
+    logbook: Logbook,
+    resident: Resident | None = None,
+) -> train.TrainState:
+    """Trains from the state's step to the end.
+
+    Args:
+        job: what stays fixed.
+        state: where to begin.
+        train_table: training windows.
+        validate: returns figures for the log, and the rank of the state (larger is better).
+        checkpoints: where to save.
+        logbook: where to write.
+        resident: the records, where they lie on the devices.
+
+    Returns:
+        The final state.
+
+    Raises:
+        Stopped: on SIGTERM or SIGINT, after saving.
+        UserError: the loss is not finite.
+    """
+    length, step = job.length, int(state.step)
+    periods = {key: config_lib.every_steps(job.config, key, length) for key in _PERIODS}
+    batches = loader.train_batches(
+        train_table,
+        batch_size=job.config.train.batch_size,
+        seed=job.config.seed,
+        first_step=step,
+        steps=length.total_steps - step,
+        **train.reading(job, resident),
+    )
+    most = job.config.train.steps_per_dispatch if resident is not None else 1
+    programs = {}
+    clear_sums = jax.jit(train.zero_sums, out_shardings=sharding.replicated(job.mesh))
+    logbook.start_progress(step, length.total_steps)
+    last = None
+    with StopSignal() as stop, jax.transfer_guard('disallow'):
+        while step < length.total_steps:
+            groups = job.plan.groups(step)
+            if tuple(groups) not in programs:
+                programs[tuple(groups)] = (
+                    train.make_train_step(job, groups)
+                    if most == 1
+                    else train.make_train_steps(job, groups, resident)
+                )
+            program = programs[tuple(groups)]
+            steps = min(most, _steps_to_next(step, job, periods))
+            if most == 1:
+                state, outputs = program(state, train.put(next(batches), job, resident))
+            else:
+                several = _stacked([next(batches) for _ in range(steps)], most, resident, job)
+                state, outputs = program(state, resident.records, *several)
+            # The losses of before: these are still being computed.
+            if last is not None:
+                logbook.advance(*_finite(*last, length))
+            step += steps
+            last = outputs['loss'], step, steps
+            due = {
+                key
+                for key, period in periods.items()
+                if step % period == 0 or step == length.total_steps
+            }
+            stopped_by = stop.at(step)
+            if not due and stopped_by is None:
+                continue
+            # Log, then evaluate, then save: what is saved never runs ahead of what is written.
+            _finite(*last, length)
+            if 'train.log_every' in due:
+                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
+                state = state.replace(sums=clear_sums())
+            rank = None
+            if 'eval.every' in due:
+                figures, rank = validate(state)
+                logbook.write(step, length.epochs(step), figures)
+            if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
+                checkpoints.save(step, state, None if rank is None else [*rank, -step])
+            if stopped_by is not None and step < length.total_steps:
+                raise Stopped(stopped_by, step)
+    if last is not None:
+        logbook.advance(*_finite(*last, length))
+    logbook.end_progress()
+    return state
+
+
+_PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
+
+
+def _steps_to_next(step: int, job: Job, periods: Mapping[str, int]) -> int:
+    """Returns the steps up to the next one after which there is something else to do."""
+    ends = [step - step % period + period for period in periods.values()]
+    if step < job.plan.unfreeze_step:
+        ends.append(job.plan.unfreeze_step)
+    return min(*ends, job.length.total_steps) - step
+
+
+def _stacked(
+    places: list[Mapping[str, np.ndarray]], most: int, resident: Resident, job: Job
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+    """Returns positions, labels and the number of several batches; what follows them is filled up."""
+    filled = places + places[-1:] * (most - len(places))
+    stacked = {
+        key: np.stack([place[key] for place in filled]) for key in ('track', 'start', 'label')
+    }
+    arrays = resident.where(stacked) | {
+        'label': stacked['label'],
+        'steps': np.int32(len(places)),
+    }
+    put = sharding.put_replicated(arrays, job.mesh)
+    labels, steps = put.pop('label'), put.pop('steps')
+    return put, labels, steps
+
+
+def _finite(
+    losses: jax.Array, step: int, steps: int, length: config_lib.Length
+) -> tuple[float, int]:
+    """Returns the last of the losses up to a step, and their number."""
+    values = np.atleast_1d(jax.device_get(losses))[:steps]
+    if not np.isfinite(values).all():
+        first = int(np.argmin(np.isfinite(values)))
+        bad = step - steps + 1 + first
+        raise UserError(
+            f'the loss became {values[first]} at step {bad} (epoch {length.epochs(bad):.2f}); nothing of it '
+            'was saved, the checkpoints before it are kept: lower config.optim.learning_rate, or look for '
+            'broken input'
+        )
+    return float(values[-1]), steps
+
+
+def _train_figures(state: train.TrainState, outputs: dict) -> dict[str, float]:
+    sums, learning_rate = jax.device_get((state.sums, outputs['learning_rate']))
+    return {
+        'train/loss': float(sums['loss'] / sums['examples']),
+        'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),
+        'train/accuracy': float(sums['hits'] / sums['examples']),
+        'train/learning_rate': float(learning_rate),
+    }
