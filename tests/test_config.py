@@ -60,6 +60,8 @@ def test_pages_are_locked_and_valid(page, arguments):
 def test_pages_train(page, arguments, stored_hz):
     """The whole step, traced without data: front end, augmentation, model, loss, optimiser."""
     config = load(page, arguments)
+    # CutMix mixes pairs on each of the 8 devices.
+    config.train.batch_size = max(config.train.batch_size, 16)
     dataset = types.SimpleNamespace(labels=['a', 'b', 'c'], sample_rate_hz=stored_hz)
     window = int(np.ceil(config.windows.window_s * stored_hz))
     table = type('Table', (), {'window': window, '__len__': lambda self: 6400})()
@@ -102,10 +104,13 @@ def test_sources_take_the_keys_of_their_pages(tmp_path):
     for label in 'ab':
         (tmp_path / label).mkdir()
         (tmp_path / label / 'x.wav').touch()
-    for page in ('folder', 'shallow_cnn_gtzan'):
+    for page, name in (
+        ('folder', 'folder'), ('shallow_cnn_gtzan', 'folder'), ('cnn14_western', 'western'),
+        ('ast_raag', 'raag'),
+    ):  # fmt: skip
         config = load(page)
         config.data.root = str(tmp_path)
-        assert prepare.load_source(config.data).name == 'folder'
+        assert prepare.load_source(config.data).name == name
     config.data.rot = 'x'
     with pytest.raises(UserError, match=r"config\.data\.rot; did you mean 'config\.data\.root'"):
         prepare.load_source(config.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -109,7 +110,7 @@ class Source(recordings.Source):
         f0_hz = self._tracks.f0_hz(mbid, recording.path)
         frames = len(f0_hz)
         if self._max_s is not None:
-            frames = round(self._max_s / self._tracks.hop_s)
+            frames = math.ceil(self._max_s / self._tracks.hop_s)
         if frames < len(f0_hz):
             chance = np.random.default_rng([self._seed, int(mbid.replace('-', ''), 16)])
             first = int(chance.integers(len(f0_hz) - frames, endpoint=True))
@@ -119,7 +120,8 @@ class Source(recordings.Source):
                 raise BadAudio(
                     f'no voiced frame in the {self._max_s:g} s from {start_s:.1f} s: raise max_s'
                 )
-        return synth.render(f0_hz, self._tracks.hop_s, self._sample_rate_hz)
+        audio = synth.render(f0_hz, self._tracks.hop_s, self._sample_rate_hz)
+        return audio if self._max_s is None else audio[: round(self._max_s * self._sample_rate_hz)]
 
     def files(self) -> dict[str, str]:
         """Returns the sha256 of every file with pitch tracks by path."""
@@ -156,6 +158,11 @@ class Source(recordings.Source):
             raise UserError(
                 f'{self.root}: none of the {len(quarantined)} recordings of {tracks.ANNOTATIONS} has a '
                 f'pitch track, e.g. {quarantined[0].path}'
+            )
+        if 'artist' in self._group and not any(metadata.artists for _, metadata in usable):
+            raise UserError(
+                f'group is {self._group!r}, but no artist is known: {self.root} holds no metadata beside '
+                "its pitch tracks; fetch them, or choose group='recording'"
             )
         groups = _join([self._shared(metadata) for _, metadata in usable])
         listed = [

@@ -1,4 +1,4 @@
-"""Reads the OTMM makam recognition dataset: annotations, metadata and pitch tracks, as published or packed."""
+"""Reads the OTMM makam recognition dataset: annotations, metadata, pitch tracks (as published or packed)."""
 
 from __future__ import annotations
 
