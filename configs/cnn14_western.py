@@ -12,8 +12,8 @@ the output, the last three blocks trained: the paper's last row of settings. Whe
 keys differ: 60 epochs; the rate falls along a cosine instead of by halves every 15 epochs; no weight decay
 (8.76e-5); pitches are drawn anew each time instead of once.
 
-The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random. Here the split keeps artists apart if a CSV names them; the
-paper's own is the list `paper` (data/western/README.md).
+The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random. Here the
+split keeps artists apart if a CSV names them; the paper's own is the list `paper` (data/western/README.md).
 
 Wants a GPU; for 360 songs of the order of half an hour on a large one, estimated from the number of
 products and not measured. To see it run on a CPU in a minute or two:
