@@ -64,9 +64,11 @@ class FileSource(Source):
         Raises:
             UserError: an impossible rate.
         """
-        if sample_rate_hz is not None and not 1_000 <= sample_rate_hz <= 768_000:
+        if sample_rate_hz is not None and not (
+            isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000
+        ):
             raise UserError(
-                f'sample_rate_hz is {sample_rate_hz}; expected 1000 to 768000, or None '
+                f'sample_rate_hz is {sample_rate_hz!r}; expected 1000 to 768000, or None '
                 'for the most common rate of the files'
             )
         self.root = root

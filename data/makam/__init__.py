@@ -62,11 +62,15 @@ class Source(recordings.Source):
         """
         if group not in _GROUPS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_GROUPS)}')
-        if not 8_000 <= sample_rate_hz <= 192_000:
-            raise UserError(f'sample_rate_hz is {sample_rate_hz}; expected 8000 to 192000')
-        if max_s is not None and not _SHORTEST_S <= max_s < float('inf'):
-            raise UserError(f'max_s is {max_s}; expected seconds from {_SHORTEST_S:g} up, or None')
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        if not (isinstance(sample_rate_hz, int) and 8_000 <= sample_rate_hz <= 192_000):
+            raise UserError(f'sample_rate_hz is {sample_rate_hz!r}; expected 8000 to 192000')
+        if max_s is not None and not (
+            isinstance(max_s, int | float) and _SHORTEST_S <= max_s < math.inf
+        ):
+            raise UserError(
+                f'max_s is {max_s!r}; expected seconds from {_SHORTEST_S:g} up, or None'
+            )
+        if not (isinstance(seed, int) and seed >= 0):
             raise UserError(f'seed is {seed!r}; expected a whole number from 0 up')
         self.root, self._tracks = tracks.find(root)
         self._sample_rate_hz = sample_rate_hz

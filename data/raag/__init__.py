@@ -15,6 +15,7 @@ from genre_jax.errors import UserError
 
 # Share of the playing time of a raag for each part: Kirby and Bhateja, section 3.2.
 _PAPER_SHARES = {'train': 0.8, 'val': 0.1, 'test': 0.1}
+_DRAWS = 200
 
 
 class Source(folder.Source):
@@ -47,7 +48,7 @@ class Source(folder.Source):
         Raises:
             UserError: a setting is wrong, or there is nothing at `root`.
         """
-        if isinstance(paper_seed, bool) or not isinstance(paper_seed, int) or paper_seed < 0:
+        if not (isinstance(paper_seed, int) and paper_seed >= 0):
             raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
         self._paper_seed = paper_seed
         super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
@@ -105,38 +106,34 @@ class Source(folder.Source):
 
 
 def assign_by_duration(lengths_s: Mapping[str, float], seed: str) -> dict[str, str]:
-    """Assigns whole files to parts so that their playing time comes close to 80, 10 and 10 %.
+    """Assigns whole files to parts at random, with a playing time close to 80, 10 and 10 %.
 
-    The longest go first, each to a part drawn from those that have room for it, by how much they lack,
-    so that long recordings do not all train. What fits nowhere goes where most is lacking. With three
-    files or more, every part gets one.
+    The files are put in a random order, which is cut in three where the shares come closest, every part
+    with one file at least; of `_DRAWS` orders the one that comes closest counts. One or two files, with
+    which that cannot be, train and validate.
 
     Args:
         lengths_s: seconds by path.
-        seed: of the draw, and of the order of files of one length.
+        seed: of the draw.
 
     Returns:
         'train', 'val' or 'test' by path: a function of the arguments alone.
     """
-    total_s = sum(lengths_s.values())
-    lacking_s = {part: share * total_s for part, share in _PAPER_SHARES.items()}
-    rng = np.random.default_rng(int(_digest(seed), 16))
-    order = sorted(lengths_s, key=lambda path: (-lengths_s[path], _digest(f'{seed}/{path}')))
-    parts: dict[str, str] = {}
-    for path in order:
-        empty = [part for part in _PAPER_SHARES if part not in parts.values()]
-        # The last files go to the parts that have none.
-        candidates = empty if len(order) - len(parts) <= len(empty) else list(_PAPER_SHARES)
-        room = [part for part in candidates if lacking_s[part] >= lengths_s[path]]
-        if room:
-            weights = np.array([lacking_s[part] for part in room])
-            part = rng.choice(room, p=weights / weights.sum()).item()
-        else:
-            part = max(candidates, key=lacking_s.get)
-        lacking_s[part] -= lengths_s[path]
-        parts[path] = part
-    return parts
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    paths, parts = sorted(lengths_s), list(_PAPER_SHARES)
+    n_files = len(paths)
+    if n_files < len(parts):
+        return dict(zip(sorted(paths, key=lengths_s.get, reverse=True), parts, strict=False))
+    train, val, _ = _PAPER_SHARES.values()
+    seconds = np.array([lengths_s[path] for path in paths])
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()))
+    least = np.inf
+    for _ in range(_DRAWS):
+        order = rng.permutation(n_files)
+        share = np.cumsum(seconds[order]) / seconds.sum()  # of the first file, the first two, ...
+        first = 1 + np.abs(share[: n_files - 2] - train).argmin()
+        second = first + 1 + np.abs(share[first : n_files - 1] - (train + val)).argmin()
+        over, over_both = share[first - 1] - train, share[second - 1] - (train + val)
+        error = abs(over) + abs(over_both - over) + abs(over_both)
+        if error < least:
+            least, best = error, np.split(order, [first, second])
+    return {paths[i]: part for part, files in zip(parts, best, strict=True) for i in files}

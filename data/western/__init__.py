@@ -45,7 +45,7 @@ class Source(folder.Source):
         Raises:
             UserError: a setting is wrong, or there is nothing at `root`.
         """
-        if isinstance(paper_seed, bool) or not isinstance(paper_seed, int) or paper_seed < 0:
+        if not (isinstance(paper_seed, int) and paper_seed >= 0):
             raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
         self._paper_seed = paper_seed
         super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
