@@ -35,6 +35,19 @@ def shares(lengths_s, parts):
     }
 
 
+def error(lengths_s, parts):
+    found = shares(lengths_s, parts)
+    return sum(abs(found[part] - SHARES[part]) for part in PARTS)
+
+
+def best_error(lengths_s):
+    """Tries every division in which no part is empty."""
+    digits = np.indices((3,) * len(lengths_s)).reshape(len(lengths_s), -1)
+    seconds = np.array(list(lengths_s.values()))
+    found = np.stack([(digits == part).T @ seconds for part in range(3)]) / seconds.sum()
+    return np.abs(found - np.array(list(SHARES.values()))[:, None])[:, found.all(0)].sum(0).min()
+
+
 @pytest.fixture
 def collection(tmp_path):
     """Two raags of ten and six recordings, and a CSV that knows some artists and tonics."""
@@ -147,12 +160,8 @@ def test_the_list_of_a_folder(collection):
         }
         mine = {track: part for track, part in paper.items() if track in lengths_s}
         assert set(mine.values()) == set(PARTS)
-        longest = max(lengths_s.values()) / sum(lengths_s.values())
-        found = shares(lengths_s, mine)
-        assert all(abs(found[part] - SHARES[part]) <= longest for part in PARTS)
+        assert error(lengths_s, mine) < best_error(lengths_s) + 0.03
     assert paper == Source(root=str(collection)).protocols()['paper']
-    others = [Source(root=str(collection), paper_seed=seed).protocols()['paper'] for seed in (1, 2)]
-    assert paper not in others
 
 
 def test_stretches_of_a_recording_go_together(collection):
@@ -253,7 +262,4 @@ def test_real_recordings_are_divided_by_their_length():
         }
         mine = {track: paper[track] for track in lengths_s}
         assert set(mine.values()) == set(PARTS)
-        # A recording is the least that can be moved.
-        longest = max(lengths_s.values()) / sum(lengths_s.values())
-        found = shares(lengths_s, mine)
-        assert all(abs(found[part] - SHARES[part]) <= longest for part in PARTS), (raag, found)
+        assert error(lengths_s, mine) < best_error(lengths_s) + 0.03, raag

@@ -225,35 +225,38 @@ class Packed:
         place = positions[mbid]
         return _checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != '_arrays'}
-
-    @functools.cached_property
+    @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-        path = os.path.join(self._root, self._name)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                f0, offsets = archive['f0'], archive['offsets']
-                mbids = [str(mbid) for mbid in archive['mbid']]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f'{path} cannot be read ({error}); expected an archive of the arrays f0, offsets and mbid'
-            ) from None
-        whole = (
-            f0.ndim == offsets.ndim == 1
-            and f0.dtype.kind in 'iu'
-            and offsets.dtype.kind in 'iu'
-            and len(offsets) == len(mbids) + 1
-            and (np.diff(offsets) >= 0).all()
-            and offsets[0] == 0
-            and offsets[-1] == len(f0)
+        return _read_archive(os.path.join(self._root, self._name))
+
+
+# Workers get a new `Packed` with every recording, and keep the archive.
+@functools.lru_cache(maxsize=1)
+def _read_archive(path: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Returns the melodies, where each begins, and its place by identifier."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            f0, offsets = archive['f0'], archive['offsets']
+            mbids = [str(mbid) for mbid in archive['mbid']]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f'{path} cannot be read ({error}); expected an archive of the arrays f0, offsets and mbid'
+        ) from None
+    whole = (
+        f0.ndim == offsets.ndim == 1
+        and f0.dtype.kind in 'iu'
+        and offsets.dtype.kind in 'iu'
+        and len(offsets) == len(mbids) + 1
+        and (np.diff(offsets) >= 0).all()
+        and offsets[0] == 0
+        and offsets[-1] == len(f0)
+    )
+    if not whole:
+        raise UserError(
+            f'{path}: f0, offsets and mbid do not fit together; expected integers f0 and, for every '
+            'mbid, where it begins in f0, then the length of f0'
         )
-        if not whole:
-            raise UserError(
-                f'{path}: f0, offsets and mbid do not fit together; expected integers f0 and, for every '
-                'mbid, where it begins in f0, then the length of f0'
-            )
-        return f0, offsets, {mbid: place for place, mbid in enumerate(mbids)}
+    return f0, offsets, {mbid: place for place, mbid in enumerate(mbids)}
 
 
 def find(root: str) -> tuple[str, Published | Packed]:
