@@ -262,4 +262,7 @@ def test_real_recordings_are_divided_by_their_length():
         }
         mine = {track: paper[track] for track in lengths_s}
         assert set(mine.values()) == set(PARTS)
-        assert error(lengths_s, mine) < best_error(lengths_s) + 0.03, raag
+        # A recording is the least that can be moved; of few recordings all divisions can be tried.
+        longest = max(lengths_s.values()) / sum(lengths_s.values())
+        best = best_error(lengths_s) if len(lengths_s) <= 8 else longest
+        assert error(lengths_s, mine) < best + 0.03, raag
