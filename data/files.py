@@ -64,9 +64,11 @@ class FileSource(Source):
         Raises:
             UserError: an impossible rate.
         """
-        if sample_rate_hz is not None and not 1_000 <= sample_rate_hz <= 768_000:
+        if sample_rate_hz is not None and not (
+            isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000
+        ):
             raise UserError(
-                f'sample_rate_hz is {sample_rate_hz}; expected 1000 to 768000, or None '
+                f'sample_rate_hz is {sample_rate_hz!r}; expected 1000 to 768000, or None '
                 'for the most common rate of the files'
             )
         self.root = root
@@ -131,6 +133,21 @@ class FileSource(Source):
         path = os.path.join(self._folder, recording.path)
         return audio.decode(path, self.sample_rate_hz(), recording.start_s, recording.end_s)
 
+    def duration_s(self, recording: Recording) -> float:
+        """Returns how long a recording is by its file's header and its span.
+
+        Args:
+            recording: one of `recordings()`.
+
+        Returns:
+            Seconds; 0 for a file that is no usable audio.
+        """
+        info = self._headers[recording.path]
+        if not isinstance(info, audio.AudioInfo):
+            return 0.0
+        end_s = info.duration_s if recording.end_s is None else recording.end_s
+        return max(0.0, min(end_s, info.duration_s) - recording.start_s)
+
     def files(self) -> dict[str, str]:
         """Returns the sha256 of every file's content by path."""
         return dict(self._digests)
@@ -167,7 +184,7 @@ class FileSource(Source):
     def __getstate__(self) -> dict[str, Any]:
         # A worker needs the rate, which it should not find out anew, but not the long lists.
         self.sample_rate_hz()
-        lists = ('_listing', '_digests', '_grouped')
+        lists = ('_listing', '_digests', '_grouped', '_headers')
         return {key: value for key, value in self.__dict__.items() if key not in lists}
 
     @functools.cached_property
@@ -180,13 +197,17 @@ class FileSource(Source):
         return {path: digest or f'no content: {path}' for path, digest in digests.items()}
 
     @functools.cached_property
+    def _headers(self) -> dict[str, audio.AudioInfo | str]:
+        return self._for_each_file(_info_or_reason, 'reading headers')
+
+    @functools.cached_property
     def _common_rate_hz(self) -> int:
-        probed = self._for_each_file(_rate_or_reason, 'reading headers')
-        counts = collections.Counter(rate for rate in probed.values() if isinstance(rate, int))
+        infos = [info for info in self._headers.values() if isinstance(info, audio.AudioInfo)]
+        counts = collections.Counter(info.sample_rate_hz for info in infos)
         if not counts:
-            path, reason = next(iter(probed.items()))
+            path, reason = next(iter(self._headers.items()))
             raise UserError(
-                f'none of the {len(probed)} files of {self.root} is '
+                f'none of the {len(self._headers)} files of {self.root} is '
                 f'usable audio, e.g. {path}: {reason}'
             )
         return max(counts, key=lambda rate: (counts[rate], rate))
@@ -260,8 +281,8 @@ def _digest(path: str) -> str:
     return ''
 
 
-def _rate_or_reason(path: str) -> int | str:
+def _info_or_reason(path: str) -> audio.AudioInfo | str:
     try:
-        return audio.probe(path).sample_rate_hz
+        return audio.probe(path)
     except audio.BadAudio as error:
         return str(error)

@@ -13,7 +13,7 @@ import pytest
 from configs import common, folder
 from data import prepare
 from genre_jax import config as config_lib
-from genre_jax import loader, sharding, train
+from genre_jax import features, loader, sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
 from genre_jax.job import make_job
@@ -59,18 +59,22 @@ def test_pages_are_locked_and_valid(page, arguments):
 def test_pages_train(page, arguments, stored_hz):
     """The whole step, traced without data: front end, augmentation, model, loss, optimiser."""
     config = load(page, arguments)
+    # CutMix mixes pairs on each of the 8 devices.
+    config.train.batch_size = max(config.train.batch_size, 16)
     window = int(np.ceil(config.windows.window_s * stored_hz))
-    stored = loader.Stored('audio', (window,), stored_hz, ('a', 'b', 'c'))
+    kind = features.build(config.features).kind
+    shape = {'audio': (window,), 'image': (288, 432, 3), 'table': (57,)}[kind]
+    stored = loader.Stored(kind, shape, stored_hz, ('a', 'b', 'c'))
     job = make_job(config, stored, 6400, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
     state = jax.eval_shape(lambda: train.init_state(job))
     batch_size = config.train.batch_size
     batch = {
-        'audio': jax.ShapeDtypeStruct((batch_size, window), jnp.int16),
+        kind: stored.batch(batch_size),
         'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         'mask': jax.ShapeDtypeStruct((batch_size,), jnp.float32),
     }
-    pictures = jax.eval_shape(job.featurize, batch['audio'])
+    pictures = jax.eval_shape(job.featurize, batch[kind])
     if page == 'shallow_cnn_gtzan':
         assert pictures.shape == (batch_size, 80, 80)
     new_state, outputs = jax.eval_shape(
@@ -100,10 +104,13 @@ def test_sources_take_the_keys_of_their_pages(tmp_path):
     for label in 'ab':
         (tmp_path / label).mkdir()
         (tmp_path / label / 'x.wav').touch()
-    for page in ('folder', 'shallow_cnn_gtzan'):
+    for page, name in (
+        ('folder', 'folder'), ('shallow_cnn_gtzan', 'folder'), ('cnn14_western', 'western'),
+        ('ast_raag', 'raag'),
+    ):  # fmt: skip
         config = load(page)
         config.data.root = str(tmp_path)
-        assert prepare.load_source(config.data).name == 'folder'
+        assert prepare.load_source(config.data).name == name
     config.data.rot = 'x'
     with pytest.raises(UserError, match=r"config\.data\.rot; did you mean 'config\.data\.root'"):
         prepare.load_source(config.data)

@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import shutil
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -151,7 +152,8 @@ def test_wrong_settings(tmp_path):
     make(tmp_path, 'a/1.wav', 'b/1.wav')
     assert "'artists'" in refusal(tmp_path, group='artists')
     assert "no column 'artist'" in refusal(tmp_path, group='artist')
-    assert 'sample_rate_hz' in refusal(tmp_path, sample_rate_hz=22)
+    for rate_hz in (22, '16k', 22050.5):
+        assert 'sample_rate_hz' in refusal(tmp_path, sample_rate_hz=rate_hz)
 
 
 # CSV
@@ -185,7 +187,60 @@ def test_csv_with_all_columns(six, tmp_path):
         (str(absolute), 'Jazz', '', '', f'recording:{absolute}', '', 0.0, None, str(absolute)),
         ('d.wav', 'Rock', '', '', 'recording:d.wav', 'val', 0.0, None, 'd.wav'),
     ]
+    assert [r.title for r in recordings] == ['semi;colon', '', '', 't', '', '']
     assert Source(root=str(six / 'tracks.csv')).recordings() == (recordings, [])
+
+
+@pytest.mark.parametrize('column', ['tonic_hz', 'Tonic'])
+def test_tonics_are_hertz_or_notes(six, column):
+    hertz = {'146.8': 146.8, ' 97 ': 97.0, '2.2e2': 220.0, '20': 20.0, '': 0.0}
+    # librosa counts the octaves of names likewise; here a name without one means the fourth.
+    notes = {
+        name: librosa.note_to_hz(name if name[-1].isdigit() else f'{name}4')
+        for name in (
+            'A',
+            'C',
+            'B',
+            'C#',
+            'Db',
+            'Eb',
+            'E#',
+            'Cb',
+            'A4',
+            'D3',
+            'G#2',
+            'F\u266f5',
+            'B\u266d1',
+        )
+    }
+    notes |= {'d3': notes['D3'], 'eb': notes['Eb'], 'b': notes['B'], 'c#': notes['C#']}
+    wanted = hertz | notes
+    rows = [f'a.wav,{"xy"[i % 2]},{i / 100},{text}' for i, text in enumerate(wanted)]
+    write_csv(six, '\n'.join([f'path,label,start_s,{column}', *rows]))
+    recordings, _ = Source(root=str(six)).recordings()
+    np.testing.assert_allclose([r.tonic_hz for r in recordings], list(wanted.values()), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['H', 'Sa', 'kali 1', 'C##', 'D9', 'D-1', 'C sharp', '146.8 Hz', '0', '-146.8', '19', '6000', 'nan',
+     'inf', '"146,8"'],
+)  # fmt: skip
+def test_wrong_tonics(six, text):
+    write_csv(six, f'path,label,tonic\na.wav,x,D\nb.wav,y,{text}\n')
+    message = refusal(six)
+    told = text.strip('"')
+    assert f"tracks.csv, line 3: the tonic is '{told}'; expected hertz" in message
+
+
+def test_durations_come_from_headers_and_spans(six):
+    (six / 'bad.wav').write_text('text')
+    write_csv(
+        six, 'path,label,start_s,end_s\na.wav,x,,\nb.wav,y,0.25,0.5\nc.wav,x,0.4,\nbad.wav,y,,\n'
+    )
+    source = Source(root=str(six))
+    lengths_s = [source.duration_s(recording) for recording in source.recordings()[0]]
+    np.testing.assert_allclose(lengths_s, [1.0, 0.25, 0.6, 0.0])
 
 
 @pytest.mark.parametrize('delimiter', [',', ';', '\t'])
@@ -221,6 +276,7 @@ def test_a_csv_wins_over_folders_and_others_are_named(tmp_path):
         ('file,label\na.wav,x\n', ('line 1', "'path'")),
         ('file;lable\na.wav;x\n', ('line 1', "'path' among file, lable")),
         ('path,label,path\na.wav,x,b.wav\n', ('line 1', "called 'path'")),
+        ('path,label,tonic,tonic_hz\na.wav,x,D,146\n', ('line 1', "called 'tonic_hz'")),
         ('path,label\na.wav,x\n,y\n', ('line 3', 'path is empty')),
         ('path,label\na.wav,x\nb.wav, \n', ('line 3', 'label is empty')),
         ('path,label\na.wav,x\nb.wav\n', ('line 3', 'label is empty')),

@@ -10,12 +10,14 @@ import os
 import unicodedata
 
 from data.files import Listing
+from data.folder import tonic
 from data.recordings import Quarantined, Recording
 from genre_jax.audio import AUDIO_SUFFIXES
 from genre_jax.errors import UserError
 
 _REQUIRED = ('path', 'label')
-_OPTIONAL = ('artist', 'album', 'group', 'split', 'start_s', 'end_s')
+_OPTIONAL = ('artist', 'album', 'title', 'group', 'split', 'start_s', 'end_s', 'tonic_hz')
+_OTHER_NAMES = {'tonic': 'tonic_hz'}
 _SPLITS = {
     '': '',
     'train': 'train',
@@ -254,6 +256,7 @@ def _rows(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
+    columns = [_OTHER_NAMES.get(name, name) for name in columns]
     if twice := [name for name in columns if name and columns.count(name) > 1]:
         raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
     if not rows and not _missing(columns):
@@ -287,6 +290,8 @@ def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
         path=path,
         artist=cells.get('artist', ''),
         album=cells.get('album', ''),
+        title=cells.get('title', ''),
+        tonic_hz=tonic.frequency_hz(where, cells.get('tonic_hz', '')),
         split=_SPLITS[split],
         start_s=start_s,
         end_s=end_s,
