@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-import scipy.signal
 import soxr
 
 _RATE_HZ = 8000  # what narrow codecs keep
@@ -101,7 +100,7 @@ def _peaks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _window() -> np.ndarray:
-    return scipy.signal.get_window('hann', _WINDOW).astype(np.float32)
+    return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
 
 
 def _thinned(
