@@ -23,9 +23,10 @@ from data.recordings import Recording
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
 
-# Copies agree in more than 0.27 of their peaks even as excerpts with noise in a poor codec; different
-# recordings by one player, over one drone or from one synthesiser in at most 0.14 (README.md of data/).
-_MIN_SHARE = 0.2
+# Different recordings with the most in common, one drone machine or the same samples of instruments,
+# agree in 0.14 of their peaks, and in 0.22 where one tune is played twice by one synthesiser at one
+# tempo; of copies altered in one way half agree in 0.66 and more (README.md of data/).
+_MIN_SHARE = 0.25
 # Of peaks in common. Those of unrelated recordings agree by chance about 0.01 times at any one
 # displacement: 10 would happen once in 1e26 displacements.
 _MIN_PEAKS = 10
@@ -36,7 +37,7 @@ _NEIGHBOURS = 32
 # ... of which a recording that repeats itself gives only the first few.
 _REPEATS = 3
 _KEYS_AT_ONCE = 2**26  # 0.5 GiB
-_TRACK_BITS, _OFFSET_BITS = 21, 22  # two million recordings, 18 hours
+_TRACK_BITS, _OFFSET_BITS = 20, 22  # a million recordings, of 18 hours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,15 +229,15 @@ def _candidates(prints: Sequence[Print]) -> list[tuple[int, int]]:
     passes = -(-len(hashes) * _NEIGHBOURS // _KEYS_AT_ONCE)
     found = []
     for number in range(passes):
+        rows = np.flatnonzero(tracks % passes == number)
         keys = []
         for lag in range(1, _NEIGHBOURS + 1):
-            i = np.flatnonzero(
-                (hashes[lag:] == hashes[:-lag])
-                & (tracks[lag:] != tracks[:-lag])
-                & (tracks[:-lag] % passes == number)
-            )
-            offset = frames[i].astype(np.int64) - frames[i + lag] + (1 << _OFFSET_BITS - 1)
-            pair = tracks[i].astype(np.int64) << _TRACK_BITS | tracks[i + lag]
+            rows = rows[rows < len(hashes) - lag]
+            rows = rows[hashes[rows + lag] == hashes[rows]]
+            one = rows[tracks[rows + lag] != tracks[rows]]
+            other = one + lag
+            offset = frames[one].astype(np.int64) - frames[other] + (1 << _OFFSET_BITS - 1)
+            pair = tracks[one].astype(np.int64) << _TRACK_BITS | tracks[other]
             keys.append(pair << _OFFSET_BITS | offset)
         found.append(_frequent(np.concatenate(keys)))
     pairs = np.unique(np.concatenate(found))
