@@ -12,12 +12,13 @@ import os
 import pathlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tqdm
 from absl import logging
 
+from data import duplicates, fingerprint
 from data.recordings import Quarantined, Recording, Source
 from genre_jax.errors import BadAudio, UserError
 
@@ -37,19 +38,48 @@ def _end_with_parent() -> None:
 
 
 def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str:
-    """Decodes one recording into `file` (atomically); returns '' or why it is unusable."""
+    """Decodes one recording into `file` (atomically); returns '' or why it is unusable.
+
+    What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
+    """
     if file.exists():
         return ''
     try:
-        audio = source.load(recording)
+        stored = source.load(recording)
     except BadAudio as error:
         return str(error)
+    if source.kind == 'audio':
+        marks = fingerprint.fingerprint(stored, source.sample_rate_hz())
+    else:
+        marks = fingerprint.NOTHING
+    known = duplicates.Prints([recording.track], [duplicates.digest(stored)], [marks])
     content = io.BytesIO()  # numpy hides why it could not write to a file
-    np.save(content, audio)
+    known.save(content)
+    _print_file(file).write_bytes(content.getbuffer())
+    content = io.BytesIO()
+    np.save(content, stored)
     temporary = file.with_suffix('.tmp')
     temporary.write_bytes(content.getbuffer())
-    temporary.rename(file)
+    temporary.rename(file)  # last: where it is, the other file is whole
     return ''
+
+
+def _print_file(file: pathlib.Path) -> pathlib.Path:
+    return file.with_suffix('.npz')
+
+
+def read_prints(clips: Sequence[tuple[Recording, pathlib.Path]]) -> duplicates.Prints:
+    """Collects what tells copies of recordings.
+
+    Args:
+        clips: what `decode_all` returned.
+    """
+    parts = [duplicates.Prints.load(_print_file(file)) for _, file in clips]
+    return duplicates.Prints(
+        [part.tracks[0] for part in parts],
+        [part.digests[0] for part in parts],
+        [part.prints[0] for part in parts],
+    )
 
 
 @contextlib.contextmanager

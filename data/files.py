@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from data import grouping
 from data.recordings import Quarantined, Recording, Source
 from genre_jax import audio
 from genre_jax.errors import UserError
@@ -224,7 +225,7 @@ class FileSource(Source):
                 folded = value.casefold()
             wished.append(spellings.setdefault((level, folded), f'{level}:{value}'))
         contents = [self._digests[recording.path] for recording in self._listing.recordings]
-        groups = _merge(wished, contents)
+        groups = grouping.join(wished, grouping.alike(contents))
         return [
             dataclasses.replace(recording, group=group)
             for recording, group in zip(self._listing.recordings, groups, strict=True)
@@ -244,30 +245,6 @@ class FileSource(Source):
             results = pool.map(function, (os.path.join(self._folder, path) for path in paths))
             bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
             return dict(zip(paths, bar, strict=True))
-
-
-def _merge(groups: list[str], contents: list[str]) -> list[str]:
-    """Joins groups that hold the same content, as spans of one file do, and copies of it.
-
-    Args:
-        groups: wished group of each recording.
-        contents: digest of each recording's file.
-
-    Returns:
-        The group of each recording, named after the first of those that it joins.
-    """
-    parent: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        while parent.setdefault(node, node) != node:
-            node = parent[node]
-        return node
-
-    for group, content in zip(groups, contents, strict=True):
-        # The tilde sorts behind every group, so that the name of a set is that of a group.
-        first, second = sorted((find(group), find('~' + content)))
-        parent[second] = first
-    return [find(group) for group in groups]
 
 
 def _digest(path: str) -> str:

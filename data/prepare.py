@@ -32,13 +32,13 @@ import tqdm
 from absl import logging
 
 from configs import common
-from data import decode
+from data import decode, duplicates
 from data.recordings import Recording, Source
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-_FORMAT = 2
+_FORMAT = 3
 # Types of a dataset's keys that are checked, and what to do about another one. On the command line a
 # folder called 5 looks like a number.
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
@@ -95,8 +95,16 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
             partial = home / f'{key}.partial'
             recordings, quarantined = source.recordings()
             clips, unusable = decode.decode_all(source, recordings, partial / 'decoded')
+            prints = decode.read_prints(clips)
+            prints.save(partial / 'fingerprints.npz')
+            pairs = duplicates.find(prints)
+            usable, notes = duplicates.join_copies(
+                [recording for recording, _ in clips], pairs, source.files()
+            )
+            clips = list(zip(usable, (file for _, file in clips), strict=True))
             manifest = _write_records(source, clips, partial, chunk_s)
-            manifest['notes'] += _vanished(recordings, clips)
+            manifest['duplicates'] = [dataclasses.asdict(pair) for pair in pairs]
+            manifest['notes'] += notes + _vanished(recordings, clips)
             manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
             (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
             shutil.rmtree(partial / 'decoded')
