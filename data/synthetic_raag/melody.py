@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from data.synthetic_raag.grammar import Raag
 _PAKAD_SHARE = 0.3
 # Most steps of a phrase before it turns, and after.
 _LONGEST_LEG = 7
+# An improvisation dwells on some notes more than the rule says, on others less: standard deviation of
+# the logarithm of its own factor on the length of each swara.
+_MOOD = 0.5
 # How much more often a phrase ends on the vadi, the samvadi and Sa; how much longer a note of it is, in
 # passing and at the end of a phrase.
 _REST_WEIGHT = {'vadi': 4.0, 'samvadi': 2.0, 'sa': 2.0}
@@ -71,19 +75,18 @@ def walk(
         acceleration_per_s: by which share of that it grows every second.
         meend: share of the notes inside a phrase that are reached by a glide.
     """
-    notes, now_s, last = [], 0.0, 0
-    phrase = 0
+    mood = dict(zip(grammar.SWARAS, np.exp(_MOOD * rng.standard_normal(12)), strict=True))
+    notes, now_s, last, phrase = [], 0.0, 0, 0
     while now_s < duration_s:
         if phrase == 0 or rng.random() < _PAKAD_SHARE:
             steps = grammar.pitches(raag.pakad[rng.integers(len(raag.pakad))])
         else:
-            steps = _draw_run(raag, last, rng)
+            steps = _draw_run(raag, last, mood, rng)
         unit_s = 1 / (notes_per_s * (1 + acceleration_per_s * now_s))
         unit_s *= rng.choice((1.0, 1.0, 0.6))  # some phrases are fast
         for i, semitones in enumerate(steps):
-            length_s = (
-                unit_s * _length(raag, semitones, i == len(steps) - 1) * rng.uniform(0.9, 1.1)
-            )
+            length_s = unit_s * _length(raag, semitones, i == len(steps) - 1)
+            length_s *= mood[grammar.swara(semitones)] * rng.uniform(0.9, 1.1)
             glide_s = rng.uniform(*_GLIDE_S)
             glides = rng.random() < meend and i > 0
             notes.append(
@@ -119,13 +122,15 @@ def _length(raag: Raag, semitones: int, ends: bool) -> float:
     return _RESTING.get(role, _RESTING_ELSEWHERE) if ends else _PASSING.get(role, 1.0)
 
 
-def _draw_run(raag: Raag, start: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """Draws a phrase that begins at `start`: first where it ends, then one of the ways there."""
+def _draw_run(
+    raag: Raag, start: int, mood: Mapping[str, float], rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Draws a phrase that begins at `start`: first the note that it ends on, then a way there."""
     runs = _runs(raag, start)
-    ends = sorted({_role(raag, run[-1]) for run in runs})
-    weights = np.array([_REST_WEIGHT[role] for role in ends])
+    ends = sorted({run[-1] for run in runs})
+    weights = np.array([_REST_WEIGHT[_role(raag, end)] * mood[grammar.swara(end)] for end in ends])
     end = rng.choice(ends, p=weights / weights.sum())
-    ways = [run for run in runs if _role(raag, run[-1]) == end]
+    ways = [run for run in runs if run[-1] == end]
     return ways[rng.integers(len(ways))]
 
 
