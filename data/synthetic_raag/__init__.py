@@ -188,7 +188,7 @@ class Source(recordings.Source):
 
 def _checked_raags(raags: Sequence[str]) -> tuple[str, ...]:
     """Returns the names in the order of the alphabet, all where none is given."""
-    if isinstance(raags, str):
+    if isinstance(raags, str) or not isinstance(raags, Sequence):
         raise UserError(
             f"data.synthetic_raag: raags is {raags!r}, expected several names, as ('yaman', 'desh')"
         )

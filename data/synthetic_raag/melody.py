@@ -26,6 +26,7 @@ _RESTING = {'vadi': 5.0, 'samvadi': 4.0}
 _RESTING_ELSEWHERE = 3.0
 _BREATH = (0.8, 2.0)
 _GLIDE_S = (0.06, 0.16)
+_SHORTEST_S = 0.08
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def walk(
         acceleration_per_s: by which share of that it grows every second.
         meend: share of the notes inside a phrase that are reached by a glide.
     """
-    mood = dict(zip(grammar.SWARAS, np.exp(_MOOD * rng.standard_normal(12)), strict=True))
+    mood = dict(zip(grammar.SWARAS, np.exp(_MOOD * rng.standard_normal(12)).tolist(), strict=True))
     notes, now_s, last, phrase = [], 0.0, 0, 0
     while now_s < duration_s:
         if phrase == 0 or rng.random() < _PAKAD_SHARE:
@@ -83,10 +84,11 @@ def walk(
         else:
             steps = _draw_run(raag, last, mood, rng)
         unit_s = 1 / (notes_per_s * (1 + acceleration_per_s * now_s))
-        unit_s *= rng.choice((1.0, 1.0, 0.6))  # some phrases are fast
+        unit_s *= (1.0, 1.0, 0.6)[rng.integers(3)]  # some phrases are fast
         for i, semitones in enumerate(steps):
             length_s = unit_s * _length(raag, semitones, i == len(steps) - 1)
             length_s *= mood[grammar.swara(semitones)] * rng.uniform(0.9, 1.1)
+            length_s = max(length_s, _SHORTEST_S)
             glide_s = rng.uniform(*_GLIDE_S)
             glides = rng.random() < meend and i > 0
             notes.append(
@@ -129,7 +131,7 @@ def _draw_run(
     runs = _runs(raag, start)
     ends = sorted({run[-1] for run in runs})
     weights = np.array([_REST_WEIGHT[_role(raag, end)] * mood[grammar.swara(end)] for end in ends])
-    end = rng.choice(ends, p=weights / weights.sum())
+    end = ends[rng.choice(len(ends), p=weights / weights.sum())]
     ways = [run for run in runs if run[-1] == end]
     return ways[rng.integers(len(ways))]
 
