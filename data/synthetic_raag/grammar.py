@@ -5,8 +5,7 @@ the natural and M the raised one); a dot before a note is the octave below, an a
 octave above.
 
 The grammars are Bhatkhande's (Hindustani Sangeet Paddhati: Kramik Pustak Malika, 1920 to 1937), as they
-are taught and found in ITC Sangeet Research Academy's and tanarang.com's pages. README.md says where
-tradition offers a choice, and which one was taken.
+are taught today. README.md says what they were compared with, and where tradition offers a choice.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from typing import Literal
 
 SWARAS = ('S', 'r', 'R', 'g', 'G', 'm', 'M', 'P', 'd', 'D', 'n', 'N')
 
-# Just intonation over Sa in ratios of 2, 3 and 5, each one of the 22 shrutis in the tables of Clements
-# (Introduction to the Study of Indian Music, 1913) and Danielou (Introduction to the Study of Musical
-# Scales, 1943). Where those give two shrutis for a note, this is the one that is consonant with Sa and
-# with Ga, 5/4, or with ga, 6/5.
+# Just intonation over Sa, each ratio one of the 22 shrutis as usually tabulated (H. Bakshi, The twenty-two
+# Shruti-s of Indian Music, 2003, after S. Ramanathan and E. Wilson). Where the table gives two for a note,
+# this is the one that is consonant with Sa and with G, 5/4, or with g, 6/5.
 RATIOS = dict(
     zip(
         SWARAS,
