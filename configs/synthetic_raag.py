@@ -36,14 +36,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.features.top_db = 50.0
 
     config.model.name = 'efficient_cnn'
-    config.model.cnn_dropout = 0.1
+    config.model.cnn_dropout = 0.0
     config.model.classifier_dropout = 0.1
 
-    config.optim.learning_rate = 4e-3
+    config.optim.learning_rate = 5e-3
     config.optim.schedule = 'cosine'
     config.optim.warmup = '5 percent'
-    config.train.batch_size = 32
-    config.train.length = '40 epochs'
-    config.eval.every = '8 epochs'
-    config.checkpoint.every = '8 epochs'
+    config.train.batch_size = 16
+    config.train.length = '36 epochs'
+    config.eval.every = '6 epochs'
+    config.checkpoint.every = '6 epochs'
     return config

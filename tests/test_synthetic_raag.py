@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs.synthetic_raag import get_config
 from data.prepare import load_source
 from data.recordings import Recording
 from data.synthetic_raag import Source, grammar, melody, sound
@@ -97,6 +98,12 @@ def melodies():
     return {
         raag: [source.melody(f'{raag}/{number:04d}') for number in range(20)] for raag in PUBLISHED
     }
+
+
+def environment(**changes):
+    """For a program of its own: it finds what this one finds."""
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, 'PYTHONPATH': path, **changes}
 
 
 def cents(a, b):
@@ -463,13 +470,12 @@ def test_the_same_bytes_in_every_process():
         "audio = Source(duration_s=2, seed=5).load(Recording('todi/0002', 'todi', '')); "
         'print(hashlib.sha256(audio.tobytes()).hexdigest())'
     )
-    path = os.pathsep.join(filter(None, sys.path))
     there = subprocess.run(
         [sys.executable, '-c', program],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, 'PYTHONPATH': path, 'PYTHONHASHSEED': '123'},
+        env=environment(PYTHONHASHSEED='123'),
     ).stdout.strip()
     recording = Recording('todi/0002', 'todi', '')
     audio = Source(duration_s=2, seed=5).load(recording)
@@ -528,6 +534,14 @@ def test_tracks_that_cannot_be(track):
             ask(track)
 
 
+def test_the_page_and_its_keys():
+    settings = get_config().data
+    assert load_source(settings).fingerprint == Source().fingerprint
+    settings.raags, settings.tonic_hz = ('desh', 'khamaj'), 200.0
+    recordings, _ = load_source(settings).recordings()
+    assert {(r.label, r.tonic_hz) for r in recordings} == {('desh', 200.0), ('khamaj', 200.0)}
+
+
 def test_a_wrong_key_in_the_config():
     with pytest.raises(UserError, match="did you mean 'config.data.tonic_hz'"):
         load_source({'name': 'synthetic_raag', 'tonic': 200.0})
@@ -539,6 +553,7 @@ def test_the_picture(tmp_path):
             [sys.executable, '-m', 'data.synthetic_raag', *arguments],
             capture_output=True,
             text=True,
+            env=environment(),
         )
 
     assert draw(f'--out={tmp_path}/picture.png').returncode == 0
