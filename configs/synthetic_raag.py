@@ -1,6 +1,20 @@
-"""Sixteen raags.
+"""Sixteen raags, by a synthesiser from their grammars: which one, whatever the tonic and whoever plays?
 
-python -m genre_jax.main --config=configs/synthetic_raag.py --workdir=runs/synthetic_raag
+    python -m genre_jax.main --config=configs/synthetic_raag.py --workdir=runs/synthetic_raag
+
+Needs no account and no download (data/synthetic_raag/README.md). Other raags, or one tonic for all:
+--config.data.raags="('marwa','puriya','sohni')", --config.data.tonic_hz=146.8.
+
+Twelve of the raags share their scale with another one: who knows the scale alone gets 56 % right. The
+musicians of the test part, their tonics, instruments and rooms were never heard in training. Sa is
+nowhere given: the network finds intervals, in time and against the drone. So the picture is a
+constant-Q spectrogram, four octaves in quarter tones, on which a change of tonic is a shift, and the
+network ends in a mean over all of it, which a shift hardly changes. Its fields of view are 2.8 s and
+11 semitones.
+
+One run, 48 songs of 3 musicians in the test part: 64.6 % of the songs [56.2, 68.8], 55.8 % of the
+windows of 10 s; chance and the majority class have 6.2 %. 8 of the 17 mistakes are a raag of the same
+scale. 384 s of processor time in all on a machine with 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -28,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.features.name = 'constant_q'
     config.features.sample_rate_hz = 16000
     config.features.hop_length = 2048  # 128 ms
-    config.features.f_min_hz = 73.0
+    config.features.f_min_hz = 73.0  # the lowest note of the lowest tonic
     config.features.n_bins = 96
     config.features.bins_per_octave = 24
     config.features.compression = 'db'
