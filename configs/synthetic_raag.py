@@ -6,8 +6,8 @@ Needs no account and no download (data/synthetic_raag/README.md). Other raags, o
 --config.data.raags="('marwa','puriya','sohni')", --config.data.tonic_hz=146.8.
 
 Twelve of the raags share their scale with another one: who knows the scale alone gets 56 % right. The
-musicians of the test part, their tonics, instruments and rooms were never heard in training. Sa is
-nowhere given: the network finds intervals, in time and against the drone. So the picture is a
+musicians of the test part, their instruments and rooms were never heard in training, a tonic like
+theirs at most by chance. Sa is nowhere given: the network has to go by intervals. So the picture is a
 constant-Q spectrogram, four octaves in quarter tones, on which a change of tonic is a shift, and the
 network ends in a mean over all of it, which a shift hardly changes. Its fields of view are 2.8 s and
 11 semitones.
