@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data import grouping
+from data import grouping, storage
 from data.fingerprint import FRAME_S, Print
 from data.recordings import Recording
 
@@ -86,9 +86,9 @@ class Prints:
         )
 
     @classmethod
-    def load(cls, file: pathlib.Path) -> Prints:
+    def load(cls, file: storage.Path) -> Prints:
         """Reads what `save` wrote."""
-        with np.load(file) as stored:
+        with file.open('rb') as stream, np.load(stream) as stored:
             ends = np.cumsum(stored['counts'])[:-1]
             columns = (np.split(stored[key], ends) for key in ('hashes', 'frames'))
             prints = list(map(Print, *columns))
