@@ -38,6 +38,7 @@ _NEIGHBOURS = 32
 _REPEATS = 3
 _KEYS_AT_ONCE = 2**25  # of 8 bytes
 _TRACK_BITS, _OFFSET_BITS = 20, 22  # a million recordings, of 18 hours
+MOST_RECORDINGS = 2**_TRACK_BITS
 
 
 @dataclasses.dataclass(frozen=True)

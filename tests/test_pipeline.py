@@ -4,14 +4,15 @@ import json
 import pathlib
 import sys
 
-import fsspec
+import fsspec.implementations.local
 import numpy as np
 import pytest
+from etils.epath import backend
 from tensorflow_datasets.core.utils import shard_utils
 
-from data import pipeline, prepare, recordings, storage
+from configs import common
+from data import duplicates, pipeline, prepare, recordings
 from genre_jax import loader, run_data
-from genre_jax.config import load
 from genre_jax.errors import UserError
 
 
@@ -61,11 +62,10 @@ class Bucket(fsspec.implementations.local.LocalFileSystem):
 def bucket(tmp_path, monkeypatch):
     """The folder behind gs:// addresses."""
     monkeypatch.setattr(Bucket, 'folder', str(tmp_path / 'store'))
-    fsspec.register_implementation('gcs', Bucket, clobber=True)
-    storage.epath.backend.fsspec_backend._get_filesystem.cache_clear()
-    yield tmp_path / 'store'
-    fsspec.registry._registry.pop('gcs')
-    storage.epath.backend.fsspec_backend._get_filesystem.cache_clear()
+    monkeypatch.setattr(
+        type(backend.fsspec_backend), '_get_filesystem', lambda self, name: Bucket()
+    )
+    return tmp_path / 'store'
 
 
 def counted(folder: pathlib.Path) -> list[float]:
@@ -110,7 +110,7 @@ def test_without_its_manifest_a_dataset_in_a_store_is_made_again(tmp_path, bucke
 
 
 def test_training_wants_files():
-    config = load('quickstart')
+    config = common.get_config()
     config.data.prepared_dir = 'gs://bucket/prepared'
     with pytest.raises(UserError, match=r'prepared_dir=gs://bucket/prepared: .*mount'):
         run_data.open_dataset(config)
@@ -133,7 +133,7 @@ def test_stores_that_cannot_be_used(name, said, monkeypatch):
 def test_beam_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, 'apache_beam', None)
     with pytest.raises(UserError) as caught:
-        prepare.main(['ramps', '--runner=DirectRunner'])
+        prepare.main(['folder', '--runner=DirectRunner'])
     assert 'pip install -r requirements-beam.txt' in str(caught.value)
     assert '\n' not in str(caught.value)
 
@@ -141,8 +141,14 @@ def test_beam_is_not_installed(monkeypatch):
 @pytest.mark.parametrize('argument', ['--beam_options=--x=1', '--runner', '--runner='])
 def test_a_runner_must_be_named(argument):
     with pytest.raises(UserError, match='expected --runner=NAME'):
-        prepare.main(['ramps', argument])
+        prepare.main(['folder', argument])
 
 
 def test_without_the_two_arguments_there_is_no_pipeline():
     assert pipeline.from_arguments(['folder', '--root=x']) == (None, ['folder', '--root=x'])
+
+
+def test_more_recordings_than_can_be_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, 'MOST_RECORDINGS', 4)
+    with pytest.raises(UserError, match='ramps holds 5 recordings; expected at most 4'):
+        prepare.prepare(Ramps(), tmp_path, 5.0)
