@@ -19,6 +19,7 @@ import numpy as np
 from data import grouping, storage
 from data.fingerprint import FRAME_S, Print
 from data.recordings import Recording
+from genre_jax.errors import UserError
 
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
@@ -100,6 +101,23 @@ def digest(stored: np.ndarray) -> str:
     """Returns the sha256 of an array: its type, its shape and its content."""
     header = f'{stored.dtype.str}{stored.shape}'.encode()
     return hashlib.sha256(header + np.ascontiguousarray(stored).tobytes()).hexdigest()
+
+
+def check_count(name: str, count: int) -> None:
+    """Refuses more recordings than `find` can number.
+
+    Args:
+        name: of the dataset.
+        count: of its recordings.
+
+    Raises:
+        UserError: there are too many.
+    """
+    if count > MOST_RECORDINGS:
+        raise UserError(
+            f'{name} holds {count} recordings; expected at most {MOST_RECORDINGS}, among which copies '
+            'can be found: prepare a part of it'
+        )
 
 
 def find(content: Prints) -> list[Pair]:

@@ -121,11 +121,7 @@ def prepare(
 def _make(source: Source, folder: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
     """Decodes everything and writes all but the manifest, which it returns."""
     recordings, quarantined = source.recordings()
-    if len(recordings) > duplicates.MOST_RECORDINGS:
-        raise UserError(
-            f'{source.name} holds {len(recordings)} recordings; expected at most '
-            f'{duplicates.MOST_RECORDINGS}, among which copies can be found: prepare a part of it'
-        )
+    duplicates.check_count(source.name, len(recordings))
     clips, unusable = decode.decode_all(source, recordings, folder / 'decoded', pipeline)
     prints = decode.read_prints(clips)
     with (folder / 'fingerprints.npz').open('wb') as file:
