@@ -1,115 +1,236 @@
-"""The one TFDS builder behind every dataset of the project: what it stores, as ArrayRecord."""
+"""How TFDS stores the records of every dataset of the project: as ArrayRecord, shard by shard.
+
+The shards are laid out beforehand and written one by one, by this process or by the workers of a
+pipeline: the files are the same. TFDS's own generator-based builders gather all records first, in memory,
+and beyond 1000 MiB in one file through TensorFlow.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import dataclasses
+import functools
+import math
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
+from tensorflow_datasets.core import example_serializer, writer
+from tensorflow_datasets.core.utils import shard_utils
 
-from data.recordings import Kind
+from data.recordings import Kind, Recording
 
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
+_NAME, _VERSION = 'recordings', '1.0.0'
 _SPLIT = 'all_tracks'  # unsplit: which track trains and which tests is decided at run time
 
 
-class Recordings(tfds.core.GeneratorBasedBuilder):
-    """Records with the stored array under the name of its kind, 'label', 'track', 'group', 'start_s', ..."""
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What was decoded of one recording.
 
-    VERSION = tfds.core.Version('1.0.0')
+    Attributes:
+        recording: it.
+        file: npy file with its samples, pictures or rows.
+        shape: of the array in that file.
+    """
 
-    def __init__(
-        self,
-        *,
-        description: str,
-        labels: list[str],
-        kind: Kind,
-        shape: tuple[int | None, ...],
-        records: Callable[[], Iterable[dict]],
-        **kwargs,
-    ):
-        """Notes what to write.
+    recording: Recording
+    file: pathlib.Path | epath.Path
+    shape: tuple[int, ...]
+
+    @classmethod
+    def open(cls, recording: Recording, file: pathlib.Path | epath.Path) -> Clip:
+        """Reads the shape, not the content."""
+        with file.open('rb') as stream:
+            np.lib.format.read_magic(stream)
+            return cls(recording, file, np.lib.format.read_array_header_1_0(stream)[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """One file to write: the clips in it, each with its first chunk there and the one after its last."""
+
+    path: pathlib.Path | epath.Path
+    parts: list[tuple[Clip, int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How recordings become records.
+
+    Attributes:
+        kind: what is stored.
+        labels: class names.
+        chunk: samples in one record of audio; 1 for pictures and rows.
+        sample_rate_hz: of audio.
+    """
+
+    kind: Kind
+    labels: list[str]
+    chunk: int
+    sample_rate_hz: int
+
+    def n_records(self, clip: Clip) -> int:
+        """Returns how many records a recording becomes."""
+        return -(-clip.shape[0] // self.chunk)
+
+    def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
+        """Returns the features of one record.
 
         Args:
-            description: one sentence about the dataset.
-            labels: class names.
-            kind: what is stored.
-            shape: of one record's array.
-            records: returns the records, in order.
-            **kwargs: of TFDS.
+            shape: of the arrays of its recording.
         """
-        self._description = description
-        self._labels = labels
-        self._kind = kind
-        self._shape = shape
-        self._records = records
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-            self._kind: tfds.features.Tensor(
-                shape=self._shape, dtype=_STORED[self._kind], encoding='bytes'
-            ),
-            'label': tfds.features.ClassLabel(names=self._labels),
-            'track': tfds.features.Text(),
-            'group': tfds.features.Text(),
-            'start_s': np.float32,
-            'artist': tfds.features.Text(),
-            'album': tfds.features.Text(),
-            'tonic_hz': np.float32,
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self._description,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,
+        one = (None,) if self.kind == 'audio' else shape[1:]
+        return tfds.features.FeaturesDict(
+            {
+                # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
+                self.kind: tfds.features.Tensor(
+                    shape=one, dtype=_STORED[self.kind], encoding='bytes'
+                ),
+                'label': tfds.features.ClassLabel(names=self.labels),
+                'track': tfds.features.Text(),
+                'group': tfds.features.Text(),
+                'start_s': np.float32,
+                'artist': tfds.features.Text(),
+                'album': tfds.features.Text(),
+                'tonic_hz': np.float32,
+            }
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        del dl_manager
-        return {_SPLIT: self._generate_examples()}
+    def records(self, clip: Clip, first: int, stop: int) -> Iterator[dict]:
+        """Yields some of the records of a recording.
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
-        yield from enumerate(self._records())
+        Args:
+            clip: of that recording.
+            first: number of the first, counted from its beginning.
+            stop: number after the last.
+        """
+        with clip.file.open('rb') as stream:
+            stored = np.load(stream)
+        for number in range(first, stop):
+            start = number * self.chunk
+            chunk = stored[start : start + self.chunk] if self.kind == 'audio' else stored[start]
+            yield {
+                self.kind: chunk,
+                'label': clip.recording.label,
+                'track': clip.recording.track,
+                'group': clip.recording.group,
+                'start_s': start / self.sample_rate_hz,
+                'artist': clip.recording.artist,
+                'album': clip.recording.album,
+                'tonic_hz': clip.recording.tonic_hz,
+            }
 
 
 def write(
-    folder: pathlib.Path,
+    folder: pathlib.Path | epath.Path,
     description: str,
-    labels: list[str],
-    kind: Kind,
-    shape: tuple[int | None, ...],
-    records: Callable[[], Iterable[dict]],
+    layout: Layout,
+    clips: Sequence[Clip],
+    run: Callable[[Callable[[_Shard], int], list[_Shard]], Iterable[int]],
 ) -> None:
-    """Writes records below a folder.
+    """Writes the records of recordings, in their order, below a folder.
 
     Args:
         folder: where; it must not hold records yet.
         description: one sentence about the dataset.
-        labels: class names.
-        kind: what is stored.
-        shape: of one record's array.
-        records: returns the records, in order.
+        layout: how they become records.
+        clips: the recordings.
+        run: applies a function to all shards and returns the results in order.
     """
-    tfds.disable_progress_bar()
-    builder = Recordings(
-        description=description,
-        labels=labels,
-        kind=kind,
-        shape=shape,
-        records=records,
-        data_dir=folder,
-        file_format='array_record',
+    folder = _directory(folder)
+    folder.mkdir(parents=True)
+    shards = _shards(folder, layout, clips)
+    sizes = run(functools.partial(_write_shard, layout), shards)
+    split = tfds.core.SplitInfo(
+        name=_SPLIT,
+        shard_lengths=[sum(stop - first for _, first, stop in shard.parts) for shard in shards],
+        num_bytes=sum(sizes),
+        filename_template=_template(folder),
     )
-    no_statistics = tfds.download.ComputeStatsMode.SKIP
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces downloads; there are none
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(compute_stats=no_statistics)
-        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=layout.features(clips[0].shape),
+        split_infos=[split],
+        version=_VERSION,
+        filename_template=_template(folder),
+        check_data=False,  # which needs TensorFlow
+        description=description,
+        disable_shuffling=True,
+    )
+
+
+def _directory(folder: pathlib.Path | epath.Path) -> pathlib.Path | epath.Path:
+    return folder / _NAME / _VERSION
+
+
+def _template(directory: pathlib.Path | epath.Path) -> tfds.core.ShardedFileTemplate:
+    return tfds.core.ShardedFileTemplate(
+        data_dir=epath.Path(directory),
+        dataset_name=_NAME,
+        split=_SPLIT,
+        filetype_suffix='array_record',
+    )
+
+
+def _shards(
+    directory: pathlib.Path | epath.Path, layout: Layout, clips: Sequence[Clip]
+) -> list[_Shard]:
+    """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
+    counts = [layout.n_records(clip) for clip in clips]
+    itemsize = np.dtype(_STORED[layout.kind]).itemsize
+    n_bytes = itemsize * sum(math.prod(clip.shape) for clip in clips)
+    n_shards = shard_utils.ShardConfig.calculate_number_shards(n_bytes, sum(counts))
+    ends = shard_utils.get_shard_boundaries(sum(counts), n_shards)
+    parts: list[list] = [[]]
+    begin = 0
+    for clip, count in zip(clips, counts, strict=True):
+        first = 0
+        while first < count:
+            room = ends[len(parts) - 1] - begin - first
+            if not room:
+                parts.append([])
+                continue
+            stop = min(count, first + room)
+            parts[-1].append((clip, first, stop))
+            first = stop
+        begin += count
+    name = _template(directory).sharded_filepath
+    return [
+        _Shard(directory / name(shard_index=i, num_shards=n_shards).name, part)
+        for i, part in enumerate(parts)
+    ]
+
+
+def _write_shard(layout: Layout, shard: _Shard) -> int:
+    """Writes one file; returns its size in bytes.
+
+    Under its name it is whole: more than one worker may be given the same shard, or die over it.
+    """
+    features = layout.features(shard.parts[0][0].shape)
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    records = (record for part in shard.parts for record in layout.records(*part))
+    examples = (
+        (number, serializer.serialize_example(features.encode_example(record)))
+        for number, record in enumerate(records)
+    )
+    on_this_machine = isinstance(shard.path, pathlib.Path)
+    # ArrayRecord writes files of this machine alone: for an object store they are copied there.
+    folder = shard.path.parents[2] if on_this_machine else None
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        file = pathlib.Path(scratch) / shard.path.name
+        writer.ExampleWriter(tfds.core.FileFormat.ARRAY_RECORD).write(file, examples)
+        n_bytes = file.stat().st_size
+        if on_this_machine:
+            file.rename(shard.path)
+        else:
+            with file.open('rb') as source, shard.path.open('wb') as target:
+                shutil.copyfileobj(source, target, 2**24)
+    return n_bytes
 
 
 def read(folder: pathlib.Path) -> tfds.core.data_sources.base.BaseDataSource:
@@ -118,5 +239,4 @@ def read(folder: pathlib.Path) -> tfds.core.data_sources.base.BaseDataSource:
     Args:
         folder: as given to `write`.
     """
-    directory = folder / Recordings.name / str(Recordings.VERSION)
-    return tfds.builder_from_directory(directory).as_data_source(split=_SPLIT)
+    return tfds.builder_from_directory(_directory(folder)).as_data_source(split=_SPLIT)

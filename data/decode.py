@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import io
 import multiprocessing
 import multiprocessing.resource_tracker
 import os
-import pathlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tqdm
 from absl import logging
 
 from data import duplicates, fingerprint
+from data.pipeline import Pipeline
 from data.recordings import Quarantined, Recording, Source
+from data.storage import Path
 from genre_jax.errors import BadAudio, UserError
 
 
-def _clip_file(folder: pathlib.Path, recording: Recording) -> pathlib.Path:
+def _clip_file(folder: Path, recording: Recording) -> Path:
     return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
 
 
@@ -37,7 +41,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str:
+def _decode_one(source: Source, recording: Recording, file: Path) -> str:
     """Decodes one recording into `file` (atomically); returns '' or why it is unusable.
 
     What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
@@ -53,28 +57,31 @@ def _decode_one(source: Source, recording: Recording, file: pathlib.Path) -> str
     else:
         marks = fingerprint.NOTHING
     known = duplicates.Prints([recording.track], [duplicates.digest(stored)], [marks])
-    content = io.BytesIO()  # numpy hides why it could not write to a file
-    known.save(content)
-    _print_file(file).write_bytes(content.getbuffer())
-    content = io.BytesIO()
-    np.save(content, stored)
-    temporary = file.with_suffix('.tmp')
-    temporary.write_bytes(content.getbuffer())
-    temporary.rename(file)  # last: where it is, the other file is whole
+    _write(_print_file(file), known.save)
+    _write(file, lambda content: np.save(content, stored))  # last: where it is, the other is whole
     return ''
 
 
-def _print_file(file: pathlib.Path) -> pathlib.Path:
+def _write(file: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Writes a file atomically: a pipeline may give one recording to two workers."""
+    content = io.BytesIO()  # numpy hides why it could not write to a file
+    save(content)
+    temporary = file.with_suffix(f'.{uuid.uuid4().hex}.tmp')
+    temporary.write_bytes(content.getbuffer())
+    temporary.rename(file)
+
+
+def _print_file(file: Path) -> Path:
     return file.with_suffix('.npz')
 
 
-def read_prints(clips: Sequence[tuple[Recording, pathlib.Path]]) -> duplicates.Prints:
+def read_prints(clips: Sequence[tuple[Recording, Path]]) -> duplicates.Prints:
     """Collects what tells copies of recordings.
 
     Args:
         clips: what `decode_all` returned.
     """
-    parts = [duplicates.Prints.load(_print_file(file)) for _, file in clips]
+    parts = in_threads(lambda clip: duplicates.Prints.load(_print_file(clip[1])), clips)
     return duplicates.Prints(
         [part.tracks[0] for part in parts],
         [part.digests[0] for part in parts],
@@ -105,15 +112,22 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
+def in_threads(function: Callable[[Any], Any], items: Iterable) -> list:
+    """Returns function(item) of all, where it is waiting for storage that takes the time."""
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        return list(pool.map(function, items))
+
+
 def decode_all(
-    source: Source, recordings: list[Recording], folder: pathlib.Path
-) -> tuple[list[tuple[Recording, pathlib.Path]], list[Quarantined]]:
-    """Decodes all recordings with one process per core; what an earlier call decoded is kept.
+    source: Source, recordings: list[Recording], folder: Path, pipeline: Pipeline | None = None
+) -> tuple[list[tuple[Recording, Path]], list[Quarantined]]:
+    """Decodes all recordings; what an earlier call decoded is kept.
 
     Args:
         source: what decodes them.
         recordings: of that source.
         folder: where the decoded audio goes, one npy file a recording.
+        pipeline: what runs it; None for one process per core.
 
     Returns:
         The usable recordings with their files, and the others with the reasons.
@@ -122,13 +136,40 @@ def decode_all(
         UserError: none can be used, or a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    clips = [(recording, _clip_file(folder, recording)) for recording in recordings]
     if source.kind == 'table':  # it is in memory: nothing to decode
-        files = [(recording, _clip_file(folder, recording)) for recording in recordings]
-        for recording, file in files:
+        for recording, file in clips:
             _decode_one(source, recording, file)
-        return files, []
+        return clips, []
     source.sample_rate_hz()  # found once here, then pickled with the source
-    reasons: dict[str, str] = {}
+    if pipeline:
+        reasons = pipeline.map(functools.partial(_decode_clip, source), clips, folder, 'decode')
+    else:
+        reasons = _decode_here(source, clips)
+    usable = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
+    unusable = [
+        Quarantined(recording.path or recording.track, reason)
+        for recording, reason in zip(recordings, reasons, strict=True)
+        if reason
+    ]
+    for item in unusable:
+        logging.warning('quarantined %s: %s', item.path, item.reason)
+    if not usable:
+        raise UserError(
+            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
+            f'{unusable[0].path}: {unusable[0].reason}'
+            if unusable
+            else f'{source.name} holds no recordings'
+        )
+    return usable, unusable
+
+
+def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:
+    return _decode_one(source, *clip)
+
+
+def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[str]:
+    """Decodes with one process per core; returns '' or the reason for each."""
     # spawn: a forked child of a process that runs XLA's threads can deadlock.
     pool = concurrent.futures.ProcessPoolExecutor(
         len(os.sched_getaffinity(0)),
@@ -137,19 +178,13 @@ def decode_all(
     )
     with _ctrl_c_noted() as interrupts, pool:
         with _ctrl_c_blocked():
-            jobs = {
-                pool.submit(
-                    _decode_one, source, recording, _clip_file(folder, recording)
-                ): recording
-                for recording in recordings
-            }
+            jobs = [pool.submit(_decode_one, source, *clip) for clip in clips]
         finished = concurrent.futures.as_completed(jobs)
         try:
             for job in tqdm.tqdm(
                 finished, f'preparing {source.name}', len(jobs), unit=' recordings'
             ):
-                if reason := job.result():
-                    reasons[jobs[job].track] = reason
+                job.result()
                 if interrupts:
                     raise KeyboardInterrupt
         except concurrent.futures.process.BrokenProcessPool:
@@ -162,17 +197,4 @@ def decode_all(
             raise
     if interrupts:
         raise KeyboardInterrupt
-    usable = [(r, _clip_file(folder, r)) for r in recordings if r.track not in reasons]
-    unusable = [
-        Quarantined(r.path or r.track, reasons[r.track]) for r in recordings if r.track in reasons
-    ]
-    for item in unusable:
-        logging.warning('quarantined %s: %s', item.path, item.reason)
-    if not usable:
-        raise UserError(
-            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
-            f'{unusable[0].path}: {unusable[0].reason}'
-            if unusable
-            else f'{source.name} holds no recordings'
-        )
-    return usable, unusable
+    return [job.result() for job in jobs]

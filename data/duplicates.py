@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data import grouping
+from data import grouping, storage
 from data.fingerprint import FRAME_S, Print
 from data.recordings import Recording
+from genre_jax.errors import UserError
 
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
@@ -38,6 +39,7 @@ _NEIGHBOURS = 32
 _REPEATS = 3
 _KEYS_AT_ONCE = 2**25  # of 8 bytes
 _TRACK_BITS, _OFFSET_BITS = 20, 22  # a million recordings, of 18 hours
+MOST_RECORDINGS = 2**_TRACK_BITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +88,9 @@ class Prints:
         )
 
     @classmethod
-    def load(cls, file: pathlib.Path) -> Prints:
+    def load(cls, file: storage.Path) -> Prints:
         """Reads what `save` wrote."""
-        with np.load(file) as stored:
+        with file.open('rb') as stream, np.load(stream) as stored:
             ends = np.cumsum(stored['counts'])[:-1]
             columns = (np.split(stored[key], ends) for key in ('hashes', 'frames'))
             prints = list(map(Print, *columns))
@@ -99,6 +101,23 @@ def digest(stored: np.ndarray) -> str:
     """Returns the sha256 of an array: its type, its shape and its content."""
     header = f'{stored.dtype.str}{stored.shape}'.encode()
     return hashlib.sha256(header + np.ascontiguousarray(stored).tobytes()).hexdigest()
+
+
+def check_count(name: str, count: int) -> None:
+    """Refuses more recordings than `find` can number.
+
+    Args:
+        name: of the dataset.
+        count: of its recordings.
+
+    Raises:
+        UserError: there are too many.
+    """
+    if count > MOST_RECORDINGS:
+        raise UserError(
+            f'{name} holds {count} recordings; expected at most {MOST_RECORDINGS}, among which copies '
+            'can be found: prepare a part of it'
+        )
 
 
 def find(content: Prints) -> list[Pair]:

@@ -3,12 +3,17 @@
     python -m data.prepare gtzan --source=genres.tar.gz --out=prepared
     python -m data.prepare folder --source=DIR --sample_rate_hz=22050
 
+    python -m data.prepare folder --source=DIR --runner=DirectRunner --beam_options='--direct_num_workers=4'
+
 Training does the same on first use. `--source` is config.data.root, `--out` config.data.prepared_dir; the
 other keys are those of the dataset (data/NAME/README.md).
 
 A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: TFDS's files and `manifest.json`,
-which says what was prepared from what. The folder appears under that name only when it is whole.
-Stopped half way, the next call keeps the recordings that were already decoded.
+which says what was prepared from what. The folder appears under that name only when it is whole; in an
+object store, which has no folders to rename, the manifest is written last. Stopped half way, the next
+call keeps the recordings that were already decoded.
+
+`--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (README.md of data/).
 """
 
 from __future__ import annotations
@@ -21,19 +26,19 @@ import importlib
 import json
 import os
 import pathlib
-import shutil
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import ml_collections
-import numpy as np
 import tqdm
 from absl import logging
 
 from configs import common
-from data import decode, duplicates
+from data import decode, duplicates, storage
+from data.pipeline import Pipeline, from_arguments
 from data.recordings import Recording, Source
+from data.storage import Path
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
@@ -69,13 +74,19 @@ def load_source(settings: Mapping) -> Source:
     )
 
 
-def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> pathlib.Path:
+def prepare(
+    source: Source,
+    prepared_dir: str | os.PathLike,
+    chunk_s: float,
+    pipeline: Pipeline | None = None,
+) -> Path:
     """Prepares a dataset, or finds it prepared.
 
     Args:
         source: what to prepare.
-        prepared_dir: folder that holds all prepared datasets.
+        prepared_dir: folder that holds all prepared datasets, or its address in an object store.
         chunk_s: longest stretch of audio in one record, in seconds.
+        pipeline: what decodes and writes; None for the cores of this machine.
 
     Returns:
         The folder of the prepared dataset.
@@ -84,37 +95,50 @@ def prepare(source: Source, prepared_dir: str | os.PathLike, chunk_s: float) -> 
         UserError: nothing usable in the source, or the folder cannot be written.
     """
     key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
-    home = pathlib.Path(prepared_dir) / source.name
-    target = home / key
+    home = storage.folder(prepared_dir) / source.name
+    if pipeline and storage.is_local(home):
+        home = home.absolute()  # workers need not stand where this process does
+    target, partial = home / key, home / f'{key}.partial'
+    whole = target
+    if not storage.is_local(home):  # nothing is renamed: the manifest, written last, makes it whole
+        partial, whole = target, target / 'manifest.json'
     with _only_one(home / f'{key}.lock'):
-        if target.exists():
+        if whole.exists():
             read_manifest(target)  # for its error
         else:
             if source.root:
                 _announce_change(source, home)
-            partial = home / f'{key}.partial'
-            recordings, quarantined = source.recordings()
-            clips, unusable = decode.decode_all(source, recordings, partial / 'decoded')
-            prints = decode.read_prints(clips)
-            prints.save(partial / 'fingerprints.npz')
-            pairs = duplicates.find(prints)
-            usable, notes = duplicates.join_copies(
-                [recording for recording, _ in clips], pairs, source.files()
-            )
-            clips = list(zip(usable, (file for _, file in clips), strict=True))
-            manifest = _write_records(source, clips, partial, chunk_s)
-            manifest['duplicates'] = [dataclasses.asdict(pair) for pair in pairs]
-            manifest['notes'] += notes + _vanished(recordings, clips)
-            manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
+            manifest = _make(source, partial, chunk_s, pipeline)
+            storage.remove(partial / 'decoded')
             (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
-            shutil.rmtree(partial / 'decoded')
-            partial.rename(target)
+            if partial != target:
+                partial.rename(target)
         if source.root:
             _root_file(source, home).write_text(key)
     return target
 
 
-def read_manifest(folder: pathlib.Path) -> dict:
+def _make(source: Source, folder: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
+    """Decodes everything and writes all but the manifest, which it returns."""
+    recordings, quarantined = source.recordings()
+    duplicates.check_count(source.name, len(recordings))
+    clips, unusable = decode.decode_all(source, recordings, folder / 'decoded', pipeline)
+    prints = decode.read_prints(clips)
+    with (folder / 'fingerprints.npz').open('wb') as file:
+        prints.save(file)
+    pairs = duplicates.find(prints)
+    usable, notes = duplicates.join_copies(
+        [recording for recording, _ in clips], pairs, source.files()
+    )
+    clips = list(zip(usable, (file for _, file in clips), strict=True))
+    manifest = _write_records(source, clips, folder, chunk_s, pipeline)
+    manifest['duplicates'] = [dataclasses.asdict(pair) for pair in pairs]
+    manifest['notes'] += notes + _vanished(recordings, clips)
+    manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict:
     """Returns what says what was prepared from what.
 
     Args:
@@ -134,8 +158,11 @@ def read_manifest(folder: pathlib.Path) -> dict:
 
 
 @contextlib.contextmanager
-def _only_one(lock_file: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process prepares the same dataset."""
+def _only_one(lock_file: Path) -> Iterator[None]:
+    """Waits until no other process prepares the same dataset; object stores have no locks."""
+    if not storage.is_local(lock_file):
+        yield
+        return
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock = lock_file.open('w')
@@ -149,13 +176,13 @@ def _only_one(lock_file: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _root_file(source: Source, home: pathlib.Path) -> pathlib.Path:
+def _root_file(source: Source, home: Path) -> Path:
     """Returns the file that remembers which preparation a root had last."""
     root = os.path.abspath(source.root)
     return home / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.root'
 
 
-def _announce_change(source: Source, home: pathlib.Path) -> None:
+def _announce_change(source: Source, home: Path) -> None:
     """Says what changed if the same root was prepared before with other content."""
     try:
         last = _root_file(source, home).read_text()
@@ -173,9 +200,7 @@ def _announce_change(source: Source, home: pathlib.Path) -> None:
         )  # fmt: skip
 
 
-def _vanished(
-    recordings: list[Recording], clips: list[tuple[Recording, pathlib.Path]]
-) -> list[str]:
+def _vanished(recordings: list[Recording], clips: list[tuple[Recording, Path]]) -> list[str]:
     """Names the classes that lost all their recordings to the quarantine."""
     left = {recording.label for recording, _ in clips}
     lost = sorted({recording.label for recording in recordings} - left)
@@ -184,49 +209,33 @@ def _vanished(
 
 def _write_records(
     source: Source,
-    clips: list[tuple[Recording, pathlib.Path]],
-    folder: pathlib.Path,
+    clips: list[tuple[Recording, Path]],
+    folder: Path,
     chunk_s: float,
+    pipeline: Pipeline | None,
 ) -> dict:
     """Writes the chunks with TFDS; returns the manifest."""
-    sample_rate_hz = source.sample_rate_hz()
-    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
-    labels = sorted({recording.label for recording, _ in clips})
-    tracks, first_record, shape = [], 0, (None,)
-    for recording, file in clips:
-        stored = np.load(file, mmap_mode='r')
-        n_samples = len(stored)
-        if source.kind != 'audio':
-            shape = stored.shape[1:]
-        track = dataclasses.asdict(recording) | {
-            'n_samples': n_samples,
-            'first_record': first_record,
-        }
-        tracks.append(track)
-        first_record += -(-n_samples // chunk)
-
-    def records() -> Iterator[dict]:
-        for recording, file in tqdm.tqdm(clips, f'writing {source.name}', unit=' recordings'):
-            stored = np.load(file)
-            for start in range(0, len(stored), chunk):
-                yield {
-                    source.kind: stored[start : start + chunk]
-                    if source.kind == 'audio'
-                    else stored[start],
-                    'label': recording.label,
-                    'track': recording.track,
-                    'group': recording.group,
-                    'start_s': start / sample_rate_hz,
-                    'artist': recording.artist,
-                    'album': recording.album,
-                    'tonic_hz': recording.tonic_hz,
-                }
-
     # Imported here because only preparing and reading need it, and it takes a second.
     from data import builder
 
-    shutil.rmtree(folder / 'tfds', ignore_errors=True)
-    builder.write(folder / 'tfds', source.description, labels, source.kind, shape, records)
+    sample_rate_hz = source.sample_rate_hz()
+    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
+    labels = sorted({recording.label for recording, _ in clips})
+    layout = builder.Layout(source.kind, labels, chunk, sample_rate_hz)
+    opened = decode.in_threads(lambda clip: builder.Clip.open(*clip), clips)
+    tracks, first_record = [], 0
+    for clip in opened:
+        position = {'n_samples': clip.shape[0], 'first_record': first_record}
+        tracks.append(dataclasses.asdict(clip.recording) | position)
+        first_record += layout.n_records(clip)
+
+    def run(write_shard: Callable, shards: list) -> Iterable[int]:
+        if pipeline:
+            return pipeline.map(write_shard, shards, folder / 'decoded', 'write')
+        return map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
+
+    storage.remove(folder / 'tfds')
+    builder.write(folder / 'tfds', source.description, layout, opened, run)
     return {
         'name': source.name,
         'kind': source.kind,
@@ -264,12 +273,13 @@ def open_records(folder: pathlib.Path) -> Sequence[dict]:
 
 def main(argv: list[str]) -> None:
     """`python -m data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
+    pipeline, argv = from_arguments(argv)
     if not argv:
         raise UserError(
             'usage: python -m data.prepare NAME --source=DIR --out=DIR [--key=value ...]'
         )
     settings = settings_from(argv)
-    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'])
+    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'], pipeline)
     print(f'{folder}\n{summary(read_manifest(folder))}')
 
 

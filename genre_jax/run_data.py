@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from data import audit, prepare
 from genre_jax import augment, loader, splits
+from genre_jax.errors import UserError
 from genre_jax.logbook import Logbook
 
 # Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
@@ -24,7 +25,15 @@ def open_dataset(config: ml_collections.ConfigDict) -> loader.Dataset:
 
     Args:
         config: the whole config.
+
+    Raises:
+        UserError: the data cannot be prepared, or lie where ArrayRecord cannot read.
     """
+    if '://' in config.data.prepared_dir:
+        raise UserError(
+            f'config.data.prepared_dir={config.data.prepared_dir}: records are read from files: mount '
+            'that bucket, or copy its folder, and name the path'
+        )
     folder = ''
     if jax.process_index() == 0:
         source = prepare.load_source(config.data)
