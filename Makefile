@@ -37,6 +37,7 @@ bench: env
 	$(BIN)/python -m benchmarks.frontends
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.freezing
+	$(BIN)/python -m benchmarks.loading
 
 clean:
 	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache

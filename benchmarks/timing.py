@@ -42,7 +42,10 @@ def use_device(device: str | None) -> None:
 
 
 def time_interleaved(
-    functions: dict[str, Callable[[], object]], repeats: int, pause_s: float = _PAUSE_S
+    functions: dict[str, Callable[[], object]],
+    repeats: int,
+    pause_s: float = _PAUSE_S,
+    before: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Times functions in turn, so that what else the machine does hits all alike.
 
@@ -50,6 +53,7 @@ def time_interleaved(
         functions: by name; called once before for compilation.
         repeats: rounds.
         pause_s: rest before each call, in seconds.
+        before: called before each call, untimed.
 
     Returns:
         Median seconds of each.
@@ -60,6 +64,7 @@ def time_interleaved(
     for _ in range(repeats):
         for name, function in functions.items():
             time.sleep(pause_s)
+            before()
             start = time.perf_counter()
             jax.block_until_ready(function())
             seconds[name].append(time.perf_counter() - start)

@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.name = 'folder'
     config.data.prepared_dir = 'prepared'  # prepared datasets, shared by all runs
-    config.data.chunk_s = 5.0  # length of one stored record: a window reads one or two of them
+    config.data.chunk_s = 1.0  # length of one stored record: a window reads those it touches
 
     config.split = ml_collections.ConfigDict()
     # 'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky':

@@ -43,7 +43,7 @@ from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-_FORMAT = 3
+_FORMAT = 4
 # Types of a dataset's keys that are checked, and what to do about another one. On the command line a
 # folder called 5 looks like a number.
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
@@ -252,11 +252,12 @@ def _write_records(
     }
 
 
-def open_records(folder: pathlib.Path) -> Sequence[dict]:
-    """Returns the records of a prepared dataset, for random access: `records[i]['audio']`.
+def open_records(folder: pathlib.Path, feature: str) -> Sequence:
+    """Returns one feature of the records of a prepared dataset, for random access: `records[i]`.
 
     Args:
         folder: what `prepare` returned.
+        feature: 'audio', 'group', ...: a key of `builder.Recordings`.
 
     Raises:
         UserError: the folder is not whole.
@@ -264,7 +265,7 @@ def open_records(folder: pathlib.Path) -> Sequence[dict]:
     from data import builder
 
     try:
-        return builder.read(folder / 'tfds')
+        return builder.Column(folder / 'tfds', feature)
     except Exception as error:  # TFDS and ArrayRecord raise many kinds on damaged files
         raise UserError(
             f'{folder} is damaged ({type(error).__name__}): delete it, it is prepared again'

@@ -149,9 +149,9 @@ def test_groups_of_copies_are_one_in_the_manifest(folder, findings):
     assert groups['t3'] == groups['t4'] == 'g3'
     assert len(set(groups.values())) == 8
     assert sets(findings, 'group') == sets(findings, 'copies')
-    records = prepare.open_records(folder)
+    groups = prepare.open_records(folder, 'group')
     tracks = {track['track']: track['first_record'] for track in manifest['tracks']}
-    assert records[tracks['t2']]['group'] == b'g0'
+    assert groups[tracks['t2']] == b'g0'
     first, *others = manifest['notes']
     assert first.startswith('5 recordings are copies') and '3 groups were joined' in first
     assert len(others) == 2

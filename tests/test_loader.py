@@ -1,6 +1,7 @@
 """Windows and batches of a real prepared dataset whose every sample tells its own position."""
 
 import itertools
+import pickle
 import types
 
 import ml_collections
@@ -111,6 +112,19 @@ def test_read_is_the_recording(dataset, track):
         audio = dataset.read(track, start, length)
         assert audio.dtype == np.int16
         np.testing.assert_array_equal(audio, whole[start : start + length])
+
+
+@pytest.mark.parametrize('held_bytes', [0, 500, 2**20])
+def test_what_is_held_changes_nothing(dataset, monkeypatch, held_bytes):
+    monkeypatch.setattr(loader, '_HELD_BYTES', held_bytes)
+    fresh = loader.Dataset(dataset._folder)
+    for _ in range(2):  # from the files, then from memory where there is room
+        for track in range(len(LENGTHS)):
+            np.testing.assert_array_equal(fresh.read(track, 0, LENGTHS[track]), ramp(track))
+    assert sum(array.nbytes for array in fresh._held.values()) <= held_bytes
+    copy = pickle.loads(pickle.dumps(fresh))  # as a worker process gets it
+    np.testing.assert_array_equal(copy.read(9, 0, LENGTHS[9]), ramp(9))
+    assert not copy._held
 
 
 # --- where windows start -------------------------------------------------------------------------
