@@ -188,9 +188,8 @@ def test_pairs_among_the_pictures_of_gtzan(tmp_path):
     folder = DATA / 'gtzan/images_original'
     if not folder.is_dir():
         pytest.skip(f'no {folder}: set GENRE_JAX_DATA')
-    # Two genres are enough for the pair across genres; the other pairs are found by their pixels below.
+    (tmp_path / 'some').mkdir()
     for label in ('hiphop', 'metal', 'rock'):
-        (tmp_path / 'some').mkdir(exist_ok=True)
         (tmp_path / 'some' / label).symlink_to(folder / label)
     source = Source(root=str(tmp_path / 'some'))
     manifest = prepare.read_manifest(prepare.prepare(source, tmp_path / 'prepared', 5.0))
@@ -204,14 +203,13 @@ def test_pairs_among_the_pictures_of_gtzan(tmp_path):
     ):  # fmt: skip
         assert pair in pairs
     assert all(len(names) == 2 for names in pairs)
+    # All of them, by Pillow alone.
     everything = collections.Counter()
     for path in sorted(folder.glob('*/*')):
         with Image.open(path) as picture:
             assert picture.size == (432, 288)
             everything[picture.convert('RGB').tobytes()] += 1
     assert sum(everything.values()) == 999 and collections.Counter(everything.values())[2] == 14
-    inside = sum(path.stem.startswith(('hiphop', 'metal', 'rock')) for path in folder.glob('*/*'))
-    assert inside == 300
 
 
 def test_the_published_pngs_are_the_pictures():
@@ -233,7 +231,7 @@ def test_the_published_pngs_are_the_pictures():
 def test_a_run(tmp_path):
     # Dark and bright pictures, with alpha as GTZAN's.
     for number, label in enumerate(('bright', 'dark')):
-        for song in range(12):
+        for song in range(8):
             picture = pixels([number, song], 36, 40, 4) // 2 + 127 * (label == 'bright')
             save(tmp_path / 'pictures' / label / f'{song:02}.png', picture.astype(np.uint8))
     (tmp_path / 'pictures' / 'dark' / 'broken.png').write_text('not a picture')
@@ -241,13 +239,13 @@ def test_a_run(tmp_path):
         tmp_path / 'run', tmp_path / 'pictures', tmp_path / 'prepared',
         '--config.init.checkpoint=', '--config.optim.freeze=', '--config.features.height=32',
         '--config.features.width=32', '--config.model.hidden_units=(4,)',
-        '--config.train.batch_size=4', '--config.train.length=1 epochs', '--config.eval.batch_size=4',
+        '--config.train.batch_size=8', '--config.train.length=1 epochs', '--config.eval.batch_size=8',
         '--config.tracking.wandb=off', page=program.ROOT / 'configs/vgg16_images.py',
     )  # fmt: skip
     done = program.run(words)
     assert done.returncode == 0, done.stderr
     result = program.result(tmp_path / 'run')
     assert result['classes'] == ['bright', 'dark']
-    assert result['n_songs'] == result['n_segments'] and sum(result['n_songs'].values()) == 24
+    assert result['n_songs'] == result['n_segments'] and sum(result['n_songs'].values()) == 16
     assert result['quarantined']['count'] == 1
     assert np.isfinite(result['parts']['test']['song_max_probability']['log_loss'])
