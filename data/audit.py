@@ -144,6 +144,25 @@ def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Cross
     return crossings
 
 
+def summary(crossings: Sequence[Crossing]) -> list[str]:
+    """Returns a line for each kind of what stands in more than one part of a split.
+
+    Args:
+        crossings: what `crossing` returns.
+    """
+    lines = []
+    for kind, words in KINDS.items():
+        some = [item for item in crossings if item.related.kind == kind]
+        if some:
+            count = sum(len(names) for item in some for names in item.parts.values())
+            largest = max(some, key=lambda item: sum(map(len, item.parts.values())))
+            lines.append(
+                f'{words} in several parts: {len(some)} sets, {count} recordings, such as '
+                f'{largest.related.name}'
+            )
+    return lines
+
+
 def splits(manifest: Mapping) -> dict[str, dict[str, str]]:
     """Returns the splits that a dataset brings, {protocol: {track: part}}.
 

@@ -26,10 +26,10 @@ NEAR = 'near-identical'
 # Different recordings with the most in common, one drone machine or the same samples of instruments,
 # agree in 0.14 of their peaks, and in 0.22 where one tune is played twice by one synthesiser at one
 # tempo; of copies altered in one way half agree in 0.66 and more (README.md of data/).
-_MIN_SHARE = 0.25
+_MIN_SHARE = 0.3
 # Of peaks in common. Those of unrelated recordings agree by chance about 0.01 times at any one
-# displacement: 10 would happen once in 1e26 displacements.
-_MIN_PEAKS = 10
+# displacement: 8 would happen once in 1e20 displacements.
+_MIN_PEAKS = 8
 # Landmarks in common at which a pair becomes a candidate.
 _MIN_LANDMARKS = 8
 # A landmark is compared with so many others of its hash ...

@@ -17,6 +17,7 @@ import matplotlib.figure
 import numpy as np
 from absl import app, flags
 
+from data import synthesis
 from data.tunes import corpus, synth
 from genre_jax import audio, augment, features
 from genre_jax.errors import BadAudio, UserError
@@ -63,7 +64,7 @@ def read_clip(file: str, tune: int = 0) -> np.ndarray:
     else:
         score = corpus.scores(corpus.root())[0][tune]
         notes = corpus.parse(score.abc)
-        rng = synth.generator(0, score.track)
+        rng = synthesis.generator(0, score.track)
         samples = synth.render(
             notes, synth.draw(notes, rng), rng, duration_s=_DURATION_S, sample_rate_hz=_RATE_HZ
         )

@@ -56,6 +56,7 @@ class Dataset:
         labels: class names; a label id is a position in this list.
         sample_rate_hz: rate of the stored audio.
         kind: what is stored: 'audio', 'image' or 'table'.
+        folder: that it was prepared in.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -70,7 +71,7 @@ class Dataset:
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']
-        self._folder = folder
+        self.folder = folder
         self._records = prepare.open_records(folder)
 
     def label_ids(self) -> np.ndarray:
@@ -121,7 +122,7 @@ class Dataset:
             return self._records[record][self.kind]
         except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
             raise UserError(
-                f'{self._folder}: record {record} is damaged ({type(error).__name__}): delete that '
+                f'{self.folder}: record {record} is damaged ({type(error).__name__}): delete that '
                 'folder, it is prepared again'
             ) from None
 

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from data import prepare
+from data import audit, prepare
 from genre_jax import augment, loader, splits
 from genre_jax.logbook import Logbook
 
@@ -107,6 +107,8 @@ def describe(
             f'the test part has only {few} groups: its intervals are wide, and those of a bootstrap over '
             'so few are still too narrow, most of all where nearly everything is right'
         )
+    audited = leak_audit(dataset, split)
+    warnings += [f'leak audit: {line}' for line in audited]
     return {
         'protocol': split.protocol,
         'protocol_detail': split.detail,
@@ -115,6 +117,7 @@ def describe(
         'n_songs': {part: len(rows) for part, rows in split.tracks.items()},
         'n_groups': {part: len(np.unique(groups[rows])) for part, rows in split.tracks.items()},
         'n_segments': {part: len(table) for part, table in tables.items()},
+        'audit': audited,
         'songs_per_class': {
             label: {part: int((labels[rows] == label).sum()) for part, rows in split.tracks.items()}
             for label in dataset.labels
@@ -123,6 +126,22 @@ def describe(
         'quarantined': {'count': len(quarantined), 'files': quarantined},
         'warnings': warnings,
     }
+
+
+def leak_audit(dataset: loader.Dataset, split: splits.Split) -> list[str]:
+    """Returns what belongs together and yet stands in several parts of the split, a line each.
+
+    Copies, recordings of one group or of one artist and title, album, artist, or tonic (data/audit.py).
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+    """
+    if split.segments is not None:
+        return ['segments of the same recording in several parts, whatever else there is']
+    names = [track['track'] for track in dataset.tracks]
+    part_of_track = {names[row]: part for part, rows in split.tracks.items() for row in rows}
+    return audit.summary(audit.crossing(audit.find(dataset.folder), part_of_track))
 
 
 def announce(
@@ -146,6 +165,10 @@ def announce(
         f'{facts["quarantined"]["count"]} quarantined; songs: {songs}\n'
         f'protocol {split.protocol}: {split.detail}'
     )
+    if not facts['audit']:
+        logbook.say(
+            'leak audit: no copies, and nothing of one group, album or artist, in several parts'
+        )
     if logbook.enabled:
         for warning in facts['warnings']:
             logging.warning('%s', warning)

@@ -41,7 +41,13 @@ def environment(devices=1, **variables):
     outside = {
         key: value for key, value in os.environ.items() if not key.startswith(('WANDB', 'JAX'))
     }
-    return outside | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)} | variables
+    # Most runs of the tests compile the same few programs: the second time they are read.
+    cache = {
+        'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'xla'),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    }
+    own = {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)}
+    return outside | cache | own | variables
 
 
 def run(words, max_file_bytes=None, **keywords):

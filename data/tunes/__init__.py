@@ -8,7 +8,7 @@ import importlib.metadata
 import numpy as np
 from tqdm import tqdm
 
-from data import recordings
+from data import recordings, synthesis
 from data.recordings import Quarantined, Recording
 from data.tunes import corpus, identity, synth
 from genre_jax.errors import UserError
@@ -123,7 +123,7 @@ class Source(recordings.Source):
     def load(self, recording: Recording) -> np.ndarray:
         """Reads one tune again and plays it: int16 [n] mono."""
         tune = corpus.parse(corpus.read(corpus.root(), recording.path))
-        rng = synth.generator(self._seed, recording.track)
+        rng = synthesis.generator(self._seed, recording.track)
         return synth.render(
             tune,
             synth.draw(tune, rng),

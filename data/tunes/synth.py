@@ -7,11 +7,11 @@ a dance can be heard in its rhythm and its melody and in nothing else.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 
 import numpy as np
 
+from data import synthesis
 from data.tunes.corpus import Tune
 
 # One range for all dances, in the beats of `Tune`. Dancers take a reel or a jig at 105 to 120 of
@@ -24,8 +24,6 @@ PEAK_DBFS = (-18.0, -3.0)
 SNR_DB = (15.0, 40.0)
 HARMONICS = 12
 RELEASE_S = 0.012
-# Harmonics above this share of the sample rate are left out.
-HIGHEST_HARMONIC = 0.45
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +90,6 @@ class Performance:
     timing_s: float = 0.0
     velocity_db: float = 0.0
     accent_db: float = 0.0
-
-
-def generator(seed: int, track: str) -> np.random.Generator:
-    """Returns the random numbers of one recording, the same in every process."""
-    digest = hashlib.sha256(track.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], 'little')])
 
 
 def draw(tune: Tune, rng: np.random.Generator) -> Performance:
@@ -171,11 +163,7 @@ def render(
         np.diff(first, append=samples),
         sample_rate_hz,
     )
-    power = np.mean(np.square(wave, dtype=np.float64))
-    noise = rng.standard_normal(samples, np.float32)
-    wave += noise * np.float32(math.sqrt(power) * 10 ** (-performance.snr_db / 20))
-    peak = 32767 * 10 ** (performance.peak_dbfs / 20)
-    return np.round(wave * np.float32(peak / np.abs(wave).max())).astype(np.int16)
+    return synthesis.to_int16(wave, rng, snr_db=performance.snr_db, peak_dbfs=performance.peak_dbfs)
 
 
 def _accents_db(tune: Tune, accent_db: float) -> np.ndarray:
@@ -225,6 +213,6 @@ def _notes(
     stretch = performance.inharmonicity
     for number, amplitude in enumerate(performance.amplitudes, start=1):
         ratio = number * math.sqrt((1 + stretch * number**2) / (1 + stretch))
-        audible = amplitude * (ratio * pitch_hz < HIGHEST_HARMONIC * sample_rate_hz)
+        audible = amplitude * (ratio * pitch_hz < synthesis.HIGHEST_HARMONIC * sample_rate_hz)
         wave += audible.astype(np.float32)[note] * np.sin(np.float32(ratio) * phase)
     return wave * envelope
