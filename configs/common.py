@@ -44,6 +44,10 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.windows.eval_per_track = 15
     config.windows.eval_draw = 'even'  # 'even': spread over the track; 'grid': as above
+    # 'class': every class gets as many training windows as the one with the most, from more windows of a
+    # song, or its rows and pictures repeated. More of some classes only, by a factor: that is
+    # config.augment.emphasis.copies (genre_jax/augment/__init__.py), which comes on top.
+    config.windows.balance = 'none'
 
     config.features = ml_collections.ConfigDict()
     config.features.name = 'schindler'  # a flavour of genre_jax.features; pages may override fields

@@ -5,24 +5,30 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import types
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from genre_jax.errors import UserError
 
+_DELIMITERS = ',;\t'
+
 
 def read(
-    path: str, required: Sequence[str], delimiters: str = ',;\t'
+    path: str,
+    required: Sequence[str],
+    other_names: Mapping[str, str] = types.MappingProxyType({}),
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Reads a CSV, gzipped or not.
 
     Args:
         path: the file.
         required: columns that it should have; the delimiter that makes most of them is taken.
-        delimiters: that it may have.
+        other_names: columns that may be called otherwise, {other name: name}.
 
     Returns:
-        The columns in lower case, and the rows that are not blank with their line numbers.
+        The columns in lower case, by their proper names, and the rows that are not blank with their
+        line numbers.
 
     Raises:
         UserError: it cannot be read, is not UTF-8, no valid CSV, or has a column twice.
@@ -50,7 +56,7 @@ def read(
         )
     rows, reader = [], None
     try:
-        names, delimiter = columns(text.splitlines()[0], required, delimiters)
+        names, delimiter = columns(text.splitlines()[0], required)
         reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
         next(reader)
         for cells in reader:
@@ -66,6 +72,7 @@ def read(
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
+    names = [other_names.get(name, name) for name in names]
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
     if not rows and not missing(names, required):
@@ -73,15 +80,28 @@ def read(
     return names, rows
 
 
-def columns(line: str, required: Sequence[str], delimiters: str = ',;\t') -> tuple[list[str], str]:
-    """Returns the column names in a header line, and the delimiter that makes most of `required`."""
+def columns(line: str, required: Sequence[str]) -> tuple[list[str], str]:
+    """Returns the column names in a header line, and the delimiter that makes most of `required`.
+
+    Args:
+        line: the header.
+        required: columns that it should have.
+
+    Raises:
+        csv.Error: it is no line of a CSV.
+    """
     splits = [
         ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
-        for mark in delimiters
+        for mark in _DELIMITERS
     ]
     return max(splits, key=lambda split: (-len(missing(split[0], required)), len(split[0])))
 
 
 def missing(names: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Returns the required columns that are not there."""
+    """Returns the required columns that are not there.
+
+    Args:
+        names: columns that are there.
+        required: columns that should be.
+    """
     return [name for name in required if name not in names]

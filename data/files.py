@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -169,18 +169,7 @@ class FileSource(Source):
         for path, digest in self._digests.items():
             by_content[digest].append(path)
         copies = [paths for paths in by_content.values() if len(paths) > 1]
-        notes = list(self._listing.notes)
-        if copies:
-            count = sum(map(len, copies))
-            notes.append(
-                f'{count} files are byte-identical copies ({" = ".join(copies[0][:2])}'
-                f'{", ..." if count > 2 else ""}); copies share a group'
-            )
-        for paths in copies:
-            if len(set.union(*(labels[path] for path in paths))) > 1:
-                named = ' = '.join(f'{path} ({", ".join(sorted(labels[path]))})' for path in paths)
-                notes.append(f'byte-identical copies carry different labels: {named}')
-        return notes
+        return [*self._listing.notes, *copy_notes(copies, labels)]
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker needs the rate, which it should not find out anew, but not the long lists.
@@ -245,6 +234,30 @@ class FileSource(Source):
             results = pool.map(function, (os.path.join(self._folder, path) for path in paths))
             bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
             return dict(zip(paths, bar, strict=True))
+
+
+def copy_notes(copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[str]]) -> list[str]:
+    """Says which files are the same.
+
+    Args:
+        copies: sets of paths with the same content.
+        labels: what each path is labelled.
+
+    Returns:
+        One-line remarks.
+    """
+    notes = []
+    if copies:
+        count = sum(map(len, copies))
+        notes.append(
+            f'{count} files are byte-identical copies ({" = ".join(copies[0][:2])}'
+            f'{", ..." if count > 2 else ""}); copies share a group'
+        )
+    for paths in copies:
+        if len({label for path in paths for label in labels[path]}) > 1:
+            named = ' = '.join(f'{path} ({", ".join(sorted(labels[path]))})' for path in paths)
+            notes.append(f'byte-identical copies carry different labels: {named}')
+    return notes
 
 
 def _digest(path: str) -> str:

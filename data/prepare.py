@@ -49,29 +49,42 @@ _FORMAT = 4
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
 
 
-def load_source(settings: Mapping) -> Source:
-    """Builds `data.<name>.Source` from the section config.data.
+def source_class(name: str, section: str = 'data') -> type[Source]:
+    """Returns `data.<name>.Source`.
 
     Args:
-        settings: 'name' and whatever that Source takes; 'prepared_dir' and 'chunk_s' are left out.
+        name: of the dataset.
+        section: of the config that names it, for messages.
+
+    Raises:
+        UserError: no such dataset.
+    """
+    root = pathlib.Path(__file__).parent
+    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
+    if name not in known:
+        raise UserError(f'config.{section}.name={name!r}{config_lib.nearest(str(name), known)}')
+    return importlib.import_module(f'data.{name}').Source
+
+
+def load_source(settings: Mapping, section: str = 'data') -> Source:
+    """Builds `data.<name>.Source` from the section config.data, or one in it.
+
+    Args:
+        settings: 'name' and whatever that Source takes; in config.data, 'prepared_dir' and 'chunk_s' are
+            left out.
+        section: of the config that they are, for messages.
 
     Raises:
         UserError: no such dataset, a key that it does not take, or a value of another type.
     """
-    name = settings['name']
-    root = pathlib.Path(__file__).parent
-    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
-    if name not in known:
-        raise UserError(f'config.data.name={name!r}{config_lib.nearest(name, known)}')
-    source_class = importlib.import_module(f'data.{name}').Source
-    for key, hint in typing.get_type_hints(source_class.__init__).items():
+    takes = source_class(settings['name'], section)
+    for key, hint in typing.get_type_hints(takes.__init__).items():
         value = settings.get(key)
         if hint in _TYPES and key in settings and not isinstance(value, hint):
             wanted = getattr(hint, '__name__', hint)
-            raise UserError(f'config.data.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
-    return config_lib.call_with_section(
-        source_class, 'data', settings, skip=('name', 'prepared_dir', 'chunk_s')
-    )
+            raise UserError(f'config.{section}.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
+    of_preparation = ('prepared_dir', 'chunk_s') if section == 'data' else ()
+    return config_lib.call_with_section(takes, section, settings, skip=('name', *of_preparation))
 
 
 def prepare(
@@ -307,6 +320,8 @@ def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
             settings[key] = value
         except TypeError:
             raise UserError(f'{item}: expected {type(settings[key]).__name__}') from None
+        except ValueError as error:  # a section with a dot in the name of a key
+            raise UserError(f'{item}: {error}') from None
     config_lib.validate(config)
     return settings
 

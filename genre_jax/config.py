@@ -290,6 +290,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'split.protocol': PROTOCOLS,
         'windows.train_draw': ('random', 'grid'),
         'windows.eval_draw': ('even', 'grid'),
+        'windows.balance': ('none', 'class'),
         'optim.name': ('adam',),
         'optim.schedule': ('constant', 'cosine'),
         'train.matmul_precision': ('highest', 'high', 'default'),

@@ -1,9 +1,10 @@
-"""Writes a table of handcrafted features, in the layout of GTZAN's features_30_sec.csv.
+"""Writes a table of handcrafted features: the columns of GTZAN's features_30_sec.csv, song and group.
 
     python -m genre_jax.feature_table --root=DIR --out=features.csv [--segment_s=3]
 
 DIR as for configs/folder.py. One row for each recording, or for each whole segment of `segment_s`
-seconds; then the names are those of the published 3-second table, NAME.0.wav, NAME.1.wav, ...
+seconds; then the names are those of the published 3-second table, NAME.0.wav, NAME.1.wav, ... The columns
+song and group keep what belongs together on one side of a split (data/feature_table/README.md).
 Files that cannot be used are named at the end.
 """
 
@@ -21,7 +22,7 @@ import tqdm
 from absl import app, flags
 
 from data import folder
-from data.recordings import Quarantined
+from data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.features.handcrafted import COLUMNS, Handcrafted
 
@@ -47,18 +48,18 @@ def rows(
         quarantined: files that cannot be used are added here.
 
     Yields:
-        filename, length in samples, the features, label.
+        filename, length in samples, the features, label, song, group.
     """
     recordings, unusable = source.recordings()
     quarantined.extend(unusable)
     jitted = jax.jit(compute)
     # XLA compiles for each length anew: clips of one length are computed together.
-    waiting: dict[int, list[tuple[str, str, np.ndarray]]] = collections.defaultdict(list)
+    waiting: dict[int, list[tuple[str, Recording, np.ndarray]]] = collections.defaultdict(list)
 
     def compute_waiting(length: int) -> Iterator[list]:
-        names, labels, clips = zip(*waiting.pop(length), strict=True)
-        for name, label, values in zip(names, labels, jitted(np.stack(clips)), strict=True):
-            yield [name, length, *map(float, values), label]
+        names, recordings, clips = zip(*waiting.pop(length), strict=True)
+        for name, of, values in zip(names, recordings, jitted(np.stack(clips)), strict=True):
+            yield [name, length, *map(float, values), of.label, of.track, of.group]
 
     for recording in tqdm.tqdm(recordings, desc='features', unit='recording'):
         try:
@@ -75,7 +76,7 @@ def rows(
         path = pathlib.PurePath(recording.track)
         for i in range(pieces):
             name = f'{path.stem}.{i}{path.suffix}' if segment_s else path.name
-            waiting[length].append((name, recording.label, samples[i * length : (i + 1) * length]))
+            waiting[length].append((name, recording, samples[i * length : (i + 1) * length]))
             if len(waiting[length]) == _BATCH:
                 yield from compute_waiting(length)
     for length in list(waiting):
@@ -92,12 +93,13 @@ def main(argv: Sequence[str]) -> None:
     quarantined: list[Quarantined] = []
     compute = Handcrafted(padding=_PADDING.value)
     table = list(rows(source, _SEGMENT_S.value, compute, quarantined))
-    table.sort(key=lambda row: (row[-1], row[0]))  # by label and name
+    table.sort(key=lambda row: (row[-3], row[-2], row[0]))  # by label, song and name
     out = pathlib.Path(_OUT.value)
     partial = out.with_name(f'{out.name}.partial')
     try:
         with partial.open('w', newline='') as file:
-            csv.writer(file).writerows([['filename', 'length', *COLUMNS, 'label'], *table])
+            columns = ['filename', 'length', *COLUMNS, 'label', 'song', 'group']
+            csv.writer(file).writerows([columns, *table])
         partial.rename(out)
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None

@@ -134,15 +134,9 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     import sklearn.ensemble
 
     from genre_jax import run_data, train
-    from genre_jax.errors import UserError
 
     del workdir  # it is fitted in seconds: nothing to continue
     dataset = run_data.open_dataset(config)
-    if dataset.kind != 'table':
-        raise UserError(
-            f'--forest: config.data.name={config.data.name!r} holds data of kind {dataset.kind!r}; '
-            'expected a table of features'
-        )
     tables = run_data.make_tables(config, dataset, run_data.make_split(config, dataset))
     rows = {
         part: np.stack([table[i]['table'] for i in range(len(table))])
@@ -156,6 +150,19 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     return train.to_predictions(
         tables['test'], forest.predict_proba(rows['test']).astype(np.float32)
     )
+
+
+def _check_table(config: ml_collections.ConfigDict) -> None:
+    """Refuses a forest on anything but rows of features, before it is prepared."""
+    from data import prepare
+    from genre_jax.errors import UserError
+
+    kind = prepare.load_source(config.data).kind
+    if kind != 'table':
+        raise UserError(
+            f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
+            'table of features'
+        )
 
 
 def measure(
@@ -278,6 +285,8 @@ def main(argv: list[str]) -> None:
         argv: what is left of the command line.
     """
     config, workdir = main_lib.prepare(argv)
+    if _FOREST.value:
+        _check_table(config)
     result = measure(config, workdir, _FOLDS.value, _forest if _FOREST.value else _network)
     result = {'model': 'random forest' if _FOREST.value else config.model.name} | result
     workdir.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from data import prepare
 from data.recordings import Kind
+from genre_jax import balance
 from genre_jax.errors import UserError
 
 
@@ -203,7 +204,7 @@ class WindowTable:
             tracks: positions of the part's tracks.
             config: the section config.windows.
             train: whether the training or the evaluation settings apply.
-            seed: of the draw 'grid'.
+            seed: of the draw 'grid', and of what cannot be balanced evenly.
             copies: how many times more windows a class has, by its number.
             segments: where the windows of each track start, for a split by segment.
         """
@@ -213,23 +214,26 @@ class WindowTable:
         if dataset.kind != 'audio' and segments is None:
             segments = {int(t): np.arange(dataset.tracks[t]['n_samples']) for t in tracks}
         self.redrawn = train and segments is None and config.train_draw == 'random'
-        count = config.train_per_track if train else config.eval_per_track
+        each = config.train_per_track if train else config.eval_per_track
         draw = config.train_draw if train else config.eval_draw
         tracks = np.asarray(tracks, np.int32)
         label_ids = dataset.label_ids()
-        times = [1 + copies.get(int(label), 0) for label in label_ids[tracks]]
-        counts = [
-            many * (count if segments is None else len(segments[int(track)]))
-            for track, many in zip(tracks, times, strict=True)
-        ]
+        if segments is not None:
+            each = 1
+            tracks = np.repeat(tracks, [len(segments[int(track)]) for track in tracks])
+        counts = balance.window_counts(
+            label_ids[tracks],
+            [dataset.tracks[track]['track'] for track in tracks],
+            each,
+            balance=config.balance if train else 'none',
+            copies=copies,
+            seed=seed,
+        )
         self.track = np.repeat(tracks, counts)
         self.start = np.zeros(len(self.track), np.int64)
         if segments is not None:
-            starts = [
-                np.tile(segments[int(track)], many)
-                for track, many in zip(tracks, times, strict=True)
-            ]
-            self.start = np.concatenate(starts) if len(starts) else self.start
+            starts = [segments[track] for track in dict.fromkeys(tracks.tolist())]
+            self.start = np.repeat(np.concatenate([np.zeros(0, np.int64), *starts]), counts)
         elif not self.redrawn:
             starts = [
                 draw_starts(

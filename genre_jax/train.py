@@ -61,8 +61,8 @@ def make_state(job: Job) -> TrainState:
     fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
     variables, _ = job.initial(fresh)
     return state.replace(
-        params=jax.deviceput(variables['params'], whole),
-        batch_stats=jax.deviceput(variables.get('batch_stats', {}), whole),
+        params=jax.device_put(variables['params'], whole),
+        batch_stats=jax.device_put(variables.get('batch_stats', {}), whole),
     )
 
 

@@ -296,6 +296,7 @@ def test_differences():
         ('split.seed', (-1,)),
         ('split.protocol', ('groupd', '')),
         ('windows.train_draw', ('even',)),
+        ('windows.balance', ('classes', '')),
         ('windows.eval_draw', ('random',)),
         ('optim.name', ('adamw',)),
         ('optim.schedule', ('cosin',)),

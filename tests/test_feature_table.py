@@ -11,6 +11,7 @@ import soundfile
 from program import ROOT
 from test_handcrafted import DATA
 
+from data.feature_table import Source
 from genre_jax.features.handcrafted import COLUMNS
 
 
@@ -43,7 +44,7 @@ def test_the_published_rows_come_out(tmp_path):
     assert 'broken.wav: not audio' in ended.stdout and '2 rows, 1 files left out' in ended.stdout
     rows = read(tmp_path / 'table.csv')
     theirs = {row['filename']: row for row in read(published)}
-    assert tuple(rows[0]) == tuple(next(iter(theirs.values())))
+    assert tuple(rows[0]) == (*next(iter(theirs.values())), 'song', 'group')
     for row in rows:
         expected = theirs[row['filename']]
         assert (row['label'], row['length']) == (expected['label'], expected['length'])
@@ -66,6 +67,11 @@ def test_segments_and_mistakes(tmp_path):
     assert [(r['filename'], r['length'], r['label']) for r in rows] == [
         (f'x.{i}.wav', '22050', label) for label in ('a', 'b') for i in (0, 1)
     ]
+    # What is read back: two songs of two rows, though their files are called alike.
+    recordings, _ = Source(root=str(out)).recordings()
+    assert [(r.track, r.label) for r in recordings] == [('a/x.wav', 'a'), ('b/x.wav', 'b')]
+    assert len({r.group for r in recordings}) == 2
+    assert Source(root=str(out)).load(recordings[0]).shape == (2, len(COLUMNS))
     for flags in ([f'--root={tmp_path / "nowhere"}'], [], [f'--root={tmp_path}', '--segment_s=-1']):
         ended = run(*flags, f'--out={tmp_path / "no.csv"}')
         assert ended.returncode == 2 and ended.stderr.splitlines()[-1].startswith('error: ')

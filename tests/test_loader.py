@@ -1,5 +1,6 @@
 """Windows and batches of a real prepared dataset whose every sample tells its own position."""
 
+import collections
 import itertools
 import pickle
 import types
@@ -10,7 +11,7 @@ import pytest
 
 from data import prepare
 from data.recordings import Recording, Source
-from genre_jax import loader
+from genre_jax import balance, loader
 
 RATE_HZ = 100
 CHUNK_S = 1.0
@@ -56,7 +57,7 @@ def windows(**keys):
     return ml_collections.ConfigDict(
         {
             'window_s': WINDOW / RATE_HZ, 'train_per_track': 3, 'train_draw': 'random',
-            'eval_per_track': 4, 'eval_draw': 'even',
+            'eval_per_track': 4, 'eval_draw': 'even', 'balance': 'none',
         }
         | keys
     )  # fmt: skip
@@ -299,6 +300,106 @@ def test_the_seed_decides(dataset):
     assert not ours & theirs
     one, other = (table_of(dataset, train=True, train_draw='grid', seed=s) for s in (0, 1))
     assert (one.start != other.start).any()
+
+
+# --- balance -------------------------------------------------------------------------------------
+
+UNEQUAL = [0, 3, 6, 9, 1, 4, 2]  # 4 tracks of c, 2 of a, 1 of b
+ROWS = {0: 1, 3: 4, 6: 2, 9: 6, 1: 3, 4: 2, 2: 4}  # c has 13, a 5, b 4
+
+
+def per_class(table):
+    return np.bincount(table.labels, minlength=3).tolist()  # a, b, c
+
+
+def per_track(table):
+    return {int(t): int((table.track == t).sum()) for t in np.unique(table.track)}
+
+
+@pytest.mark.parametrize('draw', ['random', 'grid'])
+def test_every_class_gets_as_many_windows_as_the_largest(dataset, draw):
+    keys = {'train': True, 'tracks': UNEQUAL, 'train_draw': draw, 'train_per_track': 5}
+    assert per_class(table_of(dataset, **keys)) == [10, 5, 20]
+    balanced = table_of(dataset, **keys, balance='class')
+    assert per_class(balanced) == [20, 20, 20]
+    assert per_track(balanced) == {0: 5, 3: 5, 6: 5, 9: 5, 1: 10, 4: 10, 2: 20}
+
+
+def test_grid_draws_other_positions_before_it_repeats_any(dataset):
+    # Track 8 has 21 half-overlapping positions.
+    tracks = [0, 3, 6, 9, 8]
+    table = table_of(
+        dataset, train=True, tracks=tracks, train_draw='grid', train_per_track=5, balance='class'
+    )
+    assert len(np.unique(table.start[table.track == 8])) == 20
+
+
+def test_what_cannot_be_balanced_evenly_is_drawn(dataset):
+    # 8 windows for the 3 tracks of a class: 3, 3 and 2; each of them is the one with 2 for some seed.
+    tracks = [0, 3, 6, 9, 1, 4, 7]
+    keys = {'train': True, 'train_per_track': 2, 'balance': 'class'}
+    fewer = set()
+    for seed in range(20):
+        table = table_of(dataset, tracks=tracks, seed=seed, **keys)
+        counts = {t: n for t, n in per_track(table).items() if t in (1, 4, 7)}
+        assert sorted(counts.values()) == [2, 3, 3]
+        fewer.add(min(counts, key=counts.get))
+        again = table_of(dataset, tracks=tracks, seed=seed, **keys)
+        np.testing.assert_array_equal(again.track, table.track)
+        reverse = table_of(dataset, tracks=tracks[::-1], seed=seed, **keys)
+        assert per_track(reverse) == per_track(table)
+    assert fewer == {1, 4, 7}
+
+
+def test_the_order_of_songs_and_the_other_classes_decide_nothing():
+    labels, names = np.array([0] * 7 + [1] * 3), list('gfedcbaxyz')
+    keys = {'balance': 'class', 'copies': {}, 'seed': 4}
+    counts = balance.window_counts(labels, names, 1, **keys)
+    assert counts.sum() == 14
+    order = np.random.default_rng(0).permutation(10)
+    shuffled = balance.window_counts(labels[order], [names[i] for i in order], 1, **keys)
+    np.testing.assert_array_equal(shuffled, counts[order])
+
+
+def test_copies_come_on_top_of_the_balance(dataset):
+    tracks = np.asarray(UNEQUAL)
+    config = windows(train_per_track=5, balance='class')
+    table = loader.WindowTable(dataset, tracks, config, train=True, seed=0, copies={1: 2, 2: 1})
+    assert per_class(table) == [20, 60, 40]
+
+
+def test_validation_and_test_are_never_balanced(dataset):
+    table = table_of(dataset, train=False, tracks=UNEQUAL, balance='class')
+    assert per_class(table) == [8, 4, 16]
+
+
+def test_no_track_no_window(dataset):
+    assert len(table_of(dataset, train=True, tracks=[], balance='class')) == 0
+
+
+def test_segments_are_repeated(dataset):
+    segments = {track: 7 * np.arange(rows) for track, rows in ROWS.items()}
+    table = loader.WindowTable(
+        dataset,
+        np.asarray(UNEQUAL),
+        windows(balance='class'),
+        train=True,
+        seed=0,
+        segments=segments,
+    )
+    assert per_class(table) == [13, 13, 13]
+    times = collections.Counter(zip(table.track.tolist(), table.start.tolist(), strict=True))
+    assert set(times) == {(t, int(s)) for t in ROWS for s in segments[t]}
+    by_class = collections.defaultdict(list)
+    for (track, _), count in times.items():
+        by_class['cab'[track % 3]].append(count)
+    assert set(by_class['c']) == {1}
+    assert sorted(by_class['a']) == [2, 2, 3, 3, 3]
+    assert sorted(by_class['b']) == [3, 3, 3, 4]
+    # One window says where it lies, whatever comes before it.
+    for i in (0, 20, 38):
+        assert table[i]['track'] == table.track[i]
+        assert round(float(table[i]['start_s']) * RATE_HZ) == table.start[i]
 
 
 # --- evaluation batches --------------------------------------------------------------------------

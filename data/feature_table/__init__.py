@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from data import csv_file, recordings
+from data import csv_file, labels, recordings
 from data.gtzan import lists
 from data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -20,6 +20,9 @@ _VERSION = 1
 _REQUIRED = ('filename', 'label')
 # What may stand beside the features.
 _FACTS = (*_REQUIRED, 'genre', 'song', 'artist', 'album', 'title', 'group', 'split')
+# Columns without a name, as a spreadsheet or pandas writes and reads them: row numbers, nothing.
+_UNNAMED = re.compile(r'(unnamed: \d+)?')
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Source(recordings.Source):
@@ -55,8 +58,13 @@ class Source(recordings.Source):
             index: Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
 
         Raises:
-            UserError: there is no such file.
+            UserError: there is no such file, or another setting is wrong.
         """
+        if isinstance(classes, str):
+            raise UserError(f'config.data.classes={classes!r}: expected a list, ({classes!r},)')
+        for key, value in (('max_per_class', max_per_class), ('seed', seed)):
+            if value < 0:
+                raise UserError(f'config.data.{key}={value}: expected a whole number from 0 up')
         if not os.path.isfile(root):
             raise UserError(
                 f'{root or "config.data.root"} is no file; expected a CSV with columns '
@@ -93,7 +101,7 @@ class Source(recordings.Source):
             recording = Recording(
                 track=song,
                 label=facts['label'],
-                group=next((f'{k}:{facts[k]}' for k in ('group', 'artist') if facts[k]), song),
+                group=_group(facts),
                 path=song,
                 artist=facts['artist'],
                 album=facts['album'],
@@ -138,8 +146,14 @@ class Source(recordings.Source):
         return ', else '.join(levels).replace('group', 'group column')
 
     def notes(self) -> list[str]:
-        """Returns which columns are the features."""
-        return [f'{len(self.columns)} columns: {", ".join(self.columns[:3])}, ...']
+        """Returns which columns are the features, and which are not used."""
+        notes = [
+            f'{len(self.columns)} columns: {", ".join(self.columns[:3])}, ...',
+            f'{len(self._rows)} rows of {len(self._rows_of)} songs',
+        ]
+        if self._table[2]:
+            notes.append(f'{self._table[2]} columns without a name are not used: row numbers?')
+        return notes
 
     @functools.cached_property
     def columns(self) -> tuple[str, ...]:
@@ -162,7 +176,8 @@ class Source(recordings.Source):
         return rows
 
     @functools.cached_property
-    def _table(self) -> tuple[tuple[str, ...], list[tuple[int, dict, list[float]]]]:
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[int, dict, list[float]]], int]:
+        """The features' names, the rows with their lines, and how many columns have no name."""
         names, lines = csv_file.read(self.root, _REQUIRED)
         for name in csv_file.missing(names, _REQUIRED):
             close = difflib.get_close_matches(name, names, n=1)
@@ -171,24 +186,26 @@ class Source(recordings.Source):
                 f'{self.root}, line 1: no column {name!r} among {", ".join(names[:8])}, ...{hint}'
             )
         left_out = () if self._use_length else ('length',)
-        columns = tuple(name for name in names if name not in (*_FACTS, *left_out))
+        named = [name for name in names if not _UNNAMED.fullmatch(name)]
+        columns = tuple(name for name in named if name not in (*_FACTS, *left_out))
         if not columns:
-            raise UserError(f'{self.root}, line 1: no column of features beside {", ".join(names)}')
+            raise UserError(f'{self.root}, line 1: no column of features beside {", ".join(named)}')
         table, seen = [], {}
         for line, cells in lines:
-            named = dict(zip(names, cells, strict=False))
-            facts = self._facts(line, named)
-            if named['filename'] in seen:
+            row = dict(zip(names, cells, strict=False))
+            facts = self._facts(line, row)
+            piece = facts['song'], row['filename']
+            if piece in seen:
                 raise UserError(
-                    f'{self.root}, line {line}: {named["filename"]} stands in line '
-                    f'{seen[named["filename"]]} already; remove one of the two'
+                    f'{self.root}, line {line}: {row["filename"]} stands in line {seen[piece]} '
+                    'already; remove one of the two'
                 )
-            seen[named['filename']] = line
-            values = [self._number(line, name, named.get(name, '')) for name in columns]
+            seen[piece] = line
+            values = [self._number(line, name, row.get(name, '')) for name in columns]
             if not self._classes or facts['label'] in self._classes:
                 table.append((line, facts, values))
         self._check_classes({facts['label'] for _, facts, _ in table})
-        return columns, table
+        return columns, table, len(names) - len(named)
 
     def _facts(self, line: int, named: dict[str, str]) -> dict:
         """Returns what a row says about its song."""
@@ -212,27 +229,37 @@ class Source(recordings.Source):
             value = float(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
+        if not abs(value) <= _LARGEST:
             raise UserError(
-                f'{self.root}, line {line}: {column} is {text!r}; expected a finite number'
+                f'{self.root}, line {line}: {column} is {text!r}; expected a number that float32 holds'
             )
         return value
 
-    def _check_classes(self, labels: set[str]) -> None:
-        unknown = sorted(set(self._classes) - labels)
+    def _check_classes(self, found: set[str]) -> None:
+        unknown = sorted(set(self._classes) - found)
         if unknown:
             raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
-        if len(labels) < 2:
-            raise UserError(f'{self.root} holds {len(labels)} class; a classifier needs at least 2')
+        if len(found) < 2:
+            raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
+        labels.check_spelling(self.root, found)
+
+
+def _group(facts: dict) -> str:
+    """Returns the group column, else the artist, in whatever case and spacing, else the song."""
+    for name in ('group', 'artist'):
+        if facts[name]:
+            return f'{name}:{" ".join(facts[name].split()).casefold()}'
+    return facts['song']
 
 
 def song_of(filename: str) -> str:
     """Returns the song that a row belongs to: its file name without suffix and number of the piece.
 
-    'blues.00000.wav' and its third piece, 'blues.00000.3.wav', are 'blues.00000'.
+    'blues.00000.wav' and its third piece, 'blues.00000.3.wav', are 'blues.00000'; 'x.3.wav' is 'x'.
 
     Args:
         filename: of the row.
     """
-    stem = re.sub(r'\.(wav|au|mp3|ogg|flac)$', '', filename, flags=re.IGNORECASE)
-    return re.sub(r'^(.*\.\d{2,})\.\d+$', r'\1', stem)
+    stem = re.sub(r'\.(wav|au|mp3|ogg|flac|aiff?)$', '', filename, flags=re.IGNORECASE)
+    # Three digits and more number songs, unless a piece's number follows.
+    return re.sub(r'^(.*\.\d{2,})\.\d+$|^(.+)\.\d{1,2}$', r'\1\2', stem)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import math
 import os
-import unicodedata
 
+from data import csv_file, labels
 from data.files import Listing
 from data.folder import tonic
 from data.recordings import Quarantined, Recording
@@ -52,7 +51,7 @@ def find(root: str) -> tuple[str, str | None]:
         return os.path.dirname(path), path
     if not os.path.isdir(path):
         raise UserError(f'{root} does not exist; expected a folder: {_LAYOUT}')
-    lists = [name for name in _csv_names(path) if not _missing(_header(os.path.join(path, name)))]
+    lists = [name for name in _csv_names(path) if not _missing(os.path.join(path, name))]
     if len(lists) > 1:
         raise UserError(
             f'{root} holds several CSVs with columns path,label ({", ".join(lists)}); '
@@ -90,7 +89,7 @@ def scan_folders(root: str) -> Listing:
             recordings.append(Recording(track, label, group='', path=track))
     notes = []
     for name in _csv_names(root):
-        missing = ' and no '.join(_missing(_header(os.path.join(root, name))))
+        missing = ' and no '.join(_missing(os.path.join(root, name)))
         notes.append(f'{name} is not used: it has no column {missing}')
     _check_classes(root, recordings, quarantined, notes)
     return Listing(recordings, quarantined, notes=tuple(notes))
@@ -110,8 +109,8 @@ def read_csv(root: str, path: str) -> Listing:
         UserError: the CSV is not as described in README.md, fewer than two classes, labels that
             differ only by case, or none of its files exists.
     """
-    columns, rows = _rows(path)
-    for name in _missing(columns):
+    columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)
+    for name in csv_file.missing(columns, _REQUIRED):
         close = difflib.get_close_matches(name, columns, n=1)
         hint = f'; rename {close[0]!r}?' if close else ''
         raise UserError(f'{path}, line 1: no column {name!r} among {", ".join(columns)}{hint}')
@@ -197,71 +196,14 @@ def _csv_names(root: str) -> list[str]:
     ]
 
 
-def _header(path: str) -> list[str]:
-    """Returns the columns of a CSV that may be anything."""
+def _missing(path: str) -> list[str]:
+    """Returns the required columns that a CSV, which may be anything, does not have."""
     try:
         with open(path, encoding='utf-8-sig', errors='replace') as file:
-            return _columns(file.readline(10_000))[0]
+            columns, _ = csv_file.columns(file.readline(10_000), _REQUIRED)
     except (OSError, csv.Error):
-        return []
-
-
-def _columns(line: str) -> tuple[list[str], str]:
-    """Returns the column names in a header line, and the delimiter that makes most of them."""
-    splits = [
-        ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
-        for mark in ',;\t'
-    ]
-    return max(splits, key=lambda split: (-len(_missing(split[0])), len(split[0])))
-
-
-def _missing(columns: list[str]) -> list[str]:
-    return [name for name in _REQUIRED if name not in columns]
-
-
-def _rows(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Returns the columns of a CSV, and its rows with their line numbers."""
-    try:
-        with open(path, 'rb') as file:
-            raw = file.read()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}') from error
-    try:
-        text = raw.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        line = raw.count(b'\n', 0, error.start) + 1
-        raise UserError(
-            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
-            'the file as UTF-8'
-        ) from error
-    if not text.strip():
-        raise UserError(
-            f'{path} is empty; expected a line with columns path,label, then a line per recording'
-        )
-    rows, reader = [], None
-    try:
-        columns, delimiter = _columns(text.splitlines()[0])
-        reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
-        next(reader)
-        for cells in reader:
-            if len(cells) > len(columns):
-                raise UserError(
-                    f'{path}, line {reader.line_num}: {len(cells)} fields under '
-                    f'{len(columns)} columns; put quotes around a field that holds '
-                    f'the delimiter {delimiter!r}'
-                )
-            # Spreadsheets leave out delimiters behind the last filled cell, and all in blank rows.
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        line = reader.line_num if reader else 1
-        raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
-    columns = [_OTHER_NAMES.get(name, name) for name in columns]
-    if twice := [name for name in columns if name and columns.count(name) > 1]:
-        raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
-    if not rows and not _missing(columns):
-        raise UserError(f'{path} lists no recordings; expected a line for each below the first')
-    return columns, rows
+        columns = []
+    return csv_file.missing(columns, _REQUIRED)
 
 
 def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
@@ -312,18 +254,10 @@ def _check_classes(
     where: str, recordings: list[Recording], quarantined: list[Quarantined], notes: list[str]
 ) -> None:
     """Refuses fewer than two classes, and two that differ only by case."""
-    labels = sorted({recording.label for recording in recordings})
-    if len(labels) < 2:
-        held = f'1 class ({labels[0]!r})' if labels else 'no class with an audio file'
+    found = sorted({recording.label for recording in recordings})
+    if len(found) < 2:
+        held = f'1 class ({found[0]!r})' if found else 'no class with an audio file'
         left_out = [f'{item.path}: {item.reason}' for item in quarantined[:1]]
         more = f' ({"; ".join(left_out + notes)})' if left_out or notes else ''
         raise UserError(f'{where} holds {held}; a classifier needs at least 2: {_LAYOUT}{more}')
-    spellings: dict[str, str] = {}
-    for label in labels:
-        folded = unicodedata.normalize('NFC', label).casefold()
-        if folded in spellings:
-            raise UserError(
-                f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '
-                'in spelling; write them alike'
-            )
-        spellings[folded] = label
+    labels.check_spelling(where, found)

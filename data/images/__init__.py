@@ -9,7 +9,7 @@ import os
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data import files
+from data import files, labels
 from data.gtzan import lists
 from data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
@@ -65,12 +65,13 @@ class Source(files.FileSource):
                     recordings.append(
                         Recording(track, label, '', path=path, artist=artist, title=title)
                     )
-        labels = {recording.label for recording in recordings}
-        if len(labels) < 2:
+        found = {recording.label for recording in recordings}
+        if len(found) < 2:
             raise UserError(
-                f'{self._folder} holds pictures of {len(labels)} class; a classifier needs at least 2: '
+                f'{self._folder} holds pictures of {len(found)} class; a classifier needs at least 2: '
                 f'one folder per class with files {" ".join(_SUFFIXES)}'
             )
+        labels.check_spelling(self._folder, found)
         stems = collections.Counter(recording.track for recording in recordings)
         for track, count in stems.items():
             if count > 1:
@@ -110,11 +111,14 @@ class Source(files.FileSource):
 def _read(path: str) -> np.ndarray:
     try:
         with Image.open(path) as picture:
+            if picture.mode[0] in 'IF':  # Pillow would cut values above 255 off
+                raise BadAudio('grey values of more than 8 bits are not read: save it with 8')
             return np.asarray(picture.convert('RGB'))
     except UnidentifiedImageError:
         raise BadAudio('not a picture, or a format that is not read') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadAudio(f'damaged or unreadable: {error}') from None
+        reason = getattr(error, 'strerror', None) or error
+        raise BadAudio(f'damaged or unreadable: {reason}') from None
 
 
 def _size_or_none(path: str) -> tuple[int, int] | None:
