@@ -8,8 +8,10 @@ takes the place of either: --config.data.parts.western.name=folder. For other pa
 
 The shallow CNN with batch normalisation on 2.8-s windows, as in configs/folder.py. Two collections are seldom
 of one size, so every class gets the same number of windows. A minute an epoch for 200 half-minute clips in 14
-classes on 2 CPU cores that were busy otherwise, 20 epochs in all. Where no class has recordings of both parts, part of the accuracy only says that the parts were
-recorded differently: look at the confusions inside each part.
+classes on 2 CPU cores that were busy otherwise; 20 epochs.
+
+Where no class has recordings of both parts, part of the accuracy only says that the parts were recorded
+differently: look at the confusions inside each part.
 """
 
 from __future__ import annotations
