@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import timing
 from configs import finetune
-from genre_jax import loader, sharding, train
+from genre_jax import prepared, sharding, train
 from genre_jax.job import make_job
 
 # Settings of config.optim.freeze by network; those of AST and CNN14 are Kirby and Bhateja's.
@@ -39,7 +39,7 @@ def make_step(model: str, freeze: str) -> tuple:
     rate_hz = 16000 if model != 'cnn14' else 32000
     window = round(config.windows.window_s * rate_hz)
     labels = tuple(f'class {i}' for i in range(_CLASSES))
-    stored = loader.Stored('audio', (window,), rate_hz, labels)
+    stored = prepared.Stored('audio', (window,), rate_hz, labels)
     job = make_job(config, stored, 1000, sharding.make_mesh())
     rng = np.random.default_rng(0)
     audio = (3000 * rng.standard_normal((_BATCH[model], window))).astype(np.int16)

@@ -27,7 +27,7 @@ import torch
 from benchmarks import frontends, timing
 from configs import finetune, shallow_cnn_gtzan
 from data import folder, prepare
-from genre_jax import loader, sharding, train
+from genre_jax import loader, prepared, sharding, train
 from genre_jax.job import make_job
 from genre_jax.resident import Resident
 
@@ -115,7 +115,7 @@ def page_configs() -> dict[str, ml_collections.ConfigDict]:
 
 
 def make_step(
-    config: ml_collections.ConfigDict, stored: loader.Stored, examples: int
+    config: ml_collections.ConfigDict, stored: prepared.Stored, examples: int
 ) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
     """Returns a function that trains one step on a batch and returns the loss.
 
@@ -151,11 +151,11 @@ def measure(
     """
     source = folder.Source(root=str(root))
     prepared = prepare.prepare(source, home, config.data.chunk_s)
-    dataset = loader.Dataset(prepared)
+    dataset = prepared.Dataset(prepared)
     tracks = np.arange(len(dataset.tracks))
     size = config.train.batch_size
 
-    def windows_of(dataset: loader.Dataset) -> loader.WindowTable:
+    def windows_of(dataset: prepared.Dataset) -> loader.WindowTable:
         return loader.WindowTable(dataset, tracks, config.windows, train=True, seed=0)
 
     windows, epochs = windows_of(dataset), itertools.count()
@@ -188,7 +188,7 @@ def measure(
     just_opened = [windows]
 
     def forget() -> None:
-        just_opened[0] = windows_of(loader.Dataset(prepared))
+        just_opened[0] = windows_of(prepared.Dataset(prepared))
         empty_page_cache([*audio_files, *(f for f in prepared.rglob('*') if f.is_file())])
 
     def streamed_cold() -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from genre_jax import augment, features, freezing, init_from, loader, models, sharding
+from genre_jax import augment, features, freezing, init_from, models, prepared, sharding
 from genre_jax import config as config_lib
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
@@ -41,7 +41,7 @@ class Job:
     model: flax.linen.Module
     front_end: features.FrontEnd
     augmentation: augment.Augmentation
-    stored: loader.Stored
+    stored: prepared.Stored
     plan: freezing.Plan | None = None
     source: Converted | None = None
 
@@ -141,7 +141,7 @@ class Job:
 
 def make_job(
     config: ml_collections.ConfigDict,
-    stored: loader.Stored,
+    stored: prepared.Stored,
     examples: int,
     mesh: Mesh,
     source: Converted | None = None,

@@ -139,7 +139,7 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     dataset = run_data.open_dataset(config)
     tables = run_data.make_tables(config, dataset, run_data.make_split(config, dataset))
     rows = {
-        part: np.stack([table[i]['table'] for i in range(len(table))])
+        part: table.read(table.places(np.arange(len(table))))['table']
         for part, table in tables.items()
     }
     forest = sklearn.ensemble.RandomForestClassifier(_TREES, n_jobs=-1, random_state=config.seed)

@@ -6,143 +6,16 @@ a run, and it is the same whatever the number of processes.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import pathlib
+import functools
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import grain
-import jax
 import ml_collections
 import numpy as np
 
-from data import prepare
-from data.recordings import Kind
 from genre_jax import balance
-from genre_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """What one example is on its way to the device.
-
-    Attributes:
-        kind: 'audio', 'image' or 'table', also its key in a batch.
-        shape: of the array: (samples,), (height, width, 3) or (columns,).
-        sample_rate_hz: of audio.
-        labels: class names.
-    """
-
-    kind: Kind
-    shape: tuple[int, ...]
-    sample_rate_hz: int
-    labels: tuple[str, ...]
-
-    def batch(self, size: int) -> jax.ShapeDtypeStruct:
-        """Returns shape and type of so many of them."""
-        return jax.ShapeDtypeStruct((size, *self.shape), _STORED[self.kind])
-
-
-_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
-# Held, a record is read ten times as fast. GTZAN is 1.3 GB; what is larger is read from files in part.
-_HELD_BYTES = 2 * 2**30
-
-
-class Dataset:
-    """A prepared dataset: its manifest, and random access to any stretch of any track.
-
-    Attributes:
-        manifest: what `data.prepare` wrote.
-        tracks: the manifest's tracks: dicts with 'track', 'label', 'group', 'n_samples', ...
-        labels: class names; a label id is a position in this list.
-        sample_rate_hz: rate of the stored audio.
-        kind: what is stored: 'audio', 'image' or 'table'.
-        folder: that it was prepared in.
-    """
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        """Opens a prepared dataset.
-
-        Args:
-            folder: what `data.prepare.prepare` returned.
-        """
-        self.manifest = prepare.read_manifest(folder)
-        self.tracks: list[dict] = self.manifest['tracks']
-        self.labels: list[str] = self.manifest['labels']
-        self.sample_rate_hz: int = self.manifest['sample_rate_hz']
-        self.kind: Kind = self.manifest['kind']
-        self._chunk: int = self.manifest['chunk']
-        self.folder = folder
-        self._records = prepare.open_records(folder, self.kind)
-        self._held: dict[int, np.ndarray] = {}
-        self._held_bytes = 0
-
-    def __getstate__(self) -> dict:
-        # Every worker process has a copy: each would come to hold all records.
-        return self.__dict__ | {'_held': {}, '_held_bytes': _HELD_BYTES}
-
-    def label_ids(self) -> np.ndarray:
-        """Returns the label of every track, int32."""
-        index = {label: i for i, label in enumerate(self.labels)}
-        return np.asarray([index[track['label']] for track in self.tracks], np.int32)
-
-    def stored(self, window_s: float) -> Stored:
-        """Returns what one example is: a window of so many seconds, a picture, or a row."""
-        shape = (math.ceil(window_s * self.sample_rate_hz),)
-        if self.kind != 'audio':
-            shape = self.record(0).shape
-        return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
-
-    def read(self, track: int, start: int, length: int) -> np.ndarray:
-        """Reads a stretch of a track.
-
-        Args:
-            track: position in `tracks`.
-            start: first sample, or the row.
-            length: samples; beyond the end of the track there are zeros.
-
-        Returns:
-            int16 [length], or the picture or the row.
-        """
-        row = self.tracks[track]
-        if self.kind != 'audio':
-            return self._hold(row['first_record'] + start)
-        stop = min(start + length, row['n_samples'])
-        window = np.zeros(length, np.int16)
-        for chunk in range(start // self._chunk, -(-stop // self._chunk)):
-            audio = self._hold(row['first_record'] + chunk)
-            begin = chunk * self._chunk
-            lo, hi = max(start, begin), min(stop, begin + len(audio))
-            window[lo - start : hi - start] = audio[lo - begin : hi - begin]
-        return window
-
-    def _hold(self, record: int) -> np.ndarray:
-        """Returns what one record holds, from memory the second time."""
-        array = self._held.get(record)
-        if array is None:
-            array = self.record(record)
-            if self._held_bytes + array.nbytes <= _HELD_BYTES:
-                self._held[record] = array
-                self._held_bytes += array.nbytes
-        return array
-
-    def record(self, record: int) -> np.ndarray:
-        """Reads what one record holds: up to a chunk of audio, a picture or a row.
-
-        Args:
-            record: its number.
-
-        Raises:
-            UserError: it is damaged.
-        """
-        try:
-            return self._records[record]
-        except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
-            raise UserError(
-                f'{self.folder}: record {record} is damaged ({type(error).__name__}): delete that '
-                'folder, it is prepared again'
-            ) from None
+from genre_jax.prepared import Dataset
 
 
 def draw_starts(
@@ -183,7 +56,7 @@ class WindowTable:
 
     `place` says where one lies: for data that are on the device already that is all. `read` reads them. Of
     pictures and tables a song has as many windows as pictures or rows. With `train_draw='random'` the start
-    is left to `random_place`.
+    is left to a generator of chance.
     """
 
     def __init__(
@@ -244,33 +117,40 @@ class WindowTable:
             ]  # fmt: skip
             self.start = np.concatenate(starts) if len(starts) else self.start
         self.labels = label_ids[self.track]
+        lengths = np.array([track['n_samples'] for track in dataset.tracks])
+        self._last = np.maximum(0, lengths[self.track] - self.window)
         self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.track)
 
-    def place(self, i: int) -> dict[str, np.ndarray]:
-        """Returns where window i lies: {'label', 'track', 'start' in samples or rows, 'mask'}."""
-        return self._place(i, self.start[i])
+    def places(
+        self, rows: np.ndarray, rng: np.random.Generator | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns where windows lie.
 
-    def random_place(self, i: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Returns a place drawn from `rng` for window i."""
-        n_samples = self.dataset.tracks[self.track[i]]['n_samples']
-        return self._place(i, draw_starts(n_samples, self.window, 1, 'random', rng)[0])
+        Args:
+            rows: numbers of the windows, int (batch,).
+            rng: draws their starts anew where `redrawn`.
 
-    def _place(self, i: int, start: np.int64) -> dict[str, np.ndarray]:
+        Returns:
+            'label', 'track', 'start' in samples or rows, and 'mask', each (batch,).
+        """
+        start = self.start[rows]
+        if self.redrawn and rng is not None:
+            start = rng.integers(0, self._last[rows], endpoint=True)
         return {
-            'label': self.labels[i],
-            'track': self.track[i],
-            'start': np.int64(start),
-            'mask': np.float32(1),
+            'label': self.labels[rows],
+            'track': self.track[rows],
+            'start': start,
+            'mask': np.ones(len(rows), np.float32),
         }
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns the windows at several places.
 
         Args:
-            places: of `place`, each (batch,).
+            places: of `places`.
 
         Returns:
             'audio' int16 (batch, window), or 'image' or 'table', with 'label', 'track', 'start_s', 'mask'.
@@ -291,7 +171,7 @@ class WindowTable:
 
 
 class _Batches:
-    """The batches of one process: its slice of the rows of every global batch, in order.
+    """The batches of one process: its slice of the rows of every global batch.
 
     A source for grain whose items are whole batches: handing every row through its queues and collating
     them took longer than reading them.
@@ -299,29 +179,66 @@ class _Batches:
 
     def __init__(
         self,
-        places: grain.MapDataset,
+        places: Callable[[int], dict[str, np.ndarray]],
         table: WindowTable | None,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        process: int,
-        processes: int,
+        steps: range,
+        rows: slice,
     ):
         self._places = places
         self._table = table
-        self._batch_size = batch_size
-        self._rows = batch_size // processes
-        self._first = first_step * batch_size + process * self._rows
         self._steps = steps
+        self._rows = rows
 
     def __len__(self) -> int:
-        return self._steps
+        return len(self._steps)
 
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        first = self._first + step * self._batch_size
-        rows = [self._places[row] for row in range(first, first + self._rows)]
-        places = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        places = {k: value[self._rows] for k, value in self._places(self._steps[i]).items()}
         return places if self._table is None else self._table.read(places)
+
+
+def _rows_of(process: int, processes: int, batch_size: int) -> slice:
+    rows = batch_size // processes
+    return slice(process * rows, (process + 1) * rows)
+
+
+class _Shuffled:
+    """Where the windows of each training batch lie: a pure function of the seed and the step."""
+
+    def __init__(self, table: WindowTable, batch_size: int, seed: int):
+        self._table = table
+        self._batch_size = batch_size
+        self._seed = seed
+        self._order = functools.lru_cache(2)(self._shuffle)
+
+    def __getstate__(self) -> dict:
+        return {k: value for k, value in self.__dict__.items() if k != '_order'}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {'_order': functools.lru_cache(2)(self._shuffle)}
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._table))
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        # Whole batches only, so that an epoch begins with a batch.
+        epoch, batch = divmod(step, len(self._table) // self._batch_size)
+        rows = self._order(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
+        return self._table.places(rows, np.random.default_rng([self._seed, 1, step]))
+
+
+class _InOrder:
+    """Where the windows of each evaluation batch lie."""
+
+    def __init__(self, table: WindowTable, batch_size: int):
+        self._table = table
+        self._batch_size = batch_size
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        rows = step * self._batch_size + np.arange(self._batch_size)
+        # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
+        places = self._table.places(np.minimum(rows, len(self._table) - 1))
+        return places | {'mask': (rows < len(self._table)).astype(np.float32)}
 
 
 def train_batches(
@@ -352,13 +269,12 @@ def train_batches(
     Yields:
         Dicts of arrays with batch_size / processes rows.
     """
-    # Whole batches only, so that an epoch begins with a batch.
-    indices = grain.MapDataset.range(len(table)).seed(seed).shuffle()
-    indices = indices[: len(table) // batch_size * batch_size].repeat()
-    where = indices.random_map(table.random_place) if table.redrawn else indices.map(table.place)
     return _iterate(
         _Batches(
-            where, None if places else table, batch_size, first_step, steps, process, processes
+            _Shuffled(table, batch_size, seed),
+            None if places else table,
+            range(first_step, first_step + steps),
+            _rows_of(process, processes, batch_size),
         ),
         workers,
     )
@@ -386,15 +302,13 @@ def eval_batches(
     Yields:
         Dicts of arrays with batch_size / processes rows; 'mask' is 0 where a row is padding.
     """
-    steps = -(-len(table) // batch_size)
-
-    def place(i: int) -> dict[str, np.ndarray]:
-        # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
-        return table.place(min(i, len(table) - 1)) | {'mask': np.float32(i < len(table))}
-
-    where = grain.MapDataset.range(steps * batch_size).map(place)
     return _iterate(
-        _Batches(where, None if places else table, batch_size, 0, steps, process, processes),
+        _Batches(
+            _InOrder(table, batch_size),
+            None if places else table,
+            range(-(-len(table) // batch_size)),
+            _rows_of(process, processes, batch_size),
+        ),
         workers,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from genre_jax import loader, sharding
+from genre_jax import prepared, sharding
 
 
 class Resident:
@@ -25,7 +25,7 @@ class Resident:
         records: the stored arrays, all devices' together: (records, samples) or (records, ...).
     """
 
-    def __init__(self, dataset: loader.Dataset, stored: loader.Stored, mesh: Mesh) -> None:
+    def __init__(self, dataset: prepared.Dataset, stored: prepared.Stored, mesh: Mesh) -> None:
         """Places the records.
 
         Args:

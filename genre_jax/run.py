@@ -21,6 +21,7 @@ from genre_jax import (
     loader,
     loop,
     models,
+    prepared,
     report,
     run_data,
     run_folder,
@@ -68,8 +69,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         tables = run_data.make_tables(config, dataset, split)
         if isinstance(front_end, features.Table):
             train_table = tables['train']
-            rows = [train_table[i][train_table.stored.kind] for i in range(len(train_table))]
-            front_end = front_end.fitted(np.stack(rows))
+            places = train_table.places(np.arange(len(train_table)))
+            front_end = front_end.fitted(train_table.read(places)[train_table.stored.kind])
         job = make_job(
             config, tables['train'].stored, len(tables['train']), mesh, source, front_end
         )
@@ -86,7 +87,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def _train_and_test(
     job: Job,
     tables: Mapping[str, loader.WindowTable],
-    dataset: loader.Dataset,
+    dataset: prepared.Dataset,
     split: splits.Split,
     logbook: Logbook,
     clock: dict[str, float],

@@ -12,7 +12,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from data import audit, prepare
-from genre_jax import augment, loader, splits
+from genre_jax import augment, loader, prepared, splits
 from genre_jax.errors import UserError
 from genre_jax.logbook import Logbook
 
@@ -20,7 +20,7 @@ from genre_jax.logbook import Logbook
 _FEW_GROUPS = 30
 
 
-def open_dataset(config: ml_collections.ConfigDict) -> loader.Dataset:
+def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     """Prepares the dataset on process 0 while the others wait, and opens it.
 
     Args:
@@ -41,10 +41,10 @@ def open_dataset(config: ml_collections.ConfigDict) -> loader.Dataset:
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
-    return loader.Dataset(pathlib.Path(folder))
+    return prepared.Dataset(pathlib.Path(folder))
 
 
-def make_split(config: ml_collections.ConfigDict, dataset: loader.Dataset) -> splits.Split:
+def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> splits.Split:
     """Makes the split that config.split asks for.
 
     Args:
@@ -63,7 +63,7 @@ def make_split(config: ml_collections.ConfigDict, dataset: loader.Dataset) -> sp
 
 
 def make_tables(
-    config: ml_collections.ConfigDict, dataset: loader.Dataset, split: splits.Split
+    config: ml_collections.ConfigDict, dataset: prepared.Dataset, split: splits.Split
 ) -> dict[str, loader.WindowTable]:
     """Lays out the windows of each part.
 
@@ -90,7 +90,7 @@ def make_tables(
 
 
 def describe(
-    dataset: loader.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
+    dataset: prepared.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
 ) -> dict:
     """Returns what result.json says about the data and the protocol.
 
@@ -137,7 +137,7 @@ def describe(
     }
 
 
-def leak_audit(dataset: loader.Dataset, split: splits.Split) -> list[str]:
+def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:
     """Returns what belongs together and yet stands in several parts of the split, a line each.
 
     Copies, recordings of one group or of one artist and title, album, artist, or tonic (data/audit.py).
@@ -154,7 +154,7 @@ def leak_audit(dataset: loader.Dataset, split: splits.Split) -> list[str]:
 
 
 def announce(
-    dataset: loader.Dataset,
+    dataset: prepared.Dataset,
     split: splits.Split,
     tables: Mapping[str, loader.WindowTable],
     logbook: Logbook,

@@ -15,7 +15,7 @@ import ml_collections
 from jax.experimental import multihost_utils
 
 from genre_jax import config as config_lib
-from genre_jax import loader, report, splits, train
+from genre_jax import prepared, report, splits, train
 from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
@@ -76,7 +76,7 @@ def check_same_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) 
 def write_step_zero(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
-    dataset: loader.Dataset,
+    dataset: prepared.Dataset,
     split: splits.Split,
     source: Converted | None,
 ) -> None:

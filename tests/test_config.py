@@ -13,7 +13,7 @@ import pytest
 from configs import common, folder
 from data import prepare
 from genre_jax import config as config_lib
-from genre_jax import features, loader, sharding, train
+from genre_jax import features, prepared, sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
 from genre_jax.job import make_job
@@ -64,7 +64,7 @@ def test_pages_train(page, arguments, stored_hz):
     window = int(np.ceil(config.windows.window_s * stored_hz))
     kind = features.build(config.features).kind
     shape = {'audio': (window,), 'image': (288, 432, 3), 'table': (57,)}[kind]
-    stored = loader.Stored(kind, shape, stored_hz, ('a', 'b', 'c'))
+    stored = prepared.Stored(kind, shape, stored_hz, ('a', 'b', 'c'))
     job = make_job(config, stored, 6400, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
     state = jax.eval_shape(lambda: train.init_state(job))

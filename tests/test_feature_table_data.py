@@ -11,7 +11,7 @@ import pytest
 
 from data import prepare
 from data.feature_table import Source, song_of
-from genre_jax import loader, run_data
+from genre_jax import prepared, run_data
 from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from genre_jax.features.stored import Table
@@ -305,7 +305,7 @@ def part_tables(root, prepared, **data):
 
 
 def rows_of(table):
-    return np.stack([table[i]['table'] for i in range(len(table))])
+    return table.read(table.places(np.arange(len(table))))['table']
 
 
 def test_standardised_by_the_training_part_alone(tmp_path):
@@ -352,7 +352,7 @@ def test_a_column_that_never_changes_stays_finite():
 def test_identical_rows_share_a_group(tmp_path):
     text = 'filename,label,x,y\na,p,1,2\nb,p,1,2\nc,q,1,2\nd,q,1,3\n'
     source = Source(root=write(tmp_path / 't.csv', text))
-    dataset = loader.Dataset(prepare.prepare(source, tmp_path / 'prepared', 5.0))
+    dataset = prepared.Dataset(prepare.prepare(source, tmp_path / 'prepared', 5.0))
     groups = {track['track']: track['group'] for track in dataset.tracks}
     assert groups['a'] == groups['b'] == groups['c'] != groups['d']
     assert any('a (p) = b (p) = c (q)' in note for note in dataset.manifest['notes'])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import freezing, loader, models, sharding, train
+from genre_jax import freezing, models, prepared, sharding, train
 from genre_jax.config import Length
 from genre_jax.errors import UserError
 from genre_jax.job import make_job
@@ -22,7 +22,7 @@ def make(**optim_keys):
     config.model.dropout = 0.0
     config.optim.schedule = 'constant'
     config.optim.update(optim_keys)
-    stored = loader.Stored('audio', (WINDOW,), 22050, ('a', 'b', 'c'))
+    stored = prepared.Stored('audio', (WINDOW,), 22050, ('a', 'b', 'c'))
     job = make_job(config, stored, 160, sharding.make_mesh())
     return job, train.make_state(job)
 

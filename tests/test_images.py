@@ -11,7 +11,7 @@ from PIL import Image
 
 from data import prepare
 from data.images import Source
-from genre_jax import loader
+from genre_jax import prepared
 from genre_jax.errors import BadAudio, UserError
 from tests import program
 
@@ -126,7 +126,7 @@ def test_bad_pictures_are_quarantined_with_the_reason(root, tmp_path):
             assert expected[recording.path] in str(caught.value), recording.path
             assert str(root) not in str(caught.value) and '\n' not in str(caught.value)
     folder = prepare.prepare(source, tmp_path / 'prepared', 5.0)
-    dataset = loader.Dataset(folder)
+    dataset = prepared.Dataset(folder)
     assert {item['path'] for item in dataset.manifest['quarantined']} == set(expected)
     assert dataset.stored(1.0).shape == (HEIGHT, WIDTH, 3)
     for seed, number in enumerate(range(len(dataset.tracks))):

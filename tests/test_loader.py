@@ -11,7 +11,7 @@ import pytest
 
 from data import prepare
 from data.recordings import Recording, Source
-from genre_jax import balance, loader
+from genre_jax import balance, loader, prepared
 
 RATE_HZ = 100
 CHUNK_S = 1.0
@@ -50,7 +50,7 @@ def ramp(t):
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory):
     folder = prepare.prepare(RampSource(), tmp_path_factory.mktemp('prepared'), CHUNK_S)
-    return loader.Dataset(folder)
+    return prepared.Dataset(folder)
 
 
 def windows(**keys):
@@ -117,8 +117,8 @@ def test_read_is_the_recording(dataset, track):
 
 @pytest.mark.parametrize('held_bytes', [0, 500, 2**20])
 def test_what_is_held_changes_nothing(dataset, monkeypatch, held_bytes):
-    monkeypatch.setattr(loader, '_HELD_BYTES', held_bytes)
-    fresh = loader.Dataset(dataset._folder)
+    monkeypatch.setattr(prepared, '_HELD_BYTES', held_bytes)
+    fresh = prepared.Dataset(dataset.folder)
     for _ in range(2):  # from the files, then from memory where there is room
         for track in range(len(LENGTHS)):
             np.testing.assert_array_equal(fresh.read(track, 0, LENGTHS[track]), ramp(track))
@@ -192,7 +192,7 @@ def test_random_is_uniform_over_all_starts():
 def test_a_window_is_never_shorter_than_asked():
     for window_s, rate_hz in ((0.93, 22050), (2.8, 22050), (0.1, 44100), (1 / 3, 8000)):
         dataset = types.SimpleNamespace(kind='audio', sample_rate_hz=rate_hz, labels=['a', 'b'])
-        stored = loader.Dataset.stored(dataset, window_s)
+        stored = prepared.Dataset.stored(dataset, window_s)
         assert 0 <= stored.shape[0] - window_s * rate_hz < 1
 
 
@@ -397,9 +397,7 @@ def test_segments_are_repeated(dataset):
     assert sorted(by_class['a']) == [2, 2, 3, 3, 3]
     assert sorted(by_class['b']) == [3, 3, 3, 4]
     # One window says where it lies, whatever comes before it.
-    for i in (0, 20, 38):
-        assert table[i]['track'] == table.track[i]
-        assert round(float(table[i]['start_s']) * RATE_HZ) == table.start[i]
+    check_rows(table.read(table.places(np.array([0, 20, 38]))))
 
 
 # --- evaluation batches --------------------------------------------------------------------------

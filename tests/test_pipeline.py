@@ -12,7 +12,7 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from configs import common
 from data import duplicates, pipeline, prepare, recordings
-from genre_jax import loader, run_data
+from genre_jax import prepared, run_data
 from genre_jax.errors import UserError
 
 
@@ -69,7 +69,7 @@ def bucket(tmp_path, monkeypatch):
 
 
 def counted(folder: pathlib.Path) -> list[float]:
-    dataset = loader.Dataset(folder)
+    dataset = prepared.Dataset(folder)
     return [
         float(dataset.read(track, row, 1)[0])
         for track, facts in enumerate(dataset.tracks)

@@ -7,7 +7,7 @@ import pytest
 
 from data import prepare
 from data.recordings import Recording, Source
-from genre_jax import loader, resident, sharding
+from genre_jax import loader, prepared, resident, sharding
 from tests import program
 
 RATE_HZ, CHUNK_S = 100, 1.0
@@ -47,7 +47,7 @@ class Noise(Source):
 @pytest.fixture(scope='module', params=['audio', 'image', 'table'])
 def dataset(request, tmp_path_factory):
     folder = prepare.prepare(Noise(request.param), tmp_path_factory.mktemp('prepared'), CHUNK_S)
-    return loader.Dataset(folder)
+    return prepared.Dataset(folder)
 
 
 @pytest.mark.parametrize('devices', [1, 2, 8])
