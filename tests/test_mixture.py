@@ -75,6 +75,18 @@ def test_names_of_the_part_and_the_union_of_labels(roots):
     assert source.kind == 'audio' and source.root == ''
 
 
+def test_an_artist_in_two_parts_is_one_group(roots):
+    one, two = roots
+    (one / 'tracks.csv').write_text(
+        'path,label,artist\nfolk/a.wav,folk,x\nfolk/b.wav,folk,Y\nrock/c.wav,rock,\n'
+    )
+    groups = [r.group for r in Source(parts=parts_of(one, two)).recordings()[0]]
+    assert groups[0] == groups[3] == groups[4] == 'one/artist:x'
+    assert len(set(groups)) == 4
+    apart = Source(parts=parts_of(one, two, group='recording')).recordings()[0]
+    assert len({r.group for r in apart}) == 6
+
+
 def test_recordings_are_those_of_the_parts(roots):
     source = Source(parts=parts_of(*roots), sample_rate_hz=4000)
     assert source.sample_rate_hz() == 4000

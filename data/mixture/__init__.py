@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data import files, labels, prepare, recordings
+from data import files, grouping, labels, prepare, recordings
 from data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
 
@@ -159,16 +159,26 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _listing(self) -> tuple[list[Recording], list[Quarantined]]:
-        usable, quarantined = [], []
+        usable, quarantined, artists = [], [], []
         for name, part in self._parts.items():
             listed, left_out = part.recordings()
             for recording in listed:
+                by_artist = recording.group.startswith('artist:')
+                artists.append(
+                    recording.group.casefold() if by_artist else f'{name}/{recording.track}'
+                )
                 values = {key: getattr(recording, key) for key in _PREFIXED}
                 named = {key: f'{name}/{value}' for key, value in values.items() if value}
                 usable.append(dataclasses.replace(recording, **named))
             quarantined += [Quarantined(f'{name}/{item.path}', item.reason) for item in left_out]
         labels.check_spelling('config.data.parts', [recording.label for recording in usable])
-        return usable, quarantined
+        # An artist in several parts is one group.
+        groups = grouping.join([r.group for r in usable], grouping.alike(artists))
+        joined = [
+            dataclasses.replace(recording, group=group)
+            for recording, group in zip(usable, groups, strict=True)
+        ]
+        return joined, quarantined
 
 
 def _build(name: str, section: Mapping, sample_rate_hz: int | None) -> recordings.Source:
