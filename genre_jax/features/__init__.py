@@ -63,9 +63,11 @@ FLAVOURS = {
     'chroma': Chroma,
     'constant_q': ConstantQ,
     'linear': functools.partial(Spectrogram, power=1),
-    'picture': Pictures,
-    'table': Table,
 }  # fmt: skip
+
+
+# Of what is no audio.
+STORED = {'picture': Pictures, 'table': Table}
 
 
 def build(settings: Mapping) -> FrontEnd:
@@ -78,6 +80,7 @@ def build(settings: Mapping) -> FrontEnd:
         UserError: unknown flavour or field, or a value that cannot be.
     """
     name = settings['name']
-    if name not in FLAVOURS:
-        raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, FLAVOURS)}')
-    return config_lib.call_with_section(FLAVOURS[name], 'features', settings, skip=('name',))
+    known = {**FLAVOURS, **STORED}
+    if name not in known:
+        raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, known)}')
+    return config_lib.call_with_section(known[name], 'features', settings, skip=('name',))
