@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -14,6 +15,7 @@ from genre_jax.errors import UserError
 # Of the archive at opihi.cs.uvic.ca/sound, as torchaudio and mirdata check it.
 _PUBLISHED = {'genres.tar.gz': 'md5:5b3d6dddb579ab49814ab86dba69e7c7'}
 _WANTED = 'a folder that holds blues/blues.00000.wav and so on, or genres.tar.gz'
+_PAPER_TEST_SHARE = 0.25
 _DEPTH = 3  # of the genre folders below root: Kaggle's are Data/genres_original/blues
 
 
@@ -73,14 +75,22 @@ class Source(files.FileSource):
         return files.Listing(recordings, quarantined, notes=tuple(notes))
 
     def protocols(self) -> dict[str, dict[str, str]]:
-        """Returns 'fault_filtered' (443/197/290 tracks) and 'stratified' (500/250/250), if found.
+        """Returns 'paper', and if found 'fault_filtered' (443/197/290) and 'stratified' (500/250/250).
 
-        Source: Kereliuk, Sturm and Larsen, Deep Learning and Music Adversaries, 2015 (their lists).
+        Sources: Herbert, who draws 25 % of the tracks for testing and publishes no list, so here they are
+        those whose names have the lowest SHA-256 in their genre; Kereliuk, Sturm and Larsen, Deep Learning
+        and Music Adversaries, 2015 (their lists).
         """
+        by_hash = sorted(lists.TRACKS, key=lambda track: hashlib.sha256(track.encode()).digest())
+        drawn = {'paper': {}}
+        for genre in lists.GENRES:
+            tracks = [track for track in by_hash if track.startswith(f'{genre}.')]
+            tests = round(_PAPER_TEST_SHARE * len(tracks))
+            drawn['paper'] |= {t: 'test' if i < tests else 'train' for i, t in enumerate(tracks)}
         here = {recording.track for recording in self._listing.recordings}
         return {
             name: {track: part for track, part in parts.items() if track in here}
-            for name, parts in self._read_splits().items()
+            for name, parts in (drawn | self._read_splits()).items()
         }
 
     def _read_splits(self) -> dict[str, dict[str, str]]:
