@@ -150,8 +150,8 @@ def measure(
         repeats: rounds.
     """
     source = folder.Source(root=str(root))
-    prepared = prepare.prepare(source, home, config.data.chunk_s)
-    dataset = prepared.Dataset(prepared)
+    made = prepare.prepare(source, home, config.data.chunk_s)
+    dataset = prepared.Dataset(made)
     tracks = np.arange(len(dataset.tracks))
     size = config.train.batch_size
 
@@ -188,8 +188,8 @@ def measure(
     just_opened = [windows]
 
     def forget() -> None:
-        just_opened[0] = windows_of(prepared.Dataset(prepared))
-        empty_page_cache([*audio_files, *(f for f in prepared.rglob('*') if f.is_file())])
+        just_opened[0] = windows_of(prepared.Dataset(made))
+        empty_page_cache([*audio_files, *(f for f in made.rglob('*') if f.is_file())])
 
     def streamed_cold() -> None:
         assert sum(1 for _ in batches(just_opened[0])) == steps
