@@ -256,14 +256,15 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(7, 3.6), layout='constrained')
     axes = figure.subplots()
     rows = result['protocols']
-    for shift, level, colour in ((-0.17, 'segment', '#9db8d9'), (0.17, 'song', '#2f5f98')):
+    bars = ((-0.17, 'segment', '#9db8d9', 'black'), (0.17, 'song', '#2f5f98', 'white'))
+    for shift, level, colour, ink in bars:
         values = np.array([row[level]['accuracy'] for row in rows])
         ends = np.array([row[level]['accuracy_ci95'] for row in rows]).T
         error = 100 * np.abs(ends - values)
         position = np.arange(len(rows)) + shift
         axes.bar(position, 100 * values, 0.32, yerr=error, capsize=3, color=colour, label=level)
         for x, value in zip(position, values, strict=True):
-            axes.text(x, 2, f'{100 * value:.1f}', ha='center', fontsize=9, color='white')
+            axes.text(x, 2, f'{100 * value:.1f}', ha='center', fontsize=9, color=ink)
     names = [
         f'{_WORDS[row["protocol"]]}\n{row["protocol"]}{" LEAKY" if row["leaky"] else ""}'
         for row in rows
