@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import tempfile
 
 import pytest
 
@@ -10,6 +11,9 @@ import pytest
 # processes of their own and choose for them.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+# librosa keeps what numba compiled beside its own files: two processes that write there at once leave
+# files behind with which the next test run crashes.
+os.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(prefix='numba-')
 
 _DATA = pathlib.Path(
     os.environ.get('GENRE_JAX_DATA', pathlib.Path(__file__).parents[2] / 'shared' / 'data')
