@@ -4,8 +4,8 @@
         --config.data.root=images_original --workdir=runs/vgg16
 
 One folder of pictures per class (data/images/README.md). The convolutions begin with Keras' published
-weights and stay frozen; dense layers on top are new. Wants a GPU; on 2 CPU cores about half an hour for
-1000 pictures. Without the weights: --config.init.checkpoint= --config.optim.freeze=
+weights and stay frozen; dense layers on top are new. Wants a GPU; the full size was never timed on a CPU.
+Without the weights: --config.init.checkpoint= --config.optim.freeze=
 
 GTZAN's pictures hold 14 pairs that are alike to the last pixel, one of them in two genres: copies share a
 group here and never cross the split.

@@ -24,9 +24,9 @@ from genre_jax.errors import UserError
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
 
-# Different recordings with the most in common, one drone machine or the same samples of instruments,
-# agree in 0.14 of their peaks, and in 0.22 where one tune is played twice by one synthesiser at one
-# tempo; of copies altered in one way half agree in 0.66 and more (README.md of data/).
+# Different real recordings agree in 0.19 of their peaks at most (one drone machine), pieces that one
+# synthesiser plays at exactly one tempo in 0.28; of copies altered in one way half agree in 0.57 and more,
+# but for Opus at 7 kbit/s (README.md of data/).
 _MIN_SHARE = 0.3
 # Of peaks in common. Those of unrelated recordings agree by chance about 0.01 times at any one
 # displacement: 8 would happen once in 1e20 displacements.

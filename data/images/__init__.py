@@ -95,8 +95,8 @@ class Source(files.FileSource):
         return picture[None]
 
     def __getstate__(self) -> dict:
-        self._size  # noqa: B018  found once, not in every worker
-        return super().__getstate__()
+        # Found once, not in every worker.
+        return super().__getstate__() | {'_size': self._size}
 
     @functools.cached_property
     def _size(self) -> tuple[int, int]:
