@@ -16,10 +16,9 @@ import dataclasses
 import json
 import math
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from data import duplicates, grouping, prepare
+from data import command, duplicates, grouping, prepare
 from genre_jax.errors import UserError
 
 # What recordings that belong together have in common, the most telling first.
@@ -279,7 +278,7 @@ def main(argv: list[str]) -> None:
         )
     if given.json and not given.json.absolute().parent.is_dir():
         raise UserError(f'--json={given.json}: there is no folder {given.json.absolute().parent}')
-    settings = prepare.settings_from(rest)
+    settings = command.settings_from(rest)
     folder = prepare.prepare(
         prepare.load_source(settings), settings['prepared_dir'], settings['chunk_s']
     )
@@ -300,11 +299,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main(sys.argv[1:])
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print('interrupted: the same command continues', file=sys.stderr)
-        sys.exit(130)
+    command.run(main)

@@ -26,16 +26,13 @@ import importlib
 import json
 import os
 import pathlib
-import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import ml_collections
 import tqdm
 from absl import logging
 
-from configs import common
-from data import decode, duplicates, storage
+from data import command, decode, duplicates, storage
 from data.pipeline import Pipeline, from_arguments
 from data.recordings import Recording, Source
 from data.storage import Path
@@ -292,38 +289,9 @@ def main(argv: list[str]) -> None:
         raise UserError(
             'usage: python -m data.prepare NAME --source=DIR --out=DIR [--key=value ...]'
         )
-    settings = settings_from(argv)
+    settings = command.settings_from(argv)
     folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'], pipeline)
     print(f'{folder}\n{summary(read_manifest(folder))}')
-
-
-def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
-    """Turns a dataset's name and --key=value arguments into the section config.data.
-
-    Args:
-        argv: ['gtzan', '--source=DIR', '--out=DIR', ...].
-
-    Raises:
-        UserError: an argument that is no such pair, or a value that cannot be.
-    """
-    config = common.get_config()
-    settings = config.data
-    settings.name = argv[0]
-    for item in argv[1:]:
-        key, separator, value = item.removeprefix('--').partition('=')
-        if not separator:
-            raise UserError(f'{item!r}: expected --key=value')
-        key = {'source': 'root', 'out': 'prepared_dir'}.get(key, key)
-        with contextlib.suppress(json.JSONDecodeError):
-            value = json.loads(value)
-        try:
-            settings[key] = value
-        except TypeError:
-            raise UserError(f'{item}: expected {type(settings[key]).__name__}') from None
-        except ValueError as error:  # a section with a dot in the name of a key
-            raise UserError(f'{item}: {error}') from None
-    config_lib.validate(config)
-    return settings
 
 
 def summary(manifest: Mapping) -> str:
@@ -356,11 +324,4 @@ def summary(manifest: Mapping) -> str:
 
 
 if __name__ == '__main__':
-    try:
-        main(sys.argv[1:])
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print('interrupted: the same command continues', file=sys.stderr)
-        sys.exit(130)
+    command.run(main)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import archive, prepare
+from data import archive, command, prepare
 from data.fma import Source, metadata
 from genre_jax.errors import UserError
 
@@ -367,7 +367,7 @@ def test_prepare_with_clips_that_hold_no_audio(tmp_path):
     root = make(tmp_path / 'fma', 'medium')
     empty = root / 'fma_medium/001/001486.mp3'
     empty.write_bytes(b'ID3\x04\x00\x00\x00\x00\x00\x00' + bytes(1742))  # 1752 bytes as 133297
-    settings = prepare.settings_from(
+    settings = command.settings_from(
         ['fma', f'--source={root}', '--subset=medium', '--sample_rate_hz=8000']
     )
     found = prepare.load_source(settings)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import prepare
+from data import command, prepare
 from data.gtzan import Source
 from genre_jax.errors import BadAudio, UserError
 
@@ -321,7 +321,7 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
     assert whole.load(jazz).any()  # used where it is intact
     bad.write_bytes(np.random.default_rng(0).bytes(20_000))  # Kaggle's has no RIFF header
     write_lists(tmp_path / 'splits', test='jazz/jazz.00054.wav\n')
-    settings = prepare.settings_from(
+    settings = command.settings_from(
         ['gtzan', f'--source={root}', '--sample_rate_hz=8000', f'--out={tmp_path / "out"}']
     )
     folder = prepare.prepare(prepare.load_source(settings), tmp_path / 'out', 5.0)
@@ -347,7 +347,7 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
 )
 def test_mistakes_on_the_command_line(tmp_path, argument, parts):
     make(tmp_path, each=1)
-    settings = prepare.settings_from(['gtzan', f'--source={tmp_path}', argument])
+    settings = command.settings_from(['gtzan', f'--source={tmp_path}', argument])
     with pytest.raises(UserError) as caught:
         prepare.load_source(settings)
     assert all(part in str(caught.value) for part in parts), str(caught.value)

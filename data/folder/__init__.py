@@ -65,3 +65,38 @@ class Source(files.FileSource):
     def group_key(self) -> str:
         """Returns what the groups are: 'artist', 'recording', 'artist, else recording', ..."""
         return super().group_key().replace('group', 'group column')
+
+
+class SourceWithPaperList(Source):
+    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here.
+
+    Attributes:
+        subject: what the recordings are, the first words of their description.
+    """
+
+    subject = ''
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        sample_rate_hz: int | None = None,
+        group: str = 'auto',
+        paper_seed: int = 0,
+    ):
+        """Finds the layout of the folder.
+
+        Args:
+            root: folder with one folder per class, folder with a CSV, or that CSV.
+            sample_rate_hz: rate to prepare at, None for the most common one of the files.
+            group: what may never cross a split, as in `Source`.
+            paper_seed: of the draw behind the list `paper`.
+
+        Raises:
+            UserError: a setting is wrong, or there is nothing at `root`.
+        """
+        if not (isinstance(paper_seed, int) and paper_seed >= 0):
+            raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
+        self._paper_seed = paper_seed
+        super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
+        self.description = f'{self.subject}: {self.description}'

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from data import folder
-from genre_jax.errors import UserError
 
 # Share of the playing time of a raag for each part: Kirby and Bhateja, section 3.2.
 _PAPER_SHARES = {'train': 0.8, 'val': 0.1, 'test': 0.1}
 _DRAWS = 200
 
 
-class Source(folder.Source):
+class Source(folder.SourceWithPaperList):
     """A folder, as data/folder reads it; its classes are raags.
 
     Attributes:
@@ -28,31 +27,7 @@ class Source(folder.Source):
     """
 
     name = 'raag'
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        sample_rate_hz: int | None = None,
-        group: str = 'auto',
-        paper_seed: int = 0,
-    ):
-        """Finds the layout of the folder.
-
-        Args:
-            root: folder with one folder per raag, folder with a CSV, or that CSV.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            group: what may never cross a split, as in data/folder.
-            paper_seed: of the draw behind the list `paper`.
-
-        Raises:
-            UserError: a setting is wrong, or there is nothing at `root`.
-        """
-        if not (isinstance(paper_seed, int) and paper_seed >= 0):
-            raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
-        self._paper_seed = paper_seed
-        super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
-        self.description = f'recordings of raags: {self.description}'
+    subject = 'recordings of raags'
 
     def notes(self) -> list[str]:
         """Returns one-line remarks that the user should see before training."""

@@ -14,7 +14,7 @@ LABELS = ('bluegrass', 'country', 'folk')
 _PAPER_PERCENT = {'train': 75, 'val': 10, 'test': 15}
 
 
-class Source(folder.Source):
+class Source(folder.SourceWithPaperList):
     """A folder, as data/folder reads it, with the classes bluegrass, country and folk.
 
     Attributes:
@@ -24,35 +24,10 @@ class Source(folder.Source):
     """
 
     name = 'western'
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        sample_rate_hz: int | None = None,
-        group: str = 'auto',
-        paper_seed: int = 0,
-    ):
-        """Finds the layout of the folder.
-
-        Args:
-            root: folder with the folders bluegrass, country and folk (in any case), folder with a CSV,
-                or that CSV.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            group: what may never cross a split, as in data/folder.
-            paper_seed: of the order in which the list `paper` takes the songs.
-
-        Raises:
-            UserError: a setting is wrong, or there is nothing at `root`.
-        """
-        if not (isinstance(paper_seed, int) and paper_seed >= 0):
-            raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
-        self._paper_seed = paper_seed
-        super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
-        self.description = (
-            'recordings of bluegrass, country and folk, as in Kirby and Bhateja, Music Subgenre '
-            f'Classification with Deep Neural Networks: {self.description}'
-        )
+    subject = (
+        'recordings of bluegrass, country and folk, as in Kirby and Bhateja, Music Subgenre '
+        'Classification with Deep Neural Networks'
+    )
 
     def list_files(self) -> files.Listing:
         """Lists what the CSV or the folders name; labels become lower case.
