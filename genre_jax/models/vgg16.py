@@ -82,7 +82,7 @@ class Model(nn.Module):
         for i, width in enumerate(self.hidden_units, 1):
             dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'fc{i}')
             embedding = nn.relu(dense(embedding)).astype(jnp.float32)
-            embedding = nn.Dropout(self.dropout, deterministic=not train)(embedding)
+            embedding = layers.Dropout(self.dropout)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(
             embedding
         ), embedding

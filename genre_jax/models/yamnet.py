@@ -86,12 +86,12 @@ class Model(nn.Module):
         hidden = pooled
         for i, width in enumerate(self.lstm_units, 1):
             hidden = nn.RNN(nn.OptimizedLSTMCell(width, name=f'lstm_{i}'))(hidden)
-            hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+            hidden = layers.Dropout(self.dropout)(hidden, train)
         embedding = pooled.mean(1)
         hidden = hidden[:, -1] if self.lstm_units else embedding
         for i, width in enumerate(self.hidden_units, 1):
             hidden = nn.relu(nn.Dense(width, kernel_init=_INIT, name=f'dense_{i}')(hidden))
-            hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+            hidden = layers.Dropout(self.dropout)(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(hidden), embedding
 
 
