@@ -9,6 +9,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from genre_jax import config as config_lib
@@ -44,17 +45,14 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
             f'config.optim.warmup={settings.warmup!r} is {warmup} steps, and the whole training '
             f'{length.total_steps}: shorten it, or lengthen config.train.length'
         )
-    if settings.schedule == 'cosine':
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else settings.learning_rate,
-            settings.learning_rate,
-            warmup,
-            length.total_steps,
-        )
     if warmup:
         rise = optax.linear_schedule(0.0, settings.learning_rate, warmup)
     else:
         rise = optax.constant_schedule(settings.learning_rate)
+    if settings.schedule == 'cosine':
+        # Not warmup_cosine_decay_schedule: it asks whether the rate is 0, which a traced one cannot tell.
+        fall = optax.cosine_decay_schedule(settings.learning_rate, length.total_steps - warmup)
+        return optax.join_schedules([rise, fall], [warmup])
     if settings.schedule != 'halving':
         return rise
     period = config_lib.every_steps(config, 'optim.halve_every', length)
@@ -74,7 +72,9 @@ def make_optimizer(
         factors: of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
-    betas = {'b1': settings.b1, 'b2': settings.b2, 'eps': settings.eps}
+    # float32 at once, as they lie in a packed sweep: 1 - 0.999 in double precision is another number by
+    # 1e-5 of it than the bias correction, in float32, takes away again.
+    betas = {name: _float32(settings[name]) for name in ('b1', 'b2', 'eps')}
     if settings.name == 'adamw':
         parts = [optax.adamw(schedule, **betas, weight_decay=settings.weight_decay)]
     elif settings.name == 'adam':
@@ -86,6 +86,10 @@ def make_optimizer(
     if factors and any(factor != 1 for factor in factors.values()):
         parts.append(_scale_by_path(factors))
     return optax.chain(*parts)
+
+
+def _float32(value: float | jax.Array) -> np.float32 | jax.Array:
+    return value if isinstance(value, jax.Array) else np.float32(value)
 
 
 def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:

@@ -114,7 +114,7 @@ def make_train_step(
         groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = _step_function(job, groups)
+    step = step_function(job, groups)
     return jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
 
 
@@ -133,7 +133,7 @@ def make_train_steps(
         is no constant of the program, to the state and the outputs: 'loss' (most steps,), 0 behind the last.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = _step_function(job, groups)
+    step = step_function(job, groups)
 
     def train_steps(
         state: TrainState, records: jax.Array, where: dict, labels: jax.Array, steps: jax.Array
@@ -158,7 +158,41 @@ def make_train_steps(
     )
 
 
-def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
+def make_examples(job: Job) -> Callable[[jax.Array, dict], dict]:
+    """Compiles the part of a step that comes before the network, for runs which have it in common.
+
+    Args:
+        job: what stays fixed; its batches are not divided into parts (config.train.accumulate).
+
+    Returns:
+        Maps the steps done and a batch to the batch that `step_function` takes instead: 'pictures' and
+        'targets', whole on every device.
+    """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+
+    def examples(step: jax.Array, batch: dict) -> dict:
+        augment_key, _ = jax.random.split(_step_key(job.config.seed, step))
+        pictures, targets = job.training_examples(
+            augment_key, batch[job.stored.kind], batch['label']
+        )
+        return {'pictures': pictures, 'targets': targets}
+
+    return jax.jit(examples, in_shardings=(whole, split), out_shardings=whole)
+
+
+def _step_key(seed: int | jax.Array, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def step_function(
+    job: Job, groups: Mapping[str, frozenset[str]]
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """Returns one step, to be traced: see `make_train_step`.
+
+    Args:
+        job: what stays fixed; numbers of its config, model and augmentation may be traced.
+        groups: as in `make_train_step`.
+    """
     config = job.config
     schedule = optim.make_schedule(config, job.length)
     optimizers = _optimizers(job)
@@ -169,9 +203,12 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         trained: dict, state: TrainState, batch_stats: Any, key: jax.Array, batch: dict
     ) -> tuple[jax.Array, tuple]:
         augment_key, dropout_key = jax.random.split(key)
-        pictures, targets = job.training_examples(
-            augment_key, batch[job.stored.kind], batch['label']
-        )
+        if 'pictures' in batch:  # of make_examples
+            pictures, targets = batch['pictures'], batch['targets']
+        else:
+            pictures, targets = job.training_examples(
+                augment_key, batch[job.stored.kind], batch['label']
+            )
         params = freezing.merge(state.params, *trained.values())
         with freezing.frozen_statistics(trained_paths):
             (logits, _), updates = job.model.apply(
@@ -199,7 +236,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     gradient = jax.grad(objective, has_aux=True)
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        key = _step_key(config.seed, state.step)
         trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
         if parts == 1:
             gradients, (sums, batch_stats) = gradient(trained, state, state.batch_stats, key, batch)
@@ -258,8 +295,8 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
 
 def make_predict(
     job: Job, resident: Resident | None = None
-) -> Callable[[TrainState, loader.WindowTable], np.ndarray]:
-    """Compiles prediction; the result maps a state and a table to probabilities [windows, classes].
+) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
+    """Compiles prediction; the result maps variables and a table to probabilities [windows, classes].
 
     Args:
         job: what stays fixed.
@@ -273,14 +310,14 @@ def make_predict(
 
     step = jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
 
-    def predict(state: TrainState, table: loader.WindowTable) -> np.ndarray:
+    def predict(variables: Mapping, table: loader.WindowTable) -> np.ndarray:
         batches = loader.eval_batches(
             table, batch_size=job.config.eval.batch_size, **reading(job, resident)
         )
         outputs = []
         for batch in batches:
             examples = put(batch, job, resident)[job.stored.kind]
-            outputs.append(jax.device_get(step(state.evaluated, examples)))
+            outputs.append(jax.device_get(step(variables, examples)))
         return np.concatenate(outputs)[: len(table)]
 
     return predict
