@@ -30,6 +30,7 @@ from genre_jax.checkpoint import Checkpoints
 from genre_jax.convert.engine import Converted
 from genre_jax.job import Job, make_job
 from genre_jax.logbook import Logbook, parameter_table, summary_lines
+from genre_jax.predict import make_predict
 from genre_jax.resident import Resident
 
 
@@ -133,7 +134,7 @@ def _train_and_test(job: Job, data: run_data.Data, logbook: Logbook, started_s: 
     resident = (
         Resident(data.dataset, job.stored, job.mesh) if config.train.device_resident else None
     )
-    predict = train.make_predict(job, resident)
+    predict = make_predict(job, resident)
 
     def validate(state: train.TrainState) -> tuple[dict[str, float], list[float]]:
         figures, rank = run_result.validation(job, data, predict(state.evaluated, tables['val']))
