@@ -262,6 +262,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v == 1 or flat['train.device_resident'],
         '1, or config.train.device_resident=True',
     )
+    check('split.train_share', lambda v: 0 < v <= 1, 'a number in (0, 1]')
     check('split.folds', lambda v: v >= 2, 'a whole number of at least 2')
     for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
         check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')

@@ -127,15 +127,22 @@ def test_parse_arguments():
     assert common.parse_arguments('', **defaults).to_dict() == defaults
     parsed = common.parse_arguments('batch_norm=True,folds=7,rate=1e-3,model=ast', **defaults)
     assert parsed.to_dict() == {'batch_norm': True, 'folds': 7, 'rate': 1e-3, 'model': 'ast'}
+    choices = {'model': ('ast', 'cnn14'), 'epochs': (200, 100)}
+    assert common.parse_arguments('', **choices).to_dict() == {'model': 'ast', 'epochs': 200}
+    parsed = common.parse_arguments('epochs=100,model=cnn14', **choices)
+    assert parsed.to_dict() == {'model': 'cnn14', 'epochs': 100}
 
 
 @pytest.mark.parametrize(
     'text',
-    ['batch_nrm=True', 'batch_norm', 'batch_norm=yes', 'batch_norm=', 'folds=2.5', 'folds=x', '=3'],
-)
+    ['batch_nrm=True', 'batch_norm', 'batch_norm=yes', 'batch_norm=', 'folds=2.5', 'folds=x', '=3',
+     'model=ats', 'epochs=150', 'epochs=x'],
+)  # fmt: skip
 def test_parse_arguments_refuses(text):
     with pytest.raises(ValueError, match='config argument .*expected') as error:
-        common.parse_arguments(text, batch_norm=False, folds=3)
+        common.parse_arguments(
+            text, batch_norm=False, folds=3, model=('ast', 'cnn14'), epochs=(200, 100)
+        )
     assert '\n' not in str(error.value)
 
 
@@ -294,6 +301,7 @@ def test_differences():
         ('optim.b2', (1.0, 1.5)),
         ('seed', (-1,)),
         ('split.seed', (-1,)),
+        ('split.train_share', (0.0, 1.5, float('nan'))),
         ('split.protocol', ('groupd', '')),
         ('windows.train_draw', ('even',)),
         ('windows.balance', ('classes', '')),
