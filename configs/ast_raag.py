@@ -11,11 +11,11 @@ recordings are not published. The weights (336 MB) are fetched once, or name a f
 
 Segments of 30 s at 16 kHz, 26 a recording (28,942 segments in 1103 recordings); pictures of 2998 frames by
 128 bins, patches of 16 x 16 every 10, so 3588 patches, for which the positional embedding is stretched in
-time. Speed changed by up to 10 % (pitch with it), pitch shifted by up to two semitones, SpecAugment with
-four stripes, CutMix for half of the segments. Adam, batch 8, weight decay 1e-4, dropout 0.2 before the output,
-the first eight of twelve blocks frozen: the second of the two samples that the paper shows. `training=1` is the
-first: no dropout, nothing frozen, and of augmentation it says nothing, so none. The search: learning
-rates 1e-6 to 1e-1 on a log grid, dropout 0.2 to 0.5, 0, 8 or 10 blocks frozen; all 72 combinations here.
+time. Speed changed by up to 10 % (pitch with it), pitch shifted by up to two semitones, SpecAugment with four
+stripes, CutMix for half of the segments. Adam, batch 8, weight decay 1e-4, dropout 0.2 before the output, the
+first eight of twelve blocks frozen: the second of the two samples that the paper shows. `training=1` is the
+first: no dropout, nothing frozen, and of augmentation it says nothing, so none. The search: learning rates
+1e-6 to 1e-1 on a log grid, dropout 0.2 to 0.5, 0, 8 or 10 blocks frozen; all 72 combinations here.
 
 The paper: 19.23 % on its validation and test parts, against 1.6 % by chance, with strong overfitting; which
 rate that was is not said. `protocol=grouped` keeps artists apart if a CSV names them. `protocol=paper`

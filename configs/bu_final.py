@@ -10,17 +10,17 @@ The best settings of configs/bu_grid.py, at most 60 epochs. Amounts of augmentat
     all classes                      0.005   10 %    2 to 5 %       1
     `strong=True`: Experimental      0.01    15 %    5 to 10 %      2
 
-Accuracy on the validation part 61.06 % without and 62.71 % with it, recall of Experimental 0.28 and 0.45 (Table
-VIII). Test part: **63.65 %** (Table IX); F1 Electronic 0.68, Experimental 0.44, Folk 0.64, Hip-Hop 0.67,
-Instrumental 0.68, International 0.78, Pop 0.56, Rock 0.63. result.json holds precision, recall and F1 of every
-class, the report's page draws the confusions and the ROC curves.
+Accuracy on the validation part 61.06 % without and 62.71 % with it, recall of Experimental 0.28 and 0.45
+(Table VIII). Test part: **63.65 %** (Table IX); F1 Electronic 0.68, Experimental 0.44, Folk 0.64, Hip-Hop
+0.67, Instrumental 0.68, International 0.78, Pop 0.56, Rock 0.63. result.json holds precision, recall and F1
+of every class, the report's page draws the confusions and the ROC curves.
 
 `recipe=report` follows the text: early stopping after 8 evaluations without gain in the loss. `recipe=code`
-follows the code: after 10 without gain in accuracy, no masking, shifts of 5 %, for the strong class 20 % and two
-more copies, and that class is **Pop**: the code numbers classes by FMA's genre id and prints names in
+follows the code: after 10 without gain in accuracy, no masking, shifts of 5 %, for the strong class 20 % and
+two more copies, and that class is **Pop**: the code numbers classes by FMA's genre id and prints names in
 alphabetical order, so 'Experimental' in the tables above most likely is Pop, and the other rows are exchanged
-likewise. `recurrence=time` as in configs/bu_models.py, whose page says what else differs, and what
-`protocol` means.
+likewise. `recurrence=time` as in configs/bu_models.py, whose page says what else differs, and what `protocol`
+means.
 
 The paper does not tell hours; a run of its grid took about 15 minutes on an RTX 4060.
 """

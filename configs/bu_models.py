@@ -10,16 +10,17 @@ attention. Best accuracy on the validation part, %:
     Table II    features=mel 56.35, mfcc 56.13, chroma 54.37, with the network cnn_gru
     Table III   model=efficient_cnn 52.59 (16,456 parameters), cnn_gru 56.35 (39,050), cnn_lstm 55.65 (46,346)
 
-`model=cnn_gru_attention` has the layers of cnn_gru, and a choice: in the authors' code the recurrence runs over
-mel rows, in their text over time, `recurrence=time`. Of the parameters of the hybrids 161 are a gate that
-was never called; it is not built here.
+`model=cnn_gru_attention` has the layers of cnn_gru, and a choice: in the authors' code the recurrence runs
+over mel rows, in their text over time, `recurrence=time`. Of the parameters of the hybrids 161 are a gate
+that was never called; it is not built here.
 
-`protocol=official` is FMA's own split, artists apart. `protocol=paper`: 70, 10 and 20 % of each genre at random;
-artists and albums cross, and every figure is marked LEAKY. The authors' parts sum to 8,496 clips of about
-7,996 that can be read: 500 stood in them twice, and train and test most likely share some; that is not repeated.
+`protocol=official` is FMA's own split, artists apart. `protocol=paper`: 70, 10 and 20 % of each genre at
+random; artists and albums cross, and every figure is marked LEAKY. The authors' parts sum to 8,496 clips of
+about 7,996 that can be read: 500 stood in them twice, and train and test most likely share some; that is not
+repeated.
 
-What differs: training is as the authors' code compares networks (Adam 1e-3, weight decay 1e-4, 20 epochs), with
-the batch and the early stopping of their later experiments; a shifted clip begins or ends with silence,
+What differs: training is as the authors' code compares networks (Adam 1e-3, weight decay 1e-4, 20 epochs),
+with the batch and the early stopping of their later experiments; a shifted clip begins or ends with silence,
 where their pictures got the loudest value. Class names are FMA's: the authors' reports print them in another
 order than their labels have. With 13 or 12 bins a recurrence over rows has a single step.
 

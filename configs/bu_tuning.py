@@ -10,10 +10,10 @@ Best accuracy on the validation part, %, of the CNN-GRU with attention and rates
     phase=optimizer      AdamW is 4.47 points above Adam                                        (Fig. 4)
     phase=scheduler      with AdamW; constant 58.35, ReduceLROnPlateau 58.35                   (Table V)
 
-Each phase begins with what the one before it chose. `protocol` is that of configs/bu_models.py, and so are the
-data, the augmentation and most of what differs. Besides: the report does not say how long these runs were
-(30 epochs here, as in its grid) nor their weight decay (1e-4, as in the code's comparison of networks;
-Fig. 4 is sensitive to it, since AdamW takes it times the learning rate alone). The plateau is watched on the
+Each phase begins with what the one before it chose. `protocol` is that of configs/bu_models.py, and so are
+the data, the augmentation and most of what differs. Besides: the report does not say how long these runs were
+(30 epochs here, as in its grid) nor their weight decay (1e-4, as in the code's comparison of networks; Fig. 4
+is sensitive to it, since AdamW takes it times the learning rate alone). The plateau is watched on the
 validation accuracy, as in the code: a tenth of the rate after more than five evaluations without gain.
 
 A run took the authors 28 to 42 minutes on an RTX 4060; a phase has two to four.

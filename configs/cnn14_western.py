@@ -8,14 +8,14 @@ DIR holds the folders bluegrass, country and folk with your songs (data/western/
 are not published. The weights (313 MB) are fetched once, or name a file, --config.init.checkpoint=FILE.
 
 Segments of 20 s, twelve a song (as many as four minutes hold), at 32 kHz; pitch shifted by up to two
-semitones; stripes of SpecAugment; Adam 3.71e-4. `training=` 1 to 6 are the paper's lists of settings (`_TRAININGS`
-below), the last of which is its final model: batch 128, weight decay 8.76e-5, warm-up of 500 steps, rate
-halved every 15 epochs, dropout 0.4 before the output, 24 stripes, the last three blocks trained.
+semitones; stripes of SpecAugment; Adam 3.71e-4. `training=` 1 to 6 are the paper's lists of settings
+(`_TRAININGS` below), the last of which is its final model: batch 128, weight decay 8.76e-5, warm-up of 500
+steps, rate halved every 15 epochs, dropout 0.4 before the output, 24 stripes, the last three blocks trained.
 
-The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random; of the
-other trainings it shows curves alone. `protocol=grouped` keeps artists apart if a CSV names them;
-`protocol=paper` is 75, 10 and 15 % of the songs whoever plays them (data/western/README.md), and where artists
-are named its figures are marked LEAKY.
+The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random; of the other
+trainings it shows curves alone. `protocol=grouped` keeps artists apart if a CSV names them; `protocol=paper`
+is 75, 10 and 15 % of the songs whoever plays them (data/western/README.md), and where artists are named its
+figures are marked LEAKY.
 
 What differs: 60 epochs, of which the paper says nothing; half of the stripes along each axis, with the widths
 of PANNs; pitches are drawn anew each time instead of once; three output classes instead of its four.

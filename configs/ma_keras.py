@@ -4,8 +4,8 @@
         --workdir=runs/ma/net_0
     python -m genre_jax.main --config=configs/ma_keras.py:protocol=paper ...
 
-Layers of 2048, 1024, 512, 256, 128 and 64 units, ReLU, dropout 0.5 after each, Adam: **94.34 %** of the 3-s rows,
-trained on rows of the same songs. A quarter of an hour on 2 CPU cores for 3,000 rows.
+Layers of 2048, 1024, 512, 256, 128 and 64 units, ReLU, dropout 0.5 after each, Adam: **94.34 %** of the 3-s
+rows, trained on rows of the same songs. A quarter of an hour on 2 CPU cores for 3,000 rows.
 
 The blend of three such networks, XGBoost, a random forest and k nearest neighbours, **95.85 %**:
 
@@ -15,8 +15,8 @@ The blend of three such networks, XGBoost, a random forest and k nearest neighbo
         --config.data.root=features_3_sec.csv --workdir=runs/ma/classical
     python -m genre_jax.blend BLEND_PLACEHOLDER
 
-`protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the blend on
-the rows that they report it for; here they come from the validation part.
+`protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the
+blend on the rows that they report it for; here they come from the validation part.
 
 What differs: rate, batch and length are not given. Adam's 1e-3, batches of 128 and 200 epochs here, and the
 checkpoint with the best accuracy on the rows set aside for validation.

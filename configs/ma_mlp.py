@@ -10,17 +10,18 @@ Accuracy of 3-s rows in % (Table 1):
                          128-128 sigmoid 79.19   128 sigmoid  78.95
                          128-128 tanh    82.56   128 tanh     83.32
 
-(The text, and the name of the file of settings, have 256 for the 258 of the table: `hidden=256-256`.) SGD, rate 0.2,
-momentum 0.3, batch 16, early stopping after 5 epochs; 58 columns, `length` being one. A minute or two on 2 CPU cores
-for 3,000 rows.
+(The text, and the name of the file of settings, have 256 for the 258 of the table: `hidden=256-256`.) SGD,
+rate 0.2, momentum 0.3, batch 16, early stopping after 5 epochs; 58 columns, `length` being one. A minute or
+two on 2 CPU cores for 3,000 rows.
 
 `protocol=grouped` keeps a song, and its artist where `--config.data.index=` names them, in one part.
-`protocol=paper` deals rows out at random, 4:1: rows of a song train and test, and every figure is marked LEAKY.
+`protocol=paper` deals rows out at random, 4:1: rows of a song train and test, and every figure is marked
+LEAKY.
 
-What differs: a tenth of the four fifths is set aside for stopping and for the choice of the checkpoint; the paper
-names no validation part. The table of settings has an L2 penalty of 0.05, the text one of 0.3, added to the
-error of a batch, whatever that is divided by; on mean cross-entropy either leaves little of the network, so
-the penalty is L2_PLACEHOLDER. Weights begin as in Keras, where the paper says: at random.
+What differs: a tenth of the four fifths is set aside for stopping and for the choice of the checkpoint; the
+paper names no validation part. The table of settings has an L2 penalty of 0.05, the text one of 0.3, added to
+the error of a batch, whatever that is divided by; on mean cross-entropy either leaves little of the network,
+so the penalty is L2_PLACEHOLDER. Weights begin as in Keras, where the paper says: at random.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     arguments = common.parse_arguments(
         text,
         protocol=('grouped', 'paper'),
-        hidden='258-258',
+        hidden=('258-258', '256-256', '128-128', '128-256', '128'),
         activation=('relu', 'sigmoid', 'tanh'),
     )
     config = common.get_config()

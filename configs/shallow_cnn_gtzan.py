@@ -18,13 +18,13 @@ summed probabilities, `maj` by song with votes; result.json has all three):
     batch_norm=True     66.30  77.30  77.56     66.55  78.68  77.64
 
 `protocol=grouped` keeps the tracks of an artist together where Sturm's index names artists
-(data/gtzan/README.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random; artists
-stand in both parts. `protocol=fault_filtered` is the list without repeated and mislabelled tracks.
+(data/gtzan/README.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random;
+artists stand in both parts. `protocol=fault_filtered` is the list without repeated and mislabelled tracks.
 
 What differs: the paper watched its 250 tracks during training; here 15 of the 75 % are set aside for choosing
-the checkpoint, so the network sees 60 %, and the test part stays closed until the end. The paper took the last
-epoch. Its window of 1024 samples gives 40 frames, not 80: genre_jax/features/__init__.py says what is done
-here. The authors' code sums log probabilities for `max`.
+the checkpoint, so the network sees 60 %, and the test part stays closed until the end. The paper took the
+last epoch. Its window of 1024 samples gives 40 frames, not 80: genre_jax/features/__init__.py says what is
+done here. The authors' code sums log probabilities for `max`.
 """
 
 from __future__ import annotations

@@ -5,17 +5,17 @@
     python -m genre_jax.main --config=configs/wu_mlp.py:protocol=paper ...
     python -m genre_jax.sweep --config=configs/wu_mlp.py ...                         (the search)
 
-Layers of 448, 672 and 32 units, ReLU, no dropout, Adam 1e-3, batch 12, 11 epochs: the best that the search found,
-**88.9 %** of the 3-s rows. A minute on 2 CPU cores for 3,000 rows, four for 10,000.
+Layers of 448, 672 and 32 units, ReLU, no dropout, Adam 1e-3, batch 12, 11 epochs: the best that the search
+found, **88.9 %** of the 3-s rows. A minute on 2 CPU cores for 3,000 rows, four for 10,000.
 
 `protocol=grouped` keeps a song, and its artist where `--config.data.index=` names them, in one part.
-`protocol=paper` deals rows (pieces, pictures) out at random, 4:1 and of the four fifths again 4:1 for validation:
-rows of a song train and test, and every figure is marked LEAKY.
+`protocol=paper` deals rows (pieces, pictures) out at random, 4:1 and of the four fifths again 4:1 for
+validation: rows of a song train and test, and every figure is marked LEAKY.
 
 What differs: all 57 columns of the table are read, where the paper speaks of MFCCs; columns are scaled by the
 training part alone. The checkpoint with the best validation counts, not the last. The search's ranges are
-shown in part only: here five widths from 32 to 1024 for each layer, rates of 1e-4 to 1e-2 and batches of 12 to 64,
-at random, each network trained once instead of twice, five epochs as in the paper.
+shown in part only: here five widths from 32 to 1024 for each layer, rates of 1e-4 to 1e-2 and batches of 12
+to 64, at random, each network trained once instead of twice, five epochs as in the paper.
 """
 
 from __future__ import annotations

@@ -5,15 +5,15 @@
     python -m genre_jax.main --config=configs/wu_vgg16.py:protocol=paper ...
     python -m genre_jax.sweep --config=configs/wu_vgg16.py ...                       (the search)
 
-Pictures of 432 x 288 pixels in full; the convolutions are Keras' (59 MB, fetched once) and stay frozen; layers of
-3072, 1536 and 288 units, dropout after the first, Adam 1e-3, batch 28, 6 epochs: **65.5 %**.
+Pictures of 432 x 288 pixels in full; the convolutions are Keras' (59 MB, fetched once) and stay frozen;
+layers of 3072, 1536 and 288 units, dropout after the first, Adam 1e-3, batch 28, 6 epochs: **65.5 %**.
 
 `protocol` as in configs/wu_mlp.py. There is one picture of a song; what leaks under `paper` are 14 pairs of
 copies, and artists, where `--config.data.index=` names them.
 
-What differs: the rate of that dropout is not given, 0.25 here as in KerasTuner's examples. Pixels are normalised
-as VGG16's weights want it, one of the three ways that the paper tried. The search's range is that of the
-text, up to 3072 units; the optional fourth layer is left out.
+What differs: the rate of that dropout is not given, 0.25 here as in KerasTuner's examples. Pixels are
+normalised as VGG16's weights want it, one of the three ways that the paper tried. The search's range is that
+of the text, up to 3072 units; the optional fourth layer is left out.
 
 Wants a GPU with 8 GB: the first dense layer alone has 184 million parameters.
 """

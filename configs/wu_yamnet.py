@@ -10,13 +10,13 @@
     top=lstm    LSTM layers of 480, 128 and 80 units on the sequence of embeddings,
                 dropout 0.15 after the first, batch 44                               84.2 %
 
-YAMNet's weights (15 MB) are fetched once, or name a file, --config.init.checkpoint=yamnet.tflite; they are frozen.
-Adam 1e-3. `protocol` as in configs/wu_mlp.py; artists come from Sturm's index (data/gtzan/README.md).
+YAMNet's weights (15 MB) are fetched once, or name a file, --config.init.checkpoint=yamnet.tflite; they are
+frozen. Adam 1e-3. `protocol` as in configs/wu_mlp.py; artists come from Sturm's index (data/gtzan/README.md).
 
-What differs: a piece is five patches here, where the paper speaks of 62 frames, as many as 30 s have. `dropout:
-True` is 0.25 after every layer, the rate of KerasTuner's examples. The list for the hybrid names a second rate of
-0.25 beside `dropout_2: False`: taken as unused. How long the hybrid trained is not said: up to 30 epochs, until
-validation accuracy has not risen for 5.
+What differs: a piece is five patches here, where the paper speaks of 62 frames, as many as 30 s have.
+`dropout: True` is 0.25 after every layer, the rate of KerasTuner's examples. The list for the hybrid names a
+second rate of 0.25 beside `dropout_2: False`: taken as unused. How long the hybrid trained is not said: up to
+30 epochs, until validation accuracy has not risen for 5.
 
 An hour on 2 CPU cores, estimated from configs/finetune.py; minutes on a GPU.
 """
