@@ -181,6 +181,8 @@ _CNN14 = 80_753_615 - dense(2048, 527) + dense(2048, 3)
         ('cnn14_western.py', _CNN14, dense(2048, 2048, 3) + 9 * 3072 * 2048 + 4 * 2048),
         ('wu_mlp.py', dense(57, 448, 672, 32, 10), dense(57, 448, 672, 32, 10)),
         ('wu_lstm.py', 789_034, 789_034),
+        # Not of a paper, with published weights as well.
+        ('vgg16_images.py', 14_714_688 + dense(512, 256, 10), dense(512, 256, 10)),
         (
             'wu_vgg16.py',
             14_714_688 + dense(9 * 13 * 512, 3072, 1536, 288, 10),
