@@ -333,6 +333,20 @@ def test_pages(places):
         search_space.load(str(page))
 
 
+PAGES = sorted(
+    str(path.relative_to(program.ROOT))
+    for path in (program.ROOT / 'configs').glob('*.py')
+    if 'def sweep(' in path.read_text()
+)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_the_sweeps_of_all_pages_are_sound(page):
+    config = config_lib.load_page(page)
+    one = search_space.check(search_space.load(page), config, page)
+    assert one.size >= 1 and one.metric in config_lib.METRICS
+
+
 # --- trials that are trained ---------------------------------------------------------------------
 
 
