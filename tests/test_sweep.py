@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import yaml
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 from wandb.sdk.launch.sweeps import utils as wandb_agent
 
@@ -59,6 +59,14 @@ def sweep():
     )
 """
 RATE = 'optim.learning_rate'
+
+
+@pytest.fixture(autouse=True)
+def other_tests_hear_warnings():
+    """A sweep silences them after its first trial."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture(scope='module')
