@@ -79,7 +79,8 @@ class SharedStudy:
             sweep: checked.
             identity: {section: nested settings} that have to be the same when the sweep is continued.
             storage: URL of a database, 'journal:FILE', or '' for a file in the folder.
-            prune: end trials that are worse than the median of the others at the same validation.
+            prune: end trials that are worse than the median of the others at the same validation, from the
+                third on and after five trials.
             seeds: trainings of each trial.
 
         Raises:
@@ -98,7 +99,7 @@ class SharedStudy:
                 f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
             ) from None
         shown = _without_password(storage)
-        with self._lock('claim'):
+        with self.lock('claim'):
             file = workdir / 'sweep.json'
             whole = {**identity, 'study': {'storage': shown}}
             if file.exists():
@@ -108,7 +109,7 @@ class SharedStudy:
                     study_name=workdir.resolve().name,
                     storage=_open_storage(storage, workdir),
                     direction='minimize' if sweep.metric.endswith('loss') else 'maximize',
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
                     if prune
                     else optuna.pruners.NopPruner(),
                     load_if_exists=True,
@@ -128,7 +129,12 @@ class SharedStudy:
             write_json(file, whole)
 
     @contextlib.contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
+        """Holds something for this program alone; others wait.
+
+        Args:
+            name: of what is held.
+        """
         with (self._workdir / 'locks' / name).open('w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -170,7 +176,7 @@ class SharedStudy:
 
     def claim(self) -> Claim | None:
         """Takes the next trial: one whose program died, else a new one; None if nothing is left to do."""
-        with self._lock('claim'):
+        with self.lock('claim'):
             trials = self.trials()
             for frozen in trials:
                 lock = self._take(frozen) if frozen.state == State.RUNNING else None
