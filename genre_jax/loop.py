@@ -99,7 +99,11 @@ def fit(
                 state = state.replace(watch=sharding.put_replicated(remembered, job.mesh))
                 ended = ended or watch.stopped(job.config, remembered)
             if 'train.log_every' in due or ended:
-                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
+                logbook.write(
+                    step,
+                    length.epochs(step),
+                    train_figures(*jax.device_get((state.sums, outputs['learning_rate']))),
+                )
                 state = state.replace(sums=clear_sums())
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
@@ -162,8 +166,13 @@ def _finite(
     return float(values[-1]), steps
 
 
-def _train_figures(state: train.TrainState, outputs: dict) -> dict[str, float]:
-    sums, learning_rate = jax.device_get((state.sums, outputs['learning_rate']))
+def train_figures(sums: Mapping[str, float], learning_rate: float) -> dict[str, float]:
+    """Returns what metrics.jsonl says of the training since the last such line.
+
+    Args:
+        sums: of the training state, on the host.
+        learning_rate: of the last step.
+    """
     return {
         'train/loss': float(sums['loss'] / sums['examples']),
         'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),

@@ -112,7 +112,10 @@ class Program:
             for start in range(0, self._members, self.size)
         ]
         self._numbers = [
-            {key: self._put(key, [values[i][key] for i in self._filled(chunk)]) for key in values[0]}
+            {
+                key: self._put(key, [values[i][key] for i in self._filled(chunk)])
+                for key in values[0]
+            }
             for chunk in self.chunks
         ]
         self._examples = train.make_examples(job)
@@ -313,9 +316,7 @@ class Program:
             examples = train.put(batch, self.job, resident)[self.job.stored.kind]
             pictures = self._featurize(examples)
             for chunk in variables:
-                outputs[chunk].append(
-                    jax.device_get(self._predict(variables[chunk], pictures))
-                )
+                outputs[chunk].append(jax.device_get(self._predict(variables[chunk], pictures)))
         return {
             chunk: np.concatenate(rows, axis=1)[:, : len(table)] for chunk, rows in outputs.items()
         }
@@ -328,4 +329,6 @@ class Program:
             new: arrays (size, ...).
             best: the same; its memory is given back.
         """
-        return self._keep(jax.device_put(better, NamedSharding(self.job.mesh, _OVER_MEMBERS)), new, best)
+        return self._keep(
+            jax.device_put(better, NamedSharding(self.job.mesh, _OVER_MEMBERS)), new, best
+        )

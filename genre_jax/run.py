@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 import ml_collections
@@ -34,16 +35,23 @@ from genre_jax.predict import make_predict
 from genre_jax.resident import Resident
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
     """Runs or continues a run.
 
     Args:
         config: the whole config, checked.
         workdir: the run folder.
+        on_validation: called with the step and the figures of each validation before they are written; a
+            sweep ends a bad trial from here.
 
     Raises:
         UserError: a mistake in the config or the data, or a loss that is not finite.
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+        genre_jax.errors.Pruned: `on_validation` raised it.
     """
     mesh = sharding.make_mesh()
     front_end, source = check(config, mesh)
@@ -58,7 +66,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         run_folder.write_step_zero(config, workdir, data.dataset, data.split, source)
         logbook = Logbook(workdir, config)
         try:
-            _train_and_test(job, data, logbook, started_s)
+            _train_and_test(job, data, logbook, started_s, on_validation)
         finally:
             logbook.close()
 
@@ -127,7 +135,13 @@ def open_job(
     return job
 
 
-def _train_and_test(job: Job, data: run_data.Data, logbook: Logbook, started_s: float) -> None:
+def _train_and_test(
+    job: Job,
+    data: run_data.Data,
+    logbook: Logbook,
+    started_s: float,
+    on_validation: Callable[[int, dict[str, float]], None] | None,
+) -> None:
     config, workdir, tables = job.config, logbook.workdir, data.tables
     prepared_s = time.monotonic()
     run_data.announce(data.dataset, data.split, tables, logbook)
@@ -144,6 +158,8 @@ def _train_and_test(job: Job, data: run_data.Data, logbook: Logbook, started_s: 
                 f'{kind} {100 * figures[f"val/{kind}/accuracy"]:.1f} %' for kind in evaluate.KINDS
             )
         )
+        if on_validation is not None:
+            on_validation(int(state.step), figures)
         return figures, rank
 
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep_latest)
