@@ -9,7 +9,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 
 from genre_jax import config as config_lib
@@ -20,7 +19,7 @@ def in_use(value: float | jax.Array) -> bool:
     """Tells whether a number of the config does anything: whether it is not 0.
 
     Args:
-        value: the number; one that differs between runs which train as one program is in use.
+        value: the number; one that is an argument of the program (genre_jax.step_numbers) is in use.
     """
     return isinstance(value, jax.Array) or value != 0
 
@@ -45,13 +44,11 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
             f'config.optim.warmup={settings.warmup!r} is {warmup} steps, and the whole training '
             f'{length.total_steps}: shorten it, or lengthen config.train.length'
         )
-    if warmup:
-        rise = optax.linear_schedule(0.0, settings.learning_rate, warmup)
-    else:
-        rise = optax.constant_schedule(settings.learning_rate)
+    peak = settings.learning_rate
+    rise = optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
     if settings.schedule == 'cosine':
         # Not warmup_cosine_decay_schedule: it asks whether the rate is 0, which a traced one cannot tell.
-        fall = optax.cosine_decay_schedule(settings.learning_rate, length.total_steps - warmup)
+        fall = optax.cosine_decay_schedule(peak, length.total_steps - warmup)
         return optax.join_schedules([rise, fall], [warmup])
     if settings.schedule != 'halving':
         return rise
@@ -72,9 +69,7 @@ def make_optimizer(
         factors: of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
-    # float32 at once, as they lie in a packed sweep: 1 - 0.999 in double precision is another number by
-    # 1e-5 of it than the bias correction, in float32, takes away again.
-    betas = {name: _float32(settings[name]) for name in ('b1', 'b2', 'eps')}
+    betas = {name: settings[name] for name in ('b1', 'b2', 'eps')}
     if settings.name == 'adamw':
         parts = [optax.adamw(schedule, **betas, weight_decay=settings.weight_decay)]
     elif settings.name == 'adam':
@@ -86,10 +81,6 @@ def make_optimizer(
     if factors and any(factor != 1 for factor in factors.values()):
         parts.append(_scale_by_path(factors))
     return optax.chain(*parts)
-
-
-def _float32(value: float | jax.Array) -> np.float32 | jax.Array:
-    return value if isinstance(value, jax.Array) else np.float32(value)
 
 
 def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:

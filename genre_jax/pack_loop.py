@@ -8,12 +8,9 @@ import pathlib
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from genre_jax import config as config_lib
 from genre_jax import loop, run_result, train, watch
@@ -82,13 +79,13 @@ class PackLoop:
             folder / 'checkpoints', program.job.config.checkpoint.keep_latest
         )
         self._states = program.make_states()
-        for i in self._live():
-            chunk, row = self._place(i)
-            params = jax.tree.map(lambda x, row=row: x[row], self._states[chunk].params)
-            (members[i].logbook.workdir / 'parameters.txt').write_text(parameter_table(params))
-        # The variables of the best validation; copies, since a step gives its state's memory back.
-        self._best = [jax.tree.map(jnp.copy, state.evaluated) for state in self._states]
+        # The variables of the best validation.
+        self._best = [
+            program.join(chunk, program.split(chunk, state.evaluated))
+            for chunk, state in enumerate(self._states)
+        ]
         self._step = self._first_step = 0
+        self._write_parameters()
         restored = self._checkpoints.restore_latest(
             jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._held()
@@ -100,9 +97,20 @@ class PackLoop:
             self._states = [held['states'][key] for key in self._keys()]
             self._best = [held['best'][key] for key in self._keys()]
             logbook.say(f'continuing from step {self._step} of {program.job.length.total_steps}')
-        for i in self._live():
-            members[i].logbook.rewind(self._step)
-            self._recall(members[i])
+        for _, member in self._live():
+            member.logbook.rewind(self._step)
+            self._recall(member)
+
+    def _write_parameters(self) -> None:
+        """Writes what a run folder says of the parameters, and says what came from a checkpoint."""
+        job = self._program.job
+        state = self._program.split(0, self._states[0])[0]
+        table = parameter_table(state.params)
+        for _, member in self._live():
+            (member.logbook.workdir / 'parameters.txt').write_text(table)
+        if job.source is not None:
+            fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+            self._logbook.say('\n'.join(job.initial(fresh)[1]))
 
     def _keys(self) -> list[str]:
         return [f'chunk_{chunk}' for chunk in range(len(self._program.chunks))]
@@ -130,15 +138,21 @@ class PackLoop:
             member.best_rank = [*rank, -step]
         return better
 
-    def _place(self, member: int) -> tuple[int, int]:
-        """Returns the chunk of a member and its row there."""
-        return divmod(member, self._program.size)
+    def _of_chunk(self, chunk: int) -> list[tuple[int, Member]]:
+        """Returns the live members of a chunk, each with its row there."""
+        members = [self._members[i] for i in self._program.chunks[chunk]]
+        return [(row, member) for row, member in enumerate(members) if member.live]
 
-    def _live(self) -> list[int]:
-        return [i for i, member in enumerate(self._members) if member.live]
+    def _live(self) -> list[tuple[int, Member]]:
+        """Returns all live members, each with its chunk."""
+        return [
+            (chunk, member)
+            for chunk in range(len(self._states))
+            for _, member in self._of_chunk(chunk)
+        ]
 
     def _live_chunks(self) -> list[int]:
-        return sorted({self._place(i)[0] for i in self._live()})
+        return sorted({chunk for chunk, _ in self._live()})
 
     def train(self) -> None:
         """Trains until all members have ended.
@@ -194,139 +208,118 @@ class PackLoop:
 
     def _look_at_losses(self, step: int, losses: Mapping[int, jax.Array]) -> None:
         """Ends members whose loss is not finite, and moves the progress bar."""
-        losses = jax.device_get(losses)
-        length = self._program.job.length
-        finite = []
-        for i in self._live():
-            chunk, row = self._place(i)
-            if chunk not in losses:
-                continue
-            loss = float(losses[chunk][row])
-            if np.isfinite(loss):
-                finite.append(loss)
-                continue
-            message = (
-                f'the loss became {loss} at step {step} (epoch {length.epochs(step):.2f}): lower '
-                'config.optim.learning_rate; delete the folder to try again'
-            )
-            folder = self._members[i].logbook.workdir
-            write_json(folder / 'failed.json', {'step': step, 'message': message})
-            self._logbook.say(f'{self._members[i].name} failed: {message}')
-            self._members[i].live = False
+        epoch, finite = self._program.job.length.epochs(step), []
+        for chunk, new in losses.items():
+            rows = self._program.split(chunk, new)
+            for row, member in self._of_chunk(chunk):
+                loss = float(rows[row])
+                if np.isfinite(loss):
+                    finite.append(loss)
+                    continue
+                message = (
+                    f'the loss became {loss} at step {step} (epoch {epoch:.2f}): lower '
+                    'config.optim.learning_rate, or look for broken input; delete the folder to try again'
+                )
+                folder = member.logbook.workdir
+                write_json(folder / 'failed.json', {'step': step, 'message': message})
+                self._logbook.say(f'{member.name} failed: {message}')
+                member.live = False
         self._logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
 
-    def _validate(self) -> dict[int, dict[str, float]]:
-        """Validates the live members; returns figures by member."""
-        states, chunks = self._states, self._live_chunks()
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """Validates the live members; returns figures by name."""
+        program, states = self._program, self._states
         table = self._members[0].data.tables['val']
-        variables = {chunk: states[chunk].evaluated for chunk in chunks}
-        probabilities = self._program.predict(variables, table, self._resident)
+        variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
         figures, chosen = {}, {}
-        for chunk in chunks:
-            remembered = jax.tree.map(np.array, jax.device_get(states[chunk].watch))
-            better = np.zeros(self._program.size, bool)
-            for i in self._live():
-                if self._place(i)[0] != chunk:
-                    continue
-                row, member = self._place(i)[1], self._members[i]
-                figures[i], rank = run_result.validation(
-                    member.job, member.data, probabilities[chunk][row]
-                )
-                chosen[i] = rank[0]
+        for chunk, probabilities in program.predict(variables, table, self._resident).items():
+            remembered = program.split(chunk, states[chunk].watch)
+            better = [False] * len(remembered)
+            for row, member in self._of_chunk(chunk):
+                found, rank = run_result.validation(member.job, member.data, probabilities[row])
+                figures[member.name], chosen[member.name] = found, rank[0]
                 better[row] = self._judge(member, self._step, rank)
-                before = {key: rows[row] for key, rows in remembered.items()}
-                for key, value in watch.observe(member.job.config, before, figures[i]).items():
-                    remembered[key][row] = value
-            self._best[chunk] = self._program.keep(
-                better, states[chunk].evaluated, self._best[chunk]
+                remembered[row] = watch.observe(member.job.config, remembered[row], found)
+            states[chunk] = states[chunk].replace(watch=program.join(chunk, remembered))
+            self._best[chunk] = program.keep(
+                chunk, better, states[chunk].evaluated, self._best[chunk]
             )
-            over_members = NamedSharding(self._program.job.mesh, PartitionSpec('data'))
-            states[chunk] = states[chunk].replace(watch=jax.device_put(remembered, over_members))
         if chosen:
             first = max(chosen, key=chosen.get)
             self._logbook.say(
-                f'epoch {self._program.job.length.epochs(self._step):6.1f}: {len(chosen)} runs, validation '
+                f'epoch {program.job.length.epochs(self._step):6.1f}: {len(chosen)} runs, validation '
                 f'accuracy {100 * statistics.median(chosen.values()):.1f} % in the median, '
-                f'{100 * chosen[first]:.1f} % at best ({self._members[first].name})'
+                f'{100 * chosen[first]:.1f} % at best ({first})'
             )
         return figures
 
-    def _ended(self) -> list[int]:
-        """Returns the live members that have come to the end, or stop early."""
-        if self._step == self._program.job.length.total_steps:
-            return self._live()
-        remembered = [jax.device_get(state.watch) for state in self._states]
-        return [
-            i
-            for i in self._live()
-            if watch.stopped(self._members[i].job.config, self._row(remembered, i))
-        ]
-
-    def _row(self, chunks: Sequence[Any], member: int) -> Any:
-        chunk, row = self._place(member)
-        return jax.tree.map(lambda x: x[row], chunks[chunk])
+    def _ended(self) -> list[str]:
+        """Returns the names of live members that have come to the end, or stop early."""
+        whole = self._step == self._program.job.length.total_steps
+        ended = []
+        for chunk in self._live_chunks():
+            remembered = self._program.split(chunk, self._states[chunk].watch)
+            ended += [
+                member.name
+                for row, member in self._of_chunk(chunk)
+                if whole or watch.stopped(member.job.config, remembered[row])
+            ]
+        return ended
 
     def _log(
         self,
         due: bool,
-        ended: Sequence[int],
+        ended: Sequence[str],
         outputs: Mapping[int, Mapping[str, jax.Array]],
-        figures: Mapping[int, Mapping[str, float]],
+        figures: Mapping[str, Mapping[str, float]],
     ) -> None:
         """Writes the lines of metrics.jsonl, and begins the sums anew."""
-        epoch = self._program.job.length.epochs(self._step)
-        sums = [jax.device_get(state.sums) for state in self._states]
-        rates = {chunk: jax.device_get(new['learning_rate']) for chunk, new in outputs.items()}
-        for i in self._live():
-            chunk, row = self._place(i)
-            logbook = self._members[i].logbook
-            if due or i in ended:
-                line = loop.train_figures(self._row(sums, i), rates[chunk][row])
-                logbook.write(self._step, epoch, line)
-            if i in figures:
-                logbook.write(self._step, epoch, figures[i])
-        if due:
-            self._states = [
-                state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-                for state in self._states
-            ]
+        program, epoch = self._program, self._program.job.length.epochs(self._step)
+        zeros = jax.device_get(train.zero_sums())
+        for chunk in self._live_chunks():
+            rates = program.split(chunk, outputs[chunk]['learning_rate'])
+            sums = program.split(chunk, self._states[chunk].sums)
+            for row, member in self._of_chunk(chunk):
+                if due or member.name in ended:
+                    line = loop.train_figures(sums[row], rates[row])
+                    member.logbook.write(self._step, epoch, line)
+                if member.name in figures:
+                    member.logbook.write(self._step, epoch, figures[member.name])
+            if due:
+                fresh = program.join(chunk, [zeros] * len(sums))
+                self._states[chunk] = self._states[chunk].replace(sums=fresh)
 
-    def _end(self, ended: Sequence[int]) -> None:
+    def _end(self, ended: Sequence[str]) -> None:
         """Tests members that have ended, each with the variables that its validation chose."""
-        chunks = sorted({self._place(i)[0] for i in ended})
-        trained_s = time.monotonic()
+        program, trained_s = self._program, time.monotonic()
+        chunks = sorted({chunk for chunk, member in self._live() if member.name in ended})
+        if not chunks:
+            return
+        variables = {chunk: self._best[chunk] for chunk in chunks}
+        tables = self._members[0].data.tables
         probabilities = {
-            part: self._program.predict(
-                {chunk: self._best[chunk] for chunk in chunks},
-                self._members[0].data.tables[part],
-                self._resident,
-            )
+            part: program.predict(variables, tables[part], self._resident)
             for part in ('val', 'test')
-        } if ended else {}  # fmt: skip
+        }
         for chunk in chunks:
-            states = {chunk: jax.device_get(self._states[chunk])}
-            best = {chunk: jax.device_get(self._best[chunk])}
-            for i in ended:
-                if self._place(i)[0] != chunk:
+            states = program.split(chunk, self._states[chunk])
+            best = program.split(chunk, self._best[chunk])
+            for row, member in self._of_chunk(chunk):
+                if member.name not in ended:
                     continue
-                row, member = self._place(i)[1], self._members[i]
-                state = self._row(states, i).replace(
+                state = states[row].replace(
                     step=np.int32(self._step), sums=jax.device_get(train.zero_sums())
                 )
-                run_result.write(
-                    member.job,
-                    member.data,
-                    run_result.Ended(
-                        state,
-                        self._first_step,
-                        int(-member.best_rank[-1]),
-                        self._row(best, i),
-                        {part: chunks[chunk][row] for part, chunks in probabilities.items()},
-                        self._started_s,
-                        self._prepared_s,
-                        trained_s,
-                    ),
-                    member.logbook,
+                result = run_result.Ended(
+                    state,
+                    self._first_step,
+                    int(-member.best_rank[-1]),
+                    best[row],
+                    {part: of_chunk[chunk][row] for part, of_chunk in probabilities.items()},
+                    self._started_s,
+                    self._prepared_s,
+                    trained_s,
                 )
+                run_result.write(member.job, member.data, result, member.logbook)
                 member.live = False
                 self._logbook.say(f'{member.name} has ended at step {self._step}')

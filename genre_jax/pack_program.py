@@ -1,13 +1,14 @@
 """The programs of a packed sweep: one step, and prediction, for many runs that differ only in numbers.
 
-Every run, a member, keeps its numbers as traced values in a config of its own, and goes through the very
-step of a separate run (`train.step_function`). Members lie on the devices in chunks, each device has its
-share of each chunk; what all have in common, the batch and mostly the features, is there once.
+Every run, a member, goes through the very step of a separate run (`train.numbered_step`), whose numbers are
+arguments. What the members have in common, the batch and mostly the features, is computed once.
+
+Members lie on the devices in chunks: either several side by side on each device, as one program over all
+devices, or one member on one device, in the program of a separate run, the devices at the same time.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,68 +17,70 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from genre_jax import augment, loader, models, sharding, train
+from genre_jax import loader, sharding, step_numbers, train
 from genre_jax.job import Job
+from genre_jax.resident import Resident
 
 _OVER_MEMBERS, _WHOLE = PartitionSpec('data'), PartitionSpec()
-# Where a device does not tell its memory: so much for what a chunk of members needs on it.
-_CPU_BYTES = 2 * 2**30
+# Where a device does not tell its memory: so much for the members that lie on it.
+_UNTOLD_BYTES = 2 * 2**30
 _SHARE = 0.7  # of a device's memory
 
 
-def with_values(
-    config: ml_collections.ConfigDict, values: Mapping[str, Any]
-) -> ml_collections.ConfigDict:
-    """Returns a copy of a config with other values, which may be traced.
-
-    Args:
-        config: the whole config.
-        values: config key to value; the keys exist.
-    """
-    changed = copy.deepcopy(config)
-    with changed.ignore_type():
-        for key, value in values.items():
-            *sections, name = key.split('.')
-            functools.reduce(lambda inner, section: inner[section], sections, changed)[name] = value
-    return changed
-
-
-def members_per_device(job: Job, members: int, bytes_each: Callable[[], int]) -> int:
+def members_at_once(job: Job, members: int) -> int:
     """Chooses how many members one device computes at once.
 
-    On CPUs a network of convolutions goes one member at a time: its maps, several tens of MB, are what
-    takes the time, so that there is nothing to gain, and the kernels of several members side by side lose
-    (benchmarks/sweep.py, `--members_at_once`). Dense layers and recurrences are too small to keep a device
-    busy: as many members as its memory holds.
+    On CPUs a network with convolutions goes one member at a time. It keeps the cores busy by itself; maps of
+    several members side by side do not fit in the caches, and neither a loop over them inside the program
+    (XLA uses one core for much of what stands in loops) nor an axis of members in front of every kernel is
+    as fast: both took 1.1 to 5 times as long (benchmarks/sweep.py). Dense layers and recurrences are too
+    small to keep a device busy: of those, and on other devices, as many as the memory holds.
 
     Args:
-        job: what the members have in common.
+        job: of a separate run.
         members: in all.
-        bytes_each: returns the memory that one takes in a step.
     """
     device = job.mesh.devices.flat[0]
-    kernels = jax.eval_shape(job.init, jax.random.key(0))['params']
-    convolutions = any(
-        path[-1] == 'kernel' and leaf.ndim == 4
-        for path, leaf in flax.traverse_util.flatten_dict(kernels).items()
-    )
-    if device.platform == 'cpu' and convolutions:
+    if device.platform == 'cpu' and _has_convolutions(job):
         return 1
-    memory = device.memory_stats() or {}
-    fitting = int(_SHARE * memory.get('bytes_limit', _CPU_BYTES / _SHARE) / bytes_each())
-    return max(1, min(fitting, -(-members // job.mesh.size)))
+    memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
+    each = -(-members // job.mesh.size)
+    return max(1, min(int(_SHARE * memory / _bytes_of_member(job)), each))
+
+
+def _has_convolutions(job: Job) -> bool:
+    params = jax.eval_shape(job.init, jax.random.key(0))['params']
+    return any(
+        path[-1] == 'kernel' and leaf.ndim == 4
+        for path, leaf in flax.traverse_util.flatten_dict(params).items()
+    )
+
+
+def _bytes_of_member(job: Job) -> int:
+    """Estimates the memory of one member in a step: its state, twice, and what XLA adds."""
+    alone = dataclasses.replace(job, mesh=None)
+    state = jax.eval_shape(lambda: train.init_state(alone))
+    examples = job.stored.batch(job.config.train.batch_size)
+    labels = jax.ShapeDtypeStruct(examples.shape[:1], np.int32)
+    step = jax.jit(train.numbered_step(alone, job.plan.all_groups)).lower(
+        step_numbers.of_config(job.config), state, {job.stored.kind: examples, 'label': labels}
+    )
+    own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return 2 * own + step.compile().memory_analysis().temp_size_in_bytes
 
 
 class Program:
-    """Compiled programs for some members; states are lists of chunks.
+    """Compiled programs for some members.
+
+    The state of a chunk, and whatever else it has, is a tree: with an axis of members in front of every
+    leaf, or without where a chunk is one member on one device.
 
     Attributes:
-        size: members in one chunk; behind the last member it is filled up with copies of that one.
-        shares_batch: whether all members see the same batches.
+        job: of a separate run.
+        chunks: positions of the members of each.
     """
 
     def __init__(
@@ -88,101 +91,104 @@ class Program:
         Args:
             job: of a separate run with the numbers that the members share.
             values: of the others for each member: config key to number, the same keys for all.
-            at_once: members on one device at once; None: chosen by `members_per_device`.
+            at_once: members on one device at once; None: chosen by `members_at_once`.
         """
         self.job = job
         self._values = values
-        self._members = len(values)
         self._alone = dataclasses.replace(job, mesh=None)
-        self.shares_batch = 'seed' not in values[0]
+        self._devices = list(job.mesh.devices.flat)
+        self._shares_batch = 'seed' not in values[0]
         # Parts of a batch are cut out in the step, so nothing can come before it.
         self._shares_pictures = (
-            self.shares_batch
+            self._shares_batch
             and not any(key.startswith('augment.') for key in values[0])
             and job.config.train.accumulate == 1
         )
-        self._steps: dict[tuple[str, ...], Callable] = {}
-        devices = job.mesh.size
-        if at_once is None:
-            at_once = members_per_device(job, self._members, self._bytes_each)
-        chunks = -(-self._members // (at_once * devices))
-        self.size = -(-self._members // (chunks * devices)) * devices
+        members, devices = len(values), job.mesh.size
+        at_once = at_once or members_at_once(job, members)
+        self._one_by_one = at_once == 1
+        n_chunks = members if self._one_by_one else -(-members // (at_once * devices))
+        size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
         self.chunks = [
-            range(start, min(start + self.size, self._members))
-            for start in range(0, self._members, self.size)
+            range(start, min(start + size, members)) for start in range(0, members, size)
         ]
-        self._numbers = [
-            {
-                key: self._put(key, [values[i][key] for i in self._filled(chunk)])
-                for key in values[0]
-            }
-            for chunk in self.chunks
-        ]
+        self._size = size
+        shared = step_numbers.of_config(job.config)
+        self._axes = {key: 0 if key in values[0] else None for key in shared | values[0]}
+        self._numbers = [self._chunk_numbers(number, shared) for number in range(len(self.chunks))]
+        self._steps: dict[tuple[str, ...], Callable] = {}
         self._examples = train.make_examples(job)
         self._featurize = jax.jit(
             job.featurize,
             in_shardings=sharding.by_example(job.mesh),
             out_shardings=sharding.replicated(job.mesh),
         )
-        self._predict = self._over_members(self._probabilities, (0, None))
-        self._keep = jax.jit(
-            lambda better, new, best: jax.tree.map(
-                lambda a, b: jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, best
-            ),
-            donate_argnums=2,
+        self._predict = self._compile(self._probabilities, (0, None))
+        self._keep = self._compile(
+            lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
+            (0, 0, 0),
         )
 
-    def _bytes_each(self) -> int:
-        """Estimates the memory of one member in a step: its state, twice, and what XLA adds."""
-        state = jax.eval_shape(lambda: train.init_state(self._alone))
-        batch = self.job.stored.batch(self.job.config.train.batch_size)
-        labels = jax.ShapeDtypeStruct(batch.shape[:1], np.int32)
-        step = train.step_function(self._alone, self.job.plan.all_groups)
-        compiled = jax.jit(step).lower(state, {self.job.stored.kind: batch, 'label': labels})
-        own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        return 2 * own + compiled.compile().memory_analysis().temp_size_in_bytes
+    def _filled(self, chunk: int) -> list[int]:
+        """Returns the members of a chunk; behind the last one it is filled up with copies of that one."""
+        members = self.chunks[chunk]
+        return [*members, *[members[-1]] * (self._size - len(members))]
 
-    def _filled(self, chunk: range) -> list[int]:
-        return [*chunk, *[chunk[-1]] * (self.size - len(chunk))]
+    def _place(self, chunk: int, over_members: bool) -> jax.sharding.Sharding:
+        """Returns where something lies that is a chunk's, or whole on each of its devices."""
+        if self._one_by_one:
+            return SingleDeviceSharding(self._devices[chunk % len(self._devices)])
+        return NamedSharding(self.job.mesh, _OVER_MEMBERS if over_members else _WHOLE)
 
-    def _put(self, key: str, rows: Sequence[float]) -> jax.Array:
-        """Places a number of each member of a chunk on its device."""
-        numbers = np.asarray(rows, np.uint32 if key == 'seed' else np.float32)
-        return jax.device_put(numbers, NamedSharding(self.job.mesh, _OVER_MEMBERS))
+    def _chunk_numbers(self, chunk: int, shared: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        own = [
+            {key: step_numbers.array(key, value) for key, value in self._values[i].items()}
+            for i in self._filled(chunk)
+        ]
+        rest = {key: value for key, value in shared.items() if key not in own[0]}
+        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, False))
 
-    def _member(self, values: Mapping[str, jax.Array]) -> Job:
-        """Returns the job of a member whose numbers are traced."""
-        config = with_values(self.job.config, values)
-        labels = self.job.stored.labels
-        return dataclasses.replace(
-            self._alone,
-            config=config,
-            model=models.build(config.model, len(labels)),
-            augmentation=augment.Augmentation(config.augment, labels),
-        )
-
-    def _over_members(self, function: Callable, axes: tuple, donated: tuple = ()) -> Callable:
-        """Compiles a function of one member for the chunks, each device its own members.
+    def join(self, chunk: int, trees: Sequence[Any]) -> Any:
+        """Places trees on the devices of a chunk.
 
         Args:
-            function: of trees of arrays; returns one.
-            axes: for each argument 0, where every leaf has a first axis of members, or None.
+            chunk: its number.
+            trees: on the host, one for each of its members; fewer are filled up.
+        """
+        trees = [*trees, *[trees[-1]] * (self._size - len(trees))]
+        whole = trees[0] if self._one_by_one else jax.tree.map(lambda *rows: np.stack(rows), *trees)
+        return jax.device_put(whole, self._place(chunk, True))
+
+    def split(self, chunk: int, tree: Any) -> list[Any]:
+        """Returns a tree of a chunk on the host, one for each of its members.
+
+        Args:
+            chunk: its number.
+            tree: with all its members.
+        """
+        tree = jax.device_get(tree)
+        if self._one_by_one:
+            return [tree]
+        return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(self.chunks[chunk]))]
+
+    def _compile(self, function: Callable, axes: tuple, donated: tuple = ()) -> Callable:
+        """Compiles a function of one member for chunks.
+
+        Args:
+            function: of trees of arrays.
+            axes: for each argument 0 where it is a chunk's, None where it is the same for all, or a dict
+                of these.
             donated: positions of arguments whose memory is given back.
         """
-
-        def one_device(*arguments: Any) -> Any:
-            if self.size > self.job.mesh.size:
-                return jax.vmap(function, axes)(*arguments)
-            # One member: an axis of length 1 would cost half as much again on a CPU.
-            only = [
-                jax.tree.map(lambda x: x[0], argument) if axis == 0 else argument
-                for argument, axis in zip(arguments, axes, strict=True)
-            ]
-            return jax.tree.map(lambda x: x[None], function(*only))
-
-        specs = tuple(_OVER_MEMBERS if axis == 0 else _WHOLE for axis in axes)
+        if self._one_by_one:
+            return jax.jit(function, donate_argnums=donated)
+        specs = jax.tree.map(
+            lambda axis: _WHOLE if axis is None else _OVER_MEMBERS,
+            axes,
+            is_leaf=lambda axis: axis is None,
+        )
         sharded = jax.shard_map(
-            one_device,
+            jax.vmap(function, axes),
             mesh=self.job.mesh,
             in_specs=specs,
             out_specs=_OVER_MEMBERS,
@@ -191,39 +197,35 @@ class Program:
         return jax.jit(sharded, donate_argnums=donated)
 
     def make_states(self) -> list[train.TrainState]:
-        """Initialises all members, each as a separate run is; `step` has an axis of members, too."""
+        """Initialises all members, each as a separate run is; returns the state of each chunk."""
         by_seed = {}
-        for values in self._values:
-            seed = values.get('seed', self.job.config.seed)
-            if seed not in by_seed:
-                job = dataclasses.replace(
-                    self.job, config=with_values(self.job.config, {'seed': seed})
-                )
-                by_seed[seed] = jax.device_get(train.make_state(job))
         seeds = [values.get('seed', self.job.config.seed) for values in self._values]
-        split = NamedSharding(self.job.mesh, _OVER_MEMBERS)
-        return [
-            jax.device_put(
-                jax.tree.map(
-                    lambda *rows: np.stack(rows), *(by_seed[seeds[i]] for i in self._filled(chunk))
-                ),
-                split,
+        for seed in dict.fromkeys(seeds):
+            config = step_numbers.with_values(self.job.config, {'seed': seed})
+            by_seed[seed] = jax.device_get(
+                train.make_state(dataclasses.replace(self.job, config=config))
             )
-            for chunk in self.chunks
+        return [
+            self.join(chunk, [by_seed[seeds[i]] for i in self.chunks[chunk]])
+            for chunk in range(len(self.chunks))
         ]
 
     def batches(
-        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, resident: Any
+        self,
+        tables: Mapping[int, loader.WindowTable],
+        first_step: int,
+        steps: int,
+        resident: Resident | None,
     ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
         """Yields for each step its number, and a function from the number of a chunk to its batch.
 
-        All on the devices; the number counts the steps done before.
+        The number, on all devices, counts the steps done before.
 
         Args:
             tables: training windows by seed.
             first_step: steps done before.
             steps: how many batches.
-            resident: the records, where they lie on the devices.
+            resident: the records, where they lie on the devices and all members see the same batches.
         """
         job, kind = self.job, self.job.stored.kind
         loaders = {
@@ -237,28 +239,31 @@ class Program:
             )
             for seed, table in tables.items()
         }
-        whole = sharding.replicated(job.mesh)
-        split = NamedSharding(job.mesh, _OVER_MEMBERS)
         for step in range(first_step, first_step + steps):
-            number = jax.device_put(np.int32(step), whole)
+            number = sharding.put_replicated({'step': np.int32(step)}, job.mesh)['step']
             rows = {seed: next(batches) for seed, batches in loaders.items()}
-            if self.shares_batch:
+            if self._shares_batch:
                 placed = train.put(rows.popitem()[1], job, resident)
                 if self._shares_pictures:
                     placed = self._examples(number, placed)
                 else:
-                    placed = jax.device_put(placed, whole)
-                yield number, lambda chunk, placed=placed: placed
+                    placed = jax.device_put(placed, sharding.replicated(job.mesh))
+                yield number, functools.partial(self._on_devices_of, tree=placed)
                 continue
 
             def of_chunk(chunk: int, rows: Mapping = rows) -> dict:
-                seeds = [self._values[i]['seed'] for i in self._filled(self.chunks[chunk])]
-                stacked = {
-                    key: np.stack([rows[seed][key] for seed in seeds]) for key in (kind, 'label')
-                }
-                return jax.device_put(stacked, split)
+                seeds = [self._values[i]['seed'] for i in self._filled(chunk)]
+                own = [{key: rows[seed][key] for key in (kind, 'label')} for seed in seeds]
+                return self.join(chunk, own)
 
             yield number, of_chunk
+
+    def _on_devices_of(self, chunk: int, tree: Any) -> Any:
+        """Returns what is whole on every device as a chunk takes it."""
+        if not self._one_by_one:
+            return tree
+        device = chunk % len(self._devices)
+        return jax.tree.map(lambda x: x.addressable_shards[device].data, tree)
 
     def step(
         self,
@@ -278,17 +283,20 @@ class Program:
             groups: the groups of parameters that train.
 
         Returns:
-            The new state, and 'loss' and 'learning_rate' (size,).
+            The new state, and 'loss' and 'learning_rate'.
         """
         if tuple(groups) not in self._steps:
+            step = train.numbered_step(self._alone, groups)
 
-            def one(values: dict, state: train.TrainState, number: jax.Array, batch: dict) -> tuple:
+            def one(
+                numbers: dict, state: train.TrainState, number: jax.Array, batch: dict
+            ) -> tuple:
                 # All are at the same step: with one number for all, what depends on it is shared.
-                member = train.step_function(self._member(values), groups)
-                return member(state.replace(step=number), batch)
+                return step(numbers, state.replace(step=number), batch)
 
-            axes = (0, 0, None, None if self.shares_batch else 0)
-            self._steps[tuple(groups)] = self._over_members(one, axes, donated=(1,))
+            batch_axis = None if self._shares_batch else 0
+            self._steps[tuple(groups)] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
+        number = self._on_devices_of(chunk, number)
         return self._steps[tuple(groups)](self._numbers[chunk], state, number, batch)
 
     def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
@@ -296,8 +304,8 @@ class Program:
         return jax.nn.softmax(logits)
 
     def predict(
-        self, variables: Mapping[int, Any], table: loader.WindowTable, resident: Any
-    ) -> dict[int, np.ndarray]:
+        self, variables: Mapping[int, Any], table: loader.WindowTable, resident: Resident | None
+    ) -> dict[int, list[np.ndarray]]:
         """Predicts with the members of some chunks; the features are computed once for all.
 
         Args:
@@ -306,29 +314,33 @@ class Program:
             resident: the records, where they lie on the devices.
 
         Returns:
-            Probabilities by number of the chunk, float32 [size, windows, classes].
+            By number of the chunk, for each of its members probabilities, float32 [windows, classes].
         """
-        outputs: dict[int, list[np.ndarray]] = {chunk: [] for chunk in variables}
+        outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
         size = self.job.config.eval.batch_size
         for batch in loader.eval_batches(
             table, batch_size=size, **train.reading(self.job, resident)
         ):
             examples = train.put(batch, self.job, resident)[self.job.stored.kind]
             pictures = self._featurize(examples)
-            for chunk in variables:
-                outputs[chunk].append(jax.device_get(self._predict(variables[chunk], pictures)))
+            new = {
+                chunk: self._predict(own, self._on_devices_of(chunk, pictures))
+                for chunk, own in variables.items()
+            }
+            for chunk, probabilities in new.items():
+                outputs[chunk].append(self.split(chunk, probabilities))
         return {
-            chunk: np.concatenate(rows, axis=1)[:, : len(table)] for chunk, rows in outputs.items()
+            chunk: [np.concatenate(rows)[: len(table)] for rows in zip(*batches, strict=True)]
+            for chunk, batches in outputs.items()
         }
 
-    def keep(self, better: np.ndarray, new: Any, best: Any) -> Any:
+    def keep(self, chunk: int, better: Sequence[bool], new: Any, best: Any) -> Any:
         """Returns for each member of a chunk the new tree where it is better, else the best so far.
 
         Args:
-            better: bool (size,).
-            new: arrays (size, ...).
-            best: the same; its memory is given back.
+            chunk: its number.
+            better: for each of its members.
+            new: of the chunk.
+            best: of the chunk.
         """
-        return self._keep(
-            jax.device_put(better, NamedSharding(self.job.mesh, _OVER_MEMBERS)), new, best
-        )
+        return self._keep(self.join(chunk, [np.bool_(each) for each in better]), new, best)

@@ -31,25 +31,14 @@ import jax
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax import report, run_data, run_folder, sharding
+from genre_jax import report, run_data, run_folder, search_space, sharding, step_numbers
 from genre_jax import run as run_lib
 from genre_jax.errors import UserError
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.pack_loop import Member, PackLoop
-from genre_jax.pack_program import Program, with_values
+from genre_jax.pack_program import Program
 from genre_jax.resident import Resident
 
-# Numbers of a step.
-_TRACED = (
-    'seed', 'optim.learning_rate', 'optim.b1', 'optim.b2', 'optim.eps', 'optim.momentum',
-    'optim.weight_decay', 'optim.l1', 'optim.l2', 'optim.clip_norm', 'optim.ema_decay',
-    'train.label_smoothing',
-)  # fmt: skip
-# Amounts of augmentation that decide no shape.
-_AMOUNTS = (
-    'probability', 'one_of_probability', 'max_db', 'sigma', 'max_share', 'min_share', 'max_factor',
-    'alpha',
-)  # fmt: skip
 # What only the host reads, at evaluations.
 _OF_HOST = (
     'optim.plateau_metric', 'optim.plateau_factor', 'optim.plateau_patience',
@@ -66,17 +55,7 @@ def packable(key: str, value: object) -> bool:
         key: of the config, such as 'optim.learning_rate'.
         value: one of its values.
     """
-    return key in _OF_HOST or _is_traced(key, value)
-
-
-def _is_traced(key: str, value: object) -> bool:
-    section, _, name = key.partition('.')
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and (
-        key in _TRACED
-        or (section == 'model' and 'dropout' in name)
-        or (section == 'augment' and name.rsplit('.', 1)[-1] in _AMOUNTS)
-    )
+    return key in _OF_HOST or step_numbers.is_number(key, value)
 
 
 def run(
@@ -133,16 +112,13 @@ def _at_point(
         UserError: an unknown key, or a value that cannot be.
     """
     known = config_lib.flatten(config)
-    for key, value in point.items():
+    for key in point:
         if key not in known:
             raise UserError(f'unknown key config.{key}{config_lib.nearest(key, known)}')
-        expected = type(known[key])
-        if known[key] is not None and not isinstance(value, expected):
-            # A whole number may stand where a number is expected, but not the other way round.
-            if not (expected is float and type(value) is int):
-                raise UserError(f'config.{key}={value!r}: expected a value like {known[key]!r}')
-    typed = {key: float(v) if isinstance(known[key], float) else v for key, v in point.items()}
-    one = with_values(config, typed)
+    try:
+        one = search_space.apply(config, point)
+    except TypeError as error:
+        raise UserError(f'{dict(point)}: {" ".join(str(error).split())}') from None
     config_lib.validate(one)
     return one
 
@@ -203,7 +179,7 @@ def _numbers(configs: Sequence[ml_collections.ConfigDict]) -> list[dict[str, flo
     varied = [
         key
         for key, value in flat[0].items()
-        if _is_traced(key, value) and any(other[key] != value for other in flat)
+        if step_numbers.is_number(key, value) and any(other[key] != value for other in flat)
     ]
     return [{key: each[key] for key in varied} for each in flat]
 
@@ -219,14 +195,14 @@ def _train(
     first = next(iter(configs.values()))
     # What one member has not may yet be a part of the step: a penalty, for instance.
     in_use = {key: next((v[key] for v in values if v[key]), 0) for key in values[0]}
-    config = with_values(first, in_use | {'seed': first.seed})
+    config = step_numbers.with_values(first, in_use | {'seed': first.seed})
     front_end, source = run_lib.check(config, mesh)
     data = run_data.open_data(config)
     job = run_lib.open_job(config, data, mesh, front_end, source)
     place.mkdir(exist_ok=True)
     write_json(place / 'members.json', {'members': [folder.name for folder in configs]})
     by_seed, members = {first.seed: data}, []
-    quiet = with_values(config, {'tracking.wandb': 'off'})
+    quiet = step_numbers.with_values(config, {'tracking.wandb': 'off'})
     for folder, own in configs.items():
         if own.seed not in by_seed:
             tables = run_data.make_tables(own, data.dataset, data.split)

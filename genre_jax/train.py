@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genre_jax import evaluate, freezing, loader, losses, optim, sharding, watch
+from genre_jax import evaluate, freezing, loader, losses, optim, sharding, step_numbers, watch
 from genre_jax.job import Job
 from genre_jax.resident import Resident
 
@@ -114,85 +115,67 @@ def make_train_step(
         groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = step_function(job, groups)
-    return jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+    step = jax.jit(
+        numbered_step(job, groups),
+        in_shardings=(whole, whole, split),
+        out_shardings=whole,
+        donate_argnums=1,
+    )
+    return functools.partial(step, placed_numbers(job))
 
 
-def make_train_steps(
-    job: Job, groups: Mapping[str, frozenset[str]], resident: Resident
-) -> Callable[[TrainState, jax.Array, dict, jax.Array], tuple[TrainState, dict]]:
-    """Compiles several steps as one program, on windows that it cuts from the resident records.
+def placed_numbers(job: Job) -> dict[str, jax.Array]:
+    """Returns the numbers of the config that the programs of a step take first, on every device.
 
     Args:
-        job: what stays fixed.
-        groups: as in `make_train_step`.
-        resident: the records.
-
-    Returns:
-        Maps a state, the records, positions and labels (most steps, batch), and the number of steps, which
-        is no constant of the program, to the state and the outputs: 'loss' (most steps,), 0 behind the last.
+        job: what stays fixed in the training.
     """
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = step_function(job, groups)
-
-    def train_steps(
-        state: TrainState, records: jax.Array, where: dict, labels: jax.Array, steps: jax.Array
-    ) -> tuple[TrainState, dict]:
-        def one(i: jax.Array, carry: tuple) -> tuple:
-            state, outputs = carry
-            examples = resident.cut(records, {key: value[i] for key, value in where.items()})
-            # Nothing of the step is computed otherwise than in a program of its own.
-            batch = jax.lax.optimization_barrier({job.stored.kind: examples, 'label': labels[i]})
-            state, new = step(state, batch)
-            losses = outputs['loss'].at[i].set(new['loss'])
-            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
-
-        outputs = {'loss': jnp.zeros(len(labels)), 'learning_rate': jnp.float32(0)}
-        return jax.lax.fori_loop(0, steps, one, (state, outputs))
-
-    return jax.jit(
-        train_steps,
-        in_shardings=(whole, split, whole, whole, whole),
-        out_shardings=whole,
-        donate_argnums=0,
-    )
+    return sharding.put_replicated(step_numbers.of_config(job.config), job.mesh)
 
 
-def make_examples(job: Job) -> Callable[[jax.Array, dict], dict]:
+def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]:
     """Compiles the part of a step that comes before the network, for runs which have it in common.
 
     Args:
         job: what stays fixed; its batches are not divided into parts (config.train.accumulate).
 
     Returns:
-        Maps the steps done and a batch to the batch that `step_function` takes instead: 'pictures' and
-        'targets', whole on every device.
+        Maps the steps done and a batch to the batch that the step takes instead: 'pictures' and 'targets',
+        whole on every device.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
-    def examples(step: jax.Array, batch: dict) -> dict:
-        augment_key, _ = jax.random.split(_step_key(job.config.seed, step))
-        pictures, targets = job.training_examples(
+    def examples(numbers: dict, step: jax.Array, batch: dict) -> dict[str, jax.Array]:
+        own = step_numbers.with_numbers(job, numbers)
+        augment_key, _ = jax.random.split(_step_key(own.config.seed, step))
+        pictures, targets = own.training_examples(
             augment_key, batch[job.stored.kind], batch['label']
         )
         return {'pictures': pictures, 'targets': targets}
 
-    return jax.jit(examples, in_shardings=(whole, split), out_shardings=whole)
+    program = jax.jit(examples, in_shardings=(whole, whole, split), out_shardings=whole)
+    return functools.partial(program, placed_numbers(job))
 
 
 def _step_key(seed: int | jax.Array, step: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
-def step_function(
+def numbered_step(
     job: Job, groups: Mapping[str, frozenset[str]]
-) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-    """Returns one step, to be traced: see `make_train_step`.
+) -> Callable[[dict, TrainState, dict], tuple[TrainState, dict]]:
+    """Returns one step as a function of the config's numbers, too; to be traced.
 
     Args:
-        job: what stays fixed; numbers of its config, model and augmentation may be traced.
+        job: what stays fixed besides.
         groups: as in `make_train_step`.
     """
+    return lambda numbers, *arguments: _step_function(
+        step_numbers.with_numbers(job, numbers), groups
+    )(*arguments)
+
+
+def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     config = job.config
     schedule = optim.make_schedule(config, job.length)
     optimizers = _optimizers(job)
@@ -206,8 +189,9 @@ def step_function(
         if 'pictures' in batch:  # of make_examples
             pictures, targets = batch['pictures'], batch['targets']
         else:
-            pictures, targets = job.training_examples(
-                augment_key, batch[job.stored.kind], batch['label']
+            # Computed as in a program of its own, which a packed sweep has for it.
+            pictures, targets = jax.lax.optimization_barrier(
+                job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
             )
         params = freezing.merge(state.params, *trained.values())
         with freezing.frozen_statistics(trained_paths):

@@ -110,8 +110,7 @@ class Dropout(nn.Module):
         known = not isinstance(self.rate, jax.core.Tracer)
         if not train or (known and self.rate == 0):
             return values
-        # float32 at once: 1 - rate in double precision can be another number when it is rounded.
-        keep = 1 - jnp.float32(self.rate)
+        keep = 1 - jnp.asarray(self.rate, jnp.float32)
         shape = [1 if i in self.broadcast_dims else n for i, n in enumerate(values.shape)]
         kept = jax.random.bernoulli(self.make_rng('dropout'), keep, shape)
         return jnp.where(kept, values / keep.astype(values.dtype), jnp.zeros_like(values))
@@ -273,7 +272,7 @@ def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[floa
     Raises:
         UserError: another number of rates, or one outside [0, 1).
     """
-    if not isinstance(rates, Collection):
+    if isinstance(rates, int | float | jax.Array):  # a traced number has a length, too
         rates = (rates,) * n_layers
     if len(rates) != n_layers:
         raise UserError(
