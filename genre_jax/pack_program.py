@@ -14,7 +14,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,54 +21,10 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from genre_jax import loader, sharding, step_numbers, train
 from genre_jax.job import Job
+from genre_jax.pack_size import members_at_once
 from genre_jax.resident import Resident
 
 _OVER_MEMBERS, _WHOLE = PartitionSpec('data'), PartitionSpec()
-# Where a device does not tell its memory: so much for the members that lie on it.
-_UNTOLD_BYTES = 2 * 2**30
-_SHARE = 0.7  # of a device's memory
-
-
-def members_at_once(job: Job, members: int) -> int:
-    """Chooses how many members one device computes at once.
-
-    On CPUs a network with convolutions goes one member at a time. It keeps the cores busy by itself; maps of
-    several members side by side do not fit in the caches, and neither a loop over them inside the program
-    (XLA uses one core for much of what stands in loops) nor an axis of members in front of every kernel is
-    as fast: both took 1.1 to 5 times as long (benchmarks/sweep.py). Dense layers and recurrences are too
-    small to keep a device busy: of those, and on other devices, as many as the memory holds.
-
-    Args:
-        job: of a separate run.
-        members: in all.
-    """
-    device = job.mesh.devices.flat[0]
-    if device.platform == 'cpu' and _has_convolutions(job):
-        return 1
-    memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
-    each = -(-members // job.mesh.size)
-    return max(1, min(int(_SHARE * memory / _bytes_of_member(job)), each))
-
-
-def _has_convolutions(job: Job) -> bool:
-    params = jax.eval_shape(job.init, jax.random.key(0))['params']
-    return any(
-        path[-1] == 'kernel' and leaf.ndim == 4
-        for path, leaf in flax.traverse_util.flatten_dict(params).items()
-    )
-
-
-def _bytes_of_member(job: Job) -> int:
-    """Estimates the memory of one member in a step: its state, twice, and what XLA adds."""
-    alone = dataclasses.replace(job, mesh=None)
-    state = jax.eval_shape(lambda: train.init_state(alone))
-    examples = job.stored.batch(job.config.train.batch_size)
-    labels = jax.ShapeDtypeStruct(examples.shape[:1], np.int32)
-    step = jax.jit(train.numbered_step(alone, job.plan.all_groups)).lower(
-        step_numbers.of_config(job.config), state, {job.stored.kind: examples, 'label': labels}
-    )
-    own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return 2 * own + step.compile().memory_analysis().temp_size_in_bytes
 
 
 class Program:
@@ -95,7 +50,6 @@ class Program:
         """
         self.job = job
         self._values = values
-        self._alone = dataclasses.replace(job, mesh=None)
         self._devices = list(job.mesh.devices.flat)
         self._shares_batch = 'seed' not in values[0]
         # Parts of a batch are cut out in the step, so nothing can come before it.
@@ -116,7 +70,7 @@ class Program:
         shared = step_numbers.of_config(job.config)
         self._axes = {key: 0 if key in values[0] else None for key in shared | values[0]}
         self._numbers = [self._chunk_numbers(number, shared) for number in range(len(self.chunks))]
-        self._steps: dict[tuple[str, ...], Callable] = {}
+        self._steps: dict[tuple, Callable] = {}
         self._examples = train.make_examples(job)
         self._featurize = jax.jit(
             job.featurize,
@@ -140,12 +94,29 @@ class Program:
             return SingleDeviceSharding(self._devices[chunk % len(self._devices)])
         return NamedSharding(self.job.mesh, _OVER_MEMBERS if over_members else _WHOLE)
 
+    def _off(self, chunk: int) -> frozenset[str]:
+        """Returns the keys whose numbers are 0 and constants of the program, as in a separate run.
+
+        Members side by side have one program: there they are arguments as long as one has another number.
+        """
+        values = self._values[self.chunks[chunk][0]]
+        return frozenset(k for k, v in values.items() if self._one_by_one and v == 0)
+
+    def _job(self, chunk: int) -> Job:
+        zeros = dict.fromkeys(self._off(chunk), 0)
+        config = step_numbers.with_values(self.job.config, zeros)
+        return step_numbers.with_numbers(dataclasses.replace(self.job, config=config), {})
+
     def _chunk_numbers(self, chunk: int, shared: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         own = [
-            {key: step_numbers.array(key, value) for key, value in self._values[i].items()}
+            {
+                key: step_numbers.array(key, value)
+                for key, value in self._values[i].items()
+                if key not in self._off(chunk)
+            }
             for i in self._filled(chunk)
         ]
-        rest = {key: value for key, value in shared.items() if key not in own[0]}
+        rest = {key: value for key, value in shared.items() if key not in self._values[0]}
         return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, False))
 
     def join(self, chunk: int, trees: Sequence[Any]) -> Any:
@@ -198,16 +169,17 @@ class Program:
 
     def make_states(self) -> list[train.TrainState]:
         """Initialises all members, each as a separate run is; returns the state of each chunk."""
-        by_seed = {}
+
+        @functools.cache
+        def fresh(seed: int, off: frozenset[str]) -> train.TrainState:
+            values = {'seed': seed} | dict.fromkeys(off, 0)
+            config = step_numbers.with_values(self.job.config, values)
+            return jax.device_get(train.make_state(dataclasses.replace(self.job, config=config)))
+
         seeds = [values.get('seed', self.job.config.seed) for values in self._values]
-        for seed in dict.fromkeys(seeds):
-            config = step_numbers.with_values(self.job.config, {'seed': seed})
-            by_seed[seed] = jax.device_get(
-                train.make_state(dataclasses.replace(self.job, config=config))
-            )
         return [
-            self.join(chunk, [by_seed[seeds[i]] for i in self.chunks[chunk]])
-            for chunk in range(len(self.chunks))
+            self.join(chunk, [fresh(seeds[i], self._off(chunk)) for i in members])
+            for chunk, members in enumerate(self.chunks)
         ]
 
     def batches(
@@ -285,8 +257,10 @@ class Program:
         Returns:
             The new state, and 'loss' and 'learning_rate'.
         """
-        if tuple(groups) not in self._steps:
-            step = train.numbered_step(self._alone, groups)
+        key = (tuple(groups), self._off(chunk))
+        if key not in self._steps:
+            alone = dataclasses.replace(self._job(chunk), mesh=None)
+            step = train.numbered_step(alone, groups)
 
             def one(
                 numbers: dict, state: train.TrainState, number: jax.Array, batch: dict
@@ -295,9 +269,9 @@ class Program:
                 return step(numbers, state.replace(step=number), batch)
 
             batch_axis = None if self._shares_batch else 0
-            self._steps[tuple(groups)] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
+            self._steps[key] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
         number = self._on_devices_of(chunk, number)
-        return self._steps[tuple(groups)](self._numbers[chunk], state, number, batch)
+        return self._steps[key](self._numbers[chunk], state, number, batch)
 
     def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
         logits, _ = self.job.model.apply(variables, pictures, train=False)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from configs import mlp_features
 from genre_jax import pack_program, prepared, search_space, sharding, train
 from genre_jax.job import make_job
 
-RNG = np.random.default_rng(0)
 LABELS = ('a', 'b', 'c')
 STEPS = 100
 
@@ -58,28 +58,33 @@ def batches(stored, seed):
         yield {stored.kind: (scale * signal).astype(stored.batch(1).dtype), 'label': label}
 
 
-def alone(config, stored):
+def job_on(devices, config, stored):
+    mesh = jax.make_mesh(
+        (devices,), ('data',), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+    return make_job(config, stored, 320, mesh)
+
+
+def alone(job, steps=STEPS):
     """Trains a separate run; returns its losses and parameters."""
-    job = make_job(config, stored, 320, sharding.make_mesh())
     state, step = train.make_state(job), train.make_train_step(job, job.plan.groups(0))
     losses = []
-    for _, batch in zip(range(STEPS), batches(stored, config.seed), strict=False):
+    for _, batch in zip(range(steps), batches(job.stored, job.config.seed), strict=False):
         state, outputs = step(state, sharding.put_batch(batch, job.mesh))
         losses.append(float(outputs['loss']))
     return np.array(losses), jax.device_get(state.params)
 
 
-def together(config, stored, points, monkeypatch, at_once=None):
+def together(job, points, monkeypatch, at_once=None, steps=STEPS):
     """Trains a pack; returns losses and parameters of each member."""
-    job = make_job(config, stored, 320, sharding.make_mesh())
     made = pack_program.Program(job, points, at_once)
-    # The table of a seed is what its batches are made of; here that is the seed.
+    # Batches are made of the table of a seed; here that is the seed.
     monkeypatch.setattr(
-        pack_program.loader, 'train_batches', lambda table, **_: batches(stored, table)
+        pack_program.loader, 'train_batches', lambda table, **_: batches(job.stored, table)
     )
-    seeds = {point.get('seed', config.seed) for point in points}
+    seeds = {point.get('seed', job.config.seed) for point in points}
     states, losses = made.make_states(), []
-    for number, batch_of in made.batches({seed: seed for seed in seeds}, 0, STEPS, None):
+    for number, batch_of in made.batches({seed: seed for seed in seeds}, 0, steps, None):
         outputs = []
         for chunk in range(len(made.chunks)):
             states[chunk], new = made.step(
@@ -105,20 +110,50 @@ def varied(**keys):
     ]
 
 
+def assert_same(one, other, tolerance):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize('at_once', [None, 1])
 @pytest.mark.parametrize(
-    'make, points',
+    'points',
     [
-        (table_config, varied(model__dropout=(0.5, 0.0, 0.2), optim__l2=(0.0, 1e-4, 1e-3))),
-        (table_config, varied(seed=(3, 4, 3), train__label_smoothing=(0.0, 0.1, 0.2))),
-        (audio_config, varied(model__cnn_dropout=(0.2, 0.4, 0.0))),
-        (audio_config, varied(augment__gaussian_noise__sigma=(0.01, 0.001, 0.0), seed=(5, 6, 5))),
+        varied(model__dropout=(0.5, 0.0, 0.2), optim__l2=(0.0, 1e-4, 1e-3)),
+        varied(seed=(3, 4, 3), train__label_smoothing=(0.0, 0.1, 0.2)),
     ],
 )
-def test_a_hundred_steps_are_those_of_separate_runs(make, points, monkeypatch):
-    config, stored = make()
-    for point, (losses, params) in zip(
-        points, together(config, stored, points, monkeypatch), strict=True
-    ):
-        their_losses, their_params = alone(search_space.apply(config, point), stored)
-        np.testing.assert_allclose(losses, their_losses, atol=1e-5)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, their_params)
+def test_a_hundred_steps_of_perceptrons(points, at_once, monkeypatch):
+    config, stored = table_config()
+    members = together(job_on(8, config, stored), points, monkeypatch, at_once)
+    for point, member in zip(points, members, strict=True):
+        assert_same(member, alone(job_on(8, search_space.apply(config, point), stored)), 1e-5)
+
+
+def test_a_hundred_steps_of_cnn_gru_attention(monkeypatch):
+    """One at a time, as on CPUs: the program of a separate run, and so the same to the bit.
+
+    Less is not to be had for a hundred steps. Adam makes full steps of the rounding noise that is the
+    gradient where batch normalisation or a softmax takes a weight back, and a separate run whose first
+    parameters are off by 6e-8 is off by 2e-4 in its loss after fifty.
+    """
+    config, stored = audio_config()
+    points = varied(model__cnn_dropout=(0.2, 0.4, 0.0))[1:]
+    members = together(job_on(1, config, stored), points, monkeypatch)
+    for point, member in zip(points, members, strict=True):
+        assert_same(member, alone(job_on(1, search_space.apply(config, point), stored)), 0)
+
+
+@pytest.mark.parametrize('at_once', [None, 2])
+def test_strengths_of_augmentation_and_seeds_of_networks_on_8_devices(at_once, monkeypatch):
+    """Side by side, and on other devices, members agree up to rounding: see above for how long."""
+    config, stored = audio_config()
+    points = [
+        {'augment.gaussian_noise.sigma': 0.01, 'model.cnn_dropout': 0.2, 'seed': 5},
+        {'augment.gaussian_noise.sigma': 0.001, 'model.cnn_dropout': 0.4, 'seed': 6},
+    ]
+    members = together(job_on(8, config, stored), points, monkeypatch, at_once, steps=4)
+    for point, (losses, _) in zip(points, members, strict=True):
+        own = alone(job_on(1, search_space.apply(config, point), stored), steps=4)
+        np.testing.assert_allclose(losses, own[0], atol=1e-5)
+    assert np.abs(members[0][0] - members[1][0]).min() > 1e-3
