@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -9,10 +11,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from genre_jax.errors import UserError
 
 
-def make_mesh() -> Mesh:
-    """Returns the mesh of all devices of all processes; its one axis, `data`, splits batches."""
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns a mesh; its one axis, `data`, splits batches.
+
+    Args:
+        devices: of the mesh; None: all devices of all processes.
+    """
+    n_devices = jax.device_count() if devices is None else len(devices)
     # Auto: under the default, Explicit, dropout and gathers of sharded arrays do not trace.
-    return jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((n_devices,), ('data',), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

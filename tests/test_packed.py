@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from configs import mlp_features
 from genre_jax import pack_program, prepared, search_space, sharding, train
@@ -59,10 +58,7 @@ def batches(stored, seed):
 
 
 def job_on(devices, config, stored):
-    mesh = jax.make_mesh(
-        (devices,), ('data',), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-    )
-    return make_job(config, stored, 320, mesh)
+    return make_job(config, stored, 320, sharding.make_mesh(jax.devices()[:devices]))
 
 
 def alone(job, steps=STEPS):
