@@ -27,6 +27,17 @@ PROTOCOLS = (
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky',
 )  # fmt: skip
 
+# The figures of an evaluation that may be watched, as metrics.jsonl names them.
+METRICS = (
+    'val/loss',
+    *(
+        f'val/{kind}/{name}'
+        for kind in ('segment', 'song_max_probability', 'song_majority')
+        for name in ('accuracy', 'macro_f1', 'log_loss')
+        if (kind, name) != ('song_majority', 'log_loss')
+    ),
+)
+
 # Keys that may differ when a run is continued: they change where things are written, not what.
 _FREE_ON_RESUME = (
     'tracking', 'data.prepared_dir', 'train.loader_workers', 'train.device_resident',
@@ -269,7 +280,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         check(key, lambda v: 0 < v < float('inf'), 'a number above 0')
     for key in (
         'windows.train_per_track', 'windows.eval_per_track', 'train.batch_size', 'eval.batch_size',
-        'eval.bootstrap_samples', 'train.steps_per_dispatch',
+        'eval.bootstrap_samples', 'train.steps_per_dispatch', 'train.accumulate',
     ):  # fmt: skip
         check(key, lambda v: v >= 1, 'a whole number of at least 1')
     check(
@@ -277,22 +288,33 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v >= 2,
         'at least 2: the newest may be cut off by a kill',
     )
-    check('optim.l1', lambda v: v >= 0, 'a number of at least 0')
+    for key in (
+        'optim.l1', 'optim.l2', 'optim.weight_decay', 'optim.clip_norm',
+        'optim.plateau_min_learning_rate',
+    ):  # fmt: skip
+        check(key, lambda v: 0 <= v < float('inf'), 'a number of at least 0')
+    for key in ('optim.plateau_patience', 'train.stop_patience'):
+        check(key, lambda v: v >= 0, 'a whole number of at least 0')
+    check('optim.plateau_factor', lambda v: 0 < v < 1, 'a number between 0 and 1')
     check('optim.layer_decay', lambda v: 0 < v <= 1, 'a number in (0, 1]')
     check('init.new', _is_expression, 'a regular expression of layers')
     for key in ('data.name', 'data.prepared_dir'):
         check(key, bool, 'a name')
     for key in ('seed', 'split.seed'):  # jax keeps 32 bits and drops the others
         check(key, lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2**32 - 1')
-    for key in ('optim.b1', 'optim.b2'):
+    for key in (
+        'optim.b1', 'optim.b2', 'optim.momentum', 'optim.ema_decay', 'train.label_smoothing',
+    ):  # fmt: skip
         check(key, lambda v: 0 <= v < 1, 'a number in [0, 1)')
     choices = {
         'split.protocol': PROTOCOLS,
         'windows.train_draw': ('random', 'grid'),
         'windows.eval_draw': ('even', 'grid'),
         'windows.balance': ('none', 'class'),
-        'optim.name': ('adam',),
-        'optim.schedule': ('constant', 'cosine'),
+        'optim.name': ('adam', 'adamw', 'sgd'),
+        'optim.schedule': ('constant', 'cosine', 'halving', 'plateau'),
+        'optim.plateau_metric': METRICS,
+        'train.stop_metric': METRICS,
         'train.matmul_precision': ('highest', 'high', 'default'),
         'eval.select_on': ('segment', 'song_max_probability', 'song_majority'),
         'tracking.wandb': ('auto', 'off'),
@@ -307,6 +329,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'eval.every',
         'checkpoint.every',
         'optim.warmup',
+        'optim.halve_every',
     ):
         duration_steps(flat[key], key, 1 if key == 'train.length' else Length(1, 1))
     check(

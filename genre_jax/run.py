@@ -69,7 +69,13 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         if isinstance(front_end, features.Table):
             front_end = front_end.fitted(tables['train'].read_all())
         job = make_job(
-            config, tables['train'].stored, len(tables['train']), mesh, source, front_end
+            config,
+            tables['train'].stored,
+            len(tables['train']),
+            mesh,
+            source,
+            front_end,
+            np.bincount(tables['train'].labels, minlength=len(dataset.labels)),
         )
         # For its errors: what was mistaken up to here may be corrected in the same run folder.
         jax.eval_shape(lambda: train.init_state(job))
@@ -131,6 +137,7 @@ def _train_and_test(
     logbook.rewind(first_step)
     state = loop.fit(job, state, tables['train'], validate, checkpoints, logbook, resident)
     clock['trained'] = time.monotonic()
+    last_step = int(state.step)
 
     best_step, best = checkpoints.restore_best(shapes)
     checkpoints.close()
@@ -140,14 +147,15 @@ def _train_and_test(
         predictions[part] = train.to_predictions(tables[part], predict(best, tables[part]))
         parts[part] = evaluate.evaluate(predictions[part], groups, config.eval.bootstrap_samples)
     result = {
-        'steps': job.length.total_steps,
-        'epochs': job.length.epochs(job.length.total_steps),
+        'steps': last_step,
+        'epochs': job.length.epochs(last_step),
+        'stopped_early': last_step < job.length.total_steps,
         'best_step': best_step,
         'best_epoch': job.length.epochs(best_step),
         'selected_on': f'val/{config.eval.select_on}/accuracy',
         'parameters_sha256': digest(state.params),
         'state_sha256': digest(state),
-        'best_parameters_sha256': digest(best.params),
+        'best_parameters_sha256': digest(best.evaluated['params']),
         'parts': parts,
         'majority': evaluate.majority_class(
             dataset.label_ids()[split.tracks['train']],
@@ -165,9 +173,7 @@ def _train_and_test(
         'prepare_s': clock['prepared'] - clock['start'],
         'train_s': trained_s,
         'evaluate_s': time.monotonic() - clock['trained'],
-        'examples_per_s': (job.length.total_steps - first_step)
-        * config.train.batch_size
-        / trained_s,
+        'examples_per_s': (last_step - first_step) * config.train.batch_size / trained_s,
     }
     write_json(workdir / 'timing.json', timing)
     run_folder.save_model(job, best, result, workdir)
