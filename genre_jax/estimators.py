@@ -76,7 +76,7 @@ MODELS = {
         True, False, 0.6743,
     ),
     'sgd': Model(
-        'linear, by stochastic gradient descent', 'sklearn.linear_model.SGDClassifier',
+        'linear SVM, by SGD', 'sklearn.linear_model.SGDClassifier',
         {'loss': 'hinge', 'max_iter': 5000}, True, True, 0.6537,
     ),
     'tree': Model(
