@@ -255,7 +255,7 @@ def measure(
         for head in heads
     }
     return {
-        'dataset': dataset.manifest['description'],
+        'dataset': f'{config.data.get("root", "")} {dataset.manifest["description"]}'.strip(),
         'group_key': dataset.manifest['group_key'],
         'classes': len(dataset.labels),
         'folds': folds,
@@ -276,31 +276,43 @@ def _fold_config(
     return one
 
 
-def _check(config: ml_collections.ConfigDict, heads: Sequence[str]) -> None:
-    """Refuses what cannot be, before anything is prepared."""
+def check(
+    config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int
+) -> None:
+    """Refuses what cannot be, before anything is prepared.
+
+    Args:
+        config: the whole config of the target.
+        wanted: sources.
+        heads: names of heads.
+        folds: of a cross-validation; 0: one split.
+
+    Raises:
+        UserError: one of them cannot be, or they do not go together.
+    """
     from data import prepare
     from genre_jax import config as config_lib
     from genre_jax import transfer_heads, transfer_sources
     from genre_jax.errors import UserError
 
-    transfer_sources.names(_SOURCES.value)
+    transfer_sources.names(wanted)
     for head in heads:
         if head not in transfer_heads.SETTINGS:
             hint = config_lib.nearest(head, transfer_heads.SETTINGS)
             raise UserError(f'--heads: unknown head {head!r}{hint}')
         if list(heads).count(head) > 1:
             raise UserError(f'--heads: {head} is named twice')
-    if _FOLDS.value < 0 or _FOLDS.value == 1:
-        raise UserError(f'--folds={_FOLDS.value}: expected 2 or more, or 0 for one split')
+    if folds < 0 or folds == 1:
+        raise UserError(f'--folds={folds}: expected 2 or more, or 0 for one split')
     protocol = config.split.protocol
     if protocol == 'segment_leaky':
         raise UserError(
             'config.split.protocol=segment_leaky: whole songs are tested here, and it has none; expected '
             'another protocol, such as grouped'
         )
-    if _FOLDS.value and protocol not in ('grouped', 'artist', 'kfold'):
+    if folds and protocol not in ('grouped', 'artist', 'kfold'):
         raise UserError(
-            f'--folds={_FOLDS.value}: config.split.protocol={protocol} has no folds; leave out one of them'
+            f'--folds={folds}: config.split.protocol={protocol} has no folds; leave out one of them'
         )
     kind = prepare.load_source(config.data).kind
     if kind != 'audio':
@@ -321,7 +333,7 @@ def main(argv: list[str]) -> None:
     from genre_jax import run_folder, transfer_heads, transfer_report
 
     heads = _HEADS.value or list(transfer_heads.SETTINGS)
-    _check(config, heads)
+    check(config, _SOURCES.value, heads, _FOLDS.value)
     with run_folder.own(workdir):
         result = measure(
             config, workdir, _SOURCES.value, heads, _FOLDS.value, _BAG.value, _SEEDS.value

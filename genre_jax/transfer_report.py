@@ -192,22 +192,21 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     height = 2.2 + 0.2 * len(names) * (len(heads) + 1)
     figure = matplotlib.figure.Figure(figsize=(10, height), layout='constrained')
     position = -np.arange(len(names), dtype=float)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    for axes, value, low, high in (
-        (left, 'accuracy', 'accuracy_low', 'accuracy_high'),
-        (right, 'above_control', 'above_low', 'above_high'),
-    ):
+    shown = [('accuracy', 'accuracy_low', 'accuracy_high')]
+    if any(each['control'] for each in cells.values()):
+        shown.append(('above_control', 'above_low', 'above_high'))
+    panels = figure.subplots(
+        1, len(shown), sharey=True, squeeze=False, width_ratios=(3, 2)[: len(shown)]
+    )[0]
+    for axes, keys in zip(panels, shown, strict=True):
         for i, head in enumerate(heads):
-            shown = [j for j, name in enumerate(names) if cells[name, head][value] is not None]
-            middle, ends = (
-                100 * np.array([[cells[names[j], head][key] for key in keys] for j in shown])
-                .reshape(-1, len(keys)).T
-                for keys in ((value,), (low, high))
-            )  # fmt: skip
+            own = [cells[name, head] for name in names]
+            # None, where there is no control, is not drawn.
+            value, low, high = (100 * np.array([each[key] for each in own], float) for key in keys)
             axes.errorbar(
-                middle[0],
-                position[shown] + 0.3 - 0.6 * (i + 0.5) / len(heads),
-                xerr=np.maximum(0, [middle[0] - ends[0], ends[1] - middle[0]]),
+                value,
+                position + 0.3 - 0.6 * (i + 0.5) / len(heads),
+                xerr=np.maximum(0, [value - low, high - value]),
                 fmt='o',
                 markersize=4,
                 capsize=2,
@@ -216,13 +215,15 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
             )
         axes.grid(axis='x', linewidth=0.4)
         axes.set_axisbelow(True)
+    left = panels[0]
     left.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
     left.axvline(100 * result['majority'], color='#999999', linestyle='--', label='commonest class')
     leaky = {figure['source'] for figure in result['figures'] if figure['leaky']}
     left.set_yticks(position, [f'{name} LEAKY' if name in leaky else name for name in names])
     left.set(title='by song', xlabel='accuracy, %', xlim=(0, 100))
-    right.axvline(0, color='#999999', linewidth=1)
-    right.set(title='above the same network untrained', xlabel='percentage points')
+    for right in panels[1:]:
+        right.axvline(0, color='#999999', linewidth=1)
+        right.set(title='above the same network untrained', xlabel='percentage points')
     folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
     figure.suptitle(
         f'{result["dataset"]}: {result["songs"]} songs, {result["groups"]} groups; {folds}, protocol '
