@@ -186,17 +186,18 @@ def fit(
     ]
     grid = [array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij')]
     members = jnp.asarray(grid[0], jnp.float32), jnp.asarray(grid[1], jnp.uint32)
-    begin = functools.partial(_begin, model, recipe)
-    epoch = functools.partial(_epoch, model, recipe)
-    state = jax.jit(jax.vmap(begin, (None, 0, 0)))(parts[0], *members)
-    one_epoch = jax.jit(jax.vmap(epoch, (None, None, 0, 0, None)))
+    state = _begin(model, parts[0], *members)
     bar = tqdm.tqdm(
         total=recipe.epochs, desc='attention', unit=' epochs', leave=False,
         mininterval=0.5 if sys.stderr.isatty() else 30,
     )  # fmt: skip
     with bar:
         for number in range(1, recipe.epochs + 1):
-            state, losses = one_epoch(*parts, members[0], state, number)
+            batches = np.stack(
+                [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
+            )
+            numbers = (number, recipe.learning_rate, recipe.patience)
+            state, losses = _epoch(model, *parts, numbers, members[0], batches, state)
             bar.update()
             if not np.isfinite(jax.device_get(losses)).all():
                 raise UserError(
@@ -212,38 +213,44 @@ def fit(
     return Fitted(model, params, mean.astype(np.float32), deviation.astype(np.float32), best_epoch)
 
 
-def _optimiser(recipe: Recipe, decay: jax.Array) -> optax.GradientTransformation:
-    return optax.adamw(recipe.learning_rate, weight_decay=decay)
+def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
+    """Returns the numbers of the bags in each step of an epoch; n_bags fills up the last step."""
+    size = min(recipe.batch_size, n_bags)
+    order = np.random.default_rng([int(seed), epoch]).permutation(n_bags)
+    return np.pad(order, (0, -n_bags % size), constant_values=n_bags).reshape(-1, size)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
 def _begin(
-    model: AttentionPool, recipe: Recipe, train: tuple, decay: jax.Array, seed: jax.Array
+    model: AttentionPool, train: tuple[jax.Array, ...], decay: jax.Array, seed: jax.Array
 ) -> dict:
-    """Draws the state of one member."""
-    init_key, order_key = jax.random.split(jax.random.key(seed))
+    """Draws the state of each member."""
     instances, mask, _ = train
-    params = model.init(init_key, instances[:1], mask[:1])['params']
+    params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
     return {
         'params': params,
-        'optimiser': _optimiser(recipe, decay).init(params),
-        'order_key': order_key,
+        'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
         'best': params,
         'best_loss': jnp.float32(jnp.inf),
         'best_epoch': jnp.int32(0),
     }
 
 
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0))
 def _epoch(
     model: AttentionPool,
-    recipe: Recipe,
-    train: tuple,
-    val: tuple,
+    train: tuple[jax.Array, ...],
+    val: tuple[jax.Array, ...],
+    numbers: tuple[jax.Array, ...],
     decay: jax.Array,
+    batches: jax.Array,
     state: dict,
-    number: jax.Array,
 ) -> tuple[dict, jax.Array]:
-    """Trains one member on every bag once; returns its state and its losses in training and validation."""
-    optimiser = _optimiser(recipe, decay)
+    """Trains each member on every bag once; returns their states, and losses in training and validation."""
+    epoch, learning_rate, patience = numbers
+    optimiser = optax.adamw(learning_rate, weight_decay=decay)
     instances, mask, label = train
     n_bags = len(label)
 
@@ -266,21 +273,17 @@ def _epoch(
         updates, optimiser_state = optimiser.update(gradient, optimiser_state, params)
         return (optax.apply_updates(params, updates), optimiser_state), value
 
-    batch_size = min(recipe.batch_size, n_bags)
-    order = jax.random.permutation(jax.random.fold_in(state['order_key'], number), n_bags)
-    order = jnp.pad(order, (0, -n_bags % batch_size), constant_values=n_bags)
     (params, optimiser_state), values = jax.lax.scan(
-        step, (state['params'], state['optimiser']), order.reshape(-1, batch_size)
+        step, (state['params'], state['optimiser']), batches
     )
     val_loss = losses(params, *val).mean()
     # What has stopped stays as it is, until the last member stops.
-    stopped = number - state['best_epoch'] > recipe.patience
+    stopped = epoch - state['best_epoch'] > patience
     better = (val_loss < state['best_loss']) & ~stopped
     return {
         'params': params,
         'optimiser': optimiser_state,
-        'order_key': state['order_key'],
         'best': jax.tree.map(lambda new, old: jnp.where(better, new, old), params, state['best']),
         'best_loss': jnp.where(better, val_loss, state['best_loss']),
-        'best_epoch': jnp.where(better, number, state['best_epoch']),
+        'best_epoch': jnp.where(better, epoch, state['best_epoch']),
     }, jnp.stack([values.mean(), val_loss])

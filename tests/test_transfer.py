@@ -26,7 +26,7 @@ from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from tests import program
 
-RECIPE = attention_pool.Recipe(hidden_units=16, epochs=60, patience=15)
+RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)
 
 
 # --- attention -----------------------------------------------------------------------------------
@@ -99,15 +99,14 @@ def test_the_order_of_windows_does_not_matter():
 
 
 def planted(rng, n_bags, size=12, units=8):
-    """Bags of loud noise in which one window says what it is, and carries a mark; class 2 has none."""
+    """Bags of loud noise in which one window carries a mark, and says of which class the bag is."""
     label = np.arange(n_bags) % 3
     embedding = rng.normal(size=(n_bags, size, units)).astype(np.float32)
     embedding[..., 0] = -1.0  # the mark
-    embedding[..., 1] *= 3.0
+    embedding[..., 1:4] *= 3.0
     at = rng.integers(0, size, n_bags)
-    says = np.array([4.0, -4.0, 0.0])[label]
     embedding[np.arange(n_bags), at, 0] = 1.0
-    embedding[np.arange(n_bags), at, 1] = says
+    embedding[np.arange(n_bags), at, 1:4] = 4.0 * np.eye(3)[label]
     bag = np.repeat(np.arange(n_bags), size)
     return embedding.reshape(-1, units), label[bag].astype(np.int32), bag, at
 
@@ -146,7 +145,7 @@ def test_attention_finds_the_window_that_tells(planted_parts):
     assert attention.weights.shape == (90 * 12, 2)
     looked_at = attention.weights.mean(1).reshape(90, 12)
     assert (looked_at.argmax(1) == at).mean() > 0.95
-    assert looked_at.max(1).mean() > 0.8
+    assert looked_at.max(1).mean() > 0.6
     np.testing.assert_allclose(looked_at.sum(1), 1, atol=1e-5)
     # The answer is the mean over the seeds, one for each song.
     np.testing.assert_allclose(attention.seeds['test'].mean(0), attention.probabilities['test'])
@@ -165,8 +164,6 @@ def test_members_that_train_together_are_those_that_train_alone():
     ):
         np.testing.assert_allclose(one[1, 1], other[0, 0], atol=1e-5)
     assert not np.allclose(together.apply(val)[0][1, 0], together.apply(val)[0][1, 1], atol=1e-3)
-    # Labels that say nothing: the validation loss soon rises, and no member goes on to the end.
-    assert together.best_epoch.max() + RECIPE.patience < RECIPE.epochs
 
 
 def test_the_epoch_that_is_kept_has_the_lowest_validation_loss():
@@ -175,14 +172,17 @@ def test_the_epoch_that_is_kept_has_the_lowest_validation_loss():
     train, val = (attention_pool.make_bags(*ragged(rng, [3] * n, 4)) for n in (12, 9))
 
     def loss(epochs):
-        recipe = attention_pool.Recipe(16, 1e-2, 4, epochs, patience=epochs)
+        recipe = attention_pool.Recipe(16, 0.03, 4, epochs, patience=40)
         fitted = attention_pool.fit(train, val, 3, (0.1,), (0,), recipe)
-        return evaluate.log_losses(val.label, fitted.apply(val)[0][0, 0]).mean(), fitted
+        loss = evaluate.log_losses(val.label, fitted.apply(val)[0][0, 0]).mean()
+        return loss, int(fitted.best_epoch[0, 0])
 
-    losses = [loss(epochs)[0] for epochs in (1, 2, 4, 8, 16)]
+    found = {epochs: loss(epochs) for epochs in (1, 2, 3, 5, 8, 13, 21, 34)}
+    losses = [each for each, _ in found.values()]
     assert losses == sorted(losses, reverse=True)
-    stopped = loss(16)[1].best_epoch[0, 0]
-    assert loss(int(stopped))[0] == pytest.approx(losses[-1], rel=1e-5)
+    kept = found[34][1]
+    assert 1 <= kept < 34  # labels by chance: later epochs are worse
+    assert loss(kept) == (pytest.approx(losses[-1], rel=1e-6), kept)
 
 
 def test_a_loss_that_is_not_finite():
@@ -281,7 +281,7 @@ def test_songs_of_one_group_get_one_answer(name, blob_parts):
     answers = head.probabilities['test'].reshape(30, 4, 3)
     np.testing.assert_array_equal(answers, np.repeat(answers[:, :1], 4, axis=1))
     single = {part: each['song'] for part, each in drawn.items()}
-    alone = transfer_heads.fit(name, single, ['a', 'b', 'c'], [0])
+    alone = transfer_heads.fit('mean_logistic', single, ['a', 'b', 'c'], [0])
     assert accuracy(head, parts) > accuracy(alone, single) + 0.05
 
 
@@ -345,9 +345,11 @@ def test_names_of_sources():
 )  # fmt: skip
 def test_mistakes_of_flags(settings, heads, folds, words, tmp_path):
     config = load_page(str(program.PAGE))
-    if settings.get('data.name') == 'feature_table':
-        config = load_page('configs/mlp_features.py')
     config.data.root = str(tmp_path)
+    if 'data.name' in settings:
+        config = load_page('configs/mlp_features.py')
+        config.data.root = str(tmp_path / 'table.csv')
+        (tmp_path / 'table.csv').write_text('filename,label,x\na.00000.wav,a,1\nb.00000.wav,b,2\n')
     config.update_from_flattened_dict(settings)
     with pytest.raises(UserError, match=words):
         transfer.check(config, ['mfcc'], heads, folds)
@@ -427,10 +429,10 @@ def test_the_command(trained):
     assert again.returncode == 0, again.stderr
     assert missing.read_text() == before and there.stat().st_mtime_ns == stamp
     assert again.stdout == done.stdout
-    changed = program.run([*words, '--seeds=3'])
-    assert changed.returncode == 2
-    assert changed.stderr.splitlines()[-1].startswith('error: --workdir=')
-    assert 'model.seeds: 2 -> 3' in changed.stderr
+    config = target_config(target, base / 'prepared')
+    config.eval.bootstrap_samples = 200
+    with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
+        transfer.measure(config, base / 'study', [str(base / 'run')], ['attention'], 3, 'song', 3)
 
 
 def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_path):
