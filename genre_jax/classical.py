@@ -100,7 +100,7 @@ class Fold:
         """
         from genre_jax import run_folder
 
-        config = ml_collections.ConfigDict(self.config)
+        config = self.config.copy_and_resolve_references()
         config.model = ml_collections.ConfigDict({'name': name, **settings})
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ def _fold_configs(
     """Returns the config of each fold, and its folder below that of the protocol."""
     configs = []
     for fold in range(max(1, folds)):
-        one = ml_collections.ConfigDict(config)
+        one = config.copy_and_resolve_references()
         one.split.protocol = protocol
         # They are there to be compared, and what leaks is marked.
         one.split.allow_leak = config.split.allow_leak or protocol in protocols.WORDS
