@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
+import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from genre_jax import evaluate, protocols
+from genre_jax.errors import UserError
 from genre_jax.estimators import MODELS
 from genre_jax.logbook import read_json
 
@@ -48,7 +50,7 @@ def figures(
             'leaky': any(each['leaky'] for each in results),
         }
         if folds:
-            parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in every]
+            parts = [_predictions(folder) for folder in every]
             tested[protocol] = protocols.count(parts, [track['track'] for track in tracks])
     if folds:
         groups = [track['group'] for track in tracks]
@@ -76,6 +78,14 @@ def figures(
                 }
             )
     return lines
+
+
+def _predictions(folder: pathlib.Path) -> evaluate.Predictions:
+    file = folder / 'predictions' / 'test.npz'
+    try:
+        return evaluate.Predictions.load(file)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f'{file} is missing or damaged: {_REMEDY}') from None
 
 
 def title(protocol: str, result: Mapping) -> str:

@@ -242,6 +242,13 @@ def test_the_whole_comparison(tmp_path):
     changed = [file for file in files if file.stat().st_mtime_ns != before[file]]
     assert changed == [folder / 'predictions' / 'test.npz']
 
+    damaged = folder / 'predictions' / 'test.npz'
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-30])
+    with pytest.raises(UserError, match=r'test.npz is missing or damaged: delete that folder'):
+        classical_report.figures('tree', {'artist': [folder]}, [], 3, 10)
+    damaged.write_bytes(whole)
+
     other = one_line(run(tmp_path, root, *flags, '--set=tree.max_depth=3'))
     assert 'another config (model.max_depth: None -> 3)' in other
 
