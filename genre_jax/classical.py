@@ -218,7 +218,7 @@ def measure(
                 bar.update()
     groups = {track['group'] for track in dataset.tracks}
     return {
-        'features': f'embeddings of {checkpoint}, ' if network else '',
+        'features': f'embeddings of {checkpoint} on ' if network else '',
         'dataset': dataset.manifest['description'],
         'songs': len(dataset.tracks),
         'groups': len(groups),

@@ -113,6 +113,7 @@ def table(result: Mapping) -> str:
         'fitted to training rows alone; accuracy in %, 95 % intervals of a bootstrap over groups',
     ]
     names = list(result['protocols'])
+    comparable = not result['features']  # theirs are of handcrafted features
     compared = result['folds'] and len(names) > 1
     headings = [title(name, result) for name in names]
     if compared:
@@ -120,7 +121,8 @@ def table(result: Mapping) -> str:
     widths = [max(len(heading), 19) + 2 for heading in headings]
     for level, words in _LEVELS.items():
         cells = {(f['model'], f['protocol']): f for f in result['figures'] if f['level'] == level}
-        lines += ['', f'{words:33}{_row(headings, widths)}Ma et al.']
+        beside = 'Ma et al.' if comparable and level == 'segment' else ''
+        lines += ['', f'{words:33}{_row(headings, widths)}{beside}'.rstrip()]
         for model in dict.fromkeys(model for model, _ in cells):
             row = [
                 _figure(cells[model, name], 'accuracy', 'accuracy_low', 'accuracy_high', '')
@@ -132,13 +134,14 @@ def table(result: Mapping) -> str:
                         cells[model, names[0]], 'above_strictest', 'above_low', 'above_high', '+'
                     )
                 )
-            published = f'{100 * MODELS[model].ma_et_al:.1f}' if level == 'segment' else ''
+            published = f'{100 * MODELS[model].ma_et_al:.1f}' if beside else ''
             lines.append(f'{model:33}{_row(row, widths)}{published}'.rstrip())
-    lines += [
-        '',
-        'Ma et al.: their Figure 9, collected from Kaggle, GTZAN; they cut songs into rows of 3 s and split '
-        'the rows 4:1',
-    ]
+    lines.append('')
+    if comparable:
+        lines.append(
+            'Ma et al.: their Figure 9, collected from Kaggle, GTZAN; they cut songs into rows of 3 s and '
+            'split the rows 4:1'
+        )
     lines += [f'{title(name, result)}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join(lines)
 
@@ -204,7 +207,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
                 color=_COLOURS[i % len(_COLOURS)],
                 label=title(name, result),
             )
-        if level == 'segment':
+        if level == 'segment' and not result['features']:
             published = [100 * MODELS[model].ma_et_al for model in models]
             axes.plot(published, position, 'x', color='black', label='Ma et al., Figure 9 (Kaggle)')
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
