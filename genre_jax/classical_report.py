@@ -139,8 +139,8 @@ def table(result: Mapping) -> str:
     lines.append('')
     if comparable:
         lines.append(
-            'Ma et al.: their Figure 9, collected from Kaggle: GTZAN, settings and splits not given; their own '
-            'networks had rows of 3 s, split 4:1'
+            'Ma et al.: their Figure 9, collected from Kaggle: GTZAN, settings and splits not given; '
+            'their own networks had rows of 3 s, split 4:1'
         )
     lines += [f'{title(name, result)}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join(lines)

@@ -49,9 +49,11 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize('clip_norm', [0.0, 0.2])
-@pytest.mark.parametrize('loss', LOSSES)
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize(
+    ('recipe', 'loss', 'clip_norm'),
+    [(recipe, 'smooth, weighted', 0.2) for recipe in RECIPES]
+    + [('adam', loss, 0.0) for loss in LOSSES],
+)
 def test_twenty_steps(recipe, loss, clip_norm):
     keys, make_optimizer = RECIPES[recipe]
     more, arguments = LOSSES[loss]
