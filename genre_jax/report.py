@@ -33,6 +33,17 @@ _METRIC_KEYS = [
     'confusion',
     'per_class',
 ]
+# What a network's training adds to result.json; a classical model has none of it.
+_TRAINING_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
+]
 # What the page needs of each file, checked when it is read.
 _KEYS = {
     'config.json': ['model.name', 'features.name', 'optim.name', 'seed'],
@@ -49,14 +60,6 @@ _KEYS = {
         'majority.class',
         'majority.accuracy',
         'majority.accuracy_ci95',
-        'steps',
-        'epochs',
-        'best_step',
-        'best_epoch',
-        'selected_on',
-        'parameters_sha256',
-        'state_sha256',
-        'best_parameters_sha256',
         'quarantined.count',
         'quarantined.files',
         'warnings',
@@ -207,7 +210,10 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error})') from error
-    missing = [key for key in _KEYS[path.name] if not _has(value, key.split('.'))]
+    needed = _KEYS[path.name]
+    if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
+        needed = needed + _TRAINING_KEYS
+    missing = [key for key in needed if not _has(value, key.split('.'))]
     if missing:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
     return value
