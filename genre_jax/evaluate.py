@@ -25,6 +25,7 @@ class Predictions:
         label: class id, int32 [n].
         probabilities: float32 [n, C], rows sum to 1.
         classes: names of the classes, str [C].
+        group: name of the group of each segment, str [n], where it is known: intervals draw groups.
     """
 
     track: np.ndarray
@@ -32,20 +33,24 @@ class Predictions:
     label: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
+    group: np.ndarray | None = None
 
     def save(self, file: pathlib.Path) -> None:
-        """Writes an npz with one array per attribute."""
+        """Writes an npz with one array per attribute that is known."""
+        arrays = {name: array for name, array in vars(self).items() if array is not None}
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix('.tmp')
         with temporary.open('wb') as stream:
-            np.savez_compressed(stream, **dataclasses.asdict(self))
+            np.savez_compressed(stream, **arrays)
         os.replace(temporary, file)
 
     @classmethod
     def load(cls, file: pathlib.Path) -> Predictions:
         """Reads what `save` wrote."""
         with file.open('rb') as stream, np.load(stream) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
+            group = arrays['group'] if 'group' in arrays else None
+            names = ('track', 'start_s', 'label', 'probabilities', 'classes')
+            return cls(*(arrays[name] for name in names), group)
 
 
 @dataclasses.dataclass(frozen=True)
