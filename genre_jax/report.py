@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genre_jax import report_charts
+from genre_jax import blend_report, report_charts
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions, pool_songs, roc_curves
 
@@ -85,6 +85,7 @@ _KEYS = {
     ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }
+# And of a result that was trained, not blended.
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
@@ -123,6 +124,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
         'per_class': _per_class(result, curves),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
+        'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
         'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
