@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax import evaluate, protocols
+from genre_jax import evaluate, paired
 from genre_jax.logbook import read_json
 from genre_jax.transfer_heads import TITLES
 from genre_jax.transfer_sources import Source
@@ -66,12 +66,12 @@ def read(
         for key, own in cells.items()
     }
     songs = np.unique(np.concatenate([part.track for part in next(iter(tests.values()))])).tolist()
-    tested = {key: protocols.count(parts, songs) for key, parts in tests.items()}
+    tested = {key: paired.count(parts, songs) for key, parts in tests.items()}
     group_of_song = [groups[song] for song in songs]
 
     def compared(first: tuple[str, str], second: tuple[str, str]) -> dict:
         pair = {'first': tested[first], 'second': tested[second]}
-        return protocols.compare(pair, group_of_song, bootstrap_samples)['first']['song']
+        return paired.compare(pair, group_of_song, bootstrap_samples)['first']['song']
 
     figures = []
     for source in sources:

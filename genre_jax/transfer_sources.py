@@ -99,7 +99,7 @@ def open_sources(
         if each == UNTRAINED:
             continue
         if each == MFCC:
-            own = ml_collections.ConfigDict(config)
+            own = config.copy_and_resolve_references()
             own.model = ml_collections.ConfigDict({'name': 'mean_deviation'})
             own.features = ml_collections.ConfigDict({'name': 'mfcc_20'})
             network = _without_learning(own, dataset, cache / MFCC)
@@ -121,7 +121,7 @@ def open_sources(
 
 def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.Path) -> Network:
     """Finds a network; its model and its front end are its own, not those of the page."""
-    own = ml_collections.ConfigDict(config)
+    own = config.copy_and_resolve_references()
     try:
         found = init_from.find(checkpoint)
     except UserError as error:

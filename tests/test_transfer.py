@@ -14,10 +14,13 @@ import sklearn.preprocessing
 
 from genre_jax import (
     attention_pool,
+    blend_run,
+    blend_tasks,
     evaluate,
     models,
-    protocols,
+    paired,
     transfer,
+    transfer_fits,
     transfer_heads,
     transfer_report,
     transfer_sources,
@@ -384,7 +387,7 @@ def test_the_command(trained):
         *(sys.executable, '-m', 'genre_jax.transfer', f'--config={program.PAGE}'),
         *(f'--workdir={base / "study"}', f'--sources={base / "run"},untrained,mfcc', '--seeds=2'),
         *(f'--config.data.root={target}', f'--config.data.prepared_dir={base / "prepared"}'),
-        *('--folds=3', '--heads=mean_logistic,attention'),
+        *('--folds=3', '--heads=mean_logistic,attention', '--config.windows.window_s=0.9'),
     ]
     done = program.run(words)
     assert done.returncode == 0, done.stderr
@@ -398,7 +401,7 @@ def test_the_command(trained):
         parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in folders]
         songs = np.unique(np.concatenate([part.track for part in parts]))
         assert len(songs) == 18
-        found = protocols.count(parts, songs.tolist()).right.mean()
+        found = paired.count(parts, songs.tolist()).right.mean()
         assert float(row['accuracy']) == pytest.approx(found)
         (line,) = [line for line in lines if line.split() and line.split()[0] == source]
         assert f'{100 * found:.1f} [' in line and 'LEAKY' not in line
@@ -419,6 +422,18 @@ def test_the_command(trained):
     for weight in per_song.values():
         assert weight.shape == (3, 2)
         np.testing.assert_allclose(weight.sum(0), 1, atol=1e-5)
+    # Each source has its own network, and windows of its own length; each fold its own songs.
+    for source, checkpoint in (
+        ('run', base / 'run'),
+        ('mfcc', base / 'study/embeddings/mfcc'),
+        ('untrained_run', base / 'study/embeddings/untrained_run'),
+    ):
+        for fold in range(3):
+            folder = base / 'study' / source / 'attention' / f'fold_{fold}'
+            config = json.loads((folder / 'config.json').read_text())
+            assert config['init']['checkpoint'] == str(checkpoint)
+            assert config['windows']['window_s'] == (0.9 if source == 'mfcc' else 0.6)
+            assert config['split']['fold'] == fold and config['model']['name'] == 'attention'
     # Again: what is there is read, what is missing is fitted.
     missing = base / 'study' / 'run' / 'attention' / 'fold_2' / 'result.json'
     before = missing.read_text()
@@ -431,21 +446,43 @@ def test_the_command(trained):
     assert again.stdout == done.stdout
     config = target_config(target, base / 'prepared')
     config.eval.bootstrap_samples = 200
+    config.windows.window_s = 0.9
     with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
-        transfer.measure(config, base / 'study', [str(base / 'run')], ['attention'], 3, 'song', 3)
+        transfer_fits.measure(
+            config, base / 'study', [str(base / 'run')], ['attention'], 3, 'song', 3
+        )
+
+
+def test_two_heads_and_two_sources_are_one_blend(trained):
+    """After the study above: its cells are members, fold by fold."""
+    base = trained[0]
+    cells = [
+        base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
+    ]
+    tasks = blend_tasks.make_tasks(cells, 'song')
+    result, _ = blend_run.measure(tasks, cells, 'mean', {}, 'song', False, 50)
+    by_hand = []
+    for fold in range(3):
+        parts = [evaluate.Predictions.load(c / f'fold_{fold}/predictions/test.npz') for c in cells]
+        assert all(part.track.tolist() == parts[0].track.tolist() for part in parts)
+        mean = np.mean([part.probabilities for part in parts], axis=0)
+        by_hand.append(mean.argmax(1) == parts[0].label)
+    found = result['parts']['test']['song_max_probability']
+    assert found['n'] == 18
+    assert found['accuracy'] == pytest.approx(np.concatenate(by_hand).mean())
 
 
 def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_path):
     base, first, _ = trained
     config = target_config(first, base / 'prepared')
     arguments = (tmp_path, [str(base / 'run')], ['knn'], 0, 'song', 1)
-    result = transfer.measure(config, *arguments)  # the run's own split: nothing leaks
+    result = transfer_fits.measure(config, *arguments)  # the run's own split: nothing leaks
     assert [figure['leaky'] for figure in result['figures']] == [False]
     config.split.seed = 1
     with pytest.raises(UserError, match='the network of .* was trained on the same recordings'):
-        transfer.measure(config, *arguments)
+        transfer_fits.measure(config, *arguments)
     config.split.allow_leak = True
-    leaky = transfer.measure(config, tmp_path / 'leaky', *arguments[1:])
+    leaky = transfer_fits.measure(config, tmp_path / 'leaky', *arguments[1:])
     assert [figure['leaky'] for figure in leaky['figures']] == [True]
     assert 'LEAKY' in transfer_report.table(leaky)
 
@@ -456,7 +493,7 @@ def test_sources_that_cannot_be(trained, tmp_path):
 
     def study(source, bag='song', **changes):
         config.update_from_flattened_dict(changes)
-        transfer.measure(config, tmp_path, [str(source)], ['knn'], 0, bag, 1)
+        transfer_fits.measure(config, tmp_path, [str(source)], ['knn'], 0, bag, 1)
 
     with pytest.raises(UserError, match="--sources='musicnn_mds': there is no such folder or file"):
         study('musicnn_mds')
@@ -473,7 +510,7 @@ def test_sources_that_cannot_be(trained, tmp_path):
             UserError, match='--bag=group: the group .* has songs of several classes'
         ):
             study('mfcc', 'group')
-        with pytest.raises(UserError, match='class .* has no song in the .* part'):
+        with pytest.raises(UserError, match='class .* too few for 7 folds'):
             study('mfcc', **{'split.protocol': 'artist', 'split.folds': 7})
     finally:
         (target / 'tracks.csv').unlink()
