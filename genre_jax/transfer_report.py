@@ -129,10 +129,11 @@ def table(result: Mapping) -> str:
     names = list(result['words'])
     first = 4 + max(len(name) for name in (*names, 'above its control'))
     folds = f'{result["folds"]} folds, every song tested once' if result['folds'] else 'one split'
+    first_of = 'all folds, of which the first is ' if result['folds'] else ''
     lines = [
         f'{result["dataset"]}: tested on {result["songs"]} songs, {result["groups"]} groups '
         f'({result["group_key"]}), {result["classes"]} classes; {folds}',
-        f'protocol {result["protocol"]}: {result["protocol_detail"]}',
+        f'protocol {result["protocol"]}: {first_of}{result["protocol_detail"]}',
         'accuracy by song in %, 95 % intervals of a bootstrap over groups; one answer for each '
         f'{result["bag"]}',
         '',
