@@ -32,6 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.split.folds = 10  # of 'artist', 'kfold' and 'segment_leaky'
     config.split.fold = 0  # which of them is the test part, counted from 0
     config.split.seed = 0
+    # Of the songs of the training part, by whole groups, class by class: for learning curves and quick
+    # searches. A smaller share is part of a larger one.
+    config.split.train_share = 1.0
     config.split.remove_crossing = False  # leave groups that cross out of train, then of val
     config.split.allow_leak = False  # have a split that leaks, every figure marked LEAKY
 
@@ -149,7 +152,8 @@ def parse_arguments(text: str | None, **defaults: object) -> ml_collections.Conf
 
     Args:
         text: the part after the colon, or None.
-        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str).
+        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str), or a tuple of
+            all values that the key may have, the default first.
 
     Returns:
         The keys with their values, in the types of the defaults.
@@ -157,15 +161,20 @@ def parse_arguments(text: str | None, **defaults: object) -> ml_collections.Conf
     Raises:
         ValueError: an unknown key or a value of the wrong type, in one line.
     """
-    arguments = dict(defaults)
+    choices = {key: value for key, value in defaults.items() if isinstance(value, tuple)}
+    arguments = defaults | {key: values[0] for key, values in choices.items()}
+    kinds = {key: type(value) for key, value in arguments.items()}
     for item in filter(None, (text or '').split(',')):
         key, separator, value = item.partition('=')
         if key not in defaults or not separator:
-            expected = ', '.join(f'{k}={v}' for k, v in defaults.items())
+            expected = ', '.join(f'{key}={default}' for key, default in arguments.items())
             raise ValueError(f'config argument {item!r}: expected one of {expected}')
-        kind = type(defaults[key])
+        kind = kinds[key]
         try:
             arguments[key] = {'True': True, 'False': False}[value] if kind is bool else kind(value)
         except (KeyError, ValueError):
             raise ValueError(f'config argument {item!r}: expected {kind.__name__}') from None
+        if key in choices and arguments[key] not in choices[key]:
+            expected = ', '.join(map(str, choices[key]))
+            raise ValueError(f'config argument {item!r}: expected one of {expected}')
     return ml_collections.ConfigDict(arguments)

@@ -79,22 +79,37 @@ def load_page(page: str) -> ml_collections.ConfigDict:
     Raises:
         UserError: there is no such page, or it is wrong.
     """
-    path, *arguments = page.split(':', 1)
-    if not os.path.isfile(path):
-        raise UserError(f'--config={page}: there is no file {path!r}; pages are in configs/')
-    try:
-        names = runpy.run_path(path)
-        if 'get_config' not in names:
-            raise AttributeError('it has no function get_config()')
-        config = names['get_config'](*arguments)
-    except Exception as error:
-        raise UserError(_page_mistake(page, path, error)) from None
+    config = call_page(page, 'get_config')
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(
             f'--config={page}: its get_config() returned {type(config).__name__}, not the config that '
             'configs.common.get_config() gave it'
         )
     return config
+
+
+def call_page(page: str, function: str) -> object:
+    """Runs a page and calls one of its functions, with the page's arguments where it takes some.
+
+    Args:
+        page: path of the page, then a colon and its arguments if it takes some.
+        function: name of the function.
+
+    Raises:
+        UserError: there is no such page or function, or it is wrong.
+    """
+    path, *arguments = page.split(':', 1)
+    if not os.path.isfile(path):
+        raise UserError(f'--config={page}: there is no file {path!r}; pages are in configs/')
+    try:
+        names = runpy.run_path(path)
+        if function not in names:
+            raise AttributeError(f'it has no function {function}()')
+        if function != 'get_config' and not inspect.signature(names[function]).parameters:
+            arguments = []  # they are for get_config() alone
+        return names[function](*arguments)
+    except Exception as error:
+        raise UserError(_page_mistake(page, path, error)) from None
 
 
 def _page_mistake(page: str, path: str, error: Exception) -> str:
@@ -273,6 +288,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v == 1 or flat['train.device_resident'],
         '1, or config.train.device_resident=True',
     )
+    check('split.train_share', lambda v: 0 < v <= 1, 'a number in (0, 1]')
     check('split.folds', lambda v: v >= 2, 'a whole number of at least 2')
     for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
         check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')

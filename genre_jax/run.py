@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import ml_collections
@@ -35,16 +35,23 @@ from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_jso
 from genre_jax.resident import Resident
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
     """Runs or continues a run.
 
     Args:
         config: the whole config, checked.
         workdir: the run folder.
+        on_validation: called with the step and the figures of each validation before they are written; a
+            sweep ends a bad trial from here.
 
     Raises:
         UserError: a mistake in the config or the data, or a loss that is not finite.
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+        genre_jax.errors.Pruned: `on_validation` raised it.
     """
     mesh = sharding.make_mesh()
     for key in ('train.batch_size', 'eval.batch_size'):
@@ -85,7 +92,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         run_folder.write_step_zero(config, workdir, dataset, split, source)
         logbook = Logbook(workdir, config)
         try:
-            _train_and_test(job, tables, dataset, split, logbook, clock)
+            _train_and_test(job, tables, dataset, split, logbook, clock, on_validation)
         finally:
             logbook.close()
 
@@ -97,6 +104,7 @@ def _train_and_test(
     split: splits.Split,
     logbook: Logbook,
     clock: dict[str, float],
+    on_validation: Callable[[int, dict[str, float]], None] | None,
 ) -> None:
     config, workdir = job.config, logbook.workdir
     run_data.announce(dataset, split, tables, logbook)
@@ -118,6 +126,8 @@ def _train_and_test(
             f'epoch {job.length.epochs(int(state.step)):6.1f}: validation accuracy '
             + ', '.join(f'{kind} {100 * scores[kind]["accuracy"]:.1f} %' for kind in evaluate.KINDS)
         )
+        if on_validation is not None:
+            on_validation(int(state.step), figures)
         chosen = scores[config.eval.select_on]
         return figures, [chosen['accuracy'], -scores['song_max_probability']['log_loss']]
 
