@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import ml_collections
-import numpy as np
 
 from genre_jax import (
     augment,
@@ -75,9 +74,7 @@ def run(
         clock['prepared'] = time.monotonic()
         tables = run_data.make_tables(config, dataset, split)
         if isinstance(front_end, features.Table):
-            train_table = tables['train']
-            places = train_table.places(np.arange(len(train_table)))
-            front_end = front_end.fitted(train_table.read(places)[train_table.stored.kind])
+            front_end = front_end.fitted(tables['train'].read_all())
         job = make_job(
             config,
             tables['train'].stored,
