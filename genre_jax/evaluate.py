@@ -20,18 +20,25 @@ class Arrays:
     """A dataclass of arrays that is written to an npz and read from it."""
 
     def save(self, file: pathlib.Path) -> None:
-        """Writes an npz with one array per attribute."""
+        """Writes an npz with one array per attribute that is known."""
+        arrays = {name: array for name, array in vars(self).items() if array is not None}
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix('.tmp')
         with temporary.open('wb') as stream:
-            np.savez_compressed(stream, **dataclasses.asdict(self))
+            np.savez_compressed(stream, **arrays)
         os.replace(temporary, file)
 
     @classmethod
     def load(cls, file: pathlib.Path) -> Self:
         """Reads what `save` wrote."""
         with file.open('rb') as stream, np.load(stream) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
+            return cls(
+                **{
+                    field.name: arrays[field.name]
+                    for field in dataclasses.fields(cls)
+                    if field.name in arrays or field.default is dataclasses.MISSING
+                }
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Predictions(Arrays):
         label: class id, int32 [n].
         probabilities: float32 [n, C], rows sum to 1.
         classes: names of the classes, str [C].
+        group: name of the group of each segment, str [n], where it is known: intervals draw groups.
     """
 
     track: np.ndarray
@@ -51,6 +59,7 @@ class Predictions(Arrays):
     label: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
+    group: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

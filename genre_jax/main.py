@@ -72,7 +72,7 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
     )
     config_lib.validate(_CONFIG.value)
 
-    _start_jax()
+    start_jax()
 
     import jax
 
@@ -81,7 +81,7 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
     return _CONFIG.value, pathlib.Path(_WORKDIR.value)
 
 
-def _start_jax() -> None:
+def start_jax() -> None:
     """Finds the devices and the other processes; what hinders that lies outside the program."""
     from genre_jax.errors import UserError
 

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genre_jax import report_charts
+from genre_jax import blend_report, report_charts
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions, pool_songs
 
@@ -49,14 +49,6 @@ _KEYS = {
         'majority.class',
         'majority.accuracy',
         'majority.accuracy_ci95',
-        'steps',
-        'epochs',
-        'best_step',
-        'best_epoch',
-        'selected_on',
-        'parameters_sha256',
-        'state_sha256',
-        'best_parameters_sha256',
         'quarantined.count',
         'quarantined.files',
         'warnings',
@@ -82,6 +74,17 @@ _KEYS = {
     ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }
+# And of a result that was trained, not blended.
+_TRAINED_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
+]
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
@@ -116,6 +119,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
         'per_class': _per_class(result),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
+        'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
         'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
@@ -202,7 +206,10 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error})') from error
-    missing = [key for key in _KEYS[path.name] if not _has(value, key.split('.'))]
+    needed = _KEYS[path.name]
+    if path.name == 'result.json' and not _has(value, ['blend']):
+        needed = needed + _TRAINED_KEYS
+    missing = [key for key in needed if not _has(value, key.split('.'))]
     if missing:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
     return value
