@@ -20,6 +20,7 @@ in `--config=page.py:key=value`, as get_config() does; without a parameter it is
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -224,7 +225,7 @@ def apply(config: ml_collections.ConfigDict, point: Mapping) -> ml_collections.C
     Raises:
         TypeError: a value of another type than the config's.
     """
-    changed = ml_collections.ConfigDict(config)
+    changed = copy.deepcopy(config)
     for key, value in point.items():
         *sections, name = key.split('.')
         inner = changed

@@ -72,7 +72,7 @@ def rows(study: SharedStudy) -> list[Row]:
         value = trial.value
         if trial.state == State.PRUNED:
             value = (min if lower else max)(trial.intermediate_values.values())
-            epochs = f'stopped at validation {max(trial.intermediate_values)}'
+            epochs = f'{max(trial.intermediate_values)} validations'
         else:
             epochs = ', '.join(
                 f'{best:g} of {all_:g}'
@@ -231,7 +231,7 @@ def _choose(
     chosen = {
         'trial': best.number,
         'folder': str(study.folder(best.number)),
-        'parameters': {key: search_space.label(value) for key, value in best.point.items()},
+        'parameters': dict(best.point),
         'metric': metric,
         'value': best.value,
         'ci95': best.ci95,

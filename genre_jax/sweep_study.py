@@ -79,7 +79,8 @@ class SharedStudy:
             sweep: checked.
             identity: {section: nested settings} that have to be the same when the sweep is continued.
             storage: URL of a database, 'journal:FILE', or '' for a file in the folder.
-            prune: end trials that are worse than the median of the others at the same validation.
+            prune: end trials that are worse than the median of the others at the same validation, from the
+                third on and after five trials.
             seeds: trainings of each trial.
 
         Raises:
@@ -108,7 +109,7 @@ class SharedStudy:
                     study_name=workdir.resolve().name,
                     storage=_open_storage(storage, workdir),
                     direction='minimize' if sweep.metric.endswith('loss') else 'maximize',
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
                     if prune
                     else optuna.pruners.NopPruner(),
                     load_if_exists=True,
