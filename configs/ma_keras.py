@@ -11,9 +11,11 @@ The blend of three such networks, XGBoost, a random forest and k nearest neighbo
 
     for seed in 0 1 2; do python -m genre_jax.main --config=configs/ma_keras.py \
         --config.seed=$seed --config.data.root=features_3_sec.csv --workdir=runs/ma/net_$seed; done
-    python -m genre_jax.classical --config=configs/ma_keras.py --models=xgboost,forest,knn \
-        --config.data.root=features_3_sec.csv --workdir=runs/ma/classical
-    python -m genre_jax.blend BLEND_PLACEHOLDER
+    python -m genre_jax.classical --config=configs/ma_keras.py --models=xgboost,random_forest,knn \
+        --protocols=grouped --config.data.root=features_3_sec.csv --workdir=runs/ma/classical
+    python -m genre_jax.blend --workdir=runs/ma/blend --members=runs/ma/net_0,runs/ma/net_1,\
+    runs/ma/net_2,runs/ma/classical/grouped/xgboost,\
+    runs/ma/classical/grouped/random_forest,runs/ma/classical/grouped/knn
 
 `protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the
 blend on the rows that they report it for; here they come from the validation part.
@@ -41,7 +43,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.model.dropout = 0.5
     config.optim.name = 'adam'
     config.optim.learning_rate = 1e-3
-    config.optim.l2 = 0.0
+    config.optim.momentum = config.optim.l2 = 0.0
     config.train.batch_size = 128
     config.train.length = '200 epochs'
     config.train.stop_patience = 0

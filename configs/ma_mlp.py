@@ -19,9 +19,10 @@ two on 2 CPU cores for 3,000 rows.
 LEAKY.
 
 What differs: a tenth of the four fifths is set aside for stopping and for the choice of the checkpoint; the
-paper names no validation part. The table of settings has an L2 penalty of 0.05, the text one of 0.3, added to
-the error of a batch, whatever that is divided by; on mean cross-entropy either leaves little of the network,
-so the penalty is L2_PLACEHOLDER. Weights begin as in Keras, where the paper says: at random.
+paper names no validation part. Its list of settings has an L2 penalty of 0.05, its text one of 0.3, on an
+error of a batch that is not said to be summed or averaged. On the mean of the cross-entropies 0.05 leaves 48 %
+of the rows of 10 s right (`protocol=paper`), 0.05 on their sum over 16 rows, as it is taken here, 78 %, no penalty
+82 %. Weights begin as in Keras; the paper says at random.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.optim.name = 'sgd'
     config.optim.learning_rate = 0.2
     config.optim.momentum = 0.3
-    config.optim.l2 = 0.05
     config.train.batch_size = 16
+    config.optim.l2 = 0.05 / config.train.batch_size  # it stands beside a sum over the batch
     config.train.length = '100 epochs'
     config.train.stop_metric = 'val/loss'
     config.train.stop_patience = 5

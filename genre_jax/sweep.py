@@ -49,7 +49,10 @@ _PRUNE = flags.DEFINE_bool(
     "end trials below the others' median early; without the flag where the method is 'tpe'",
 )
 _STORAGE = flags.DEFINE_string(
-    'storage', '', 'URL of a database for several machines, or journal:FILE; else WORKDIR/study.db'
+    'storage',
+    '',
+    'URL of a database for several machines, or journal:FILE on a network file system; else '
+    'WORKDIR/study.db',
 )
 _EXPORT = flags.DEFINE_string('export_wandb', '', 'only write this YAML file for `wandb sweep`')
 
@@ -64,14 +67,15 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from genre_jax import search_space, sweep_report, sweep_study, sweep_wandb
+    from genre_jax import search_space, sweep_commands, sweep_report, sweep_study
     from genre_jax.errors import UserError
 
     page = config_flags.get_config_filename(flags.FLAGS['config'])
     sweep = _with_flags(search_space.load(page))
     sweep = search_space.check(sweep, config, f'sweep() of {page}')
     if _EXPORT.value:
-        sweep_wandb.export(sweep, page, config, workdir, pathlib.Path(_EXPORT.value))
+        text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
+        sweep_report.write_text(pathlib.Path(_EXPORT.value), text)
         print(
             f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says'
         )
@@ -91,7 +95,8 @@ def main(argv: list[str]) -> None:
     }
     study = sweep_study.SharedStudy(workdir, sweep, identity, _STORAGE.value, prune, _SEEDS.value)
     run_trials(study, config)
-    sweep_report.report(study, page, config, workdir)
+    with study.lock('report'):  # programs that end at the same time
+        sweep_report.report(study, page, config, workdir)
 
 
 def _with_flags(sweep: Sweep) -> Sweep:

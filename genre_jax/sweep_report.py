@@ -9,14 +9,13 @@ import io
 import json
 import os
 import pathlib
-import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax import search_space, sweep_draw
+from genre_jax import search_space, sweep_commands, sweep_draw
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json
 from genre_jax.sweep_study import SharedStudy, State
@@ -239,7 +238,7 @@ def _choose(
         'trials': len(study.trials()),
         'protocol': best.figures['protocol'],
         'leaky': best.figures['leaky'],
-        'command': command(page, one, workdir),
+        'command': sweep_commands.command(page, one, workdir),
     }
     files = [folder / 'result.json' for folder in study.run_folders(best.number)]
     if all(file.exists() for file in files):
@@ -276,32 +275,6 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
         *lines,
         f'config:     {workdir / "best_config.json"}',
         f'again:      {chosen["command"]}',
-    ]
-
-
-def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
-    """Returns the command line that trains a config.
-
-    Args:
-        page: of the config, with its arguments.
-        config: the whole config; what differs from the page is written out.
-        workdir: folder of the sweep.
-    """
-    words = ['python', '-m', 'genre_jax.main', *config_words(page, config)]
-    return shlex.join([*words, f'--workdir={workdir}_best'])
-
-
-def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
-    """Returns the flags that make a config of its page.
-
-    Args:
-        page: of the config, with its arguments.
-        config: the whole config.
-    """
-    plain = config_lib.flatten(config_lib.load_page(page))
-    changed = config_lib.flatten(config)
-    return [f'--config={page}'] + [
-        f'--config.{key}={changed[key]}' for key in changed if changed[key] != plain.get(key)
     ]
 
 

@@ -99,7 +99,7 @@ class SharedStudy:
                 f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
             ) from None
         shown = _without_password(storage)
-        with self._lock('claim'):
+        with self.lock('claim'):
             file = workdir / 'sweep.json'
             whole = {**identity, 'study': {'storage': shown}}
             if file.exists():
@@ -129,7 +129,12 @@ class SharedStudy:
             write_json(file, whole)
 
     @contextlib.contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
+        """Holds something for this program alone; others wait.
+
+        Args:
+            name: of what is held.
+        """
         with (self._workdir / 'locks' / name).open('w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -171,7 +176,7 @@ class SharedStudy:
 
     def claim(self) -> Claim | None:
         """Takes the next trial: one whose program died, else a new one; None if nothing is left to do."""
-        with self._lock('claim'):
+        with self.lock('claim'):
             trials = self.trials()
             for frozen in trials:
                 lock = self._take(frozen) if frozen.state == State.RUNNING else None

@@ -1,4 +1,4 @@
-"""A sweep as the YAML file that `wandb sweep` takes, for agents of Weights & Biases."""
+"""Command lines that train a config, and the YAML file by which agents of Weights & Biases start them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,50 @@ import shlex
 import ml_collections
 import yaml
 
+from genre_jax import config as config_lib
 from genre_jax.search_space import Choice, IntUniform, LogUniform, Sweep
-from genre_jax.sweep_report import config_words, write_text
 
 _METHODS = {'grid': 'grid', 'random': 'random', 'tpe': 'bayes'}
 
 
-def export(
-    sweep: Sweep,
-    page: str,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    file: pathlib.Path,
-) -> None:
-    """Writes the YAML file; its agents call genre_jax.main, each run in a folder of its own.
+def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+    """Returns the command line that trains a config.
+
+    Args:
+        page: of the config, with its arguments.
+        config: the whole config; what differs from the page is written out.
+        workdir: folder of the sweep.
+    """
+    words = ['python', '-m', 'genre_jax.main', *config_words(page, config)]
+    return shlex.join([*words, f'--workdir={workdir}_best'])
+
+
+def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
+    """Returns the flags that make a config of its page.
+
+    Args:
+        page: of the config, with its arguments.
+        config: the whole config.
+    """
+    plain = config_lib.flatten(config_lib.load_page(page))
+    changed = config_lib.flatten(config)
+    return [f'--config={page}'] + [
+        f'--config.{key}={changed[key]}' for key in changed if changed[key] != plain.get(key)
+    ]
+
+
+def wandb_yaml(
+    sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> str:
+    """Returns a sweep as `wandb sweep` takes it; its agents call genre_jax.main.
+
+    https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys.
 
     Args:
         sweep: checked.
         page: of the config, with its arguments.
         config: the whole config; what differs from the page is in the command.
-        workdir: folder for the runs.
-        file: YAML to write.
+        workdir: folder for the runs, each in a folder of its own.
     """
     content = {
         'name': workdir.resolve().name,
@@ -44,7 +67,7 @@ def export(
     }
     if sweep.method != 'grid':
         content['run_cap'] = sweep.trials
-    write_text(file, yaml.safe_dump(content, sort_keys=False))
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def _parameter(each: object) -> dict:
