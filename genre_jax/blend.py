@@ -247,6 +247,62 @@ def write(
     write_run(workdir, {'test': tests}, fitted, together, result)
 
 
+def run(
+    folders: Sequence[pathlib.Path],
+    workdir: pathlib.Path,
+    method: str,
+    settings: Mapping[str, object],
+    level: str,
+    leaky: bool,
+    bootstrap_samples: int,
+) -> dict:
+    """Blends, and writes the run folder.
+
+    Args:
+        folders: of the members.
+        workdir: the run folder.
+        method: 'integer', 'greedy', 'stacking' or 'mean'.
+        settings: arguments of the method.
+        level: 'segment' or 'song'.
+        leaky: fit to the test part, and show the honest blend beside it.
+        bootstrap_samples: resamplings for intervals.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        UserError: the members cannot be blended.
+    """
+    from genre_jax import report, run_folder
+
+    config = {
+        # What a page names; a blend trains nothing.
+        'model': {'name': 'blend'},
+        'features': {'name': 'predictions'},
+        'optim': {'name': method},
+        'seed': 0,
+        'blend': {
+            'members': [str(folder) for folder in folders],
+            'method': method,
+            'settings': dict(settings),
+            'level': level,
+            'leaky_fit_on_test': leaky,
+            'bootstrap_samples': bootstrap_samples,
+        },
+    }
+    tasks = make_tasks(folders, level)
+    with run_folder.own(workdir):
+        run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
+        # Computed anew: until it is written, the folder holds no result.
+        for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
+            file.unlink(missing_ok=True)
+        result, fitted = measure(tasks, folders, method, settings, level, leaky, bootstrap_samples)
+        write(config, result, tasks, fitted, workdir)
+        blend_report.draw(result, workdir / 'blend.png')
+        report.write_report(workdir)
+    return result
+
+
 def main(argv: list[str]) -> None:
     """Runs what the flags say.
 
@@ -255,38 +311,13 @@ def main(argv: list[str]) -> None:
     """
     folders, workdir = _check_flags(argv)
     settings = {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]}
-    config = {
-        # What a page names; a blend trains nothing.
-        'model': {'name': 'blend'},
-        'features': {'name': 'predictions'},
-        'optim': {'name': _METHOD.value},
-        'seed': 0,
-        'blend': {
-            'members': [str(folder) for folder in folders],
-            'method': _METHOD.value,
-            'settings': settings,
-            'level': _LEVEL.value,
-            'leaky_fit_on_test': _LEAKY.value,
-            'bootstrap_samples': _SAMPLES.value,
-        },
-    }
     main_lib.start_jax()
 
-    from genre_jax import report, run_folder
     from genre_jax.logbook import summary_lines
 
-    tasks = make_tasks(folders, _LEVEL.value)
-    with run_folder.own(workdir):
-        run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
-        # Computed anew: until it is written, the folder holds no result.
-        for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
-            file.unlink(missing_ok=True)
-        result, fitted = measure(
-            tasks, folders, _METHOD.value, settings, _LEVEL.value, _LEAKY.value, _SAMPLES.value
-        )
-        write(config, result, tasks, fitted, workdir)
-        blend_report.draw(result, workdir / 'blend.png')
-        report.write_report(workdir)
+    result = run(
+        folders, workdir, _METHOD.value, settings, _LEVEL.value, _LEAKY.value, _SAMPLES.value
+    )
     print(blend_report.table(result))
     print('\n'.join(summary_lines(result, workdir, '')))
     print(f'picture:    {workdir / "blend.png"}')
