@@ -32,7 +32,6 @@ import ml_collections
 import numpy as np
 
 from genre_jax import config as config_lib
-from genre_jax import evaluate
 from genre_jax.errors import UserError
 
 METHODS = ('grid', 'random', 'tpe')
@@ -253,19 +252,12 @@ def make_points(sweep: Sweep) -> list[dict[str, object]]:
     return points
 
 
-def metrics() -> list[str]:
-    """Returns the names of the figures by which trials can be ranked."""
-    figures = [f'val/{kind}/{name}' for kind in evaluate.KINDS for name in ('accuracy', 'macro_f1')]
-    losses = [f'val/{kind}/log_loss' for kind in evaluate.KINDS if kind != 'song_majority']
-    return ['val/loss', *figures, *losses]
-
-
 def figure(result: Mapping, metric: str, part: str = 'val') -> tuple[float, list[float] | None]:
     """Returns the metric of a finished run, and its 95 % interval, None without.
 
     Args:
         result: what result.json holds.
-        metric: one of `metrics()`.
+        metric: one of genre_jax.config.METRICS.
         part: 'val', or 'test' for the same figure there.
     """
     kind, name = ('segment', 'log_loss') if metric == 'val/loss' else metric.split('/')[1:]
@@ -311,10 +303,10 @@ def check(sweep: Sweep, config: ml_collections.ConfigDict, where: str) -> Sweep:
                 raise UserError(f'{where}: {key} cannot be {value!r}: {error}') from None
     _check_numbers(sweep, where)
     metric = sweep.metric or f'val/{config.eval.select_on}/accuracy'
-    if metric not in metrics():
+    if metric not in config_lib.METRICS:
         raise UserError(
             f'{where}: metric={metric!r}: a sweep chooses by a figure of the validation part'
-            f'{config_lib.nearest(metric, metrics())}'
+            f'{config_lib.nearest(metric, config_lib.METRICS)}'
         )
     return dataclasses.replace(sweep, metric=metric)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import yaml
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 from wandb.sdk.launch.sweeps import utils as wandb_agent
 
@@ -59,6 +59,14 @@ def sweep():
     )
 """
 RATE = 'optim.learning_rate'
+
+
+@pytest.fixture(autouse=True)
+def other_tests_hear_warnings():
+    """A sweep silences them after its first trial."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture(scope='module')
@@ -331,6 +339,20 @@ def test_pages(places):
     (page := places / 'broken.py').write_text('def sweep():\n    return 1 / 0\n')
     with pytest.raises(UserError, match='broken.py, line 2: ZeroDivisionError'):
         search_space.load(str(page))
+
+
+PAGES = sorted(
+    str(path.relative_to(program.ROOT))
+    for path in (program.ROOT / 'configs').glob('*.py')
+    if 'def sweep(' in path.read_text()
+)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_the_sweeps_of_all_pages_are_sound(page):
+    config = config_lib.load_page(page)
+    one = search_space.check(search_space.load(page), config, page)
+    assert one.size >= 1 and one.metric in config_lib.METRICS
 
 
 # --- trials that are trained ---------------------------------------------------------------------
