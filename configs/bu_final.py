@@ -13,7 +13,7 @@ The best settings of configs/bu_grid.py, at most 60 epochs. Amounts of augmentat
 Accuracy on the validation part 61.06 % without and 62.71 % with it, recall of Experimental 0.28 and 0.45
 (Table VIII). Test part: **63.65 %** (Table IX); F1 Electronic 0.68, Experimental 0.44, Folk 0.64, Hip-Hop
 0.67, Instrumental 0.68, International 0.78, Pop 0.56, Rock 0.63. result.json holds precision, recall and F1
-of every class, the report's page draws the confusions and the ROC curves.
+of every class, predictions/test.npz the probabilities that ROC curves are drawn from (Fig. 7).
 
 `recipe=report` follows the text: early stopping after 8 evaluations without gain in the loss. `recipe=code`
 follows the code: after 10 without gain in accuracy, no masking, shifts of 5 %, for the strong class 20 % and

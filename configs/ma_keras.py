@@ -11,14 +11,15 @@ The blend of three such networks, XGBoost, a random forest and k nearest neighbo
 
     for seed in 0 1 2; do python -m genre_jax.main --config=configs/ma_keras.py \
         --config.seed=$seed --config.data.root=features_3_sec.csv --workdir=runs/ma/net_$seed; done
-    python -m genre_jax.classical --config=configs/ma_keras.py --models=xgboost,random_forest,knn \
+    python -m genre_jax.classical --config=configs/ma_keras.py --models=xgboost,forest,knn \
         --protocols=grouped --config.data.root=features_3_sec.csv --workdir=runs/ma/classical
     python -m genre_jax.blend --workdir=runs/ma/blend --members=runs/ma/net_0,runs/ma/net_1,\
     runs/ma/net_2,runs/ma/classical/grouped/xgboost,\
-    runs/ma/classical/grouped/random_forest,runs/ma/classical/grouped/knn
+    runs/ma/classical/grouped/forest,runs/ma/classical/grouped/knn
 
 `protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the
-blend on the rows that they report it for; here they come from the validation part.
+blend on the rows that they report it for; here they come from the validation part. Where the
+networks have `:protocol=paper`, the classical models take `--protocols=segment_leaky`.
 
 What differs: rate, batch and length are not given. Adam's 1e-3, batches of 128 and 200 epochs here, and the
 checkpoint with the best accuracy on the rows set aside for validation.

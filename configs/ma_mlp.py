@@ -20,9 +20,9 @@ LEAKY.
 
 What differs: a tenth of the four fifths is set aside for stopping and for the choice of the checkpoint; the
 paper names no validation part. Its list of settings has an L2 penalty of 0.05, its text one of 0.3, on an
-error of a batch that is not said to be summed or averaged. On the mean of the cross-entropies 0.05 leaves 48 %
-of the rows of 10 s right (`protocol=paper`), 0.05 on their sum over 16 rows, as it is taken here, 78 %, no penalty
-82 %. Weights begin as in Keras; the paper says at random.
+error of a batch that is not said to be summed or averaged. On the mean of the cross-entropies 0.05 leaves 48
+% of the rows of 10 s right (`protocol=paper`), 0.05 on their sum over 16 rows, as it is taken here, 78 %, no
+penalty 82 %. Weights begin as in Keras; the paper says at random.
 """
 
 from __future__ import annotations
