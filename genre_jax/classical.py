@@ -20,7 +20,6 @@ only what is missing.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 import time
@@ -101,7 +100,7 @@ class Fold:
         """
         from genre_jax import run_folder
 
-        config = ml_collections.ConfigDict(self.config)
+        config = self.config.copy_and_resolve_references()
         config.model = ml_collections.ConfigDict({'name': name, **settings})
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +188,7 @@ def measure(
     Raises:
         UserError: a mistake in the config, the data or the settings of a model.
     """
-    from genre_jax import embeddings, run_data
+    from genre_jax import classical_report, embeddings, run_data
 
     network = embeddings.Network(config, checkpoint, workdir / 'embeddings') if checkpoint else None
     config = network.config if network else config
@@ -233,7 +232,13 @@ def measure(
         'figures': [
             figure
             for model in models
-            for figure in _figures(model, opened, dataset, folds, config.eval.bootstrap_samples)
+            for figure in classical_report.figures(
+                model,
+                {name: [fold.folder / model for fold in every] for name, every in opened.items()},
+                dataset.tracks,
+                folds,
+                config.eval.bootstrap_samples,
+            )
         ],
     }
 
@@ -244,7 +249,7 @@ def _fold_configs(
     """Returns the config of each fold, and its folder below that of the protocol."""
     configs = []
     for fold in range(max(1, folds)):
-        one = ml_collections.ConfigDict(config)
+        one = config.copy_and_resolve_references()
         one.split.protocol = protocol
         # They are there to be compared, and what leaks is marked.
         one.split.allow_leak = config.split.allow_leak or protocol in protocols.WORDS
@@ -252,59 +257,6 @@ def _fold_configs(
             one.split.update(folds=folds, fold=fold)
         configs.append((one, f'fold_{fold}' if folds else ''))
     return configs
-
-
-def _figures(
-    model: str,
-    opened: Mapping[str, Sequence[Fold]],
-    dataset: Any,
-    folds: int,
-    bootstrap_samples: int,
-) -> list[dict]:
-    """Reads what a model came to: one dict for each protocol and level."""
-    from genre_jax import estimators, evaluate
-
-    read, tested = {}, {}
-    for protocol, every in opened.items():
-        folders = [fold.folder / model for fold in every]
-        results = [json.loads((folder / 'result.json').read_text()) for folder in folders]
-        times = [json.loads((folder / 'timing.json').read_text()) for folder in folders]
-        test = results[0]['parts']['test']
-        read[protocol] = {
-            'segment': test['segment'],
-            'song': test['song_max_probability'],
-            'fit_s': sum(each['train_s'] for each in times),
-            'leaky': any(each['leaky'] for each in results),
-        }
-        if folds:
-            parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in folders]
-            tested[protocol] = protocols.count(parts, [track['track'] for track in dataset.tracks])
-    if folds:
-        groups = [track['group'] for track in dataset.tracks]
-        for protocol, levels in protocols.compare(tested, groups, bootstrap_samples).items():
-            read[protocol] |= levels
-    figures = []
-    for protocol, each in read.items():
-        for level in ('segment', 'song'):
-            low, high = each[level]['accuracy_ci95']
-            above = each[level].get('inflation_ci95', (None, None))
-            figures.append(
-                {
-                    'model': model,
-                    'protocol': protocol,
-                    'leaky': each['leaky'],
-                    'level': level,
-                    'accuracy': each[level]['accuracy'],
-                    'accuracy_low': low,
-                    'accuracy_high': high,
-                    'above_strictest': each[level].get('inflation'),
-                    'above_low': above[0],
-                    'above_high': above[1],
-                    'fit_s': each['fit_s'],
-                    'ma_et_al': estimators.MODELS[model].ma_et_al,
-                }
-            )
-    return figures
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

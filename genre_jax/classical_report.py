@@ -5,15 +5,77 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax import protocols
+from genre_jax import evaluate, protocols
 from genre_jax.estimators import MODELS
+from genre_jax.logbook import read_json
 
 _LEVELS = {'segment': 'by row or segment', 'song': 'by song (summed probabilities)'}
+_REMEDY = 'delete that folder, the model is fitted again'
 _COLOURS = ('#c0504d', '#e0a030', '#2f5f98', '#5f8f4f', '#7f5f9f', '#777777')
+
+
+def figures(
+    model: str,
+    folders: Mapping[str, Sequence[pathlib.Path]],
+    tracks: Sequence[Mapping],
+    folds: int,
+    bootstrap_samples: int,
+) -> list[dict]:
+    """Reads what a model came to, from its folders.
+
+    Args:
+        model: its name.
+        folders: of each fold, by protocol, the strictest last.
+        tracks: the manifest's tracks.
+        folds: of a cross-validation, which are taken together; 0: one split.
+        bootstrap_samples: resamplings for the intervals of a cross-validation.
+
+    Returns:
+        A dict for each protocol and level, what a line of the CSV holds.
+    """
+    read, tested = {}, {}
+    for protocol, every in folders.items():
+        results = [read_json(folder / 'result.json', _REMEDY) for folder in every]
+        test = results[0]['parts']['test']
+        read[protocol] = {
+            'segment': test['segment'],
+            'song': test['song_max_probability'],
+            'fit_s': sum(read_json(f / 'timing.json', _REMEDY)['train_s'] for f in every),
+            'leaky': any(each['leaky'] for each in results),
+        }
+        if folds:
+            parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in every]
+            tested[protocol] = protocols.count(parts, [track['track'] for track in tracks])
+    if folds:
+        groups = [track['group'] for track in tracks]
+        for protocol, levels in protocols.compare(tested, groups, bootstrap_samples).items():
+            read[protocol] |= levels
+    lines = []
+    for protocol, each in read.items():
+        for level in _LEVELS:
+            low, high = each[level]['accuracy_ci95']
+            above_low, above_high = each[level].get('inflation_ci95', (None, None))
+            lines.append(
+                {
+                    'model': model,
+                    'protocol': protocol,
+                    'leaky': each['leaky'],
+                    'level': level,
+                    'accuracy': each[level]['accuracy'],
+                    'accuracy_low': low,
+                    'accuracy_high': high,
+                    'above_strictest': each[level].get('inflation'),
+                    'above_low': above_low,
+                    'above_high': above_high,
+                    'fit_s': each['fit_s'],
+                    'ma_et_al': MODELS[model].ma_et_al,
+                }
+            )
+    return lines
 
 
 def title(protocol: str, result: Mapping) -> str:

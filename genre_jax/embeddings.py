@@ -81,8 +81,10 @@ class Network:
             UserError: there is no such checkpoint, or a section does not fit it.
         """
         self.source = init_from.find(checkpoint)
-        self.config = ml_collections.ConfigDict(config)
-        self.config.optim = common.get_config().optim
+        self.config = config.copy_and_resolve_references()
+        defaults = common.get_config()
+        defaults.train.loader_workers = config.train.loader_workers
+        self.config.update(optim=defaults.optim, train=defaults.train)
         self.config.augment = ml_collections.ConfigDict()
         self.config.windows.balance = 'none'
         self.config.init.checkpoint = checkpoint

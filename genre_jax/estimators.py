@@ -17,6 +17,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -75,7 +76,7 @@ MODELS = {
         True, False, 0.6743,
     ),
     'sgd': Model(
-        'linear, by stochastic gradient descent', 'sklearn.linear_model.SGDClassifier',
+        'linear SVM, by SGD', 'sklearn.linear_model.SGDClassifier',
         {'loss': 'hinge', 'max_iter': 5000}, True, True, 0.6537,
     ),
     'tree': Model(
@@ -158,6 +159,9 @@ def _value(text: str) -> object:
 
 
 def _estimator_class(name: str) -> type:
+    # XGBoost's threads wait in busy loops otherwise: where other programs run on the same cores, a fit takes
+    # a hundred times as long. Read when the first of the two libraries is loaded, which is here.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     module, _, kind = MODELS[name].estimator.rpartition('.')
     return getattr(importlib.import_module(module), kind)
 
@@ -184,21 +188,8 @@ def fit(
     Raises:
         UserError: the settings cannot be, or do not fit the examples.
     """
-    import sklearn.calibration
-    import sklearn.pipeline
-    import sklearn.preprocessing
-
     _check(name, settings, examples, classes)
-    kind = _estimator_class(name)
-    takes = kind().get_params()
-    given = {'random_state': seed, 'n_jobs': -1}
-    model = kind(**{key: value for key, value in given.items() if key in takes}, **settings)
-    if MODELS[name].scaled:
-        model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
-    if MODELS[name].calibrated:
-        model = sklearn.calibration.CalibratedClassifierCV(
-            model, method='sigmoid', cv=_calibration_folds(name, examples, classes), ensemble=False
-        )
+    model = _build(name, settings, examples, classes, seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
@@ -208,8 +199,37 @@ def fit(
             raise UserError(
                 f'{name} with {_words(settings)} cannot be fitted: {words[:300]}'
             ) from None
-    notes = {' '.join(str(each.message).split())[:200] for each in caught}
+    notes = {
+        ' '.join(str(each.message).split())[:200]
+        for each in caught
+        if issubclass(each.category, UserWarning)  # not those for programmers
+    }
     return model, [f'{name}: {note}' for note in sorted(notes)]
+
+
+def _build(
+    name: str,
+    settings: Mapping[str, object],
+    examples: Examples,
+    classes: Sequence[str],
+    seed: int,
+) -> object:
+    kind = _estimator_class(name)
+    import sklearn.calibration
+    import sklearn.pipeline
+    import sklearn.preprocessing
+
+    takes = kind().get_params()
+    given = {'random_state': seed, 'n_jobs': -1}
+    model = kind(**{key: value for key, value in given.items() if key in takes}, **settings)
+    if MODELS[name].scaled:
+        model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
+    if MODELS[name].calibrated:
+        folds = _calibration_folds(name, examples, classes)
+        model = sklearn.calibration.CalibratedClassifierCV(
+            model, method='sigmoid', cv=folds, ensemble=False
+        )
+    return model
 
 
 def probabilities(model: object, rows: np.ndarray) -> np.ndarray:

@@ -33,6 +33,17 @@ _METRIC_KEYS = [
     'confusion',
     'per_class',
 ]
+# What a network's training adds to result.json; a classical model has none of it.
+_TRAINING_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
+]
 # What the page needs of each file, checked when it is read.
 _KEYS = {
     'config.json': ['model.name', 'features.name', 'optim.name', 'seed'],
@@ -74,17 +85,6 @@ _KEYS = {
     ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }
-# And of a result that was trained, not blended.
-_TRAINED_KEYS = [
-    'steps',
-    'epochs',
-    'best_step',
-    'best_epoch',
-    'selected_on',
-    'parameters_sha256',
-    'state_sha256',
-    'best_parameters_sha256',
-]
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
@@ -207,8 +207,8 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error})') from error
     needed = _KEYS[path.name]
-    if path.name == 'result.json' and not _has(value, ['blend']):
-        needed = needed + _TRAINED_KEYS
+    if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
+        needed = needed + _TRAINING_KEYS
     missing = [key for key in needed if not _has(value, key.split('.'))]
     if missing:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import ml_collections
+import numpy as np
 
 from genre_jax import (
     augment,
