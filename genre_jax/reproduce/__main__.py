@@ -96,6 +96,7 @@ def _run(paper, wishes, entries: Sequence) -> None:
 
     jobs = plan.jobs(entries)
     _remember(paper.name, wishes)
+    main_lib.log_warnings_only()
     main_lib.start_jax()
 
     from genre_jax import run_folder

@@ -15,6 +15,7 @@ import jax
 
 from genre_jax import config as config_lib
 from genre_jax import estimators, run_folder
+from genre_jax import main as main_lib
 from genre_jax import run as run_lib
 from genre_jax.errors import Stopped, UserError
 from genre_jax.logbook import read_json
@@ -116,6 +117,7 @@ def _finished(job: Job) -> bool:
 def _run(job: Job) -> None:
     match job.way:
         case Network():
+            main_lib.set_precision(job.config)
             run_lib.run(job.config, job.folder)
         case Classical(model=model):
             from genre_jax import classical
