@@ -42,6 +42,9 @@ def collect(
                 for protocol in PROTOCOLS
                 if (id(row), protocol) in read
             }
+            of_row = [entry for entry in entries if entry.row is row]
+            # Without any of ours, what the paper prints is all there is.
+            bare = all(side['why_not'] for side in sides.values())
             rows.append(
                 {
                     'name': row.name,
@@ -54,19 +57,22 @@ def collect(
                             'printed': figure.printed,
                             'value': figure.value,
                         }
-                        for figure in row.figures
+                        for i, figure in enumerate(row.figures)
+                        if figure.printed or not (bare and i)
                     ],
                     'ours': sides,
-                    'other_data': next((e.other for e in entries if e.row is row and e.other), ''),
+                    'other_data': next((entry.other for entry in of_row if entry.other), ''),
                     'commands': {
-                        e.protocol: [plan.in_words(job.command) for job in (*e.before, *e.jobs)]
-                        for e in entries
-                        if e.row is row
+                        entry.protocol: [
+                            plan.in_words(job.command) for job in (*entry.before, *entry.jobs)
+                        ]
+                        for entry in of_row
                     },
                 }
             )
         tables.append({'title': table.title, 'note': table.note, 'rows': rows})
-    folders = [job.folder for job in plan.jobs(entries)]
+    jobs = [job for entry in entries for job in (*entry.before, *entry.jobs)]
+    folders = list(dict.fromkeys(job.folder for job in jobs))
     return {
         'paper': paper.name,
         'title': paper.title,
@@ -112,6 +118,8 @@ def _read(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
     reasons = [failed[job.folder] for job in (*entry.jobs, *entry.before) if job.folder in failed]
     folders = [trial_folder(job) for job in entry.jobs if job.folder not in failed]
     folders = [each for each in folders if each is not None and (each / 'result.json').exists()]
+    if not folders and not entry.wanted:
+        return {'why_not': plan.LEFT_OUT}
     if not folders:
         return {'why_not': f'failed: {(reasons or ["no run with these settings was finished"])[0]}'}
     results = [read_json(folder / 'result.json') for folder in folders]
@@ -282,7 +290,7 @@ def text_table(result: Mapping[str, Any]) -> str:
             figures = row['figures']
             reasons = {row['ours'][side]['why_not'] for side in sides}
             if all(reasons):
-                printed = ', '.join(f'{f["name"]} {shown(f) or "–"}' for f in figures if shown(f))
+                printed = ', '.join(f'{f["name"]} {shown(f) or "–"}' for f in figures)
                 lines.append(f'  {row["name"]:{width}}  {printed}: {"; ".join(sorted(reasons))}')
                 continue
             for i, figure in enumerate(figures):

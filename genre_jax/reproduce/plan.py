@@ -27,6 +27,7 @@ from genre_jax.reproduce.paper import (
 )  # fmt: skip
 from genre_jax.reproduce.present import Given
 
+LEFT_OUT = 'left out by --only'
 _BLENDED_NETWORKS = 3
 BLEND_SETTINGS = {'votes': 'onehot', 'max_weight': 5, 'grow_by': 5}
 
@@ -60,7 +61,8 @@ class Entry:
         protocol: 'paper' or 'grouped'.
         jobs: the runs that the row's figures are of, one a seed; none where it is not run.
         before: the runs that those need.
-        why_not: why it is not run, '' if it is.
+        why_not: why it cannot be run, '' if it can.
+        wanted: whether it is to be run now; what was run before is shown all the same.
         other: folder of other data than the paper's, '' for the paper's.
     """
 
@@ -70,6 +72,7 @@ class Entry:
     jobs: tuple[Job, ...] = ()
     before: tuple[Job, ...] = ()
     why_not: str = ''
+    wanted: bool = False
     other: str = ''
 
 
@@ -141,21 +144,20 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
             elif absent := present.missing(paper, row, wishes.data):
                 needed = ' and '.join(f'--data={need.key}=PATH' for need in absent)
                 entry = dataclasses.replace(entry, why_not=f'data missing: {needed}')
-            elif not wanted.search(row.name):
-                entry = dataclasses.replace(entry, why_not='left out by --only')
             else:
                 entry = _Planner(paper, wishes, row, protocol).fill(entry)
+                entry = dataclasses.replace(entry, wanted=bool(wanted.search(row.name)))
             entries.append(entry)
     return entries
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
-    """Returns all runs once, those first that others need.
+    """Returns all runs that are wanted once, those first that others need.
 
     Args:
         entries: of `make_plan`.
     """
-    every = [job for entry in entries for job in (*entry.before, *entry.jobs)]
+    every = [job for entry in entries if entry.wanted for job in (*entry.before, *entry.jobs)]
     return list({job.folder: job for job in every}.values())
 
 
@@ -274,8 +276,8 @@ def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
     lines = [paper.title]
     for entry in entries:
         where = f'{entry.table.title} | {entry.row.name} | {entry.protocol}'
-        if entry.why_not:
-            lines.append(f'\n# {where}: {entry.why_not}')
+        if not entry.wanted:
+            lines.append(f'\n# {where}: {entry.why_not or LEFT_OUT}')
             continue
         cost = f' ({entry.row.cost})' if entry.row.cost else ''
         lines.append(f'\n# {where}{cost}')
