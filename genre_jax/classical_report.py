@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
+import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from genre_jax import evaluate, protocols
+from genre_jax.errors import UserError
 from genre_jax.estimators import MODELS
 from genre_jax.logbook import read_json
 
@@ -48,7 +50,7 @@ def figures(
             'leaky': any(each['leaky'] for each in results),
         }
         if folds:
-            parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in every]
+            parts = [_predictions(folder) for folder in every]
             tested[protocol] = protocols.count(parts, [track['track'] for track in tracks])
     if folds:
         groups = [track['group'] for track in tracks]
@@ -78,6 +80,14 @@ def figures(
     return lines
 
 
+def _predictions(folder: pathlib.Path) -> evaluate.Predictions:
+    file = folder / 'predictions' / 'test.npz'
+    try:
+        return evaluate.Predictions.load(file)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f'{file} is missing or damaged: {_REMEDY}') from None
+
+
 def title(protocol: str, result: Mapping) -> str:
     """Returns a protocol's name with what is drawn in it, and LEAKY where it leaks.
 
@@ -103,6 +113,7 @@ def table(result: Mapping) -> str:
         'fitted to training rows alone; accuracy in %, 95 % intervals of a bootstrap over groups',
     ]
     names = list(result['protocols'])
+    comparable = not result['features']  # theirs are of handcrafted features
     compared = result['folds'] and len(names) > 1
     headings = [title(name, result) for name in names]
     if compared:
@@ -110,7 +121,8 @@ def table(result: Mapping) -> str:
     widths = [max(len(heading), 19) + 2 for heading in headings]
     for level, words in _LEVELS.items():
         cells = {(f['model'], f['protocol']): f for f in result['figures'] if f['level'] == level}
-        lines += ['', f'{words:33}{_row(headings, widths)}Ma et al.']
+        beside = 'Ma et al.' if comparable and level == 'segment' else ''
+        lines += ['', f'{words:33}{_row(headings, widths)}{beside}'.rstrip()]
         for model in dict.fromkeys(model for model, _ in cells):
             row = [
                 _figure(cells[model, name], 'accuracy', 'accuracy_low', 'accuracy_high', '')
@@ -122,13 +134,14 @@ def table(result: Mapping) -> str:
                         cells[model, names[0]], 'above_strictest', 'above_low', 'above_high', '+'
                     )
                 )
-            published = f'{100 * MODELS[model].ma_et_al:.1f}' if level == 'segment' else ''
+            published = f'{100 * MODELS[model].ma_et_al:.1f}' if beside else ''
             lines.append(f'{model:33}{_row(row, widths)}{published}'.rstrip())
-    lines += [
-        '',
-        'Ma et al.: their Figure 9, collected from Kaggle, GTZAN; they cut songs into rows of 3 s and split '
-        'the rows 4:1',
-    ]
+    lines.append('')
+    if comparable:
+        lines.append(
+            'Ma et al.: their Figure 9, collected from Kaggle: GTZAN, settings and splits not given; '
+            'their own networks had rows of 3 s, split 4:1'
+        )
     lines += [f'{title(name, result)}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join(lines)
 
@@ -194,7 +207,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
                 color=_COLOURS[i % len(_COLOURS)],
                 label=title(name, result),
             )
-        if level == 'segment':
+        if level == 'segment' and not result['features']:
             published = [100 * MODELS[model].ma_et_al for model in models]
             axes.plot(published, position, 'x', color='black', label='Ma et al., Figure 9 (Kaggle)')
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')

@@ -119,6 +119,33 @@ def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(chosen, np.finfo(np.float32).tiny))
 
 
+def roc_curves(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, float] | None]:
+    """Returns the receiver operating characteristic of each class against all others.
+
+    Args:
+        labels: class ids [n].
+        probabilities: [n, C].
+
+    Returns:
+        For each class the false and the true positive rates at all thresholds, and the area under them: the
+        chance that an item of the class has a larger probability than one of another class. None for a
+        class that all items have, or none.
+    """
+    from sklearn import metrics
+
+    curves = []
+    for i in range(probabilities.shape[1]):
+        positive = labels == i
+        if positive.all() or not positive.any():
+            curves.append(None)
+            continue
+        false, true, _ = metrics.roc_curve(positive, probabilities[:, i])
+        curves.append((false, true, float(metrics.auc(false, true))))
+    return curves
+
+
 def _macro_f1(confusion: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur, as truth or as prediction: [..., C, C] -> [...]."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)

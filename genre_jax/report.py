@@ -20,7 +20,7 @@ import numpy as np
 
 from genre_jax import blend_report, report_charts
 from genre_jax.errors import UserError
-from genre_jax.evaluate import Predictions, pool_songs
+from genre_jax.evaluate import Predictions, pool_songs, roc_curves
 
 _METRIC_KEYS = [
     'n',
@@ -108,6 +108,10 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     parameters_path = run_dir / 'parameters.txt'
     config = _read_json(run_dir / 'config.json')
     environment = _read_json(run_dir / 'environment.json', optional=True)
+    curves = [None] * len(result['classes'])
+    if predictions is not None:
+        songs = pool_songs(predictions)
+        curves = roc_curves(songs.label, songs.probability)
     contents = {
         'name': run_dir.name,
         'result': result,
@@ -117,7 +121,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'environment_text': json.dumps(environment, indent=2, ensure_ascii=False),
         'timing': _read_json(run_dir / 'timing.json', optional=True),
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
-        'per_class': _per_class(result),
+        'per_class': _per_class(result, curves),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
         'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
@@ -129,6 +133,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
             'intervals': report_charts.interval_chart(result),
             'curves': report_charts.curve_charts(metrics, result),
             'confusion': report_charts.confusion_chart(result),
+            'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
         }
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
@@ -256,7 +261,7 @@ def _duration(seconds: float) -> str:
     return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
 
 
-def _per_class(result: dict[str, Any]) -> list[dict[str, Any]]:
+def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[dict[str, Any]]:
     song = result['parts']['test']['song_max_probability']
     classes = result['classes']
     rows = []
@@ -271,6 +276,7 @@ def _per_class(result: dict[str, Any]) -> list[dict[str, Any]]:
                 'train': result['songs_per_class'][name]['train'],
                 'called': called,
                 'times': most,
+                'auc': curves[index] and curves[index][2],
                 **song['per_class'][name],
             }
         )

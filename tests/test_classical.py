@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from genre_jax import classical, classical_report, estimators
+from genre_jax import classical_fits, classical_report, estimators
 from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions
@@ -111,7 +111,7 @@ def test_probabilities_are_those_by_hand(tmp_path, protocol):
     root = write_table(tmp_path / 't.csv')
     config = page(tmp_path, root)
     models = estimators.choose('all', ['forest.n_estimators=30', 'xgboost.n_estimators=20'])
-    classical.measure(config, tmp_path / 'w', models, [protocol], 0)
+    classical_fits.measure(config, tmp_path / 'w', models, [protocol], 0)
     rows = read_rows(root)
     parts = {}
     for name in models:
@@ -242,6 +242,13 @@ def test_the_whole_comparison(tmp_path):
     changed = [file for file in files if file.stat().st_mtime_ns != before[file]]
     assert changed == [folder / 'predictions' / 'test.npz']
 
+    damaged = folder / 'predictions' / 'test.npz'
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-30])
+    with pytest.raises(UserError, match=r'test.npz is missing or damaged: delete that folder'):
+        classical_report.figures('tree', {'artist': [folder]}, [], 3, 10)
+    damaged.write_bytes(whole)
+
     other = one_line(run(tmp_path, root, *flags, '--set=tree.max_depth=3'))
     assert 'another config (model.max_depth: None -> 3)' in other
 
@@ -249,7 +256,7 @@ def test_the_whole_comparison(tmp_path):
 def test_protocols_that_do_not_differ_are_left_out(tmp_path):
     root = write_table(tmp_path / 't.csv', songs=20, rows=1, artists=False)
     models = estimators.choose('naive_bayes', [])
-    result = classical.measure(page(tmp_path, root), tmp_path / 'w', models, [], 0)
+    result = classical_fits.measure(page(tmp_path, root), tmp_path / 'w', models, [], 0)
     assert list(result['protocols']) == ['kfold'] and not result['protocols']['kfold']['leaky']
     text = classical_report.table(result)
     assert 'LEAKY' not in text and 'above' not in text and 'one split' in text
@@ -266,9 +273,9 @@ def test_a_list_that_comes_with_the_data_keeps_its_rules(tmp_path):
     root.write_text('\n'.join(lines))
     models = estimators.choose('naive_bayes', [])
     with pytest.raises(UserError, match='the official split leaks'):
-        classical.measure(page(tmp_path, root), tmp_path / 'w', models, ['official'], 0)
+        classical_fits.measure(page(tmp_path, root), tmp_path / 'w', models, ['official'], 0)
     config = page(tmp_path, root, allow_leak=True)
-    result = classical.measure(config, tmp_path / 'w', models, ['official'], 0)
+    result = classical_fits.measure(config, tmp_path / 'w', models, ['official'], 0)
     assert 'official LEAKY' in classical_report.table(result)
 
 
@@ -356,7 +363,7 @@ def test_a_forest_on_gtzan_leaks_as_by_hand(tmp_path):
     config = page(tmp_path, root, fractions=(0.78, 0.02, 0.2))
     config.split.folds = 5
     models = estimators.choose('forest', ['forest.n_estimators=100'])
-    result = classical.measure(config, tmp_path / 'w', models, ['segment_leaky', 'kfold'], 0)
+    result = classical_fits.measure(config, tmp_path / 'w', models, ['segment_leaky', 'kfold'], 0)
     found = {f['protocol']: f['accuracy'] for f in result['figures'] if f['level'] == 'segment'}
     rows = read_rows(root)
     songs = sorted({song for song, _ in rows})
@@ -377,7 +384,7 @@ def test_whole_songs_of_gtzan(tmp_path):
     root = real('features_30_sec.csv')
     config = page(tmp_path, root)
     models = estimators.choose('logistic,knn', [])
-    result = classical.measure(config, tmp_path / 'w', models, ['kfold'], 0)
+    result = classical_fits.measure(config, tmp_path / 'w', models, ['kfold'], 0)
     rows = read_rows(root)
     folder = tmp_path / 'w' / 'kfold' / 'logistic' / 'predictions'
     parts = {part: Predictions.load(folder / f'{part}.npz') for part in ('val', 'test')}
