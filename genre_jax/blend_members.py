@@ -11,7 +11,6 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions, pool_songs
-from genre_jax.logbook import read_json
 
 LEVELS = ('segment', 'song')
 # What a blend's own result.json and page take over.
@@ -96,6 +95,8 @@ def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     Raises:
         UserError: a file is missing or damaged.
     """
+    from genre_jax.logbook import read_json
+
     if not folder.is_dir():
         raise UserError(f'--members: {folder} is no folder: expected that of a finished run')
     files = ['result.json', 'environment.json', *(f'predictions/{part}.npz' for part in parts)]
@@ -170,7 +171,7 @@ def _only_one_has(
     for member, mine, theirs in ((first, own, its), (other, its, own)):
         alone = np.setdiff1d(mine.track, theirs.track)
         if len(alone):
-            return f'{alone[0]!r} is in the {part} part of {member.folder} alone'
+            return f'{str(alone[0])!r} is in the {part} part of {member.folder} alone'
     return ''
 
 
@@ -208,9 +209,9 @@ def align(
         if len(differ):
             row = differ[0]
             raise UserError(
-                f'{table.track[row]!r} is of group {grouped[0][1].group[row]!r} in {grouped[0][0].folder} '
-                f'and of {table.group[row]!r} in {member.folder}: intervals are over groups; expected the '
-                'same ones'
+                f'{str(table.track[row])!r} is of group {str(grouped[0][1].group[row])!r} in '
+                f'{grouped[0][0].folder} and of {str(table.group[row])!r} in {member.folder}: intervals are '
+                'over groups; expected the same ones'
             )
     return Rows(
         reference.track,
@@ -284,6 +285,6 @@ def _check_same_rows(
         row = wrong[0]
         labels = [str(table.classes[table.label[row]]) for table in (own, its)]
         raise UserError(
-            f'{both} have different labels: {own.track[row]!r} of the {part} part is {labels[0]!r} in the '
-            f'first and {labels[1]!r} in the second; name runs of the same data'
+            f'{both} have different labels: {str(own.track[row])!r} of the {part} part is {labels[0]!r} in '
+            f'the first and {labels[1]!r} in the second; name runs of the same data'
         )

@@ -179,7 +179,7 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
             parts = [
                 (train, test)
                 for train, test in inner.split(features, labels, groups)
-                if len(test) and len(np.unique(labels[train])) > 1
+                if np.isin(labels[test], labels[train]).any() and len(np.unique(labels[train])) > 1
             ]
     if not parts:
         raise UserError(
@@ -189,7 +189,10 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
         )
 
     def fitted(inverse_penalty: float, rows: np.ndarray) -> Any:
-        model = sklearn.linear_model.LogisticRegression(C=inverse_penalty, max_iter=5000)
+        # On so little, L-BFGS takes hundreds of steps, whose threads wait for each other.
+        model = sklearn.linear_model.LogisticRegression(
+            C=inverse_penalty, solver='newton-cg', max_iter=1000
+        )
         return model.fit(features[rows], labels[rows])
 
     losses = []
@@ -197,6 +200,8 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
         each = []
         for train, test in parts:
             model = fitted(inverse_penalty, train)
+            # A class whose only group is left out cannot be learnt, whatever the penalty.
+            test = test[np.isin(labels[test], model.classes_)]
             blended = _all_classes(model, features[test], n_classes)
             each.append(evaluate.log_losses(labels[test], blended))
         losses.append(float(np.concatenate(each).mean()))

@@ -1,4 +1,4 @@
-"""What a blend is fitted to, and what it is tested on: parts of a split, or the folds of a cross-validation."""
+"""What a blend is fitted to and tested on: parts of a split, or folds of a cross-validation."""
 
 from __future__ import annotations
 
