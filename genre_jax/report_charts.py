@@ -225,23 +225,23 @@ def roc_chart(
         curves: of genre_jax.evaluate.roc_curves.
         result: what result.json holds.
     """
-    figure, axes = _new_figure(300, 300)
-    axes.plot([0, 100], [0, 100], ':', color=_LIGHT['muted'], linewidth=1)
+    figure, axes = new_figure(300, 300)
+    axes.plot([0, 100], [0, 100], ':', color=LIGHT['muted'], linewidth=1)
     there = [curve for curve in curves if curve is not None]
     # On a grid the page stays small however many songs there are.
     grid = np.linspace(0, 1, 101)
     drawn = np.array([np.interp(grid, false, true) for false, true, _ in there])
     for curve in drawn:
-        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=_LIGHT['accent'], alpha=0.35)
+        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=LIGHT['accent'], alpha=0.35)
     mean = np.r_[0, drawn.mean(0)]
-    axes.plot(100 * np.r_[0, grid], 100 * mean, color=_LIGHT['second'], linewidth=2)
+    axes.plot(100 * np.r_[0, grid], 100 * mean, color=LIGHT['second'], linewidth=2)
     area = np.mean([auc for *_, auc in there])
-    axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=_LIGHT['second'])
+    axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=LIGHT['second'])
     axes.set(
         xlim=(-1, 101), ylim=(-1, 101), xlabel='false positives, %', ylabel='true positives, %'
     )
     summary = f'ROC curves of {len(there)} classes, each against the others; mean area {area:.3f}'
-    return _svg(figure, 'roc', summary, result['leaky'])
+    return svg(figure, 'roc', summary, result['leaky'])
 
 
 @contextlib.contextmanager

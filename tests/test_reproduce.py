@@ -11,7 +11,6 @@ import pytest
 from genre_jax import config as config_lib
 from genre_jax import estimators, search_space
 from genre_jax.errors import UserError
-from genre_jax.reproduce import __main__ as reproduce
 from genre_jax.reproduce import collect, paper, plan, present
 from genre_jax.reproduce.present import Given
 from tests import program
@@ -36,10 +35,6 @@ MA_FIGURE_9 = {
     'Decision trees': '64.97', 'Inceptionv3': '54.55', 'Naive Bayes': '53.79',
 }  # fmt: skip
 BU_TABLE_9_F1 = (0.68, 0.44, 0.64, 0.67, 0.68, 0.78, 0.56, 0.63)
-
-
-def load(name):
-    return reproduce._paper([name])
 
 
 def write_table(path, songs=12, genres=GENRES):
@@ -71,23 +66,23 @@ def printed(table):
 
 
 def test_tables_of_ma_are_the_papers():
-    table_1, _, figure_9 = load('ma').tables
+    table_1, _, figure_9 = paper.load('ma').tables
     assert {name: tuple(texts[:2]) for name, texts in printed(table_1).items()} == MA_TABLE_1
     assert {name: texts[0] for name, texts in printed(figure_9).items()} == MA_FIGURE_9
 
 
 def test_tables_of_the_others_are_the_papers():
-    (wu,) = load('wu').tables
+    (wu,) = paper.load('wu').tables
     assert [texts[0] for texts in printed(wu).values()] == ['88.9', '65.5', '84.9', '77.3', '84.2']
-    (herbert,) = load('herbert').tables
+    (herbert,) = paper.load('herbert').tables
     assert list(printed(herbert).values()) == [
         ['62.96', '75.80', '73.53'], ['64.01', '77.60', '76.60'],
         ['66.30', '77.30', '77.56'], ['66.55', '78.68', '77.64'],
     ]  # fmt: skip
-    tables = {table.title: table for table in load('bu').tables}
+    tables = {table.title: table for table in paper.load('bu').tables}
     by_genre = tables['Table IX: by genre']
     assert [row.figures[2].value for row in by_genre.rows] == list(BU_TABLE_9_F1)
-    losses = load('kirby_bhateja').tables[0]
+    losses = paper.load('kirby_bhateja').tables[0]
     assert [row.figures[0].value for row in losses.rows] == [
         0.5285, 0.6019, 0.6092, 0.4207, 0.4151, 0.4555, 0.4757, 0.4458, 0.4957,
     ]  # fmt: skip
@@ -123,10 +118,10 @@ def check_command(words):
     return page if kind == 'sweep' else None
 
 
-@pytest.mark.parametrize('name', reproduce.PAPERS)
+@pytest.mark.parametrize('name', paper.PAPERS)
 def test_commands_of_a_plan_can_be_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(program.ROOT)
-    one = load(name)
+    one = paper.load(name)
     wishes = plan.Wishes(tmp_path, everything(one, tmp_path), paper.PROTOCOLS)
     entries = plan.make_plan(one, wishes)
     assert {entry.protocol for entry in entries} == set(paper.PROTOCOLS)
@@ -146,7 +141,7 @@ def test_commands_of_a_plan_can_be_run(name, tmp_path, monkeypatch):
 
 def test_number_of_runs_is_the_papers_unless_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(program.ROOT)
-    herbert = load('herbert')
+    herbert = paper.load('herbert')
     data = everything(herbert, tmp_path)
     entries = plan.make_plan(herbert, plan.Wishes(tmp_path, data, ['paper']))
     assert [len(entry.jobs) for entry in entries] == [5] * 4
@@ -159,7 +154,7 @@ def test_number_of_runs_is_the_papers_unless_asked(tmp_path, monkeypatch):
 def test_one_split_for_all_members_of_a_blend(tmp_path, monkeypatch):
     """Members of different splits cannot be blended: seeds may not change the split."""
     monkeypatch.chdir(program.ROOT)
-    ma = load('ma')
+    ma = paper.load('ma')
     entries = plan.make_plan(
         ma, plan.Wishes(tmp_path, everything(ma, tmp_path), ['grouped'], only='^Our$')
     )
@@ -172,7 +167,7 @@ def test_one_split_for_all_members_of_a_blend(tmp_path, monkeypatch):
 def test_other_data_take_the_place_of_the_papers(tmp_path, monkeypatch):
     monkeypatch.chdir(program.ROOT)
     folder = program.write_tones(tmp_path / 'tones', songs=2)
-    herbert = load('herbert')
+    herbert = paper.load('herbert')
     data = present.parse(herbert, [f'audio=folder:{folder}'])
     assert data['audio'].other
     entries = plan.make_plan(herbert, plan.Wishes(tmp_path, data, paper.PROTOCOLS, seeds=1))
@@ -324,19 +319,10 @@ def odd(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def no_flags():
-    """Takes back the flags that a test sets."""
-    yield
-    for name in reproduce._FLAGS:
-        reproduce._FLAGS[name].unparse()
-
-
 @pytest.mark.parametrize(
     ('words', 'expected'),
     [
         (['mah'], "unknown paper 'mah'; did you mean 'ma'?"),
-        ([], 'name one paper, herbert, bu'),
         (['ma'], 'no data are given, and ma needs some of: --data=features=PATH'),
         (['ma', '--data=index={odd}/index.txt'], 'expected "blues.00000.wav :::'),
         (['ma', '--data=features={odd}/none.csv'], "there is no file or folder '"),
@@ -356,24 +342,39 @@ def no_flags():
         (['ma', '--data=features={table}', '--set=train.length=long'], 'expected a duration'),
     ],
 )
-@pytest.mark.usefixtures('no_flags')
 def test_mistakes_are_one_line(words, expected, odd, table, tmp_path, monkeypatch):
     monkeypatch.chdir(program.ROOT)
-    words = [word.format(odd=odd, table=table) for word in words]
-    rest = reproduce.parse_flags(['reproduce', f'--workdir={tmp_path / "r"}', *words])
+    name, *texts = (word.format(odd=odd, table=table) for word in words)
+    given = {key: [] for key in ('data', 'only', 'protocols', 'set')}
+    for text in texts:
+        key, _, value = text.removeprefix('--').partition('=')
+        given[key].append(value)
     with pytest.raises(UserError) as caught:
-        reproduce.main(rest)
+        one = paper.load(name)
+        plan.make_plan(
+            one,
+            plan.Wishes(
+                tmp_path,
+                present.parse(one, given['data']),
+                plan.check_protocols(given['protocols'] or paper.PROTOCOLS),
+                ''.join(given['only']),
+                settings=plan.parse_settings(given['set']),
+            ),
+        )
     assert expected in str(caught.value) and '\n' not in str(caught.value)
-    assert not (tmp_path / 'r').exists()
 
 
 def test_mistake_is_exit_code_two(tmp_path):
-    words = [sys.executable, '-m', 'genre_jax.reproduce', 'ma', f'--workdir={tmp_path}']
-    for flags, expected in (
-        ([], 'no data are given'),
-        (['--seeds=x'], 'flag --seeds=x: '),
-        (['--sedes=1'], 'sedes'),
+    begin, workdir = [sys.executable, '-m', 'genre_jax.reproduce'], f'--workdir={tmp_path}'
+    for words, expected in (
+        (['mah', workdir], "unknown paper 'mah'; did you mean 'ma'?"),
+        ([workdir], 'name one paper, herbert, bu'),
+        (['ma', workdir], 'no data are given'),
+        (['ma'], '--workdir=DIR is needed'),
+        (['ma', workdir, '--seeds=x'], '--seeds=x: expected'),
+        (['ma', workdir, '--sedes=1'], 'sedes'),
     ):
-        done = program.run([*words, *flags])
+        done = program.run([*begin, *words])
         assert done.returncode == 2 and done.stderr.count('\n') == 1
         assert expected in done.stderr
+    assert not any(tmp_path.iterdir())

@@ -16,9 +16,7 @@ everything is marked as other data. `--set=train.length='2 epochs'` changes ever
 
 from __future__ import annotations
 
-import importlib
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
 from absl import app, flags
@@ -27,41 +25,16 @@ from genre_jax import main as main_lib
 
 # Heavy imports are inside the functions: --dry_run and mistakes need none of them.
 
-PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
-
-# Of this program alone: it calls other programs as libraries, whose flags have some of these names.
-_FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the reproduction', flag_values=_FLAGS)
 _DATA = flags.DEFINE_multi_string(
-    'data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times', flag_values=_FLAGS
+    'data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times'
 )
-_ONLY = flags.DEFINE_string('only', '', 'expression of the rows to run', flag_values=_FLAGS)
+_ONLY = flags.DEFINE_string('only', '', 'expression of the rows to run')
 _SEEDS = flags.DEFINE_integer(
-    'seeds', 0, "runs of each network; 0: the paper's number", lower_bound=0, flag_values=_FLAGS
+    'seeds', 0, "runs of each network; 0: the paper's number", lower_bound=0
 )
-_SET = flags.DEFINE_multi_string(
-    'set', [], 'KEY=VALUE of the config of every run', flag_values=_FLAGS
-)
-_PROTOCOLS = flags.DEFINE_list('protocols', 'paper,grouped', 'one or both', flag_values=_FLAGS)
-_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run', flag_values=_FLAGS)
-_HELP = flags.DEFINE_bool('help', False, 'print this', flag_values=_FLAGS)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; a mistake is one line.
-
-    Args:
-        argv: the command line.
-
-    Returns:
-        What is left of it.
-    """
-    flags.FLAGS.mark_as_parsed()
-    try:
-        return _FLAGS(argv)
-    except flags.Error as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        sys.exit(2)
+_SET = flags.DEFINE_multi_string('set', [], 'KEY=VALUE of the config of every run')
+_PROTOCOLS = flags.DEFINE_list('protocols', ['paper', 'grouped'], 'one or both')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run, and run nothing')
 
 
 def main(argv: list[str]) -> None:
@@ -70,16 +43,18 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
+    from genre_jax.errors import UserError
+    from genre_jax.reproduce import paper as paper_lib
     from genre_jax.reproduce import plan, present
 
-    if _HELP.value:
-        print(f'{__doc__}\n{_FLAGS.main_module_help()}')
-        return
-    paper = _paper(argv[1:])
+    if len(argv) != 2:
+        names = ', '.join(paper_lib.PAPERS)
+        raise UserError(f'name one paper, {names}, and flags as --name=value')
+    paper = paper_lib.load(argv[1])
     wishes = plan.Wishes(
         _workdir(),
         present.parse(paper, _DATA.value),
-        _protocols(),
+        plan.check_protocols(_PROTOCOLS.value),
         _ONLY.value,
         _SEEDS.value,
         plan.parse_settings(_SET.value),
@@ -103,52 +78,36 @@ def _run(paper, wishes, entries: Sequence) -> None:
     from genre_jax.logbook import write_json
     from genre_jax.reproduce import collect, page, run
 
-    with run_folder.own(wishes.workdir):
-        failed = run.run_jobs(jobs, wishes.workdir)
+    def write(failed: Mapping[pathlib.Path, str]) -> dict:
         result = collect.collect(paper, wishes, entries, failed)
         write_json(wishes.workdir / 'result.json', result)
         page.write_page(result, wishes.workdir / 'index.html')
+        return result
+
+    failed: dict[pathlib.Path, str] = {}
+    with run_folder.own(wishes.workdir):
+        for failed in run.run_jobs(jobs, wishes.workdir):
+            write(failed)
+        result = write(failed)
     print(f'\n{collect.text_table(result)}')
     for each in result['missing']:
         print(f'missing: {each["what"]}: --data={each["key"]}=PATH; {each["how"]}')
-    print(f'\n{len(failed)} of {len(jobs)} runs failed' if failed else '')
-    print(f'page:    {wishes.workdir / "index.html"}')
+    if failed:
+        print(f'\n{len(failed)} of {len(jobs)} runs failed')
+    print(f'\npage:    {wishes.workdir / "index.html"}')
     print(f'figures: {wishes.workdir / "result.json"}')
-
-
-def _paper(names: Sequence[str]):
-    """Returns the declaration of the paper that the command line names."""
-    from genre_jax import config as config_lib
-    from genre_jax.errors import UserError
-
-    if len(names) != 1:
-        raise UserError(f'name one paper, {", ".join(PAPERS)}, and flags as --name=value')
-    if names[0] not in PAPERS:
-        raise UserError(f'unknown paper {names[0]!r}{config_lib.nearest(names[0], PAPERS)}')
-    return importlib.import_module(f'genre_jax.reproduce.{names[0]}').PAPER
 
 
 def _workdir() -> pathlib.Path:
     from genre_jax.errors import UserError
 
-    if not _WORKDIR.value:
+    if flags.FLAGS.config is not None:
+        raise UserError(
+            '--config: a paper names its pages itself; change them with --set=KEY=VALUE'
+        )
+    if not flags.FLAGS.workdir:
         raise UserError('--workdir=DIR is needed: the folder of the reproduction')
-    return pathlib.Path(_WORKDIR.value)
-
-
-def _protocols() -> list[str]:
-    """Returns the protocols in the order of the page."""
-    from genre_jax import config as config_lib
-    from genre_jax.errors import UserError
-    from genre_jax.reproduce import paper
-
-    for name in _PROTOCOLS.value:
-        if name not in paper.PROTOCOLS:
-            hint = config_lib.nearest(name, paper.PROTOCOLS)
-            raise UserError(f'--protocols: unknown protocol {name!r}{hint}')
-    if not _PROTOCOLS.value:
-        raise UserError(f'--protocols: expected {" or ".join(paper.PROTOCOLS)}, or both')
-    return [name for name in paper.PROTOCOLS if name in _PROTOCOLS.value]
+    return pathlib.Path(flags.FLAGS.workdir)
 
 
 def _remember(paper: str, wishes) -> None:
@@ -194,4 +153,4 @@ def _remember(paper: str, wishes) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=parse_flags)
+    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)

@@ -121,7 +121,7 @@ def _read(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
     if not folders and not entry.wanted:
         return {'why_not': plan.LEFT_OUT}
     if not folders:
-        return {'why_not': f'failed: {(reasons or ["no run with these settings was finished"])[0]}'}
+        return {'why_not': f'failed: {reasons[0]}' if reasons else 'not finished yet'}
     results = [read_json(folder / 'result.json') for folder in folders]
     first = results[0]
     return {

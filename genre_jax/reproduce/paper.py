@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 from collections.abc import Iterator
 
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
 # Whose split: the paper's own, which may leak, and one that cannot.
 PROTOCOLS = ('paper', 'grouped')
+
+# The files beside this one.
+PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
 
 # Figures that are no shares.
 _NO_SHARE = ('loss', 'log_loss')
@@ -197,6 +204,20 @@ class Paper:
     def need(self, key: str) -> Need:
         """Returns the data of a key."""
         return next(need for need in self.needs if need.key == key)
+
+
+def load(name: str) -> Paper:
+    """Returns what the file of a paper declares.
+
+    Args:
+        name: of the file.
+
+    Raises:
+        UserError: there is no such paper.
+    """
+    if name not in PAPERS:
+        raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
+    return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER
 
 
 def slug(text: str) -> str:

@@ -16,6 +16,7 @@ from genre_jax import search_space
 from genre_jax.errors import UserError
 from genre_jax.reproduce import present
 from genre_jax.reproduce.paper import (
+    PROTOCOLS,
     Blend,
     Classical,
     Network,
@@ -97,6 +98,24 @@ class Wishes:
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
+def check_protocols(names: Sequence[str]) -> list[str]:
+    """Returns the protocols in the order of the page.
+
+    Args:
+        names: of --protocols.
+
+    Raises:
+        UserError: an unknown one, or none.
+    """
+    for name in names:
+        if name not in PROTOCOLS:
+            hint = config_lib.nearest(name, PROTOCOLS)
+            raise UserError(f'--protocols: unknown protocol {name!r}{hint}')
+    if not names:
+        raise UserError(f'--protocols: expected {" or ".join(PROTOCOLS)}, or both')
+    return [name for name in PROTOCOLS if name in names]
+
+
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
     """Reads --set=KEY=VALUE, the value as in Python, or a word.
 
@@ -152,13 +171,15 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
-    """Returns all runs that are wanted once, those first that others need.
+    """Returns all runs that are wanted once: quick ones first, blends after their members.
 
     Args:
         entries: of `make_plan`.
     """
     every = [job for entry in entries if entry.wanted for job in (*entry.before, *entry.jobs)]
-    return list({job.folder: job for job in every}.values())
+    order = (Classical, Network, Blend, Trial)
+    once = {job.folder: job for job in every}.values()
+    return sorted(once, key=lambda job: order.index(type(job.way)))
 
 
 class _Planner:

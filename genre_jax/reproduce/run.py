@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 
+from genre_jax import blend_run, classical_fits, estimators, run_folder
 from genre_jax import config as config_lib
-from genre_jax import estimators, run_folder
 from genre_jax import main as main_lib
 from genre_jax import run as run_lib
 from genre_jax.errors import Stopped, UserError
@@ -24,15 +24,15 @@ from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
 from genre_jax.reproduce.plan import Job
 
 
-def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> dict[pathlib.Path, str]:
+def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathlib.Path, str]]:
     """Runs jobs one after another.
 
     Args:
         jobs: those first that others need.
         workdir: folder of the reproduction, for shorter names.
 
-    Returns:
-        {folder: why the job failed}, of those that did.
+    Yields:
+        After each job {folder: why the job failed}, of those that did so far.
 
     Raises:
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
@@ -54,7 +54,7 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> dict[pathlib.Path, s
         )
         took = 'kept' if kept else f'in {_duration(time.monotonic() - own_s)}{left}'
         print(f'{name}: {"failed: " if reason else ""}{outcome} ({took})', flush=True)
-    return failed
+        yield failed
 
 
 def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
@@ -120,17 +120,13 @@ def _run(job: Job) -> None:
             main_lib.set_precision(job.config)
             run_lib.run(job.config, job.folder)
         case Classical(model=model):
-            from genre_jax import classical
-
             chosen = estimators.choose(model, [])
             workdir, protocol = job.folder.parents[1], job.config.split.protocol
-            classical.measure(job.config, workdir, chosen, [protocol], folds=0)
+            classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
         case Blend(leaky=leaky):
-            from genre_jax import blend
-
             samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']
             settings = plan.BLEND_SETTINGS
-            blend.run(job.members, job.folder, 'integer', settings, 'segment', leaky, samples)
+            blend_run.run(job.members, job.folder, 'integer', settings, 'segment', leaky, samples)
         case Trial():
             _run_program(job)
 
