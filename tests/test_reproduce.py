@@ -181,6 +181,17 @@ def test_other_data_take_the_place_of_the_papers(tmp_path, monkeypatch):
     assert entries[0].jobs[0].command[2] == 'genre_jax.reproduce'
 
 
+def test_sweeps_are_not_run_on_other_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(program.ROOT)
+    folder = program.write_tones(tmp_path / 'tones', songs=2)
+    bu = paper.load('bu')
+    data = present.parse(bu, [f'fma=folder:{folder}'])
+    entries = plan.make_plan(bu, plan.Wishes(tmp_path, data, paper.PROTOCOLS))
+    for entry in entries:
+        assert bool(entry.jobs) != isinstance(entry.row.way, paper.Trial)
+        assert bool(entry.jobs) != ('not run: a sweep' in entry.why_not)
+
+
 # --- the whole program ---------------------------------------------------------------------------
 
 

@@ -163,6 +163,9 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
             elif absent := present.missing(paper, row, wishes.data):
                 needed = ' and '.join(f'--data={need.key}=PATH' for need in absent)
                 entry = dataclasses.replace(entry, why_not=f'data missing: {needed}')
+            elif isinstance(row.way, Trial) and present.others(row, wishes.data):
+                reason = 'not run: a sweep needs a page for its data (genre_jax/search_space.py)'
+                entry = dataclasses.replace(entry, why_not=reason)
             else:
                 entry = _Planner(paper, wishes, row, protocol).fill(entry)
                 entry = dataclasses.replace(entry, wanted=bool(wanted.search(row.name)))
@@ -193,7 +196,7 @@ class _Planner:
 
     def fill(self, entry: Entry) -> Entry:
         """Returns the entry with its jobs."""
-        other = next((each.path for each in self._data if each.other), '')
+        other = ', '.join(present.others(self._row, self._wishes.data))
         before: tuple[Job, ...] = ()
         match self._row.way:
             case Network() as way:
@@ -265,7 +268,7 @@ class _Planner:
 
     def _command(self, program: str, *words: str) -> tuple[str, ...]:
         """Returns the command line; pages of other data exist here alone."""
-        if not any(each.other for each in self._data):
+        if not present.others(self._row, self._wishes.data):
             return ('python', '-m', f'genre_jax.{program}', *words)
         data = [
             f'--data={each.need.key}={each.dataset + ":" if each.other else ""}{each.path}'

@@ -135,15 +135,23 @@ def missing(paper: Paper, row: Row, given: Mapping[str, Given]) -> list[Need]:
 
 
 def used(row: Row, given: Mapping[str, Given]) -> list[Given]:
-    """Returns the data that a row uses, those first that are other data than the paper's.
+    """Returns the data that a row uses.
 
     Args:
         row: of a table.
         given: of `parse`.
     """
-    return sorted(
-        (given[key] for key in row.needs if key in given), key=lambda each: not each.other
-    )
+    return [given[key] for key in row.needs if key in given]
+
+
+def others(row: Row, given: Mapping[str, Given]) -> list[str]:
+    """Returns where the data of a row lie that are other than the paper's.
+
+    Args:
+        row: of a table.
+        given: of `parse`.
+    """
+    return [each.path for each in used(row, given) if each.other]
 
 
 def apply(
