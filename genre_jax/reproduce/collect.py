@@ -78,7 +78,11 @@ def collect(
         'title': paper.title,
         'citation': paper.citation,
         'protocols': {
-            name: {'argument': f'protocol={argument}', 'words': words}
+            name: {
+                'argument': f'protocol={argument}',
+                'words': words,
+                'as_run': _details(read, name),
+            }
             for name, (argument, words) in paper.protocols.items()
             if name in wishes.protocols
         },
@@ -138,6 +142,12 @@ def _read(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
         'folders': [str(folder) for folder in folders],
         'figures': {f.path: _figure(f, folders, results) for f in entry.row.figures},
     }
+
+
+def _details(read: Mapping[tuple[int, str], Mapping], protocol: str) -> list[str]:
+    """Returns the splits that rows under a protocol were run with, in words."""
+    done = [side for (_, name), side in read.items() if name == protocol and not side['why_not']]
+    return list(dict.fromkeys(side['protocol_detail'] for side in done))
 
 
 def _figure(

@@ -59,7 +59,7 @@ PAPER = Paper(
         'and the network takes 80. Neither the text nor the notebook of the author reproduces the arrays '
         'that he was given; windows of 512 with a step of 256 give 80 frames, and are the best match known.',
         'Maximum probability. The text sums probabilities, and so do we; the author’s code sums their '
-        'logarithms, which a single sure segment can decide.',
+        'logarithms, where one segment that all but excludes a genre rules it out for the song.',
         'Chunks. 63 half-overlapping chunks a track, of which 15 are drawn at random once; the draw is not '
         'published, ours is another.',
         'L1. The penalty is taken over every parameter called weight, the scales of batch normalisation '

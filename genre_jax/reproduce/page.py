@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
     )
     templates.globals.update(shown=collect.shown, ours=collect.ours)
     templates.filters.update(
-        percent=report_charts.percent, interval=report_charts.interval, signed=_signed
+        percent=report_charts.percent, interval=report_charts.interval, signed=_signed, code=_code
     )
     with report_charts.chart_style():
         charts = [comparison_chart(table, i) for i, table in enumerate(result['tables'])]
@@ -69,6 +70,12 @@ def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
 
 def _signed(fraction: float) -> str:
     return f'{100 * fraction:+.1f}'
+
+
+def _code(text: str) -> markupsafe.Markup:
+    """Returns a text, what stands between backticks as code."""
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(re.sub(r'`([^`]+)`', r'<code>\1</code>', escaped))
 
 
 def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup | None:
