@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax import evaluate, protocols
+from genre_jax import evaluate, paired, protocols
 from genre_jax.errors import UserError
 from genre_jax.estimators import MODELS
 from genre_jax.logbook import read_json
@@ -51,10 +51,10 @@ def figures(
         }
         if folds:
             parts = [_predictions(folder) for folder in every]
-            tested[protocol] = protocols.count(parts, [track['track'] for track in tracks])
+            tested[protocol] = paired.count(parts, [track['track'] for track in tracks])
     if folds:
         groups = [track['group'] for track in tracks]
-        for protocol, levels in protocols.compare(tested, groups, bootstrap_samples).items():
+        for protocol, levels in paired.compare(tested, groups, bootstrap_samples).items():
             read[protocol] |= levels
     lines = []
     for protocol, each in read.items():

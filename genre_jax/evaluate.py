@@ -32,13 +32,12 @@ class Arrays:
     def load(cls, file: pathlib.Path) -> Self:
         """Reads what `save` wrote."""
         with file.open('rb') as stream, np.load(stream) as arrays:
-            return cls(
-                **{
-                    field.name: arrays[field.name]
-                    for field in dataclasses.fields(cls)
-                    if field.name in arrays or field.default is dataclasses.MISSING
-                }
-            )
+            known = [
+                field.name
+                for field in dataclasses.fields(cls)
+                if field.name in arrays or field.default is dataclasses.MISSING
+            ]
+            return cls(**{name: arrays[name] for name in known})
 
 
 @dataclasses.dataclass(frozen=True)

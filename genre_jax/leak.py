@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from genre_jax import main as main_lib
-from genre_jax import protocols
+from genre_jax import paired, protocols
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -105,8 +105,8 @@ def measure(
             leaky[protocol] = run_data.make_split(one, dataset).leaky
             print(f'\n{protocol}, fold {fold + 1} of {folds}')
             parts.append(test_one(one, workdir / protocol / f'fold_{fold}'))
-        tested[protocol] = protocols.count(parts, tracks)
-    figures = protocols.compare(tested, groups, config.eval.bootstrap_samples)
+        tested[protocol] = paired.count(parts, tracks)
+    figures = paired.compare(tested, groups, config.eval.bootstrap_samples)
     return {
         'dataset': dataset.manifest['description'],
         'songs': len(tracks),
