@@ -304,6 +304,16 @@ def test_second_call_trains_nothing(whole, table):
     assert 'holds a reproduction with other settings' in again.stderr
 
 
+def test_changed_data_are_refused(tmp_path):
+    table = write_table(tmp_path / 'features.csv')
+    flags = ('--only=Decision', '--protocols=grouped')
+    assert run(table, tmp_path / 'ma', *flags).returncode == 0
+    write_table(table, songs=11)
+    done = run(table, tmp_path / 'ma', *flags)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert 'holds a reproduction with other data for features' in done.stderr
+
+
 def test_failing_row_does_not_stop_the_others(table, tmp_path):
     done = run(
         table, tmp_path, '--set=train.batch_size=1000', '--protocols=grouped', '--seeds=1',

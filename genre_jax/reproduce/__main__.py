@@ -123,7 +123,7 @@ def _remember(paper: str, wishes) -> None:
         'paper': paper,
         'settings': {key: str(value) for key, value in wishes.settings.items()},
         'data': {
-            key: f'{each.dataset}:{pathlib.Path(each.path).resolve()}'
+            key: [f'{each.dataset}:{pathlib.Path(each.path).resolve()}', each.fingerprint]
             for key, each in wishes.data.items()
         },
     }
@@ -145,8 +145,8 @@ def _remember(paper: str, wishes) -> None:
         for key, place in now['data'].items():
             if old['data'].get(key, place) != place:
                 raise UserError(
-                    f'--workdir={wishes.workdir} holds a reproduction with --data={key} at '
-                    f'{old["data"][key]}: use another --workdir'
+                    f'--workdir={wishes.workdir} holds a reproduction with other data for {key} '
+                    f'({" ".join(old["data"][key])}): restore them, or use another --workdir'
                 )
         now['data'] = old['data'] | now['data']
     write_json(file, now)

@@ -31,6 +31,7 @@ class Given:
         dataset: module of data/ that reads them, '' where they are no dataset.
         other: whether they are other data than the paper's.
         facts: what is known about them, in words.
+        fingerprint: of a table, '' of what would take long to read.
     """
 
     need: Need
@@ -38,6 +39,7 @@ class Given:
     dataset: str
     other: bool
     facts: str = ''
+    fingerprint: str = ''
 
 
 def parse(paper: Paper, texts: Sequence[str]) -> dict[str, Given]:
@@ -94,14 +96,15 @@ def _check(need: Need, text: str, path: str) -> Given:
     try:
         source = prepare.load_source({'name': dataset, 'root': path}, 'data')
         recordings, _ = source.recordings()
-        facts = f'{len(recordings):,} recordings'
+        facts, fingerprint = f'{len(recordings):,} recordings', ''
         if source.kind == 'table':
             facts = _describe_table(source, need, text, other)
+            fingerprint = source.fingerprint
     except UserError as error:
         if str(error).startswith('--data'):
             raise
         raise UserError(f'--data={text}: {error}') from None
-    return Given(need, path, dataset, other, facts)
+    return Given(need, path, dataset, other, facts, fingerprint)
 
 
 def _describe_table(source: object, need: Need, text: str, other: bool) -> str:

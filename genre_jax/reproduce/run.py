@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -38,7 +40,7 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
     """
     failed: dict[pathlib.Path, str] = {}
-    begun_s, trained = time.monotonic(), 0
+    took_s: dict[str, list[float]] = collections.defaultdict(list)
     for number, job in enumerate(jobs, 1):
         name = f'[{number}/{len(jobs)}] {job.folder.relative_to(workdir)}'
         own_s = time.monotonic()
@@ -46,15 +48,29 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
         reason, kept = _attempt(job, failed)
         if reason:
             failed[job.folder] = reason
-        trained += not kept
-        outcome = reason or _outcome(job)
-        each_s = (time.monotonic() - begun_s) / max(trained, 1)
-        left = (
-            f'; about {_duration(each_s * (len(jobs) - number))} left' if number < len(jobs) else ''
-        )
-        took = 'kept' if kept else f'in {_duration(time.monotonic() - own_s)}{left}'
-        print(f'{name}: {"failed: " if reason else ""}{outcome} ({took})', flush=True)
+        outcome = f'failed: {reason}' if reason else _outcome(job)
+        took = 'kept'
+        if not kept:
+            seconds = time.monotonic() - own_s
+            took = f'in {_duration(seconds)}'
+            took_s[_kind(job)] += [] if reason else [seconds]
+        print(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})', flush=True)
         yield failed
+
+
+def _kind(job: Job) -> str:
+    """Returns what jobs that last equally long have in common."""
+    return f'{type(job.way).__name__} {getattr(job.way, "page", "")}'
+
+
+def _left(jobs: Sequence[Job], took_s: Mapping[str, Sequence[float]]) -> str:
+    """Returns how long the jobs that are not finished will take, going by others of their kind."""
+    waiting = [job for job in jobs if not (job.folder / 'result.json').exists()]
+    known = [statistics.fmean(took_s[_kind(job)]) for job in waiting if took_s.get(_kind(job))]
+    if not known:
+        return ''
+    bound = 'about' if len(known) == len(waiting) else 'more than'
+    return f'; {bound} {_duration(sum(known))} left'
 
 
 def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
