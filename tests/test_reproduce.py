@@ -299,6 +299,10 @@ def test_second_call_trains_nothing(whole, table):
     assert done.returncode == 0 and len(before) > 10
     assert {file: file.stat().st_mtime_ns for file in files} == before
     assert done.stdout.count('(kept)') == len(list(workdir.glob('*/**/result.json')))
+    # Data that were named once need not be named again.
+    words = [sys.executable, '-m', 'genre_jax.reproduce', f'--workdir={workdir}', '--dry_run']
+    assert f'--config.data.root={table}' in program.run([*words, 'ma']).stdout
+    assert 'no data are given, and wu needs' in program.run([*words, 'wu']).stderr
     again = run(table, workdir, '--set=train.length=3 epochs')
     assert again.returncode == 2 and again.stderr.count('\n') == 1
     assert 'holds a reproduction with other settings' in again.stderr

@@ -25,6 +25,7 @@ from genre_jax import main as main_lib
 
 # Heavy imports are inside the functions: --dry_run and mistakes need none of them.
 
+_MEMORY = 'reproduction.json'
 _DATA = flags.DEFINE_multi_string(
     'data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times'
 )
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     paper = paper_lib.load(argv[1])
     wishes = plan.Wishes(
         _workdir(),
-        present.parse(paper, _DATA.value),
+        present.parse(paper, [*_DATA.value, *_earlier_data(paper.name)]),
         plan.check_protocols(_PROTOCOLS.value),
         _ONLY.value,
         _SEEDS.value,
@@ -110,6 +111,18 @@ def _workdir() -> pathlib.Path:
     return pathlib.Path(flags.FLAGS.workdir)
 
 
+def _earlier_data(paper: str) -> list[str]:
+    """Returns what earlier calls for the paper named with --data, and this one does not."""
+    from genre_jax.logbook import read_json
+
+    file = _workdir() / _MEMORY
+    earlier = read_json(file) if file.exists() else {}
+    if earlier.get('paper') != paper:
+        return []
+    named = {text.partition('=')[0] for text in _DATA.value}
+    return [text for key, (text, _) in earlier['data'].items() if key not in named]
+
+
 def _remember(paper: str, wishes) -> None:
     """Notes what the folder holds, and refuses one that holds something else.
 
@@ -118,14 +131,11 @@ def _remember(paper: str, wishes) -> None:
     from genre_jax.errors import UserError
     from genre_jax.logbook import read_json, write_json
 
-    file = wishes.workdir / 'reproduction.json'
+    file = wishes.workdir / _MEMORY
     now: dict[str, Mapping | str] = {
         'paper': paper,
         'settings': {key: str(value) for key, value in wishes.settings.items()},
-        'data': {
-            key: [f'{each.dataset}:{pathlib.Path(each.path).resolve()}', each.fingerprint]
-            for key, each in wishes.data.items()
-        },
+        'data': {key: [each.text, each.fingerprint] for key, each in wishes.data.items()},
     }
     try:
         wishes.workdir.mkdir(parents=True, exist_ok=True)

@@ -270,10 +270,7 @@ class _Planner:
         """Returns the command line; pages of other data exist here alone."""
         if not present.others(self._row, self._wishes.data):
             return ('python', '-m', f'genre_jax.{program}', *words)
-        data = [
-            f'--data={each.need.key}={each.dataset + ":" if each.other else ""}{each.path}'
-            for each in self._data
-        ]
+        data = [f'--data={each.text}' for each in self._data]
         settings = [f'--set={key}={value}' for key, value in self._wishes.settings.items()]
         only = f'--only=^{re.escape(self._row.name)}$'
         here = [*data, only, *settings, f'--workdir={self._wishes.workdir}']

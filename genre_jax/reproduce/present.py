@@ -41,6 +41,11 @@ class Given:
     facts: str = ''
     fingerprint: str = ''
 
+    @property
+    def text(self) -> str:
+        """What --data takes."""
+        return f'{self.need.key}={f"{self.dataset}:" if self.other else ""}{self.path}'
+
 
 def parse(paper: Paper, texts: Sequence[str]) -> dict[str, Given]:
     """Reads and checks what --data names.
@@ -92,7 +97,7 @@ def _check(need: Need, text: str, path: str) -> Given:
             raise UserError(f'--data={text}: {path} is a folder; expected the file: {need.what}')
         if need.config_key == 'data.index':
             lists.read_index(path)  # for its error
-        return Given(need, path, '', False)
+        return Given(need, str(pathlib.Path(path).absolute()), '', False)
     try:
         source = prepare.load_source({'name': dataset, 'root': path}, 'data')
         recordings, _ = source.recordings()
@@ -104,6 +109,7 @@ def _check(need: Need, text: str, path: str) -> Given:
         if str(error).startswith('--data'):
             raise
         raise UserError(f'--data={text}: {error}') from None
+    path = str(pathlib.Path(path).absolute())  # the same from wherever it is named
     return Given(need, path, dataset, other, facts, fingerprint)
 
 
