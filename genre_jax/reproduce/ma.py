@@ -125,7 +125,7 @@ PAPER = Paper(
     ),
     differences=(
         'Rows of one song. The authors cut each song into ten rows and then draw rows, so that nearly every '
-        'test row has nine neighbours of its own song in the training part. What remains when songs stay '
+        'test row has several others of its own song in the training part. What remains when songs stay '
         'whole is the second column of ours: read the two side by side before crediting any model.',
         gtzan.ARTISTS,
         'The weights of the blend. They were searched on the very rows that the 95.85 % are counted on, '
@@ -135,9 +135,9 @@ PAPER = Paper(
         'Validation. The paper names none, although it stops early. A tenth of its four fifths is set aside '
         'here for stopping and for choosing the checkpoint, so that a little less is learned from.',
         'Columns. The published table has 60: filename, label, length and 57 features. The paper counts 58 '
-        'inputs, which makes length one of them; it is the same number in all rows but those of a '
-        'few songs. The text calls perceptr a perceptual measure; it is the mean and the variance of the '
-        'percussive part of the waveform.',
+        'inputs, which makes length one of them; in the table of 3-s rows it is the same number everywhere. '
+        'The text takes perceptr for PLP; it is mean and variance of the percussive part of the waveform, '
+        'as harmony is of the harmonic part.',
         'Rows. The published table of 3-s rows has 9,990, the paper says 10,000. Tables of 10 s or 30 s '
         'have a third and a tenth as many rows to learn from, each describing more of its song.',
         'Shapes. The table has layers of 258 units, the text and the file of settings 256; `hidden=256-256` '

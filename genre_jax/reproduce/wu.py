@@ -85,8 +85,8 @@ PAPER = Paper(
     differences=(
         'Rows of one song. Pieces and rows are drawn at random; those of one song train and test. Of '
         'VGG16’s pictures there is one a song: there only copies and artists cross, and the two columns of '
-        'ours should lie close to one another. That the networks on pieces gain 20 points over the one on '
-        'pictures is in part this.',
+        'ours should lie closer to one another. That networks on pieces are 20 points above the one on '
+        'pictures may in part be this.',
         gtzan.ARTISTS,
         'Features. The paper speaks of MFCCs for the MLP; the published table that it used has 57 features '
         '(60 columns with filename, length and label), all of which are read. Columns are scaled by the '
