@@ -12,7 +12,7 @@ import numpy as np
 
 from genre_jax import blend_members, blend_methods, blend_report, evaluate
 from genre_jax.blend_members import Rows
-from genre_jax.blend_tasks import Task, make_tasks, notes
+from genre_jax.blend_tasks import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions
 
@@ -236,6 +236,11 @@ def run(
     tasks = make_tasks(folders, level)
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
+        stale = fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]
+        if stale:
+            raise UserError(
+                f'--workdir={workdir} holds {stale[0].name} of another blend: use another --workdir'
+            )
         # Until the new one is whole, the folder holds no result.
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)

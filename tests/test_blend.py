@@ -604,6 +604,9 @@ def test_the_same_again_and_nothing_else(runs, tmp_path):
             ran(members, out, method)
     assert before['result.json'] == (out / 'result.json').read_bytes()
     ran([out, runs[USELESS]], tmp_path / 'again')
+    (out / 'fold_0').mkdir()
+    with pytest.raises(UserError, match='holds fold_0 of another blend'):
+        ran(runs[:2], out)
 
 
 def test_folds_are_written_as_folds(tmp_path):
