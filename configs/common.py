@@ -32,6 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.split.folds = 10  # of 'artist', 'kfold' and 'segment_leaky'
     config.split.fold = 0  # which of them is the test part, counted from 0
     config.split.seed = 0
+    # Of the songs of the training part, by whole groups, class by class: for learning curves and quick
+    # searches. A smaller share is part of a larger one.
+    config.split.train_share = 1.0
     config.split.remove_crossing = False  # leave groups that cross out of train, then of val
     config.split.allow_leak = False  # have a split that leaks, every figure marked LEAKY
 
@@ -65,13 +68,21 @@ def get_config() -> ml_collections.ConfigDict:
     config.init.new = ''  # regular expression of further layers that stay new
 
     config.optim = ml_collections.ConfigDict()
-    config.optim.name = 'adam'
+    config.optim.name = 'adam'  # 'adam', 'adamw' or 'sgd'
     config.optim.learning_rate = 1e-3
-    config.optim.schedule = 'constant'  # 'constant' or 'cosine' (to zero at the end)
-    config.optim.warmup = '0 steps'
+    # 'constant', 'cosine' (to zero at the end), 'halving' (every halve_every) or 'plateau'.
+    config.optim.schedule = 'constant'
+    config.optim.warmup = '0 steps'  # linear, from zero
+    config.optim.halve_every = '10 epochs'
+    # 'plateau': multiply by the factor once more than so many evaluations in a row brought no gain.
+    config.optim.plateau_metric = 'val/segment/accuracy'
+    config.optim.plateau_factor = 0.1
+    config.optim.plateau_patience = 5
+    config.optim.plateau_min_learning_rate = 0.0
     config.optim.b1 = 0.9
     config.optim.b2 = 0.999
     config.optim.eps = 1e-8
+    config.optim.momentum = 0.0  # of 'sgd'
     config.optim.freeze = (
         ''  # 'all but head', 'all but last 2', 'first 8', or an expression of layers
     )
@@ -80,11 +91,24 @@ def get_config() -> ml_collections.ConfigDict:
         1.0  # factor of the learning rate from each block of layers to the one before
     )
     config.optim.factors = ()  # further factors by layer: ('conv_block[12]=0.1', 'fc1=0.5')
-    config.optim.l1 = 0.0  # penalty on every kernel and normalisation scale, added to the loss
+    # Penalties on every kernel and normalisation scale, added to the loss: of |w| and of w^2.
+    config.optim.l1 = 0.0
+    config.optim.l2 = 0.0
+    # Of all weights, as in PyTorch: 'adam' and 'sgd' add it to the gradient, 'adamw' shrinks the weights
+    # by learning rate times decay besides.
+    config.optim.weight_decay = 0.0
+    config.optim.clip_norm = 0.0  # largest norm of the whole gradient; 0: any
+    config.optim.ema_decay = 0.0  # above 0: evaluated and kept is a moving average of the weights
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 64  # over all devices together
     config.train.length = '30 epochs'
+    config.train.accumulate = 1  # parts of a batch that are computed one after another
+    config.train.label_smoothing = 0.0
+    config.train.class_weights = ()  # of the loss: ('balanced',), or ('LABEL=WEIGHT', ...), others 1
+    # Stop once so many evaluations in a row brought no gain; 0: never.
+    config.train.stop_patience = 0
+    config.train.stop_metric = 'val/loss'
     config.train.log_every = '1 epochs'
     config.train.loader_workers = 0  # processes that read records, 0: threads of the program itself
     # The whole dataset lies on the devices, as it is stored: reading costs nothing. For what fits.
@@ -128,7 +152,8 @@ def parse_arguments(text: str | None, **defaults: object) -> ml_collections.Conf
 
     Args:
         text: the part after the colon, or None.
-        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str).
+        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str), or a tuple of
+            all values that the key may have, the default first.
 
     Returns:
         The keys with their values, in the types of the defaults.
@@ -136,15 +161,20 @@ def parse_arguments(text: str | None, **defaults: object) -> ml_collections.Conf
     Raises:
         ValueError: an unknown key or a value of the wrong type, in one line.
     """
-    arguments = dict(defaults)
+    choices = {key: value for key, value in defaults.items() if isinstance(value, tuple)}
+    arguments = defaults | {key: values[0] for key, values in choices.items()}
+    kinds = {key: type(value) for key, value in arguments.items()}
     for item in filter(None, (text or '').split(',')):
         key, separator, value = item.partition('=')
         if key not in defaults or not separator:
-            expected = ', '.join(f'{k}={v}' for k, v in defaults.items())
+            expected = ', '.join(f'{key}={default}' for key, default in arguments.items())
             raise ValueError(f'config argument {item!r}: expected one of {expected}')
-        kind = type(defaults[key])
+        kind = kinds[key]
         try:
             arguments[key] = {'True': True, 'False': False}[value] if kind is bool else kind(value)
         except (KeyError, ValueError):
             raise ValueError(f'config argument {item!r}: expected {kind.__name__}') from None
+        if key in choices and arguments[key] not in choices[key]:
+            expected = ', '.join(map(str, choices[key]))
+            raise ValueError(f'config argument {item!r}: expected one of {expected}')
     return ml_collections.ConfigDict(arguments)

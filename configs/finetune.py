@@ -32,9 +32,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     Args:
         text: 'model=musicnn,pretrained=True', what follows the page's colon.
     """
-    arguments = common.parse_arguments(text, model='musicnn', pretrained=True)
-    if arguments.model not in _NETWORKS:
-        raise ValueError(f'model={arguments.model}: expected one of {", ".join(_NETWORKS)}')
+    arguments = common.parse_arguments(text, model=tuple(_NETWORKS), pretrained=True)
     flavour, window_s, checkpoint = _NETWORKS[arguments.model]
     config = common.get_config()
     config.data.name = 'folder'

@@ -4,8 +4,9 @@
         --config.data.root=images_original --workdir=runs/vgg16
 
 One folder of pictures per class (data/images/README.md). The convolutions begin with Keras' published
-weights and stay frozen; dense layers on top are new. Wants a GPU; the full size was never timed on a CPU.
-Without the weights: --config.init.checkpoint= --config.optim.freeze=
+weights and stay frozen; dense layers on top are new. Wu's own settings are configs/wu_vgg16.py. Wants a GPU;
+the full size was never timed on a CPU. Without the weights:
+--config.init.checkpoint= --config.optim.freeze=
 
 GTZAN's pictures hold 14 pairs that are alike to the last pixel, one of them in two genres: copies share a
 group here and never cross the split.
@@ -34,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.5
 
     config.init.checkpoint = 'vgg16_conv'
+    config.init.new = 'fc1'
     config.optim.freeze = 'first 13'
     config.optim.learning_rate = 1e-3
     config.optim.schedule = 'cosine'

@@ -27,6 +27,17 @@ PROTOCOLS = (
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky',
 )  # fmt: skip
 
+# The figures of an evaluation that may be watched, as metrics.jsonl names them.
+METRICS = (
+    'val/loss',
+    *(
+        f'val/{kind}/{name}'
+        for kind in ('segment', 'song_max_probability', 'song_majority')
+        for name in ('accuracy', 'macro_f1', 'log_loss')
+        if (kind, name) != ('song_majority', 'log_loss')
+    ),
+)
+
 # Keys that may differ when a run is continued: they change where things are written, not what.
 _FREE_ON_RESUME = (
     'tracking', 'data.prepared_dir', 'train.loader_workers', 'train.device_resident',
@@ -68,22 +79,37 @@ def load_page(page: str) -> ml_collections.ConfigDict:
     Raises:
         UserError: there is no such page, or it is wrong.
     """
-    path, *arguments = page.split(':', 1)
-    if not os.path.isfile(path):
-        raise UserError(f'--config={page}: there is no file {path!r}; pages are in configs/')
-    try:
-        names = runpy.run_path(path)
-        if 'get_config' not in names:
-            raise AttributeError('it has no function get_config()')
-        config = names['get_config'](*arguments)
-    except Exception as error:
-        raise UserError(_page_mistake(page, path, error)) from None
+    config = call_page(page, 'get_config')
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(
             f'--config={page}: its get_config() returned {type(config).__name__}, not the config that '
             'configs.common.get_config() gave it'
         )
     return config
+
+
+def call_page(page: str, function: str) -> object:
+    """Runs a page and calls one of its functions, with the page's arguments where it takes some.
+
+    Args:
+        page: path of the page, then a colon and its arguments if it takes some.
+        function: name of the function.
+
+    Raises:
+        UserError: there is no such page or function, or it is wrong.
+    """
+    path, *arguments = page.split(':', 1)
+    if not os.path.isfile(path):
+        raise UserError(f'--config={page}: there is no file {path!r}; pages are in configs/')
+    try:
+        names = runpy.run_path(path)
+        if function not in names:
+            raise AttributeError(f'it has no function {function}()')
+        if function != 'get_config' and not inspect.signature(names[function]).parameters:
+            arguments = []  # they are for get_config() alone
+        return names[function](*arguments)
+    except Exception as error:
+        raise UserError(_page_mistake(page, path, error)) from None
 
 
 def _page_mistake(page: str, path: str, error: Exception) -> str:
@@ -262,6 +288,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v == 1 or flat['train.device_resident'],
         '1, or config.train.device_resident=True',
     )
+    check('split.train_share', lambda v: 0 < v <= 1, 'a number in (0, 1]')
     check('split.folds', lambda v: v >= 2, 'a whole number of at least 2')
     for key, least in (('windows.window_s', 0.01), ('data.chunk_s', 0.1)):
         check(key, lambda v, least=least: least <= v < float('inf'), f'at least {least} seconds')
@@ -269,7 +296,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         check(key, lambda v: 0 < v < float('inf'), 'a number above 0')
     for key in (
         'windows.train_per_track', 'windows.eval_per_track', 'train.batch_size', 'eval.batch_size',
-        'eval.bootstrap_samples', 'train.steps_per_dispatch',
+        'eval.bootstrap_samples', 'train.steps_per_dispatch', 'train.accumulate',
     ):  # fmt: skip
         check(key, lambda v: v >= 1, 'a whole number of at least 1')
     check(
@@ -277,22 +304,33 @@ def validate(config: ml_collections.ConfigDict) -> None:
         lambda v: v >= 2,
         'at least 2: the newest may be cut off by a kill',
     )
-    check('optim.l1', lambda v: v >= 0, 'a number of at least 0')
+    for key in (
+        'optim.l1', 'optim.l2', 'optim.weight_decay', 'optim.clip_norm',
+        'optim.plateau_min_learning_rate',
+    ):  # fmt: skip
+        check(key, lambda v: 0 <= v < float('inf'), 'a number of at least 0')
+    for key in ('optim.plateau_patience', 'train.stop_patience'):
+        check(key, lambda v: v >= 0, 'a whole number of at least 0')
+    check('optim.plateau_factor', lambda v: 0 < v < 1, 'a number between 0 and 1')
     check('optim.layer_decay', lambda v: 0 < v <= 1, 'a number in (0, 1]')
     check('init.new', _is_expression, 'a regular expression of layers')
     for key in ('data.name', 'data.prepared_dir'):
         check(key, bool, 'a name')
     for key in ('seed', 'split.seed'):  # jax keeps 32 bits and drops the others
         check(key, lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2**32 - 1')
-    for key in ('optim.b1', 'optim.b2'):
+    for key in (
+        'optim.b1', 'optim.b2', 'optim.momentum', 'optim.ema_decay', 'train.label_smoothing',
+    ):  # fmt: skip
         check(key, lambda v: 0 <= v < 1, 'a number in [0, 1)')
     choices = {
         'split.protocol': PROTOCOLS,
         'windows.train_draw': ('random', 'grid'),
         'windows.eval_draw': ('even', 'grid'),
         'windows.balance': ('none', 'class'),
-        'optim.name': ('adam',),
-        'optim.schedule': ('constant', 'cosine'),
+        'optim.name': ('adam', 'adamw', 'sgd'),
+        'optim.schedule': ('constant', 'cosine', 'halving', 'plateau'),
+        'optim.plateau_metric': METRICS,
+        'train.stop_metric': METRICS,
         'train.matmul_precision': ('highest', 'high', 'default'),
         'eval.select_on': ('segment', 'song_max_probability', 'song_majority'),
         'tracking.wandb': ('auto', 'off'),
@@ -307,6 +345,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'eval.every',
         'checkpoint.every',
         'optim.warmup',
+        'optim.halve_every',
     ):
         duration_steps(flat[key], key, 1 if key == 'train.length' else Length(1, 1))
     check(

@@ -19,6 +19,10 @@ class BadAudio(Exception):
     """
 
 
+class Pruned(Exception):
+    """A trial of a sweep that is worse than others were at the same time: it trains no further."""
+
+
 class Stopped(Exception):
     """The run was asked to stop, and saved first.
 

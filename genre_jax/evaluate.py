@@ -9,14 +9,39 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
 KINDS = ('segment', 'song_max_probability', 'song_majority')
 
 
+class Arrays:
+    """A dataclass of arrays that is written to an npz and read from it."""
+
+    def save(self, file: pathlib.Path) -> None:
+        """Writes an npz with one array per attribute that is known."""
+        arrays = {name: array for name, array in vars(self).items() if array is not None}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix('.tmp')
+        with temporary.open('wb') as stream:
+            np.savez_compressed(stream, **arrays)
+        os.replace(temporary, file)
+
+    @classmethod
+    def load(cls, file: pathlib.Path) -> Self:
+        """Reads what `save` wrote."""
+        with file.open('rb') as stream, np.load(stream) as arrays:
+            known = [
+                field.name
+                for field in dataclasses.fields(cls)
+                if field.name in arrays or field.default is dataclasses.MISSING
+            ]
+            return cls(**{name: arrays[name] for name in known})
+
+
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class Predictions(Arrays):
     """Predictions for the segments of one part of a split.
 
     Attributes:
@@ -34,23 +59,6 @@ class Predictions:
     probabilities: np.ndarray
     classes: np.ndarray
     group: np.ndarray | None = None
-
-    def save(self, file: pathlib.Path) -> None:
-        """Writes an npz with one array per attribute that is known."""
-        arrays = {name: array for name, array in vars(self).items() if array is not None}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix('.tmp')
-        with temporary.open('wb') as stream:
-            np.savez_compressed(stream, **arrays)
-        os.replace(temporary, file)
-
-    @classmethod
-    def load(cls, file: pathlib.Path) -> Predictions:
-        """Reads what `save` wrote."""
-        with file.open('rb') as stream, np.load(stream) as arrays:
-            group = arrays['group'] if 'group' in arrays else None
-            names = ('track', 'start_s', 'label', 'probabilities', 'classes')
-            return cls(*(arrays[name] for name in names), group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +116,33 @@ def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     # float32 softmax underflows to 0 at about e^-103; there the loss is large, not infinite.
     return -np.log(np.maximum(chosen, np.finfo(np.float32).tiny))
+
+
+def roc_curves(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, float] | None]:
+    """Returns the receiver operating characteristic of each class against all others.
+
+    Args:
+        labels: class ids [n].
+        probabilities: [n, C].
+
+    Returns:
+        For each class the false and the true positive rates at all thresholds, and the area under them: the
+        chance that an item of the class has a larger probability than one of another class. None for a
+        class that all items have, or none.
+    """
+    from sklearn import metrics
+
+    curves = []
+    for i in range(probabilities.shape[1]):
+        positive = labels == i
+        if positive.all() or not positive.any():
+            curves.append(None)
+            continue
+        false, true, _ = metrics.roc_curve(positive, probabilities[:, i])
+        curves.append((false, true, float(metrics.auc(false, true))))
+    return curves
 
 
 def _macro_f1(confusion: np.ndarray) -> np.ndarray:

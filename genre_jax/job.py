@@ -10,9 +10,10 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from jax.sharding import Mesh
 
-from genre_jax import augment, features, freezing, init_from, models, prepared, sharding
+from genre_jax import augment, features, freezing, init_from, losses, models, prepared, sharding
 from genre_jax import config as config_lib
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
@@ -33,6 +34,7 @@ class Job:
         stored: what one example is before the front end.
         plan: which parameters train, and when.
         source: the checkpoint that the training begins with, if it does.
+        class_weights: of the loss, float32 [C]; None: 1.
     """
 
     config: ml_collections.ConfigDict
@@ -44,6 +46,7 @@ class Job:
     stored: prepared.Stored
     plan: freezing.Plan | None = None
     source: Converted | None = None
+    class_weights: np.ndarray | None = None
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
@@ -146,6 +149,7 @@ def make_job(
     mesh: Mesh,
     source: Converted | None = None,
     front_end: features.FrontEnd | None = None,
+    class_counts: np.ndarray | None = None,
 ) -> Job:
     """Puts the parts of a training together.
 
@@ -156,6 +160,7 @@ def make_job(
         mesh: all devices.
         source: the checkpoint to begin with, if any.
         front_end: where it was fitted to the training part, else that of config.features.
+        class_counts: examples of each class among them; None: all alike.
 
     Raises:
         UserError: a front end for something else than is stored, augmentations that do not fit the
@@ -179,14 +184,25 @@ def make_job(
         augmentation=augmentation,
         stored=stored,
         source=source,
+        class_weights=losses.class_weights(
+            config.train.class_weights,
+            stored.labels,
+            np.ones(len(stored.labels)) if class_counts is None else class_counts,
+        ),
     )
     augmentation.check_kind(stored.kind)
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
-    if augmentation.mixes and config.train.batch_size % (2 * mesh.size):
+    parts = config.train.accumulate * mesh.size
+    if config.train.batch_size % parts:
         raise UserError(
-            f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples on each '
-            f'of {mesh.size} devices; expected a multiple of {2 * mesh.size}'
+            f'config.train.batch_size={config.train.batch_size} with config.train.accumulate='
+            f'{config.train.accumulate} on {mesh.size} devices: expected a multiple of {parts}'
+        )
+    if augmentation.mixes and config.train.batch_size % (2 * parts):
+        raise UserError(
+            f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples in each '
+            f'of {parts} parts (devices times config.train.accumulate); expected a multiple of {2 * parts}'
         )
     shapes = jax.eval_shape(job.init, jax.random.key(0))
     if source is not None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from genre_jax import config as config_lib
-from genre_jax import loader, sharding, train
+from genre_jax import loader, sharding, train, watch
 from genre_jax.checkpoint import Checkpoints
 from genre_jax.errors import Stopped, UserError
 from genre_jax.job import Job
@@ -26,7 +26,7 @@ def fit(
     logbook: Logbook,
     resident: Resident | None = None,
 ) -> train.TrainState:
-    """Trains from the state's step to the end.
+    """Trains from the state's step to the end, or until config.train.stop_patience ends it.
 
     Args:
         job: what stays fixed.
@@ -59,8 +59,9 @@ def fit(
     clear_sums = jax.jit(train.zero_sums, out_shardings=sharding.replicated(job.mesh))
     logbook.start_progress(step, length.total_steps)
     last = None
+    ended = step == length.total_steps or watch.stopped(job.config, jax.device_get(state.watch))
     with StopSignal() as stop, jax.transfer_guard('disallow'):
-        while step < length.total_steps:
+        while not ended:
             groups = job.plan.groups(step)
             if tuple(groups) not in programs:
                 programs[tuple(groups)] = (
@@ -90,20 +91,30 @@ def fit(
                 continue
             # Log, then evaluate, then save: what is saved never runs ahead of what is written.
             _finite(*last, length)
-            if 'train.log_every' in due:
-                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
-                state = state.replace(sums=clear_sums())
-            rank = None
+            ended = step == length.total_steps
+            rank = figures = None
             if 'eval.every' in due:
                 figures, rank = validate(state)
+                remembered = watch.observe(job.config, jax.device_get(state.watch), figures)
+                state = state.replace(watch=sharding.put_replicated(remembered, job.mesh))
+                ended = ended or watch.stopped(job.config, remembered)
+            if 'train.log_every' in due or ended:
+                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
+                state = state.replace(sums=clear_sums())
+            if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
             if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
                 checkpoints.save(step, state, None if rank is None else [*rank, -step])
-            if stopped_by is not None and step < length.total_steps:
+            if stopped_by is not None and not ended:
                 raise Stopped(stopped_by, step)
     if last is not None:
         logbook.advance(*_finite(*last, length))
     logbook.end_progress()
+    if step < length.total_steps:
+        logbook.say(
+            f'stopped early at epoch {length.epochs(step):.1f}: {job.config.train.stop_patience} evaluations '
+            f'without gain in {job.config.train.stop_metric}'
+        )
     return state
 
 

@@ -2,33 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from genre_jax.errors import UserError
 
-def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    label_smoothing: float | jax.Array = 0.0,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
     """Returns the cross-entropy of every example, in nats: float32 [B].
+
+    The mean over a batch is that of torch.nn.CrossEntropyLoss: where classes are weighted, the sum of the
+    batch is divided by the weights of its targets, not by its size.
 
     Args:
         logits: float32 [B, C].
         targets: float32 [B, C], shares of the classes that sum to 1.
+        label_smoothing: share of the target that goes to all classes alike.
+        class_weights: float32 [C], or None for 1.
     """
-    return optax.softmax_cross_entropy(logits, targets)
+    smooth = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
+    if class_weights is None:
+        return optax.softmax_cross_entropy(logits, smooth)
+    mean_weight = (targets @ class_weights).mean()
+    return optax.softmax_cross_entropy(logits, smooth * class_weights) / mean_weight
 
 
-def l1_penalty(params: Mapping) -> jax.Array:
-    """Sums the magnitudes of all weights: kernels and normalisation scales, no biases.
+def class_weights(
+    settings: Sequence[str], labels: Sequence[str], counts: np.ndarray
+) -> np.ndarray | None:
+    """Reads config.train.class_weights.
+
+    Args:
+        settings: (), ('balanced',) or ('LABEL=WEIGHT', ...).
+        labels: names of the classes.
+        counts: training windows of each class.
+
+    Returns:
+        float32 [C]; 'balanced' gives n / (C * count), as scikit-learn. None without weights.
+
+    Raises:
+        UserError: none of these, or a class that is not there.
+    """
+    if not settings:
+        return None
+    if tuple(settings) == ('balanced',):
+        return (counts.sum() / (len(labels) * np.maximum(counts, 1))).astype(np.float32)
+    weights = dict.fromkeys(labels, 1.0)
+    for item in settings:
+        label, _, weight = str(item).rpartition('=')
+        try:
+            number = float(weight)
+        except ValueError:
+            number = -1.0
+        if label not in weights or not 0 <= number < float('inf'):
+            raise UserError(
+                f"config.train.class_weights={item!r}: expected 'balanced' alone or 'LABEL=WEIGHT', a "
+                f'number of at least 0 for one of {", ".join(labels)}'
+            )
+        weights[label] = number
+    return np.float32([weights[label] for label in labels])
+
+
+def penalty(params: Mapping, l1: float | jax.Array, l2: float | jax.Array) -> jax.Array:
+    """Sums l1 * |w| + l2 * w^2 over all weights: kernels and normalisation scales, no biases.
 
     Those are the parameters whose names end in 'weight' in Herbert's PyTorch code.
 
     Args:
         params: nested dict of parameters.
+        l1: config.optim.l1.
+        l2: config.optim.l2.
     """
     flat = flax.traverse_util.flatten_dict(params)
-    return sum(
-        jnp.abs(value).sum() for path, value in flat.items() if path[-1] in ('kernel', 'scale')
-    )
+    weights = [value for path, value in flat.items() if path[-1].endswith(('kernel', 'scale'))]
+    return l1 * sum(jnp.abs(w).sum() for w in weights) + l2 * sum((w**2).sum() for w in weights)

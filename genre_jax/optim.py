@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax
+import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -13,8 +15,20 @@ from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
 
+def in_use(value: float | jax.Array) -> bool:
+    """Tells whether a number of the config does anything: whether it is not 0.
+
+    Args:
+        value: the number; one that differs between runs which train as one program is in use.
+    """
+    return isinstance(value, jax.Array) or value != 0
+
+
 def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) -> optax.Schedule:
-    """Builds the learning rate as a function of the step: linear warm-up, then constant or cosine.
+    """Builds the learning rate as a function of the step: linear warm-up, then what config.optim says.
+
+    'halving' counts its periods from the first step, as PyTorch's StepLR; of 'plateau' this is the rate
+    before it falls (genre_jax/watch.py).
 
     Args:
         config: the whole config.
@@ -37,9 +51,14 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
             warmup,
             length.total_steps,
         )
-    if not warmup:
-        return optax.constant_schedule(settings.learning_rate)
-    return optax.linear_schedule(0.0, settings.learning_rate, warmup)
+    if warmup:
+        rise = optax.linear_schedule(0.0, settings.learning_rate, warmup)
+    else:
+        rise = optax.constant_schedule(settings.learning_rate)
+    if settings.schedule != 'halving':
+        return rise
+    period = config_lib.every_steps(config, 'optim.halve_every', length)
+    return lambda step: rise(step) * 0.5 ** jnp.floor(step / period)
 
 
 def make_optimizer(
@@ -47,7 +66,7 @@ def make_optimizer(
     schedule: optax.Schedule,
     factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """Builds the optimiser of config.optim.
+    """Builds the optimiser of config.optim, in the formulas of torch.optim.
 
     Args:
         config: the whole config.
@@ -55,10 +74,18 @@ def make_optimizer(
         factors: of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
-    optimizer = optax.adam(schedule, b1=settings.b1, b2=settings.b2, eps=settings.eps)
-    if not factors or all(factor == 1 for factor in factors.values()):
-        return optimizer
-    return optax.chain(optimizer, _scale_by_path(factors))
+    betas = {'b1': settings.b1, 'b2': settings.b2, 'eps': settings.eps}
+    if settings.name == 'adamw':
+        parts = [optax.adamw(schedule, **betas, weight_decay=settings.weight_decay)]
+    elif settings.name == 'adam':
+        parts = [optax.adam(schedule, **betas)]
+    else:
+        parts = [optax.sgd(schedule, settings.momentum if in_use(settings.momentum) else None)]
+    if settings.name != 'adamw' and in_use(settings.weight_decay):
+        parts.insert(0, optax.add_decayed_weights(settings.weight_decay))
+    if factors and any(factor != 1 for factor in factors.values()):
+        parts.append(_scale_by_path(factors))
+    return optax.chain(*parts)
 
 
 def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
@@ -69,3 +96,30 @@ def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation
         return flax.traverse_util.unflatten_dict(scaled, sep='/')
 
     return optax.stateless(scale)
+
+
+def clipped(gradients: Any, norm: float | jax.Array) -> Any:
+    """Returns the gradients, shortened where all of them together are longer than `norm` (0: never).
+
+    Args:
+        gradients: of all parameters that train.
+        norm: the largest, config.optim.clip_norm.
+    """
+    if not in_use(norm):
+        return gradients
+    return optax.clip_by_global_norm(norm).update(gradients, optax.EmptyState())[0]
+
+
+def moving_average(average: Any, new: Any, decay: float | jax.Array, step: jax.Array) -> Any:
+    """Returns decay * average + (1 - decay) * new; after the first step the new values themselves.
+
+    So does PyTorch's AveragedModel with get_ema_multi_avg_fn and use_buffers.
+
+    Args:
+        average: before the step.
+        new: after the step.
+        decay: config.optim.ema_decay.
+        step: steps done before this one.
+    """
+    kept = jnp.where(step == 0, 0.0, decay)
+    return jax.tree.map(lambda old, value: kept * old + (1 - kept) * value, average, new)

@@ -25,11 +25,11 @@ class Tested:
     right: np.ndarray
 
 
-def count(parts: Sequence, tracks: Sequence[str]) -> Tested:
+def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Tested:
     """Joins the test predictions of all folds.
 
     Args:
-        parts: genre_jax.evaluate.Predictions of each fold.
+        parts: of each fold.
         tracks: names of all songs; each is tested in some fold.
     """
     whole = evaluate.Predictions(

@@ -20,7 +20,7 @@ import numpy as np
 
 from genre_jax import blend_report, report_charts
 from genre_jax.errors import UserError
-from genre_jax.evaluate import Predictions, pool_songs
+from genre_jax.evaluate import Predictions, pool_songs, roc_curves
 
 _METRIC_KEYS = [
     'n',
@@ -32,6 +32,17 @@ _METRIC_KEYS = [
     'log_loss_ci95',
     'confusion',
     'per_class',
+]
+# What a network's training adds to result.json; a classical model has none of it.
+_TRAINING_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
 ]
 # What the page needs of each file, checked when it is read.
 _KEYS = {
@@ -75,16 +86,6 @@ _KEYS = {
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }
 # And of a result that was trained, not blended.
-_TRAINED_KEYS = [
-    'steps',
-    'epochs',
-    'best_step',
-    'best_epoch',
-    'selected_on',
-    'parameters_sha256',
-    'state_sha256',
-    'best_parameters_sha256',
-]
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
@@ -108,6 +109,10 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     parameters_path = run_dir / 'parameters.txt'
     config = _read_json(run_dir / 'config.json')
     environment = _read_json(run_dir / 'environment.json', optional=True)
+    curves = [None] * len(result['classes'])
+    if predictions is not None:
+        songs = pool_songs(predictions)
+        curves = roc_curves(songs.label, songs.probability)
     contents = {
         'name': run_dir.name,
         'result': result,
@@ -117,7 +122,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'environment_text': json.dumps(environment, indent=2, ensure_ascii=False),
         'timing': _read_json(run_dir / 'timing.json', optional=True),
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
-        'per_class': _per_class(result),
+        'per_class': _per_class(result, curves),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
         'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
@@ -129,6 +134,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
             'intervals': report_charts.interval_chart(result),
             'curves': report_charts.curve_charts(metrics, result),
             'confusion': report_charts.confusion_chart(result),
+            'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
         }
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
@@ -207,8 +213,8 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error})') from error
     needed = _KEYS[path.name]
-    if path.name == 'result.json' and not _has(value, ['blend']):
-        needed = needed + _TRAINED_KEYS
+    if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
+        needed = needed + _TRAINING_KEYS
     missing = [key for key in needed if not _has(value, key.split('.'))]
     if missing:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
@@ -256,7 +262,7 @@ def _duration(seconds: float) -> str:
     return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
 
 
-def _per_class(result: dict[str, Any]) -> list[dict[str, Any]]:
+def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[dict[str, Any]]:
     song = result['parts']['test']['song_max_probability']
     classes = result['classes']
     rows = []
@@ -271,6 +277,7 @@ def _per_class(result: dict[str, Any]) -> list[dict[str, Any]]:
                 'train': result['songs_per_class'][name]['train'],
                 'called': called,
                 'times': most,
+                'auc': curves[index] and curves[index][2],
                 **song['per_class'][name],
             }
         )

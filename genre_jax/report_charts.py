@@ -211,6 +211,34 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
     return _svg(figure, 'confusion', summary, result['leaky'])
 
 
+def roc_chart(
+    curves: list[tuple[np.ndarray, np.ndarray, float] | None], result: dict[str, Any]
+) -> markupsafe.Markup:
+    """Draws the receiver operating characteristic of each class, and their mean.
+
+    Args:
+        curves: of genre_jax.evaluate.roc_curves.
+        result: what result.json holds.
+    """
+    figure, axes = _new_figure(300, 300)
+    axes.plot([0, 100], [0, 100], ':', color=_LIGHT['muted'], linewidth=1)
+    there = [curve for curve in curves if curve is not None]
+    # On a grid the page stays small however many songs there are.
+    grid = np.linspace(0, 1, 101)
+    drawn = np.array([np.interp(grid, false, true) for false, true, _ in there])
+    for curve in drawn:
+        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=_LIGHT['accent'], alpha=0.35)
+    mean = np.r_[0, drawn.mean(0)]
+    axes.plot(100 * np.r_[0, grid], 100 * mean, color=_LIGHT['second'], linewidth=2)
+    area = np.mean([auc for *_, auc in there])
+    axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=_LIGHT['second'])
+    axes.set(
+        xlim=(-1, 101), ylim=(-1, 101), xlabel='false positives, %', ylabel='true positives, %'
+    )
+    summary = f'ROC curves of {len(there)} classes, each against the others; mean area {area:.3f}'
+    return _svg(figure, 'roc', summary, result['leaky'])
+
+
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
     """Sets matplotlib's style for the charts, and nothing of the user's own."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import ml_collections
@@ -35,16 +35,23 @@ from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_jso
 from genre_jax.resident import Resident
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
     """Runs or continues a run.
 
     Args:
         config: the whole config, checked.
         workdir: the run folder.
+        on_validation: called with the step and the figures of each validation before they are written; a
+            sweep ends a bad trial from here.
 
     Raises:
         UserError: a mistake in the config or the data, or a loss that is not finite.
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+        genre_jax.errors.Pruned: `on_validation` raised it.
     """
     mesh = sharding.make_mesh()
     for key in ('train.batch_size', 'eval.batch_size'):
@@ -68,18 +75,22 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         clock['prepared'] = time.monotonic()
         tables = run_data.make_tables(config, dataset, split)
         if isinstance(front_end, features.Table):
-            train_table = tables['train']
-            places = train_table.places(np.arange(len(train_table)))
-            front_end = front_end.fitted(train_table.read(places)[train_table.stored.kind])
+            front_end = front_end.fitted(tables['train'].read_all())
         job = make_job(
-            config, tables['train'].stored, len(tables['train']), mesh, source, front_end
+            config,
+            tables['train'].stored,
+            len(tables['train']),
+            mesh,
+            source,
+            front_end,
+            np.bincount(tables['train'].labels, minlength=len(dataset.labels)),
         )
         # For its errors: what was mistaken up to here may be corrected in the same run folder.
         jax.eval_shape(lambda: train.init_state(job))
         run_folder.write_step_zero(config, workdir, dataset, split, source)
         logbook = Logbook(workdir, config)
         try:
-            _train_and_test(job, tables, dataset, split, logbook, clock)
+            _train_and_test(job, tables, dataset, split, logbook, clock, on_validation)
         finally:
             logbook.close()
 
@@ -91,6 +102,7 @@ def _train_and_test(
     split: splits.Split,
     logbook: Logbook,
     clock: dict[str, float],
+    on_validation: Callable[[int, dict[str, float]], None] | None,
 ) -> None:
     config, workdir = job.config, logbook.workdir
     run_data.announce(dataset, split, tables, logbook)
@@ -112,6 +124,8 @@ def _train_and_test(
             f'epoch {job.length.epochs(int(state.step)):6.1f}: validation accuracy '
             + ', '.join(f'{kind} {100 * scores[kind]["accuracy"]:.1f} %' for kind in evaluate.KINDS)
         )
+        if on_validation is not None:
+            on_validation(int(state.step), figures)
         chosen = scores[config.eval.select_on]
         return figures, [chosen['accuracy'], -scores['song_max_probability']['log_loss']]
 
@@ -134,6 +148,7 @@ def _train_and_test(
     logbook.rewind(first_step)
     state = loop.fit(job, state, tables['train'], validate, checkpoints, logbook, resident)
     clock['trained'] = time.monotonic()
+    last_step = int(state.step)
 
     best_step, best = checkpoints.restore_best(shapes)
     checkpoints.close()
@@ -143,14 +158,15 @@ def _train_and_test(
         predictions[part] = train.to_predictions(tables[part], predict(best, tables[part]))
         parts[part] = evaluate.evaluate(predictions[part], groups, config.eval.bootstrap_samples)
     result = {
-        'steps': job.length.total_steps,
-        'epochs': job.length.epochs(job.length.total_steps),
+        'steps': last_step,
+        'epochs': job.length.epochs(last_step),
+        'stopped_early': last_step < job.length.total_steps,
         'best_step': best_step,
         'best_epoch': job.length.epochs(best_step),
         'selected_on': f'val/{config.eval.select_on}/accuracy',
         'parameters_sha256': digest(state.params),
         'state_sha256': digest(state),
-        'best_parameters_sha256': digest(best.params),
+        'best_parameters_sha256': digest(best.evaluated['params']),
         'parts': parts,
         'majority': evaluate.majority_class(
             dataset.label_ids()[split.tracks['train']],
@@ -168,9 +184,7 @@ def _train_and_test(
         'prepare_s': clock['prepared'] - clock['start'],
         'train_s': trained_s,
         'evaluate_s': time.monotonic() - clock['trained'],
-        'examples_per_s': (job.length.total_steps - first_step)
-        * config.train.batch_size
-        / trained_s,
+        'examples_per_s': (last_step - first_step) * config.train.batch_size / trained_s,
     }
     write_json(workdir / 'timing.json', timing)
     run_folder.save_model(job, best, result, workdir)

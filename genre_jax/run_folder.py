@@ -130,7 +130,7 @@ def save_model(job: Job, best: train.TrainState, result: dict, workdir: pathlib.
         result: what result.json will hold.
         workdir: the run folder.
     """
-    variables = jax.device_get({'params': best.params, 'batch_stats': best.batch_stats})
+    variables = jax.device_get(best.evaluated)
     settings = json.loads(config_lib.to_json(job.config))['model']
     model = Converted(
         title='run of genre_jax',

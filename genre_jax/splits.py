@@ -14,6 +14,9 @@ Protocols (config.split.protocol):
 
 A split in which a group (artist, tune, recording) stands in two parts is refused. `remove_crossing` takes its
 songs out of train, then out of val; `allow_leak` leaves them in, and every figure is marked LEAKY.
+
+Of the training part only the share `train_share` is used, the same songs whatever the model; validation and
+test stay as they are.
 """
 
 from __future__ import annotations
@@ -120,6 +123,8 @@ def make_split(
             f'{", ".join(sorted(known))}'
         )
     split = _without_leak(config, split, tracks)
+    if config.train_share < 1:
+        split = _thinned(config, split, tracks)
     _refuse_missing(split, tracks, labels)
     return split
 
@@ -276,6 +281,59 @@ def _removed(
     )
     detail = f'{split.detail}; {removed} removed, whose groups stand in a later part'
     return dataclasses.replace(split, tracks=kept, detail=detail)
+
+
+def _thinned(config: ml_collections.ConfigDict, split: Split, tracks: Sequence[dict]) -> Split:
+    """Keeps a share of the training part: of its segments, or of its songs by whole groups."""
+    rows = split.tracks['train'].tolist()
+    detail = f'{split.detail}; of the training part {100 * config.train_share:g} %, drawn by '
+    if split.segments is None:
+        units = [(tracks[row]['label'], tracks[row]['group']) for row in rows]
+        kept = [rows[i] for i in _draw_share(units, config.train_share, config.seed)]
+        return dataclasses.replace(
+            split,
+            tracks=split.tracks | {'train': np.array(kept, np.int64)},
+            detail=f'{detail}group',
+        )
+    starts = split.segments['train']
+    pairs = [(row, start) for row in rows for start in starts[row].tolist()]
+    units = [(tracks[row]['label'], (tracks[row]['track'], start)) for row, start in pairs]
+    own = collections.defaultdict(list)
+    for i in _draw_share(units, config.train_share, config.seed):
+        row, start = pairs[i]
+        own[row].append(start)
+    segments = {row: np.array(starts) for row, starts in own.items()}
+    return dataclasses.replace(
+        split,
+        tracks=split.tracks | {'train': np.array(list(segments), np.int64)},
+        segments=split.segments | {'train': segments},
+        detail=f'{detail}segment',
+    )
+
+
+def _draw_share(units: Sequence[tuple[str, object]], share: float, seed: int) -> list[int]:
+    """Draws groups until every class has its share; returns the positions of their units, ascending.
+
+    The order of the groups does not depend on the share, so that a smaller one is part of a larger one.
+    A group counts for the class that most of its units have.
+    """
+    members = collections.defaultdict(list)
+    for position, (_, group) in enumerate(units):
+        members[group].append(position)
+    groups_of_label = collections.defaultdict(list)
+    for group in sorted(members):
+        held = collections.Counter(units[i][0] for i in members[group])
+        groups_of_label[max(sorted(held), key=held.get)].append(group)
+    kept: list[int] = []
+    for label, groups in sorted(groups_of_label.items()):
+        wanted = share * sum(len(members[group]) for group in groups)
+        rng = np.random.default_rng([seed, *label.encode()])
+        for position in rng.permutation(len(groups)):
+            if wanted <= 0:
+                break
+            kept += members[groups[position]]
+            wanted -= len(members[groups[position]])
+    return sorted(kept)
 
 
 def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str]) -> None:

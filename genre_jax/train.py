@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genre_jax import evaluate, freezing, loader, losses, optim, sharding
+from genre_jax import evaluate, freezing, loader, losses, optim, sharding, watch
 from genre_jax.job import Job
 from genre_jax.resident import Resident
 
@@ -27,6 +27,8 @@ class TrainState:
         opt_state: states of the optimiser, one for each group of parameters (genre_jax.freezing).
         sums: objective, cross-entropy, hits and examples summed since the last log line. They are part
             of the state so that a run cut off between two log lines writes the same line in the end.
+        watch: what is remembered of the evaluations so far (genre_jax.watch), {} where nothing is watched.
+        average: moving averages of `params` and `batch_stats`, {} without.
     """
 
     step: jax.Array
@@ -34,6 +36,13 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     sums: dict[str, jax.Array]
+    watch: dict[str, jax.Array]
+    average: dict[str, Any]
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The model's variables that are evaluated and kept: the averages where there are any."""
+        return self.average or {'params': self.params, 'batch_stats': self.batch_stats}
 
 
 def init_state(job: Job) -> TrainState:
@@ -49,7 +58,16 @@ def init_state(job: Job) -> TrainState:
             for group, paths in job.plan.all_groups.items()
         },
         sums=zero_sums(),
+        watch=jax.tree.map(jnp.asarray, watch.initial(job.config)),
+        average=_averaged(job, variables['params'], variables.get('batch_stats', {})),
     )
+
+
+def _averaged(job: Job, params: Any, batch_stats: Any) -> dict[str, Any]:
+    """Returns what moving averages are kept of."""
+    if not optim.in_use(job.config.optim.ema_decay):
+        return {}
+    return {'params': params, 'batch_stats': batch_stats}
 
 
 def make_state(job: Job) -> TrainState:
@@ -60,10 +78,11 @@ def make_state(job: Job) -> TrainState:
         return state
     fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
     variables, _ = job.initial(fresh)
-    return state.replace(
-        params=jax.device_put(variables['params'], whole),
-        batch_stats=jax.device_put(variables.get('batch_stats', {}), whole),
-    )
+    params = jax.device_put(variables['params'], whole)
+    batch_stats = jax.device_put(variables.get('batch_stats', {}), whole)
+    # The averages in memory of their own: the step gives the state's back.
+    average = jax.tree.map(jnp.copy, _averaged(job, params, batch_stats))
+    return state.replace(params=params, batch_stats=batch_stats, average=average)
 
 
 def _optimizers(job: Job) -> dict[str, optax.GradientTransformation]:
@@ -144,54 +163,95 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     schedule = optim.make_schedule(config, job.length)
     optimizers = _optimizers(job)
     trained_paths = frozenset().union(*groups.values())
+    parts = config.train.accumulate
 
-    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    def objective(
+        trained: dict, state: TrainState, batch_stats: Any, key: jax.Array, batch: dict
+    ) -> tuple[jax.Array, tuple]:
         augment_key, dropout_key = jax.random.split(key)
         pictures, targets = job.training_examples(
             augment_key, batch[job.stored.kind], batch['label']
         )
+        params = freezing.merge(state.params, *trained.values())
+        with freezing.frozen_statistics(trained_paths):
+            (logits, _), updates = job.model.apply(
+                {'params': params, 'batch_stats': batch_stats},
+                pictures,
+                train=True,
+                rngs={'dropout': dropout_key},
+                mutable=['batch_stats'],
+            )
+        entropy = losses.cross_entropy(
+            logits, targets, config.train.label_smoothing, job.class_weights
+        ).mean()
+        loss = entropy
+        if optim.in_use(config.optim.l1) or optim.in_use(config.optim.l2):
+            loss += losses.penalty(params, config.optim.l1, config.optim.l2)
+        examples = jnp.float32(len(targets))
+        sums = {
+            'loss': loss * examples,
+            'cross_entropy': entropy * examples,
+            'hits': (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32),
+            'examples': examples,
+        }
+        return loss, (sums, updates.get('batch_stats', {}))
 
-        def objective(trained):
-            params = freezing.merge(state.params, *trained.values())
-            with freezing.frozen_statistics(trained_paths):
-                (logits, _), updates = job.model.apply(
-                    {'params': params, 'batch_stats': state.batch_stats},
-                    pictures,
-                    train=True,
-                    rngs={'dropout': dropout_key},
-                    mutable=['batch_stats'],
-                )
-            entropy = losses.cross_entropy(logits, targets).mean()
-            penalty = config.optim.l1 * losses.l1_penalty(params) if config.optim.l1 else 0.0
-            return entropy + penalty, (entropy, logits, updates)
+    gradient = jax.grad(objective, has_aux=True)
 
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
-        (loss, (entropy, logits, updates)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            trained
-        )
-        opt_state = dict(state.opt_state)
+        if parts == 1:
+            gradients, (sums, batch_stats) = gradient(trained, state, state.batch_stats, key, batch)
+        else:
+            gradients, sums, batch_stats = accumulated(trained, state, key, batch)
+        gradients = optim.clipped(gradients, config.optim.clip_norm)
+        opt_state, scale = dict(state.opt_state), state.watch.get('plateau_scale')
         for group in groups:
             changes, opt_state[group] = optimizers[group].update(
                 gradients[group], state.opt_state[group], trained[group]
             )
+            if scale is not None:
+                changes = jax.tree.map(lambda change: scale * change, changes)
             trained[group] = optax.apply_updates(trained[group], changes)
-        examples = jnp.float32(len(targets))
-        hits = (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32)
-        new = {
-            'loss': loss * examples,
-            'cross_entropy': entropy * examples,
-            'hits': hits,
-            'examples': examples,
+        params = freezing.merge(state.params, *trained.values())
+        average = state.average
+        if average:
+            new = _averaged(job, params, batch_stats)
+            average = optim.moving_average(average, new, config.optim.ema_decay, state.step)
+        learning_rate = jnp.asarray(schedule(state.step))
+        outputs = {
+            'loss': sums['loss'] / sums['examples'],
+            'learning_rate': learning_rate if scale is None else scale * learning_rate,
         }
-        state = TrainState(
+        state = state.replace(
             step=state.step + 1,
-            params=freezing.merge(state.params, *trained.values()),
-            batch_stats=updates.get('batch_stats', {}),
+            params=params,
+            batch_stats=batch_stats,
             opt_state=opt_state,
-            sums=jax.tree.map(jnp.add, state.sums, new),
+            sums=jax.tree.map(jnp.add, state.sums, sums),
+            average=average,
         )
-        return state, {'loss': loss, 'learning_rate': jnp.asarray(schedule(state.step - 1))}
+        return state, outputs
+
+    def accumulated(trained: dict, state: TrainState, key: jax.Array, batch: dict) -> tuple:
+        """Goes through the parts of the batch; every device has its share of each."""
+        in_parts = jax.tree.map(
+            lambda x: jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1), batch
+        )
+
+        def one(carry: tuple, numbered: tuple) -> tuple:
+            gradients, sums, batch_stats = carry
+            i, part = numbered
+            new, (more, batch_stats) = gradient(
+                trained, state, batch_stats, jax.random.fold_in(key, i), part
+            )
+            gradients = jax.tree.map(lambda a, b: a + b / parts, gradients, new)
+            return (gradients, jax.tree.map(jnp.add, sums, more), batch_stats), None
+
+        zeros = jax.tree.map(jnp.zeros_like, trained)
+        carry = (zeros, zero_sums(), state.batch_stats)
+        return jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
 
     return train_step
 
@@ -207,12 +267,11 @@ def make_predict(
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
-    def probabilities(params, batch_stats, audio):
-        variables = {'params': params, 'batch_stats': batch_stats}
+    def probabilities(variables, audio):
         logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 
-    step = jax.jit(probabilities, in_shardings=(whole, whole, split), out_shardings=whole)
+    step = jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
 
     def predict(state: TrainState, table: loader.WindowTable) -> np.ndarray:
         batches = loader.eval_batches(
@@ -221,7 +280,7 @@ def make_predict(
         outputs = []
         for batch in batches:
             examples = put(batch, job, resident)[job.stored.kind]
-            outputs.append(jax.device_get(step(state.params, state.batch_stats, examples)))
+            outputs.append(jax.device_get(step(state.evaluated, examples)))
         return np.concatenate(outputs)[: len(table)]
 
     return predict

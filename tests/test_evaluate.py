@@ -285,3 +285,22 @@ def test_predictions_survive_the_file(tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ['test.npz']
     with np.load(file, allow_pickle=False) as arrays:
         assert set(arrays) == {'track', 'start_s', 'label', 'probabilities', 'classes'}
+
+
+def test_the_roc_area_counts_ordered_pairs():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    # Rounded: there are ties, which count half.
+    probabilities = rng.dirichlet(np.ones(4), 60).round(1)
+    probabilities[np.arange(60), labels] += 0.2
+    curves = evaluate.roc_curves(labels, probabilities)
+    assert curves[3] is None  # no item has that class
+    for i, (false, true, area) in enumerate(curves[:3]):
+        own, other = probabilities[labels == i, i], probabilities[labels != i, i]
+        pairs = np.sign(own[:, None] - other[None]) / 2 + 0.5
+        assert area == pytest.approx(pairs.mean())
+        for x, y in zip(false, true, strict=True):
+            assert any(
+                x == pytest.approx((other >= t).mean()) and y == pytest.approx((own >= t).mean())
+                for t in [*probabilities[:, i], np.inf]
+            )

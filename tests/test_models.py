@@ -256,6 +256,10 @@ def test_the_smallest_pictures():
         ({'name': 'shallow_cnn', 'dropout': 1.0}, r'dropout=1\.0'),
         ({'name': 'shallow_cnn', 'dropout': -0.1}, r'dropout=-0\.1'),
         ({'name': 'shallow_cnn', 'dropout': float('nan')}, r'dropout=nan'),
+        ({'name': 'vgg16', 'dropout': (0.5,)}, r'dropout=\(0\.5,\): .* one for each of 2 layers'),
+        ({'name': 'vgg16', 'dropout': (0.5, 1.0)}, r'dropout=1\.0'),
+        ({'name': 'yamnet', 'lstm_units': (4,), 'dropout': ()}, r'one for each of 1 layers'),
+        ({'name': 'yamnet', 'summary': 'std'}, r"summary='std'; expected one of mean, mean_std"),
     ],
     ids=str,
 )

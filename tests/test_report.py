@@ -325,11 +325,25 @@ def test_per_class_table_keeps_order_and_numbers(run):
         most = max(others.values())
         called = [other for other, count in others.items() if count == most]
         if most == 0:
-            assert row[6] == '–'
+            assert row[7] == '–'
         elif len(called) == 1:
-            assert row[6] == f'{" ".join(called[0].split())} ({most})'
+            assert row[7] == f'{" ".join(called[0].split())} ({most})'
         else:
-            assert row[6].endswith(f'({most} each)')
+            assert row[7].endswith(f'({most} each)')
+
+
+def test_roc_curves_of_the_songs(tmp_path):
+    """Four songs, of which class 0 is told apart, class 1 in three of four pairs, class 2 never met."""
+    run_dir = make_run(tmp_path / 'run', n_classes=3)
+    assert {row[6] for row in read_page(run_dir).table('precision, recall and F1')[1:]} == {'–'}
+    rows = [(0, [0.8, 0.2]), (0, [0.6, 0.3]), (1, [0.1, 0.7]), (1, [0.5, 0.25])]
+    segments = [(f'song {i}', label, [*p, 1 - sum(p)]) for i, (label, p) in enumerate(rows)]
+    save_predictions(run_dir, result_of(run_dir)['classes'], segments)
+    page = read_page(run_dir)
+    cells = [row[6] for row in page.table('precision, recall and F1')[1:]]
+    assert cells == ['1.000', '0.750', '–']
+    chart = page.svg('ROC curves of 2 classes')
+    assert 'mean area 0.875' in [text.text() for text in chart.all('text')]
 
 
 def test_confusion_chart_numbers_every_cell_that_is_not_empty(run):

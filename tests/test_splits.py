@@ -372,3 +372,58 @@ def test_segments_are_dealt_out_once():
     assert set(tested) == expected and set(tested.values()) == {1}
     reseeded = make(tracks, protocol='segment_leaky', window=50, allow_leak=True, seed=1)
     assert reseeded.fingerprint(names) != split.fingerprint(names)
+
+
+# --- a share of the training part ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_share_of_the_training_part(kind):
+    for seed in range(5):
+        tracks = structure(kind, seed)
+        whole = make(tracks, seed=seed)
+        assert 'of the training part' not in whole.detail
+        before = set()
+        for share in (0.1, 0.4, 0.8, 0.999):
+            split = make(tracks, seed=seed, train_share=share)
+            assert f'of the training part {100 * share:g} %, drawn by group' in split.detail
+            for part in ('val', 'test'):
+                assert (split.tracks[part] == whole.tracks[part]).all()
+            kept = set(split.tracks['train'].tolist())
+            assert before <= kept <= set(whole.tracks['train'].tolist())
+            before = kept
+            groups = {tracks[row]['group'] for row in kept}
+            # Whole groups, and of every class the share, with less than a group to spare.
+            assert kept == {row for row in whole.tracks['train'] if tracks[row]['group'] in groups}
+            for label in {t['label'] for t in tracks}:
+                own = [row for row in whole.tracks['train'] if tracks[row]['label'] == label]
+                sizes = collections.Counter(tracks[row]['group'] for row in own)
+                count = sum(tracks[row]['label'] == label for row in kept)
+                assert share * len(own) <= count < share * len(own) + max(sizes.values())
+
+
+def test_a_share_depends_on_the_seed_and_not_on_the_order():
+    tracks = structure('single_recordings', 3)
+    names = [t['track'] for t in tracks]
+    split = make(tracks, train_share=0.5)
+    order = np.random.default_rng(0).permutation(len(tracks))
+    again = make([tracks[i] for i in order], train_share=0.5)
+    assert {names[i] for i in split.tracks['train']} == {
+        names[order[i]] for i in again.tracks['train']
+    }
+    assert split.fingerprint(names) != make(tracks).fingerprint(names)
+
+
+def test_a_share_of_segments():
+    tracks = [track(f'{x}{i}', x, f'{x}{i}', n_samples=40 + 20 * i) for x in 'ab' for i in range(9)]
+    keys = {'protocol': 'segment_leaky', 'window': 10, 'allow_leak': True}
+    whole, half = make(tracks, **keys), make(tracks, train_share=0.5, **keys)
+    counts = []
+    for split in (whole, half):
+        train = split.segments['train']
+        assert sorted(train) == split.tracks['train'].tolist()
+        dealt = {(row, start) for row, starts in train.items() for start in starts.tolist()}
+        counts.append(collections.Counter(tracks[row]['label'] for row, _ in dealt))
+        assert dealt <= {(row, s) for row, own in whole.segments['train'].items() for s in own}
+        assert split.segments['test'].keys() == whole.segments['test'].keys()
+    assert counts[1] == {label: -(-n // 2) for label, n in counts[0].items()}

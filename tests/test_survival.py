@@ -104,6 +104,31 @@ def test_killed_during_saves_and_between_metrics_and_save(places, unharmed):
     assert_same_run(workdir, unharmed)
 
 
+def test_killed_on_the_way_to_an_early_stop(places):
+    """Plateaus, patience and averages are part of what is saved."""
+    flags = (
+        '--config.optim.schedule=plateau', '--config.optim.plateau_patience=0',
+        '--config.optim.plateau_metric=val/segment/macro_f1', '--config.optim.plateau_factor=0.5',
+        '--config.optim.ema_decay=0.8', '--config.train.stop_patience=4',
+        '--config.train.stop_metric=val/song_max_probability/accuracy',
+        '--config.train.length=40 epochs', '--config.train.log_every=3 epochs',
+    )  # fmt: skip
+    runs = [places / 'early_whole', places / 'early_killed']
+    words = [[*command(places, workdir), *flags] for workdir in runs]
+    finish(words[0])
+    kill_when(words[1], saving(runs[1], 2))
+    assert 'continuing from step' in finish(words[1]).stdout
+    assert_same_run(*runs)
+    metrics, result = program.metrics(runs[0]), program.result(runs[0])
+    values = [m[flags[-3].split('=')[1]] for m in metrics if 'val/loss' in m]
+    best = values.index(max(values))
+    assert len(values) == best + 5 < 40  # four evaluations without gain
+    assert result['stopped_early'] and result['steps'] == metrics[-1]['step']
+    rates = [m['train/learning_rate'] for m in metrics if 'train/loss' in m]
+    assert metrics[-1]['step'] == max(m['step'] for m in metrics if 'train/loss' in m)
+    assert rates[-1] < rates[0]
+
+
 def test_killed_at_random_moments(places, unharmed):
     workdir = places / 'random'
     words = command(places, workdir)

@@ -235,6 +235,27 @@ def check_dropout(key: str, rate: float) -> None:
         raise UserError(f'config.model.{key}={rate}: expected a number in [0, 1)')
 
 
+def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[float, ...]:
+    """Returns the rate of dropout after each of several layers.
+
+    Args:
+        rates: config.model.dropout, one for all of them or one for each.
+        n_layers: how many they are.
+
+    Raises:
+        UserError: another number of rates, or one outside [0, 1).
+    """
+    if not isinstance(rates, Collection):
+        rates = (rates,) * n_layers
+    if len(rates) != n_layers:
+        raise UserError(
+            f'config.model.dropout={tuple(rates)}: expected one rate, or one for each of {n_layers} layers'
+        )
+    for rate in rates:
+        check_dropout('dropout', rate)
+    return tuple(rates)
+
+
 def check_units(key: str, units: Collection[int]) -> None:
     """Refuses widths of layers below 1.
 

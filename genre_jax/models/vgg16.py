@@ -28,7 +28,7 @@ class Model(nn.Module):
         num_classes: size of the output.
         hidden_units: widths of the dense layers before the output; published: (4096, 4096).
         pool: 'flatten' every place, as published, or their 'mean', for pictures of any size.
-        dropout: rate of dropout after each dense layer.
+        dropout: rate of dropout after each dense layer, one for all or one for each.
         pixels: 'keras' or 'torchvision': whose weights, which decides what is subtracted from the pixels.
         dtype: of the computation, 'float32' or 'bfloat16'.
     """
@@ -36,15 +36,15 @@ class Model(nn.Module):
     num_classes: int
     hidden_units: tuple[int, ...] = (4096, 4096)
     pool: str = 'flatten'
-    dropout: float = 0.5
+    dropout: float | tuple[float, ...] = 0.5
     pixels: str = 'keras'
     dtype: str = 'float32'
 
     def __post_init__(self) -> None:
         layers.check_choice('pool', self.pool, ('flatten', 'mean'))
         layers.check_choice('pixels', self.pixels, _PIXELS)
-        layers.check_dropout('dropout', self.dropout)
         layers.check_units('hidden_units', self.hidden_units)
+        layers.dropout_rates(self.dropout, len(self.hidden_units))
         layers.check_dtype(self.dtype)
         super().__post_init__()
 
@@ -79,10 +79,11 @@ class Model(nn.Module):
             maps = layers.max_pool_2x2(maps)
         maps = maps.astype(jnp.float32)
         embedding = maps.mean((1, 2)) if self.pool == 'mean' else maps.reshape(len(maps), -1)
-        for i, width in enumerate(self.hidden_units, 1):
+        rates = layers.dropout_rates(self.dropout, len(self.hidden_units))
+        for i, (width, rate) in enumerate(zip(self.hidden_units, rates, strict=True), 1):
             dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'fc{i}')
             embedding = nn.relu(dense(embedding)).astype(jnp.float32)
-            embedding = nn.Dropout(self.dropout, deterministic=not train)(embedding)
+            embedding = nn.Dropout(rate, deterministic=not train)(embedding)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(
             embedding
         ), embedding

@@ -28,22 +28,25 @@ class Model(nn.Module):
 
     Attributes:
         num_classes: size of the output.
-        lstm_units: widths of LSTM layers that read the sequence of patches; without, its mean is taken.
+        lstm_units: widths of LSTM layers that read the sequence of patches; without, it is summarised.
+        summary: of the patches, their 'mean', or 'mean_std', their mean and standard deviation.
         hidden_units: widths of dense layers before the output.
-        dropout: rate of dropout after each of the layers on top.
+        dropout: rate of dropout after each of the layers on top, one for all or one for each.
         dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
     num_classes: int
     lstm_units: tuple[int, ...] = ()
+    summary: str = 'mean'
     hidden_units: tuple[int, ...] = ()
-    dropout: float = 0.0
+    dropout: float | tuple[float, ...] = 0.0
     dtype: str = 'float32'
 
     def __post_init__(self) -> None:
         layers.check_units('lstm_units', self.lstm_units)
         layers.check_units('hidden_units', self.hidden_units)
-        layers.check_dropout('dropout', self.dropout)
+        layers.check_choice('summary', self.summary, ('mean', 'mean_std'))
+        layers.dropout_rates(self.dropout, len(self.lstm_units + self.hidden_units))
         layers.check_dtype(self.dtype)
         super().__post_init__()
 
@@ -83,15 +86,23 @@ class Model(nn.Module):
             maps = Separable(channels, stride, self.dtype, name=f'layer{i}')(maps, train)
         pooled = maps.astype(jnp.float32).mean((1, 2)).reshape(batch, n_patches, -1)
 
+        rates = iter(layers.dropout_rates(self.dropout, len(self.lstm_units + self.hidden_units)))
         hidden = pooled
         for i, width in enumerate(self.lstm_units, 1):
             hidden = nn.RNN(nn.OptimizedLSTMCell(width, name=f'lstm_{i}'))(hidden)
-            hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+            hidden = nn.Dropout(next(rates), deterministic=not train)(hidden)
         embedding = pooled.mean(1)
-        hidden = hidden[:, -1] if self.lstm_units else embedding
+        if self.lstm_units:
+            hidden = hidden[:, -1]
+        elif self.summary == 'mean':
+            hidden = embedding
+        else:
+            # The root has no slope at 0, where all patches are alike.
+            spread = jnp.sqrt(pooled.var(1) + 1e-8)
+            hidden = jnp.concatenate([embedding, spread], axis=-1)
         for i, width in enumerate(self.hidden_units, 1):
             hidden = nn.relu(nn.Dense(width, kernel_init=_INIT, name=f'dense_{i}')(hidden))
-            hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+            hidden = nn.Dropout(next(rates), deterministic=not train)(hidden)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(hidden), embedding
 
 

@@ -100,7 +100,7 @@ def test_five_training_steps_equal_pytorchs(batch_norm):
                 mutable=['batch_stats'],
             )
             entropy = losses.cross_entropy(logits, jax.nn.one_hot(labels, CLASSES)).mean()
-            return entropy + L1 * losses.l1_penalty(params), updates
+            return entropy + losses.penalty(params, L1, 0.0), updates
 
         (loss, updates), gradients = jax.value_and_grad(objective, has_aux=True)(params)
         changes, opt_state = optimizer.update(gradients, opt_state)
