@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from genre_jax import blend_members, blend_methods, blend_report, evaluate
+from genre_jax import blend_draw, blend_members, blend_methods, blend_report, evaluate
 from genre_jax.blend_members import Rows
 from genre_jax.blend_tasks import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
@@ -245,7 +245,7 @@ def run(
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, method, settings, level, leaky, bootstrap_samples)
-        blend_report.draw(result, workdir / 'blend.png')
+        blend_draw.draw(result, workdir / 'blend.png')
         write(config, result, tasks, fitted, workdir)
         report.write_report(workdir)
     return result
