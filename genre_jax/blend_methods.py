@@ -7,6 +7,7 @@ which blends other rows of the same members. Nothing here knows which part of a 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -166,6 +167,7 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
     """
     import sklearn.linear_model
     import sklearn.model_selection
+    import tqdm
 
     n_classes = probabilities.shape[-1]
     folds = min(_INNER_FOLDS, len(set(groups)), np.bincount(labels).max())
@@ -196,15 +198,19 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
         return model.fit(features[rows], labels[rows])
 
     losses = []
-    for inverse_penalty in _INVERSE_PENALTIES:
-        each = []
-        for train, test in parts:
-            model = fitted(inverse_penalty, train)
-            # A class whose only group is left out cannot be learnt, whatever the penalty.
-            test = test[np.isin(labels[test], model.classes_)]
-            blended = _all_classes(model, features[test], n_classes)
-            each.append(evaluate.log_losses(labels[test], blended))
-        losses.append(float(np.concatenate(each).mean()))
+    seconds = 0.5 if sys.stderr.isatty() else 30
+    total = len(_INVERSE_PENALTIES) * len(parts)
+    with tqdm.tqdm(total=total, desc='penalties', unit=' fits', mininterval=seconds) as bar:
+        for inverse_penalty in _INVERSE_PENALTIES:
+            each = []
+            for train, test in parts:
+                model = fitted(inverse_penalty, train)
+                # A class whose only group is left out cannot be learnt, whatever the penalty.
+                test = test[np.isin(labels[test], model.classes_)]
+                blended = _all_classes(model, features[test], n_classes)
+                each.append(evaluate.log_losses(labels[test], blended))
+                bar.update()
+            losses.append(float(np.concatenate(each).mean()))
     chosen = _INVERSE_PENALTIES[int(np.argmin(losses))]
     model = fitted(chosen, np.arange(len(labels)))
     facts = {

@@ -1,8 +1,7 @@
-"""What a blend came to: figures, comparisons, a table and a picture."""
+"""What a blend came to: figures, comparisons, and a table."""
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -175,16 +174,15 @@ def rows(result: Mapping) -> list[dict]:
         Of each: 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
     """
     blend = result['blend']
-    found = []
-    for member, weight in zip(blend['members'], weights(blend), strict=True):
-        found.append(
-            {
-                'name': member['name'],
-                'weight': weight,
-                'leaky': blend['leaky_members'],
-                'parts': member['parts'],
-            }
-        )
+    found = [
+        {
+            'name': member['name'],
+            'weight': weight,
+            'leaky': blend['leaky_members'],
+            'parts': member['parts'],
+        }
+        for member, weight in zip(blend['members'], weights(blend), strict=True)
+    ]
     for own in (blend.get('honest'), blend):
         if own is not None:
             leaky = result['leaky'] if own is blend else blend['leaky_members']
@@ -204,10 +202,31 @@ def shares(blend: Mapping) -> np.ndarray:
 
 
 def weights(blend: Mapping) -> list[str]:
-    """Returns the weights in words: whole numbers as they are, others, and those of folds, as shares.
+    """Returns the weights in words, those of a leaky fit behind the honest ones, in parentheses.
 
     Args:
         blend: 'blend' of result.json.
+    """
+    if 'honest' in blend:
+        both = zip(in_words(blend['honest']), in_words(blend), strict=True)
+        return [f'{honest} ({leaky})' for honest, leaky in both]
+    return in_words(blend)
+
+
+def weight_title(blend: Mapping) -> str:
+    """Returns what stands above the weights.
+
+    Args:
+        blend: 'blend' of result.json.
+    """
+    return 'weight (LEAKY)' if 'honest' in blend else 'weight'
+
+
+def in_words(blend: Mapping) -> list[str]:
+    """Returns the weights: whole numbers as they are, others, and those of folds, as shares.
+
+    Args:
+        blend: 'blend' of result.json, or 'honest' of that.
     """
     found = blend['weights']
     if len(found) == 1 and all(float(weight).is_integer() for weight in found[0]):
@@ -223,15 +242,16 @@ def table(result: Mapping) -> str:
     """
     shown, cells = rows(result), columns(result['blend'])
     width = max(len(row['name']) for row in shown)
+    weight = weight_title(result['blend'])
     lines = [
         f'blend of {words(result)}',
         'accuracy in %, 95 % intervals of a bootstrap over groups',
-        f'{"":{width}} {"weight":>7}  ' + ' '.join(f'{title:18}' for _, _, title in cells),
+        f'{"":{width}} {weight:>14}  ' + ' '.join(f'{title:18}' for _, _, title in cells),
     ]
     for row in shown:
         figures = ' '.join(f'{_percent(row["parts"][part][kind]):18}' for part, kind, _ in cells)
         mark = ' LEAKY' if row['leaky'] else ''
-        lines.append(f'{row["name"]:{width}} {row["weight"]:>7}  {figures}{mark}')
+        lines.append(f'{row["name"]:{width}} {row["weight"]:>14}  {figures}{mark}')
     if 'val' in result['parts']:
         lines.append('val of a blend that was fitted there is too high by that')
     lines += ['', *differences(result)]
@@ -247,6 +267,7 @@ def page(result: Mapping) -> dict:
     blend = result['blend']
     return {
         'words': words(result),
+        'weight_title': weight_title(blend),
         'columns': columns(blend),
         'rows': rows(result),
         'differences': differences(result),
@@ -300,48 +321,3 @@ def _percent(figures: Mapping) -> str:
 def _points(figures: Mapping) -> str:
     low, high = (100 * end for end in figures['difference_ci95'])
     return f'{100 * figures["difference"]:+.1f} [{low:+.1f}, {high:+.1f}]'
-
-
-def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws the members' weights, and the accuracies with their intervals.
-
-    Args:
-        result: what result.json holds.
-        file: PNG to write.
-    """
-    import matplotlib.figure
-
-    blend, shown = result['blend'], rows(result)
-    kind, unit = next(iter(KINDS[blend['level']].items()))
-    names = [f'{row["name"]}{" LEAKY" if row["leaky"] else ""}' for row in shown]
-    figure = matplotlib.figure.Figure(figsize=(10, 1.4 + 0.45 * len(shown)), layout='constrained')
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
-    lengths = 100 * shares(blend)
-    left.barh(np.arange(len(lengths)), lengths, 0.6, color='#9db8d9')
-    for place, (length, weight) in enumerate(zip(lengths, weights(blend), strict=True)):
-        left.text(length, place, f' {weight}', va='center', fontsize=9)
-    left.set(xlabel='share of the weights, %', xlim=(0, 1.25 * lengths.max()))
-    looks = {'val': (-0.16, '#c17f2f', 'validation'), 'test': (0.16, '#2f5f98', 'test')}
-    for part in [part for part in looks if part in blend['parts']]:
-        shift, colour, word = looks[part]
-        some = [
-            (i, row['parts'][part][kind]) for i, row in enumerate(shown) if part in row['parts']
-        ]
-        values = 100 * np.array([figures['accuracy'] for _, figures in some])
-        ends = 100 * np.array([figures['accuracy_ci95'] for _, figures in some]).T
-        at = np.array([i for i, _ in some]) + shift
-        right.errorbar(
-            values, at, xerr=np.abs(ends - values), fmt='o', color=colour, capsize=3, label=word
-        )
-    right.axvline(100 * result['chance'], color='0.6', linestyle=':', label='chance')
-    right.set_xlabel(f'accuracy of {unit}, %, with 95 % intervals')
-    right.legend(frameon=False, ncols=3, loc='lower left', bbox_to_anchor=(0, 1))
-    left.set_yticks(np.arange(len(shown)), names)
-    left.invert_yaxis()
-    figure.suptitle(
-        f'{words(result)}; protocol {result["protocol"]}{" LEAKY" if result["leaky"] else ""}',
-        fontsize=10,
-    )
-    temporary = file.with_name(file.name + '.tmp')
-    figure.savefig(temporary, dpi=150, format='png')
-    temporary.replace(file)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from genre_jax import blend_members, blend_methods, blend_report, evaluate
+from genre_jax import blend_draw, blend_members, blend_methods, blend_report, evaluate
 from genre_jax.blend_members import Rows
-from genre_jax.blend_tasks import Task, make_tasks, notes
+from genre_jax.blend_tasks import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions
 
@@ -236,11 +236,16 @@ def run(
     tasks = make_tasks(folders, level)
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
+        stale = fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]
+        if stale:
+            raise UserError(
+                f'--workdir={workdir} holds {stale[0].name} of another blend: use another --workdir'
+            )
         # Until the new one is whole, the folder holds no result.
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, method, settings, level, leaky, bootstrap_samples)
-        blend_report.draw(result, workdir / 'blend.png')
+        blend_draw.draw(result, workdir / 'blend.png')
         write(config, result, tasks, fitted, workdir)
         report.write_report(workdir)
     return result

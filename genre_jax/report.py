@@ -85,7 +85,6 @@ _KEYS = {
     ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }
-# And of a result that was trained, not blended.
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:

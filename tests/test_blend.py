@@ -320,9 +320,12 @@ def test_a_fit_to_the_test_part_is_leaky_and_higher(runs):
     assert gap['difference'] == pytest.approx(high - low)
     assert high >= low
     lines = blend_report.table(leaky).splitlines()
-    marked = [line for line in lines if 'LEAKY' in line]
-    assert [line.split('  ')[0] for line in marked[:1]] == ['blend, fitted on the test part itself']
-    assert marked[1].startswith('LEAKY: weights fitted on test minus the honest blend')
+    title, row, gap = [line for line in lines if 'LEAKY' in line]
+    assert title.split()[:2] == ['weight', '(LEAKY)']
+    assert row.startswith('blend, fitted on the test part itself') and row.endswith('LEAKY')
+    assert gap.startswith('LEAKY: weights fitted on test minus the honest blend')
+    first = f'{own["weights"][0][0]:g} ({leaky["blend"]["weights"][0][0]:g})'
+    assert [line for line in lines if line.startswith('good') and first in line]
     assert 'LEAKY' not in blend_report.table(honest)
 
 
@@ -604,6 +607,9 @@ def test_the_same_again_and_nothing_else(runs, tmp_path):
             ran(members, out, method)
     assert before['result.json'] == (out / 'result.json').read_bytes()
     ran([out, runs[USELESS]], tmp_path / 'again')
+    (out / 'fold_0').mkdir()
+    with pytest.raises(UserError, match='holds fold_0 of another blend'):
+        ran(runs[:2], out)
 
 
 def test_folds_are_written_as_folds(tmp_path):
