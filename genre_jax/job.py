@@ -27,7 +27,7 @@ class Job:
     Attributes:
         config: the whole config.
         length: of the training.
-        mesh: all devices.
+        mesh: all devices; None where one device alone computes the job, inside a program for several.
         model: the network.
         front_end: waveform to features.
         augmentation: of training examples.
@@ -39,7 +39,7 @@ class Job:
 
     config: ml_collections.ConfigDict
     length: config_lib.Length
-    mesh: Mesh
+    mesh: Mesh | None
     model: flax.linen.Module
     front_end: features.FrontEnd
     augmentation: augment.Augmentation
@@ -50,14 +50,18 @@ class Job:
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
-        example = self.stored.batch(self.mesh.size)
+        example = self.stored.batch(self._devices)
         features = self.featurize(jnp.zeros(example.shape, example.dtype))
         return self.model.init(key, features, train=False)
 
     @property
     def picture(self) -> tuple[int, ...]:
         """Shape of one example's features."""
-        return jax.eval_shape(self.featurize, self.stored.batch(self.mesh.size)).shape[1:]
+        return jax.eval_shape(self.featurize, self.stored.batch(self._devices)).shape[1:]
+
+    @property
+    def _devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.size
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
         """Replaces freshly drawn variables, or their shapes, by those of the checkpoint.
@@ -130,6 +134,8 @@ class Job:
 
     def _on_own_device(self, function: Callable, n_replicated: int = 0) -> Callable:
         """Lets each device compute its own examples; the first arguments may be the same for all."""
+        if self.mesh is None:
+            return function
         # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
         split, whole = sharding.by_example(self.mesh).spec, sharding.replicated(self.mesh).spec
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import config as config_lib
@@ -67,7 +69,7 @@ def fit(
                 programs[tuple(groups)] = (
                     train.make_train_step(job, groups)
                     if most == 1
-                    else train.make_train_steps(job, groups, resident)
+                    else make_train_steps(job, groups, resident)
                 )
             program = programs[tuple(groups)]
             steps = min(most, _steps_to_next(step, job, periods))
@@ -99,7 +101,11 @@ def fit(
                 state = state.replace(watch=sharding.put_replicated(remembered, job.mesh))
                 ended = ended or watch.stopped(job.config, remembered)
             if 'train.log_every' in due or ended:
-                logbook.write(step, length.epochs(step), _train_figures(state, outputs))
+                logbook.write(
+                    step,
+                    length.epochs(step),
+                    train_figures(*jax.device_get((state.sums, outputs['learning_rate']))),
+                )
                 state = state.replace(sums=clear_sums())
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
@@ -116,6 +122,52 @@ def fit(
             f'without gain in {job.config.train.stop_metric}'
         )
     return state
+
+
+def make_train_steps(
+    job: Job, groups: Mapping[str, frozenset[str]], resident: Resident
+) -> Callable[[train.TrainState, jax.Array, dict, jax.Array], tuple[train.TrainState, dict]]:
+    """Compiles several steps as one program, on windows that it cuts from the resident records.
+
+    Args:
+        job: what stays fixed.
+        groups: as in `train.make_train_step`.
+        resident: the records.
+
+    Returns:
+        Maps a state, the records, positions and labels (most steps, batch), and the number of steps, which
+        is no constant of the program, to the state and the outputs: 'loss' (most steps,), 0 behind the last.
+    """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    step = train.numbered_step(job, groups)
+
+    def train_steps(
+        numbers: dict,
+        state: train.TrainState,
+        records: jax.Array,
+        where: dict,
+        labels: jax.Array,
+        steps: jax.Array,
+    ) -> tuple[train.TrainState, dict]:
+        def one(i: jax.Array, carry: tuple) -> tuple:
+            state, outputs = carry
+            examples = resident.cut(records, {key: value[i] for key, value in where.items()})
+            # Nothing of the step is computed otherwise than in a program of its own.
+            batch = jax.lax.optimization_barrier({job.stored.kind: examples, 'label': labels[i]})
+            state, new = step(numbers, state, batch)
+            losses = outputs['loss'].at[i].set(new['loss'])
+            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
+
+        outputs = {'loss': jnp.zeros(len(labels)), 'learning_rate': jnp.float32(0)}
+        return jax.lax.fori_loop(0, steps, one, (state, outputs))
+
+    program = jax.jit(
+        train_steps,
+        in_shardings=(whole, whole, split, whole, whole, whole),
+        out_shardings=whole,
+        donate_argnums=1,
+    )
+    return functools.partial(program, train.placed_numbers(job))
 
 
 _PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
@@ -162,8 +214,13 @@ def _finite(
     return float(values[-1]), steps
 
 
-def _train_figures(state: train.TrainState, outputs: dict) -> dict[str, float]:
-    sums, learning_rate = jax.device_get((state.sums, outputs['learning_rate']))
+def train_figures(sums: Mapping[str, float], learning_rate: float) -> dict[str, float]:
+    """Returns what metrics.jsonl says of the training since the last such line.
+
+    Args:
+        sums: of the training state, on the host.
+        learning_rate: of the last step.
+    """
     return {
         'train/loss': float(sums['loss'] / sums['examples']),
         'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),

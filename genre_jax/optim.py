@@ -19,7 +19,7 @@ def in_use(value: float | jax.Array) -> bool:
     """Tells whether a number of the config does anything: whether it is not 0.
 
     Args:
-        value: the number; one that differs between runs which train as one program is in use.
+        value: the number; one that is an argument of the program (genre_jax.step_numbers) is in use.
     """
     return isinstance(value, jax.Array) or value != 0
 
@@ -44,17 +44,12 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
             f'config.optim.warmup={settings.warmup!r} is {warmup} steps, and the whole training '
             f'{length.total_steps}: shorten it, or lengthen config.train.length'
         )
+    peak = settings.learning_rate
+    rise = optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
     if settings.schedule == 'cosine':
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else settings.learning_rate,
-            settings.learning_rate,
-            warmup,
-            length.total_steps,
-        )
-    if warmup:
-        rise = optax.linear_schedule(0.0, settings.learning_rate, warmup)
-    else:
-        rise = optax.constant_schedule(settings.learning_rate)
+        # Not warmup_cosine_decay_schedule: it asks whether the rate is 0, which a traced one cannot tell.
+        fall = optax.cosine_decay_schedule(peak, length.total_steps - warmup)
+        return optax.join_schedules([rise, fall], [warmup])
     if settings.schedule != 'halving':
         return rise
     period = config_lib.every_steps(config, 'optim.halve_every', length)
@@ -74,7 +69,7 @@ def make_optimizer(
         factors: of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
-    betas = {'b1': settings.b1, 'b2': settings.b2, 'eps': settings.eps}
+    betas = {name: settings[name] for name in ('b1', 'b2', 'eps')}
     if settings.name == 'adamw':
         parts = [optax.adamw(schedule, **betas, weight_decay=settings.weight_decay)]
     elif settings.name == 'adam':

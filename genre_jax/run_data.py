@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 
@@ -18,6 +19,37 @@ from genre_jax.logbook import Logbook
 
 # Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
 _FEW_GROUPS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a run learns from and is tested on.
+
+    Attributes:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+    """
+
+    dataset: prepared.Dataset
+    split: splits.Split
+    tables: Mapping[str, loader.WindowTable]
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The group of each track."""
+        return {track['track']: track['group'] for track in self.dataset.tracks}
+
+
+def open_data(config: ml_collections.ConfigDict) -> Data:
+    """Prepares and opens the dataset, splits it, and lays out the windows.
+
+    Args:
+        config: the whole config.
+    """
+    dataset = open_dataset(config)
+    split = make_split(config, dataset)
+    return Data(dataset, split, make_tables(config, dataset, split))
 
 
 def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:

@@ -7,7 +7,7 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import flax
 import jax
@@ -15,7 +15,7 @@ import ml_collections
 from jax.experimental import multihost_utils
 
 from genre_jax import config as config_lib
-from genre_jax import prepared, report, splits, train
+from genre_jax import prepared, report, splits
 from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
@@ -121,16 +121,15 @@ def write_step_zero(
         write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
 
 
-def save_model(job: Job, best: train.TrainState, result: dict, workdir: pathlib.Path) -> None:
+def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path) -> None:
     """Writes the best checkpoint's model as config.init.checkpoint and others read it.
 
     Args:
         job: what was fixed in the training.
-        best: state of the best checkpoint.
+        variables: of the best checkpoint, nested.
         result: what result.json will hold.
         workdir: the run folder.
     """
-    variables = jax.device_get(best.evaluated)
     settings = json.loads(config_lib.to_json(job.config))['model']
     model = Converted(
         title='run of genre_jax',
@@ -139,7 +138,7 @@ def save_model(job: Job, best: train.TrainState, result: dict, workdir: pathlib.
         num_classes=len(job.stored.labels),
         features=job.config.features.name,
         picture=job.picture,
-        variables=flax.traverse_util.flatten_dict(variables, sep='/'),
+        variables=flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
     )

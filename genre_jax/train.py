@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genre_jax import evaluate, freezing, loader, losses, optim, sharding, watch
+from genre_jax import evaluate, freezing, loader, losses, optim, sharding, step_numbers, watch
 from genre_jax.job import Job
 from genre_jax.resident import Resident
 
@@ -114,48 +115,64 @@ def make_train_step(
         groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = _step_function(job, groups)
-    return jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+    step = jax.jit(
+        numbered_step(job, groups),
+        in_shardings=(whole, whole, split),
+        out_shardings=whole,
+        donate_argnums=1,
+    )
+    return functools.partial(step, placed_numbers(job))
 
 
-def make_train_steps(
-    job: Job, groups: Mapping[str, frozenset[str]], resident: Resident
-) -> Callable[[TrainState, jax.Array, dict, jax.Array], tuple[TrainState, dict]]:
-    """Compiles several steps as one program, on windows that it cuts from the resident records.
+def placed_numbers(job: Job) -> dict[str, jax.Array]:
+    """Returns the numbers of the config that the programs of a step take first, on every device.
 
     Args:
-        job: what stays fixed.
-        groups: as in `make_train_step`.
-        resident: the records.
+        job: what stays fixed in the training.
+    """
+    return sharding.put_replicated(step_numbers.of_config(job.config), job.mesh)
+
+
+def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]:
+    """Compiles the part of a step that comes before the network, for runs which have it in common.
+
+    Args:
+        job: what stays fixed; its batches are not divided into parts (config.train.accumulate).
 
     Returns:
-        Maps a state, the records, positions and labels (most steps, batch), and the number of steps, which
-        is no constant of the program, to the state and the outputs: 'loss' (most steps,), 0 behind the last.
+        Maps the steps done and a batch to the batch that the step takes instead: 'pictures' and 'targets',
+        whole on every device.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = _step_function(job, groups)
 
-    def train_steps(
-        state: TrainState, records: jax.Array, where: dict, labels: jax.Array, steps: jax.Array
-    ) -> tuple[TrainState, dict]:
-        def one(i: jax.Array, carry: tuple) -> tuple:
-            state, outputs = carry
-            examples = resident.cut(records, {key: value[i] for key, value in where.items()})
-            # Nothing of the step is computed otherwise than in a program of its own.
-            batch = jax.lax.optimization_barrier({job.stored.kind: examples, 'label': labels[i]})
-            state, new = step(state, batch)
-            losses = outputs['loss'].at[i].set(new['loss'])
-            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
+    def examples(numbers: dict, step: jax.Array, batch: dict) -> dict[str, jax.Array]:
+        own = step_numbers.with_numbers(job, numbers)
+        augment_key, _ = jax.random.split(_step_key(own.config.seed, step))
+        pictures, targets = own.training_examples(
+            augment_key, batch[job.stored.kind], batch['label']
+        )
+        return {'pictures': pictures, 'targets': targets}
 
-        outputs = {'loss': jnp.zeros(len(labels)), 'learning_rate': jnp.float32(0)}
-        return jax.lax.fori_loop(0, steps, one, (state, outputs))
+    program = jax.jit(examples, in_shardings=(whole, whole, split), out_shardings=whole)
+    return functools.partial(program, placed_numbers(job))
 
-    return jax.jit(
-        train_steps,
-        in_shardings=(whole, split, whole, whole, whole),
-        out_shardings=whole,
-        donate_argnums=0,
-    )
+
+def _step_key(seed: int | jax.Array, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def numbered_step(
+    job: Job, groups: Mapping[str, frozenset[str]]
+) -> Callable[[dict, TrainState, dict], tuple[TrainState, dict]]:
+    """Returns one step as a function of the config's numbers, too; to be traced.
+
+    Args:
+        job: what stays fixed besides.
+        groups: as in `make_train_step`.
+    """
+    return lambda numbers, *arguments: _step_function(
+        step_numbers.with_numbers(job, numbers), groups
+    )(*arguments)
 
 
 def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
@@ -169,9 +186,13 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         trained: dict, state: TrainState, batch_stats: Any, key: jax.Array, batch: dict
     ) -> tuple[jax.Array, tuple]:
         augment_key, dropout_key = jax.random.split(key)
-        pictures, targets = job.training_examples(
-            augment_key, batch[job.stored.kind], batch['label']
-        )
+        if 'pictures' in batch:  # of make_examples
+            pictures, targets = batch['pictures'], batch['targets']
+        else:
+            # Computed as in a program of its own, which a packed sweep has for it.
+            pictures, targets = jax.lax.optimization_barrier(
+                job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
+            )
         params = freezing.merge(state.params, *trained.values())
         with freezing.frozen_statistics(trained_paths):
             (logits, _), updates = job.model.apply(
@@ -199,7 +220,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     gradient = jax.grad(objective, has_aux=True)
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        key = _step_key(config.seed, state.step)
         trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
         if parts == 1:
             gradients, (sums, batch_stats) = gradient(trained, state, state.batch_stats, key, batch)
@@ -254,36 +275,6 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         return jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
 
     return train_step
-
-
-def make_predict(
-    job: Job, resident: Resident | None = None
-) -> Callable[[TrainState, loader.WindowTable], np.ndarray]:
-    """Compiles prediction; the result maps a state and a table to probabilities [windows, classes].
-
-    Args:
-        job: what stays fixed.
-        resident: the records, where they lie on the devices.
-    """
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-
-    def probabilities(variables, audio):
-        logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
-        return jax.nn.softmax(logits)
-
-    step = jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
-
-    def predict(state: TrainState, table: loader.WindowTable) -> np.ndarray:
-        batches = loader.eval_batches(
-            table, batch_size=job.config.eval.batch_size, **reading(job, resident)
-        )
-        outputs = []
-        for batch in batches:
-            examples = put(batch, job, resident)[job.stored.kind]
-            outputs.append(jax.device_get(step(state.evaluated, examples)))
-        return np.concatenate(outputs)[: len(table)]
-
-    return predict
 
 
 def reading(job: Job, resident: Resident | None) -> dict[str, int | bool]:

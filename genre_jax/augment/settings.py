@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
@@ -78,6 +80,9 @@ def make_step(name: str, function: Callable, settings: Mapping, emphasized: Mapp
             raise UserError(f'config.augment.emphasis.{name}.{key} is the same for all classes')
     if name == 'spectral_masking':
         for section in (values, {**values, **emphasized}):
+            ends = (section['min_share'], section['max_share'])
+            if any(isinstance(end, jax.core.Tracer) for end in ends):
+                continue
             if section['min_share'] > section['max_share']:
                 raise UserError(
                     f'config.augment.{name}: min_share={section["min_share"]} is above max_share='
@@ -102,7 +107,7 @@ def check_range(full: str, key: str, value: object) -> None:
         if value != 'mean' and (isinstance(value, bool | str) or not math.isfinite(value)):
             raise UserError(f"{full}={value!r}: expected 'mean' or a number")
         return
-    if key not in _RANGES:
+    if key not in _RANGES or isinstance(value, jax.core.Tracer):  # traced: checked before
         return
     least, largest, closed = _RANGES[key]
     if key in _WHOLE and not isinstance(value, int):

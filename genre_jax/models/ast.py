@@ -120,7 +120,7 @@ class Model(nn.Module):
         tokens = nn.LayerNorm(epsilon=self.layer_norm_epsilon, name='norm')(tokens)
         embedding = tokens.mean(1)
         hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
-        hidden = nn.Dropout(self.head_dropout, deterministic=not train)(hidden)
+        hidden = layers.Dropout(self.head_dropout)(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=small, name='mlp_head')(hidden), embedding
 
 

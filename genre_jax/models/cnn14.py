@@ -77,7 +77,7 @@ class Model(nn.Module):
             maps = block(maps, train)
             if i < halvings:
                 maps = layers.avg_pool_2x2(maps)
-            maps = nn.Dropout(self.block_dropout, deterministic=not train)(maps)
+            maps = layers.Dropout(self.block_dropout)(maps, train)
         return head(
             maps,
             train,
@@ -145,7 +145,7 @@ def head(
     # The barrier: the gradient looks for the maximum again, among values that must be the same bits.
     sequence = jax.lax.optimization_barrier(maps.astype(jnp.float32).mean(2))
     pooled = sequence.max(1) + sequence.mean(1)
-    pooled = nn.Dropout(pooled_dropout, deterministic=not train)(pooled)
+    pooled = layers.Dropout(pooled_dropout)(pooled, train)
     embedding = nn.relu(nn.Dense(units, kernel_init=init, name='fc1')(pooled))
-    dropped = nn.Dropout(head_dropout, deterministic=not train)(embedding)
+    dropped = layers.Dropout(head_dropout)(embedding, train)
     return nn.Dense(num_classes, kernel_init=init, name='fc_audioset')(dropped), embedding

@@ -120,7 +120,7 @@ def classify(
     scores = nn.tanh(layers.torch_dense(states, 16, name='attention_0', dtype=model.dtype))
     weights = nn.softmax(layers.torch_dense(scores, 1, name='attention_2'), axis=1)
     embedding = (weights * states).sum(1)
-    dropped = nn.Dropout(model.classifier_dropout, deterministic=not train)(embedding)
+    dropped = layers.Dropout(model.classifier_dropout)(embedding, train)
     return layers.torch_dense(dropped, model.num_classes, name='classifier_1'), embedding
 
 

@@ -60,9 +60,9 @@ class Model(nn.Module):
             Logits (batch, num_classes) and the embedding (batch, 32).
         """
         pooled = trunk(features, train, self.cnn_dropout, self.dtype).mean((1, 2))
-        pooled = nn.Dropout(self.classifier_dropout, deterministic=not train)(pooled)
+        pooled = layers.Dropout(self.classifier_dropout)(pooled, train)
         embedding = nn.relu(layers.torch_dense(pooled, 32, name='classifier_1'))
-        dropped = nn.Dropout(self.classifier_dropout / 2, deterministic=not train)(embedding)
+        dropped = layers.Dropout(self.classifier_dropout / 2)(embedding, train)
         return layers.torch_dense(dropped, self.num_classes, name='classifier_4'), embedding
 
 
@@ -91,7 +91,7 @@ def trunk(features: jax.Array, train: bool, dropout: float, dtype: str) -> jax.A
         maps = PointwiseConv(channels, dtype, name=f'{name}_3')(maps)
         maps = layers.batch_norm(maps, train, name=f'{name}_4', dtype=dtype)
         maps = nn.relu(layers.max_pool_2x2(maps))
-        maps = nn.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(maps)
+        maps = layers.Dropout(rate, broadcast_dims=(1, 2))(maps, train)
     return maps.astype(jnp.float32)
 
 

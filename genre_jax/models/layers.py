@@ -90,6 +90,32 @@ def batch_norm(
     return norm(values, use_running_average=not train)
 
 
+class Dropout(nn.Module):
+    """Dropout whose rate may be a traced number: a packed sweep trains members with several rates.
+
+    The bits of `nn.Dropout` under the same key, which comes from the layer's place and name. A rate of 0 that
+    is known drops nothing and draws nothing, as there; one that is traced draws, and keeps everything.
+
+    Attributes:
+        rate: share of the values that become zero, in [0, 1).
+        broadcast_dims: axes along which values are dropped together.
+    """
+
+    rate: float | jax.Array
+    broadcast_dims: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, values: jax.Array, train: bool) -> jax.Array:
+        """Drops values, and divides the others by their share, where `train` is set."""
+        known = not isinstance(self.rate, jax.core.Tracer)
+        if not train or (known and self.rate == 0):
+            return values
+        keep = 1 - jnp.asarray(self.rate, jnp.float32)
+        shape = [1 if i in self.broadcast_dims else n for i, n in enumerate(values.shape)]
+        kept = jax.random.bernoulli(self.make_rng('dropout'), keep, shape)
+        return jnp.where(kept, values / keep.astype(values.dtype), jnp.zeros_like(values))
+
+
 class DepthwiseConv(nn.Module):
     """A 'same' convolution of every channel with a kernel of its own, without bias.
 
@@ -231,7 +257,8 @@ def check_dropout(key: str, rate: float) -> None:
     Raises:
         UserError: it is outside.
     """
-    if not 0 <= rate < 1:
+    # A packed sweep has checked the rates of its members before it traces them.
+    if not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
         raise UserError(f'config.model.{key}={rate}: expected a number in [0, 1)')
 
 
@@ -245,7 +272,7 @@ def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[floa
     Raises:
         UserError: another number of rates, or one outside [0, 1).
     """
-    if not isinstance(rates, Collection):
+    if isinstance(rates, int | float | jax.Array):  # a traced number has a length, too
         rates = (rates,) * n_layers
     if len(rates) != n_layers:
         raise UserError(

@@ -64,7 +64,7 @@ class Model(nn.Module):
             states = LSTM(units, 'keras', self.dtype, name=f'lstm_{i}')(dropped)
             if i == len(self.hidden_units):
                 states = states[:, -1]
-            dropped = nn.Dropout(rate, deterministic=not train)(states)
+            dropped = layers.Dropout(rate)(states, train)
         logits = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='output'
         )

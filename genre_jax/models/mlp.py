@@ -72,6 +72,6 @@ class Model(nn.Module):
         for i, units in enumerate(self.hidden_units, 1):
             dense = nn.Dense(units, kernel_init=init, dtype=self.dtype, name=f'dense_{i}')
             hidden = activation(dense(dropped))
-            dropped = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+            dropped = layers.Dropout(self.dropout)(hidden, train)
         logits = nn.Dense(self.num_classes, kernel_init=init, name='output')
         return logits(dropped.astype(jnp.float32)), hidden.astype(jnp.float32)

@@ -86,10 +86,10 @@ class Model(nn.Module):
         sequence = jax.lax.optimization_barrier(sequence)  # as in PooledConv
         pooled = jnp.stack([sequence.max(1), sequence.mean(1)], axis=-1)
         pooled = norm(pooled.reshape(len(pooled), -1), train, 'bn_pool', 'float32')
-        pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        pooled = layers.Dropout(self.dropout)(pooled, train)
         dense = nn.Dense(self.hidden_units, kernel_init=_INIT, name='dense')
         embedding = norm(nn.relu(dense(pooled)), train, 'bn_dense', 'float32')
-        dropped = nn.Dropout(self.dropout, deterministic=not train)(embedding)
+        dropped = layers.Dropout(self.dropout)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(dropped), embedding
 
 

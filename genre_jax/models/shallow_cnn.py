@@ -65,7 +65,7 @@ class Model(nn.Module):
         init = layers.he_normal(_SLOPE)
         dense = nn.Dense(self.hidden_units, kernel_init=init, dtype=self.dtype, name='fc_1')
         embedding = nn.leaky_relu(dense(hidden).astype(jnp.float32), _SLOPE)
-        dropped = nn.Dropout(self.dropout, deterministic=not train)(embedding)
+        dropped = layers.Dropout(self.dropout)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=init, name='fc_2')(dropped), embedding
 
     def _pipeline(self, features, side, kernel_size, *, pool, train) -> jax.Array:

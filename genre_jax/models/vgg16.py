@@ -83,7 +83,7 @@ class Model(nn.Module):
         for i, (width, rate) in enumerate(zip(self.hidden_units, rates, strict=True), 1):
             dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'fc{i}')
             embedding = nn.relu(dense(embedding)).astype(jnp.float32)
-            embedding = nn.Dropout(rate, deterministic=not train)(embedding)
+            embedding = layers.Dropout(rate)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(
             embedding
         ), embedding

@@ -90,7 +90,7 @@ class Model(nn.Module):
         hidden = pooled
         for i, width in enumerate(self.lstm_units, 1):
             hidden = nn.RNN(nn.OptimizedLSTMCell(width, name=f'lstm_{i}'))(hidden)
-            hidden = nn.Dropout(next(rates), deterministic=not train)(hidden)
+            hidden = layers.Dropout(next(rates))(hidden, train)
         embedding = pooled.mean(1)
         if self.lstm_units:
             hidden = hidden[:, -1]
@@ -102,7 +102,7 @@ class Model(nn.Module):
             hidden = jnp.concatenate([embedding, spread], axis=-1)
         for i, width in enumerate(self.hidden_units, 1):
             hidden = nn.relu(nn.Dense(width, kernel_init=_INIT, name=f'dense_{i}')(hidden))
-            hidden = nn.Dropout(next(rates), deterministic=not train)(hidden)
+            hidden = layers.Dropout(next(rates))(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(hidden), embedding
 
 
