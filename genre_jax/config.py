@@ -39,7 +39,7 @@ METRICS = (
 )
 
 # Keys that may differ when a run is continued: they change where things are written, not what.
-_FREE_ON_RESUME = (
+FREE_ON_RESUME = (
     'tracking', 'data.prepared_dir', 'train.loader_workers', 'train.device_resident',
 )  # fmt: skip
 
@@ -377,7 +377,7 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
     old, new = flatten(old), flatten(new)
     lines = []
     for key in sorted(old.keys() | new.keys()):
-        free = any(key == free or key.startswith(free + '.') for free in _FREE_ON_RESUME)
+        free = any(key == free or key.startswith(free + '.') for free in FREE_ON_RESUME)
         if old.get(key) != new.get(key) and not free:
             lines.append(f'{key}: {old.get(key)!r} -> {new.get(key)!r}')
     return lines

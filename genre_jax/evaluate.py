@@ -9,14 +9,39 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
 KINDS = ('segment', 'song_max_probability', 'song_majority')
 
 
+class Arrays:
+    """A dataclass of arrays that is written to an npz and read from it."""
+
+    def save(self, file: pathlib.Path) -> None:
+        """Writes an npz with one array per attribute that is known."""
+        arrays = {name: array for name, array in vars(self).items() if array is not None}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix('.tmp')
+        with temporary.open('wb') as stream:
+            np.savez_compressed(stream, **arrays)
+        os.replace(temporary, file)
+
+    @classmethod
+    def load(cls, file: pathlib.Path) -> Self:
+        """Reads what `save` wrote."""
+        with file.open('rb') as stream, np.load(stream) as arrays:
+            known = [
+                field.name
+                for field in dataclasses.fields(cls)
+                if field.name in arrays or field.default is dataclasses.MISSING
+            ]
+            return cls(**{name: arrays[name] for name in known})
+
+
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class Predictions(Arrays):
     """Predictions for the segments of one part of a split.
 
     Attributes:
@@ -25,6 +50,7 @@ class Predictions:
         label: class id, int32 [n].
         probabilities: float32 [n, C], rows sum to 1.
         classes: names of the classes, str [C].
+        group: name of the group of each segment, str [n], where it is known: intervals draw groups.
     """
 
     track: np.ndarray
@@ -32,20 +58,7 @@ class Predictions:
     label: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
-
-    def save(self, file: pathlib.Path) -> None:
-        """Writes an npz with one array per attribute."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix('.tmp')
-        with temporary.open('wb') as stream:
-            np.savez_compressed(stream, **dataclasses.asdict(self))
-        os.replace(temporary, file)
-
-    @classmethod
-    def load(cls, file: pathlib.Path) -> Predictions:
-        """Reads what `save` wrote."""
-        with file.open('rb') as stream, np.load(stream) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
+    group: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

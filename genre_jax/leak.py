@@ -13,112 +13,22 @@ protocols that leak less, song by song (bootstrap over the groups of the stricte
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import ml_collections
 import numpy as np
 from absl import app, flags
 
 from genre_jax import main as main_lib
+from genre_jax import paired, protocols
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
 _FOLDS = flags.DEFINE_integer('folds', 5, 'folds of each cross-validation', lower_bound=2)
 _FOREST = flags.DEFINE_bool('forest', False, 'a random forest instead of the network')
 _JSON = flags.DEFINE_string('json', '', 'file for the figures')
-
-# From the most leaky to the strictest.
-PROTOCOLS = ('segment_leaky', 'kfold', 'artist')
-_WORDS = {'segment_leaky': 'by segment', 'kfold': 'by song', 'artist': 'by group'}
-_TREES = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Tested:
-    """What came out for each song, all folds together.
-
-    Attributes:
-        hits: correct segments of each song, float64 [songs].
-        segments: tested segments of each song, float64 [songs].
-        right: 1 where the song as a whole is right (summed probability), float64 [songs].
-    """
-
-    hits: np.ndarray
-    segments: np.ndarray
-    right: np.ndarray
-
-
-def count(parts: Sequence, tracks: Sequence[str]) -> Tested:
-    """Joins the test predictions of all folds.
-
-    Args:
-        parts: genre_jax.evaluate.Predictions of each fold.
-        tracks: names of all songs; each is tested in some fold.
-    """
-    from genre_jax import evaluate
-
-    whole = evaluate.Predictions(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ('track', 'start_s', 'label', 'probabilities')
-        ),
-        parts[0].classes,
-    )
-    position = {track: i for i, track in enumerate(tracks)}
-    song = np.array([position[track] for track in whole.track])
-    songs = evaluate.pool_songs(whole)
-    right = np.zeros(len(tracks))
-    right[[position[track] for track in songs.track]] = songs.max_probability() == songs.label
-    return Tested(
-        hits=np.bincount(song, whole.probabilities.argmax(-1) == whole.label, len(tracks)),
-        segments=np.bincount(song, minlength=len(tracks)).astype(float),
-        right=right,
-    )
-
-
-def compare(tested: Mapping[str, Tested], groups: Sequence[str], bootstrap_samples: int) -> dict:
-    """Computes accuracies, and their differences to the strictest protocol, with 95 % intervals.
-
-    The intervals draw whole groups with replacement, the same ones for every protocol: the differences are
-    paired (Efron and Tibshirani 1993).
-
-    Args:
-        tested: by protocol, the strictest last.
-        groups: group of each song.
-        bootstrap_samples: resamplings.
-
-    Returns:
-        {protocol: {'segment' or 'song': {'accuracy', 'accuracy_ci95', 'inflation', 'inflation_ci95'}}}.
-    """
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups = group.max() + 1
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=bootstrap_samples)
-    drawn = np.concatenate([np.ones((1, n_groups)), drawn])  # the first is the sample itself
-    accuracies = {
-        protocol: {
-            'segment': drawn @ np.bincount(group, each.hits)
-            / (drawn @ np.bincount(group, each.segments)),
-            'song': drawn @ np.bincount(group, each.right) / (drawn @ np.bincount(group)),
-        }
-        for protocol, each in tested.items()
-    }  # fmt: skip
-    strictest = accuracies[list(tested)[-1]]
-
-    def summary(values: np.ndarray, name: str) -> dict:
-        interval = np.percentile(values[1:], [2.5, 97.5]).tolist()
-        return {name: float(values[0]), f'{name}_ci95': interval}
-
-    return {
-        protocol: {
-            level: summary(values, 'accuracy') | summary(values - strictest[level], 'inflation')
-            for level, values in levels.items()
-        }
-        for protocol, levels in accuracies.items()
-    }
 
 
 def _network(config: ml_collections.ConfigDict, workdir: pathlib.Path):
@@ -131,25 +41,24 @@ def _network(config: ml_collections.ConfigDict, workdir: pathlib.Path):
 
 def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     """Fits a random forest to one fold's training and validation rows; returns its test predictions."""
-    import sklearn.ensemble
-
-    from genre_jax import run_data, train
+    from genre_jax import estimators, run_data, train
 
     del workdir  # it is fitted in seconds: nothing to continue
     dataset = run_data.open_dataset(config)
     tables = run_data.make_tables(config, dataset, run_data.make_split(config, dataset))
-    rows = {
-        part: table.read(table.places(np.arange(len(table))))['table']
-        for part, table in tables.items()
-    }
-    forest = sklearn.ensemble.RandomForestClassifier(_TREES, n_jobs=-1, random_state=config.seed)
-    forest.fit(
-        np.concatenate([rows['train'], rows['val']]),
-        np.concatenate([tables['train'].labels, tables['val'].labels]),
-    )
-    return train.to_predictions(
-        tables['test'], forest.predict_proba(rows['test']).astype(np.float32)
-    )
+    rows = {part: table.read_all() for part, table in tables.items()}
+    forest = estimators.fit(
+        'forest',
+        estimators.MODELS['forest'].settings,
+        estimators.Examples(
+            np.concatenate([rows['train'], rows['val']]),
+            np.concatenate([tables['train'].labels, tables['val'].labels]),
+            np.concatenate([tables['train'].track, tables['val'].track]),
+        ),
+        dataset.labels,
+        config.seed,
+    )[0]
+    return train.to_predictions(tables['test'], estimators.probabilities(forest, rows['test']))
 
 
 def _check_table(config: ml_collections.ConfigDict) -> None:
@@ -187,10 +96,8 @@ def measure(
     dataset = run_data.open_dataset(config)
     tracks = [track['track'] for track in dataset.tracks]
     groups = [track['group'] for track in dataset.tracks]
-    # Where every song is a group of its own, by group is by song.
-    protocols = PROTOCOLS if len(set(groups)) < len(groups) else PROTOCOLS[:2]
     tested, leaky = {}, {}
-    for protocol in protocols:
+    for protocol in protocols.that_differ(dataset.tracks):
         parts = []
         for fold in range(folds):
             one = ml_collections.ConfigDict(config)
@@ -198,8 +105,8 @@ def measure(
             leaky[protocol] = run_data.make_split(one, dataset).leaky
             print(f'\n{protocol}, fold {fold + 1} of {folds}')
             parts.append(test_one(one, workdir / protocol / f'fold_{fold}'))
-        tested[protocol] = count(parts, tracks)
-    figures = compare(tested, groups, config.eval.bootstrap_samples)
+        tested[protocol] = paired.count(parts, tracks)
+    figures = paired.compare(tested, groups, config.eval.bootstrap_samples)
     return {
         'dataset': dataset.manifest['description'],
         'songs': len(tracks),
@@ -233,7 +140,7 @@ def table(result: Mapping) -> str:
         f'{"":29} {"segments":22} {f"above {strictest}":24} {"songs":22} above {strictest}',
     ]
     for row in result['protocols']:
-        name = f'{_WORDS[row["protocol"]]} ({row["protocol"]})'
+        name = f'{protocols.WORDS[row["protocol"]]} ({row["protocol"]})'
         cells = [
             figure(row[level], each)
             for level in ('segment', 'song')
@@ -266,7 +173,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
         for x, value in zip(position, values, strict=True):
             axes.text(x, 2, f'{100 * value:.1f}', ha='center', fontsize=9, color=ink)
     names = [
-        f'{_WORDS[row["protocol"]]}\n{row["protocol"]}{" LEAKY" if row["leaky"] else ""}'
+        f'{protocols.WORDS[row["protocol"]]}\n{row["protocol"]}{" LEAKY" if row["leaky"] else ""}'
         for row in rows
     ]
     axes.set_xticks(np.arange(len(rows)), names)

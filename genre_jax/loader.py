@@ -169,6 +169,10 @@ class WindowTable:
             'mask': places['mask'],
         }
 
+    def read_all(self) -> np.ndarray:
+        """Returns every window, or picture or row, (windows, ...): for what fits into memory."""
+        return self.read(self.places(np.arange(len(self))))[self.stored.kind]
+
 
 class _Batches:
     """The batches of one process: its slice of the rows of every global batch.

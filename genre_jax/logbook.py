@@ -31,7 +31,7 @@ from genre_jax.errors import UserError
 _WANDB_HOSTS = ('api.wandb.ai', 'api.forge.coreweave.com')
 _PACKAGES = (
     'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
-    'soundfile', 'soxr', 'ml-collections', 'wandb', 'music21',
+    'soundfile', 'soxr', 'ml-collections', 'wandb', 'music21', 'scikit-learn', 'xgboost-cpu', 'xgboost',
 )  # fmt: skip
 
 

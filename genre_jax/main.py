@@ -65,23 +65,36 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
         raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
     if _CONFIG.value is None or not _WORKDIR.value:
         raise UserError('--config=PAGE and --workdir=DIR are needed; pages are in configs/')
+    log_warnings_only()
+    config_lib.validate(_CONFIG.value)
+
+    start_jax()
+    set_precision(_CONFIG.value)
+    return _CONFIG.value, pathlib.Path(_WORKDIR.value)
+
+
+def log_warnings_only() -> None:
+    """Keeps what libraries log, short of warnings, from the screen."""
     logging.set_verbosity(logging.WARNING)
     # The exceptions that orbax logs, traceback and all, it raises as well.
     logging.get_absl_handler().addFilter(
         lambda record: not (record.exc_info and 'orbax' in record.pathname)
     )
-    config_lib.validate(_CONFIG.value)
 
-    _start_jax()
 
+def set_precision(config: ml_collections.ConfigDict) -> None:
+    """Sets the precision of float32 products on GPUs and TPUs.
+
+    Args:
+        config: the whole config.
+    """
     import jax
 
     if jax.default_backend() != 'cpu':
-        jax.config.update('jax_default_matmul_precision', _CONFIG.value.train.matmul_precision)
-    return _CONFIG.value, pathlib.Path(_WORKDIR.value)
+        jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
 
 
-def _start_jax() -> None:
+def start_jax() -> None:
     """Finds the devices and the other processes; what hinders that lies outside the program."""
     from genre_jax.errors import UserError
 

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genre_jax import report_charts
+from genre_jax import blend_report, report_charts
 from genre_jax.errors import UserError
 from genre_jax.evaluate import Predictions, pool_songs, roc_curves
 
@@ -32,6 +32,17 @@ _METRIC_KEYS = [
     'log_loss_ci95',
     'confusion',
     'per_class',
+]
+# What a network's training adds to result.json; a classical model has none of it.
+_TRAINING_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
 ]
 # What the page needs of each file, checked when it is read.
 _KEYS = {
@@ -49,14 +60,6 @@ _KEYS = {
         'majority.class',
         'majority.accuracy',
         'majority.accuracy_ci95',
-        'steps',
-        'epochs',
-        'best_step',
-        'best_epoch',
-        'selected_on',
-        'parameters_sha256',
-        'state_sha256',
-        'best_parameters_sha256',
         'quarantined.count',
         'quarantined.files',
         'warnings',
@@ -120,6 +123,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
         'per_class': _per_class(result, curves),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
+        'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
         'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
@@ -207,7 +211,10 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error})') from error
-    missing = [key for key in _KEYS[path.name] if not _has(value, key.split('.'))]
+    needed = _KEYS[path.name]
+    if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
+        needed = needed + _TRAINING_KEYS
+    missing = [key for key in needed if not _has(value, key.split('.'))]
     if missing:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
     return value

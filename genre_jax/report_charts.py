@@ -21,7 +21,7 @@ LEVELS = {
     'song_max_probability': 'Song, maximum probability',
     'song_majority': 'Song, majority vote',
 }
-# Light and dark value of every CSS variable. Charts are drawn in the light values, which `_svg`
+# Light and dark value of every CSS variable. Charts are drawn in the light values, which `svg`
 # turns into the variables, so that charts change with the page: keep the light values distinct.
 PALETTE = {
     'paper': ('#ffffff', '#14171b'),
@@ -35,22 +35,22 @@ PALETTE = {
     'heat': ('#1d6fc2', '#2a7fd6'),
     'on-heat': ('#fefefe', '#fefefe'),
 }
-_LIGHT = {name: light for name, (light, _) in PALETTE.items()}
+LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 _CHART_STYLE = {
     'svg.fonttype': 'none',  # text stays text: searchable, in the page's font, and small
     'text.parse_math': False,  # a class may be called '$x_1$'
     'font.size': 12,
     'figure.facecolor': 'none',
     'axes.facecolor': 'none',
-    'axes.edgecolor': _LIGHT['rule'],
-    'axes.labelcolor': _LIGHT['muted'],
+    'axes.edgecolor': LIGHT['rule'],
+    'axes.labelcolor': LIGHT['muted'],
     'axes.spines.top': False,
     'axes.spines.right': False,
     'axes.grid.axis': 'y',
-    'grid.color': _LIGHT['rule'],
-    'text.color': _LIGHT['ink'],
-    'xtick.color': _LIGHT['muted'],
-    'ytick.color': _LIGHT['muted'],
+    'grid.color': LIGHT['rule'],
+    'text.color': LIGHT['ink'],
+    'xtick.color': LIGHT['muted'],
+    'ytick.color': LIGHT['muted'],
     'legend.frameon': False,
 }
 _PX_PER_INCH = 72  # matplotlib writes SVG in points: one point becomes one CSS pixel
@@ -68,8 +68,13 @@ def interval(ci95: list[float] | None, scale: float = 100, digits: int = 1) -> s
     return '' if ci95 is None else '[' + ', '.join(f'{scale * x:.{digits}f}' for x in ci95) + ']'
 
 
-def _label(name: str, limit: int = 22) -> str:
-    """Returns a name as a chart can show it: one line, printable, not too long."""
+def label(name: str, limit: int = 22) -> str:
+    """Returns a name as a chart can show it: one line, printable, not too long.
+
+    Args:
+        name: of a class, for instance.
+        limit: characters at most.
+    """
     name = ''.join(c if c.isprintable() else ' ' for c in name)
     return name if len(name) <= limit else name[: limit - 1] + '…'
 
@@ -78,8 +83,8 @@ def interval_chart(result: dict[str, Any]) -> markupsafe.Markup:
     """Draws the test accuracies with their intervals, beside the majority class and chance."""
     test, majority, chance = result['parts']['test'], result['majority'], 100 * result['chance']
     rows = [(name, test[level], 'accent') for level, name in LEVELS.items()]
-    rows.append((f'Always “{_label(majority["class"])}”', majority, 'muted'))
-    figure, axes = _new_figure(380, 205)
+    rows.append((f'Always “{label(majority["class"])}”', majority, 'muted'))
+    figure, axes = new_figure(380, 205)
     said = []
     for y, (name, metrics, colour) in enumerate(rows):
         low, high = metrics['accuracy_ci95']
@@ -87,23 +92,23 @@ def interval_chart(result: dict[str, Any]) -> markupsafe.Markup:
         said.append(f'{name} {values}')
         axes.text(0, y - 0.24, name)
         axes.text(100, y - 0.24, values, ha='right')
-        axes.plot([0, 100], [y, y], color=_LIGHT['rule'], linewidth=1)
+        axes.plot([0, 100], [y, y], color=LIGHT['rule'], linewidth=1)
         axes.plot(
             [100 * low, 100 * high],
             [y, y],
-            color=_LIGHT[colour],
+            color=LIGHT[colour],
             linewidth=6,
             alpha=0.45,
             solid_capstyle='round',
         )
-        axes.plot(100 * metrics['accuracy'], y, 'o', color=_LIGHT[colour], markersize=9)
+        axes.plot(100 * metrics['accuracy'], y, 'o', color=LIGHT[colour], markersize=9)
         # The line of chance pauses where the names stand.
-        axes.vlines(chance, y - 0.16, y + 0.3, color=_LIGHT['second'], linewidth=1.5)
+        axes.vlines(chance, y - 0.16, y + 0.3, color=LIGHT['second'], linewidth=1.5)
     axes.text(
         chance,
         len(rows) - 0.62,
         f'chance {chance:.1f}',
-        color=_LIGHT['second'],
+        color=LIGHT['second'],
         va='top',
         ha='right' if chance > 75 else 'center' if chance > 15 else 'left',
     )
@@ -112,7 +117,7 @@ def interval_chart(result: dict[str, Any]) -> markupsafe.Markup:
     axes.tick_params(length=0)
     said.append(f'chance {chance:.1f}')
     summary = f'Test accuracy in percent with 95 % intervals: {"; ".join(said)}'
-    return _svg(figure, 'intervals', summary, result['leaky'])
+    return svg(figure, 'intervals', summary, result['leaky'])
 
 
 def curve_charts(
@@ -132,7 +137,7 @@ def curve_charts(
     }
     charts = []
     for quantity, scale, ylabel in (('loss', 1, 'loss, nats'), ('accuracy', 100, 'accuracy, %')):
-        figure, axes = _new_figure(330, 190)
+        figure, axes = new_figure(330, 190)
         for key, legend, colour, style in lines[quantity]:
             rows = [m for m in metrics if m.get(key) is not None]
             if not rows:
@@ -144,15 +149,15 @@ def curve_charts(
                 *np.array([block.mean(axis=0) for block in blocks]).T,
                 style,
                 label=legend,
-                color=_LIGHT[colour],
+                color=LIGHT[colour],
                 marker='.' if len(points) <= 30 else None,
             )
             if key.startswith('val/'):
                 chosen = points[[m['step'] == result['best_step'] for m in rows]]
-                axes.plot(*chosen.T, 'o', color=_LIGHT[colour], markersize=8)
+                axes.plot(*chosen.T, 'o', color=LIGHT[colour], markersize=8)
         if not axes.lines:
             continue
-        axes.axvline(result['best_epoch'], color=_LIGHT['muted'], linestyle=':', linewidth=1.5)
+        axes.axvline(result['best_epoch'], color=LIGHT['muted'], linestyle=':', linewidth=1.5)
         axes.set(xlabel='epoch', ylabel=ylabel)
         axes.set_xlim(left=0)
         axes.grid(linewidth=0.6)
@@ -165,7 +170,7 @@ def curve_charts(
             columnspacing=1.2,
         )
         summary = f'{quantity} in training and validation over epochs'
-        charts.append((quantity.title(), _svg(figure, quantity, summary, result['leaky'])))
+        charts.append((quantity.title(), svg(figure, quantity, summary, result['leaky'])))
     return charts
 
 
@@ -173,18 +178,18 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
     """Draws the confusion matrix of the test songs as a heat map with counts."""
     counts = np.array(result['parts']['test']['song_max_probability']['confusion'])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    classes = [_label(name) for name in result['classes']]
+    classes = [label(name) for name in result['classes']]
     n = len(classes)
     cell_px = float(np.clip(560 / n, 13, 44))
     font = float(np.clip(0.5 * cell_px, 9, 12))
-    figure, axes = _new_figure(n * cell_px, n * cell_px)
+    figure, axes = new_figure(n * cell_px, n * cell_px)
     # One colour, its opacity the share: the same picture does on light and on dark paper.
     colour = matplotlib.colors.to_rgb(PALETTE['heat'][0])
     axes.imshow(np.dstack([np.broadcast_to(colour, (n, n, 3)), shares]), interpolation='none')
     if n <= MAX_NUMBERED_CLASSES:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                ink = _LIGHT['on-heat' if shares[row, column] > 0.55 else 'ink']
+                ink = LIGHT['on-heat' if shares[row, column] > 0.55 else 'ink']
                 axes.text(
                     column, row, str(count), color=ink, ha='center', va='center', fontsize=font
                 )
@@ -200,15 +205,15 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
     axes.set_yticks(range(n), classes, fontsize=font)
     axes.set(xlabel='predicted class', ylabel='true class')
     borders = np.arange(n + 1) - 0.5
-    axes.hlines(borders, -0.5, n - 0.5, color=_LIGHT['rule'], linewidth=0.5)
-    axes.vlines(borders, -0.5, n - 0.5, color=_LIGHT['rule'], linewidth=0.5)
+    axes.hlines(borders, -0.5, n - 0.5, color=LIGHT['rule'], linewidth=0.5)
+    axes.vlines(borders, -0.5, n - 0.5, color=LIGHT['rule'], linewidth=0.5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     summary = (
         f'Confusion matrix of {n} classes over {counts.sum()} test songs: '
         f'{np.trace(counts)} on the diagonal; the table below names the mistakes'
     )
-    return _svg(figure, 'confusion', summary, result['leaky'])
+    return svg(figure, 'confusion', summary, result['leaky'])
 
 
 def roc_chart(
@@ -220,23 +225,23 @@ def roc_chart(
         curves: of genre_jax.evaluate.roc_curves.
         result: what result.json holds.
     """
-    figure, axes = _new_figure(300, 300)
-    axes.plot([0, 100], [0, 100], ':', color=_LIGHT['muted'], linewidth=1)
+    figure, axes = new_figure(300, 300)
+    axes.plot([0, 100], [0, 100], ':', color=LIGHT['muted'], linewidth=1)
     there = [curve for curve in curves if curve is not None]
     # On a grid the page stays small however many songs there are.
     grid = np.linspace(0, 1, 101)
     drawn = np.array([np.interp(grid, false, true) for false, true, _ in there])
     for curve in drawn:
-        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=_LIGHT['accent'], alpha=0.35)
+        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=LIGHT['accent'], alpha=0.35)
     mean = np.r_[0, drawn.mean(0)]
-    axes.plot(100 * np.r_[0, grid], 100 * mean, color=_LIGHT['second'], linewidth=2)
+    axes.plot(100 * np.r_[0, grid], 100 * mean, color=LIGHT['second'], linewidth=2)
     area = np.mean([auc for *_, auc in there])
-    axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=_LIGHT['second'])
+    axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=LIGHT['second'])
     axes.set(
         xlim=(-1, 101), ylim=(-1, 101), xlabel='false positives, %', ylabel='true positives, %'
     )
     summary = f'ROC curves of {len(there)} classes, each against the others; mean area {area:.3f}'
-    return _svg(figure, 'roc', summary, result['leaky'])
+    return svg(figure, 'roc', summary, result['leaky'])
 
 
 @contextlib.contextmanager
@@ -250,20 +255,32 @@ def chart_style() -> Iterator[None]:
         yield
 
 
-def _new_figure(
+def new_figure(
     width_px: float, height_px: float
 ) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
-    """Returns a figure and axes that fill it: labels go around it, and `_svg` makes room."""
+    """Returns a figure and axes that fill it: labels go around it, and `svg` makes room.
+
+    Args:
+        width_px: of the axes.
+        height_px: of the axes.
+    """
     figure = matplotlib.figure.Figure(figsize=(width_px / _PX_PER_INCH, height_px / _PX_PER_INCH))
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
-def _svg(
+def svg(
     figure: matplotlib.figure.Figure, name: str, summary: str, leaky: bool
 ) -> markupsafe.Markup:
-    """Returns a figure as an `<svg>` that stands inside the page and follows its colours."""
+    """Returns a figure as an `<svg>` that stands inside the page and follows its colours.
+
+    Args:
+        figure: drawn in `chart_style()` with the colours of LIGHT.
+        name: unique on the page.
+        summary: what it shows, for readers who do not see it.
+        leaky: whether it is marked so.
+    """
     if leaky:
-        figure.axes[0].set_title('LEAKY', loc='right', color=_LIGHT['alarm'], weight='bold', pad=22)
+        figure.axes[0].set_title('LEAKY', loc='right', color=LIGHT['alarm'], weight='bold', pad=22)
     buffer = io.BytesIO()
     matplotlib.rcParams['svg.hashsalt'] = name
     figure.savefig(buffer, format='svg', bbox_inches='tight', metadata={'Date': None})
@@ -277,7 +294,7 @@ def _svg(
                 value = f'{name}-{value}'
             elif key == 'style':
                 value = re.sub(r'font-family: [^;]*;? ?', '', value)
-                for variable, light in _LIGHT.items():
+                for variable, light in LIGHT.items():
                     value = value.replace(light, f'var(--{variable})')
             # Ids are unique on a page, not only within a chart.
             value = re.sub(r'^(url\()?#', rf'\1#{name}-', value)

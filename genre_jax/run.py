@@ -119,8 +119,7 @@ def open_job(
     """
     train_table = data.tables['train']
     if isinstance(front_end, features.Table):
-        places = train_table.places(np.arange(len(train_table)))
-        front_end = front_end.fitted(train_table.read(places)[train_table.stored.kind])
+        front_end = front_end.fitted(train_table.read_all())
     job = make_job(
         config,
         train_table.stored,

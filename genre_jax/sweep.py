@@ -54,6 +54,9 @@ _STORAGE = flags.DEFINE_string(
     'URL of a database for several machines, or journal:FILE on a network file system; else '
     'WORKDIR/study.db',
 )
+_PACKED = flags.DEFINE_bool(
+    'packed', False, 'train the points that differ in numbers only together, as one program'
+)
 _EXPORT = flags.DEFINE_string('export_wandb', '', 'only write this YAML file for `wandb sweep`')
 
 
@@ -87,6 +90,11 @@ def main(argv: list[str]) -> None:
         )
     if 'seed' in sweep.space and _SEEDS.value > 1:
         raise UserError(f'--seeds={_SEEDS.value}: sweep() of {page} has the seed in its space')
+    if _PACKED.value and (sweep.method == 'tpe' or _PRUNE.value):
+        raise UserError(
+            f'--packed with method={sweep.method!r} and --prune={bool(_PRUNE.value)}: expected a grid or '
+            'random points, known before they are trained, each trained to its end'
+        )
     _check_data(sweep, config)
     prune = sweep.method == 'tpe' if _PRUNE.value is None else _PRUNE.value
     identity = {
@@ -94,6 +102,8 @@ def main(argv: list[str]) -> None:
         'config': json.loads(config.to_json_best_effort()),
     }
     study = sweep_study.SharedStudy(workdir, sweep, identity, _STORAGE.value, prune, _SEEDS.value)
+    if _PACKED.value:
+        train_packed(study, config)
     run_trials(study, config)
     with study.lock('report'):  # programs that end at the same time
         sweep_report.report(study, page, config, workdir)
@@ -114,6 +124,35 @@ def _check_data(sweep: Sweep, config: ml_collections.ConfigDict) -> None:
 
     if not any(key.startswith('data.') for key in sweep.space):
         run_data.make_split(config, run_data.open_dataset(config))
+
+
+def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
+    """Trains all points together that can be, to finished runs in the trials' folders.
+
+    `run_trials` then finds them finished, and notes what they came to.
+
+    Args:
+        study: the sweep's; its method is not 'tpe'.
+        config: the whole config; each trial changes some of it.
+    """
+    from genre_jax import packed, search_space
+
+    packs = {}
+    for number, point in enumerate(search_space.make_points(study.sweep)):
+        for seed, folder in enumerate(study.run_folders(number)):
+            if (folder / 'result.json').exists():
+                continue
+            whole = {'seed': config.seed + seed} | point
+            together = {key: value for key, value in whole.items() if packed.packable(key, value)}
+            apart = {key: value for key, value in whole.items() if key not in together}
+            _, points, folders = packs.setdefault(repr(sorted(apart.items())), (apart, [], []))
+            points.append(together)
+            folders.append(folder)
+    for apart, points, folders in packs.values():
+        if len(points) > 1:  # one by itself is trained as any other trial
+            values = ''.join(f', {key}={value}' for key, value in apart.items())
+            print(f'{len(points)} trainings together{values}', flush=True)
+            packed.run(search_space.apply(config, apart), points, folders)
 
 
 def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
@@ -180,6 +219,9 @@ def _train(
         with (folder / 'log.txt').open('a') as log, contextlib.redirect_stdout(log):
             run.run(search_space.apply(one, {'seed': one.seed + number}), folder, watch)
         results.append(read_json(folder / 'result.json'))
+    timings = [
+        read_json(folder / 'timing.json') for folder in study.run_folders(claim.trial.number)
+    ]
     found = [search_space.figure(result, study.sweep.metric) for result in results]
     values = [value for value, _ in found]
     figures = {
@@ -188,6 +230,7 @@ def _train(
         'best_epoch': [result['best_epoch'] for result in results],
         'epochs': [result['epochs'] for result in results],
         'best_parameters_sha256': [result['best_parameters_sha256'] for result in results],
+        'run_s': sum(t['prepare_s'] + t['train_s'] + t['evaluate_s'] for t in timings),
         'protocol': results[0]['protocol'],
         'protocol_detail': results[0]['protocol_detail'],
         'leaky': results[0]['leaky'],

@@ -88,7 +88,8 @@ def rows(study: SharedStudy) -> list[Row]:
                 ci95=figures.get('ci95'),
                 values=figures.get('values', ()),
                 epochs=epochs,
-                seconds=trial.user_attrs.get('seconds', 0.0),
+                # Of a trial that was trained together with others the runs themselves know it.
+                seconds=max(trial.user_attrs.get('seconds', 0.0), figures.get('run_s', 0.0)),
                 reason=trial.user_attrs.get('reason', ''),
                 figures=figures,
             )

@@ -314,11 +314,14 @@ def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> eval
         table: the windows.
         probabilities: float32 [windows, classes].
     """
-    names = np.asarray([track['track'] for track in table.dataset.tracks])
+    tracks = table.dataset.tracks
+    names = np.asarray([track['track'] for track in tracks])
+    groups = np.asarray([track['group'] for track in tracks])
     return evaluate.Predictions(
         names[table.track],
         table.start_s,
         table.labels,
         probabilities,
         np.asarray(table.dataset.labels),
+        groups[table.track],
     )

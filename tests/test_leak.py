@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from genre_jax import leak, run_data, train
+from genre_jax import leak, paired, run_data, train
 from genre_jax.config import load_page
 from genre_jax.evaluate import Predictions
 from tests import program
@@ -26,7 +26,7 @@ def predictions(*rows):
 
 
 def counts(hits, segments, right):
-    return leak.Tested(*(np.array(each, float) for each in (hits, segments, right)))
+    return paired.Tested(*(np.array(each, float) for each in (hits, segments, right)))
 
 
 # --- count ---------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def test_counts_of_hand_made_predictions():
         ),
         predictions(('s1', 2, (0.2, 0.2, 0.6)), ('s3', 2, (0.5, 0.0, 0.5))),
     ]
-    found = leak.count(folds, ['s0', 's1', 's2', 's3'])
+    found = paired.count(folds, ['s0', 's1', 's2', 's3'])
     assert found.hits.tolist() == [2, 1, 1, 0]
     assert found.segments.tolist() == [3, 1, 2, 1]
     assert found.right.tolist() == [0, 1, 1, 0]
@@ -52,7 +52,7 @@ def test_counts_of_hand_made_predictions():
 def test_a_song_may_stand_in_several_folds():
     # By segment: its segments are tested by different models, and pooled all the same.
     folds = [predictions(('s0', 0, (0.4, 0.6, 0))), predictions(('s0', 0, (0.9, 0.1, 0)))]
-    found = leak.count(folds, ['s0'])
+    found = paired.count(folds, ['s0'])
     assert (found.hits.tolist(), found.segments.tolist(), found.right.tolist()) == ([1], [2], [1])
 
 
@@ -60,7 +60,7 @@ def test_a_song_may_stand_in_several_folds():
 
 
 def test_accuracies_and_differences():
-    figures = leak.compare(
+    figures = paired.compare(
         {
             'segment_leaky': counts([4, 3, 1], [4, 4, 2], [1, 1, 0]),
             'artist': counts([2, 1, 0], [4, 4, 2], [0, 1, 0]),
@@ -90,7 +90,7 @@ def test_intervals_are_those_of_a_mean():
     strict, extra = rng.random(n) < 0.6, rng.random(n) < 0.3
     loose = strict | extra
     ones = np.ones(n)
-    figures = leak.compare(
+    figures = paired.compare(
         {'kfold': counts(loose, ones, loose), 'artist': counts(strict, ones, strict)},
         [f'g{i}' for i in range(n)], 4000,
     )  # fmt: skip
@@ -111,10 +111,10 @@ def test_intervals_count_groups_not_songs():
     """Ten songs of each artist, all alike, are worth one."""
     rng = np.random.default_rng(1)
     right = rng.random(100) < 0.5
-    single = leak.compare({'artist': counts(right, np.ones(100), right)}, list(range(100)), 3000)
+    single = paired.compare({'artist': counts(right, np.ones(100), right)}, list(range(100)), 3000)
     many = np.repeat(right, 10)
     names = np.repeat([f'artist{i}' for i in range(100)], 10)
-    grouped = leak.compare({'artist': counts(many, np.ones(1000), many)}, names, 3000)
+    grouped = paired.compare({'artist': counts(many, np.ones(1000), many)}, names, 3000)
     assert grouped['artist']['song']['accuracy'] == single['artist']['song']['accuracy']
     ratio = half_width(grouped['artist']['song']['accuracy_ci95']) / half_width(
         single['artist']['song']['accuracy_ci95']
@@ -127,8 +127,8 @@ def test_the_order_of_songs_decides_nothing_but_chance():
     right, groups = rng.random(60) < 0.5, rng.integers(0, 12, 60).astype(str)
     order = rng.permutation(60)
     ones = np.ones(60)
-    one = leak.compare({'artist': counts(right, ones, right)}, groups, 200)
-    other = leak.compare({'artist': counts(right[order], ones, right[order])}, groups[order], 200)
+    one = paired.compare({'artist': counts(right, ones, right)}, groups, 200)
+    other = paired.compare({'artist': counts(right[order], ones, right[order])}, groups[order], 200)
     assert one == other
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -385,6 +386,35 @@ def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, t
     cells = sweep_report.table([best], study.sweep.metric)
     assert cells[0][2] == 'val/segment/accuracy, mean (sd) over seeds'
     assert cells[1][2] == f'{100 * np.mean(values):.1f} % ({100 * np.std(values, ddof=1):.1f} %)'
+
+
+def test_packed_points_are_those_that_differ_in_numbers_only(places, tmp_path, monkeypatch):
+    """With a stand-in that trains one by one what it is given to train together."""
+    packs = []
+
+    def stand_in(config, points, folders):
+        packs.append((config.model.hidden_units, points, [folder.name for folder in folders]))
+        for point, folder in zip(points, folders, strict=True):
+            run.run(search_space.apply(config, point), folder)
+
+    module = types.SimpleNamespace(packable=lambda key, value: key in (RATE, 'seed'), run=stand_in)
+    monkeypatch.setitem(sys.modules, 'genre_jax.packed', module)
+    monkeypatch.setattr('genre_jax.packed', module, raising=False)
+    space = {'model.hidden_units': Choice(((8,), (4,))), RATE: Choice((0.01, 0.03))}
+    study = study_of(tmp_path / 's', make(space))
+    config = config_of(places)
+    config.train.length = '1 epochs'
+    # One of the second pack is there already: the other is no pack.
+    run.run(search_space.apply(config, {'model.hidden_units': (4,), RATE: 0.03}), study.folder(3))
+    sweep.train_packed(study, config)
+    rates = [{'seed': 0, RATE: 0.01}, {'seed': 0, RATE: 0.03}]
+    assert packs == [((8,), rates, ['0000', '0001'])]
+    before = (study.folder(0) / 'result.json').stat().st_mtime_ns
+    sweep.run_trials(study, config)
+    assert (study.folder(0) / 'result.json').stat().st_mtime_ns == before
+    for trial in study.trials():
+        part = program.result(study.folder(trial.number))['parts']['val']
+        assert trial.value == part['segment']['accuracy']
 
 
 def test_a_trial_that_fails_is_noted_and_the_sweep_goes_on(places, tmp_path, monkeypatch):

@@ -1,0 +1,289 @@
+"""Pools the windows of a song by attention: a bag of frozen embeddings -> one class.
+
+Gated attention of Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018),
+equations 7 and 9: the weight of window k is softmax_k(w' (tanh(V h_k) * sigmoid(U h_k))), the bag is the
+weighted mean of its h_k, and a linear layer classifies it. The order of the windows does not matter, and bags
+may differ in size. In the publication a network makes the h_k and trains as well; here they are embeddings of
+one that stays as it is, standardised by those of the training part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tqdm
+
+from genre_jax.errors import UserError
+
+
+class AttentionPool(nn.Module):
+    """Gated attention over instances, and a linear layer.
+
+    Attributes:
+        num_classes: size of the output.
+        hidden_units: width of the two layers behind the weights; 128 in the publication.
+    """
+
+    num_classes: int
+    hidden_units: int = 128
+
+    @nn.compact
+    def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Classifies bags.
+
+        Args:
+            instances: float32 (bags, instances, units).
+            mask: bool (bags, instances), false where a bag has no more instances; one is true at least.
+
+        Returns:
+            Logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
+        """
+        content = nn.tanh(nn.Dense(self.hidden_units, name='attention_v')(instances))
+        gate = nn.sigmoid(nn.Dense(self.hidden_units, name='attention_u')(instances))
+        # A constant on all scores would change no weight: no bias.
+        scores = nn.Dense(1, use_bias=False, name='attention_w')(content * gate)[..., 0]
+        weights = nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
+        pooled = jnp.einsum('bi,biu->bu', weights, instances)
+        return nn.Dense(self.num_classes, name='output')(pooled), weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Bags:
+    """Bags laid side by side, filled up with zeros.
+
+    Attributes:
+        instances: float32 [B, most instances of a bag, units].
+        mask: whether there is an instance, bool [B, most instances].
+        label: class ids, int32 [B].
+        bag: number of the bag of each instance, in the order they came in, int64 [n].
+        place: its place there, int64 [n].
+    """
+
+    instances: np.ndarray
+    mask: np.ndarray
+    label: np.ndarray
+    bag: np.ndarray
+    place: np.ndarray
+
+
+def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
+    """Sorts instances into bags.
+
+    Args:
+        embedding: float32 [n, units].
+        label: class ids [n], the same for all instances of a bag.
+        bag: number of the bag of each instance, from 0, none left out, int [n].
+    """
+    sizes = np.bincount(bag)
+    order = np.argsort(bag, kind='stable')
+    place = np.empty(len(bag), np.int64)
+    place[order] = np.arange(len(bag)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shape = (len(sizes), sizes.max())
+    instances = np.zeros((*shape, embedding.shape[1]), np.float32)
+    mask, labels = np.zeros(shape, bool), np.zeros(len(sizes), np.int32)
+    instances[bag, place], mask[bag, place], labels[bag] = embedding, True, label
+    return Bags(instances, mask, labels, np.asarray(bag, np.int64), place)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept.
+
+    Attributes:
+        hidden_units: of AttentionPool.
+        learning_rate: of AdamW.
+        batch_size: bags in a step.
+        epochs: at most.
+        patience: epochs without a lower validation loss, after which it stops.
+    """
+
+    hidden_units: int = 128
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    epochs: int = 200
+    patience: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Trained poolings, one for each decay and seed.
+
+    Attributes:
+        model: the module.
+        params: its parameters, each with two leading axes, decay and seed.
+        mean: of the training instances, float32 [units].
+        deviation: of the training instances, float32 [units]; 1 where they are all the same.
+        best_epoch: that was kept, counted from 1, int [decays, seeds].
+    """
+
+    model: AttentionPool
+    params: Mapping
+    mean: np.ndarray
+    deviation: np.ndarray
+    best_epoch: np.ndarray
+
+    def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
+        """Classifies bags.
+
+        Args:
+            bags: of the same network's embeddings.
+
+        Returns:
+            Probabilities, float32 [decays, seeds, B, C], and for every instance, in the order they came in,
+            its weight in its bag, float32 [decays, seeds, n].
+        """
+
+        def forward(params: Mapping, instances: jax.Array, mask: jax.Array) -> tuple:
+            logits, weights = self.model.apply({'params': params}, instances, mask)
+            return nn.softmax(logits), weights
+
+        members = jax.vmap(jax.vmap(forward, (0, None, None)), (0, None, None))
+        instances = _standardised(bags, self.mean, self.deviation)
+        probabilities, weights = jax.device_get(jax.jit(members)(self.params, instances, bags.mask))
+        return probabilities, weights[..., bags.bag, bags.place]
+
+
+def _standardised(bags: Bags, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    return np.where(bags.mask[..., None], (bags.instances - mean) / deviation, 0).astype(np.float32)
+
+
+def fit(
+    train: Bags,
+    val: Bags,
+    num_classes: int,
+    decays: Sequence[float],
+    seeds: Sequence[int],
+    recipe: Recipe,
+) -> Fitted:
+    """Trains a pooling for each decay and seed, all of them as one program.
+
+    Args:
+        train: bags to learn from.
+        val: bags that tell when to stop.
+        num_classes: size of the output.
+        decays: weight decays of AdamW.
+        seeds: of the first weights and of the order of the bags.
+        recipe: the rest.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    known = train.instances[train.mask].astype(np.float64)
+    deviation = known.std(0)
+    mean, deviation = known.mean(0), np.where(deviation > 0, deviation, 1.0)
+    model = AttentionPool(num_classes, recipe.hidden_units)
+    parts = [
+        jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label))
+        for bags in (train, val)
+    ]
+    grid = [array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij')]
+    members = jnp.asarray(grid[0], jnp.float32), jnp.asarray(grid[1], jnp.uint32)
+    state = _begin(model, parts[0], *members)
+    bar = tqdm.tqdm(
+        total=recipe.epochs, desc='attention', unit=' epochs', leave=False,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+    )  # fmt: skip
+    with bar:
+        for number in range(1, recipe.epochs + 1):
+            batches = np.stack(
+                [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
+            )
+            numbers = (number, recipe.learning_rate, recipe.patience)
+            state, losses = _epoch(model, *parts, numbers, members[0], batches, state)
+            bar.update()
+            if not np.isfinite(jax.device_get(losses)).all():
+                raise UserError(
+                    f'attention pooling: the loss is not finite in epoch {number}, with learning rate '
+                    f'{recipe.learning_rate:g}: the embeddings are no numbers to learn from, leave out '
+                    'the head attention'
+                )
+            if number - int(state['best_epoch'].max()) > recipe.patience:
+                break
+    shape = (len(decays), len(seeds))
+    params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), state['best'])
+    best_epoch = np.asarray(state['best_epoch']).reshape(shape)
+    return Fitted(model, params, mean.astype(np.float32), deviation.astype(np.float32), best_epoch)
+
+
+def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
+    """Returns the numbers of the bags in each step of an epoch; n_bags fills up the last step."""
+    size = min(recipe.batch_size, n_bags)
+    order = np.random.default_rng([int(seed), epoch]).permutation(n_bags)
+    return np.pad(order, (0, -n_bags % size), constant_values=n_bags).reshape(-1, size)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
+def _begin(
+    model: AttentionPool, train: tuple[jax.Array, ...], decay: jax.Array, seed: jax.Array
+) -> dict:
+    """Draws the state of each member."""
+    instances, mask, _ = train
+    params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
+    return {
+        'params': params,
+        'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
+        'best': params,
+        'best_loss': jnp.float32(jnp.inf),
+        'best_epoch': jnp.int32(0),
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0))
+def _epoch(
+    model: AttentionPool,
+    train: tuple[jax.Array, ...],
+    val: tuple[jax.Array, ...],
+    numbers: tuple[jax.Array, ...],
+    decay: jax.Array,
+    batches: jax.Array,
+    state: dict,
+) -> tuple[dict, jax.Array]:
+    """Trains each member on every bag once; returns their states, and losses in training and validation."""
+    epoch, learning_rate, patience = numbers
+    optimiser = optax.adamw(learning_rate, weight_decay=decay)
+    instances, mask, label = train
+    n_bags = len(label)
+
+    def losses(
+        params: Mapping, instances: jax.Array, mask: jax.Array, label: jax.Array
+    ) -> jax.Array:
+        logits, _ = model.apply({'params': params}, instances, mask)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+    def step(carry: tuple, rows: jax.Array) -> tuple[tuple, jax.Array]:
+        params, optimiser_state = carry
+        counts = rows < n_bags  # the last batch is filled up
+
+        def loss(params: Mapping) -> jax.Array:
+            taken = jnp.minimum(rows, n_bags - 1)
+            each = losses(params, instances[taken], mask[taken], label[taken])
+            return jnp.where(counts, each, 0).sum() / counts.sum()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, optimiser_state = optimiser.update(gradient, optimiser_state, params)
+        return (optax.apply_updates(params, updates), optimiser_state), value
+
+    (params, optimiser_state), values = jax.lax.scan(
+        step, (state['params'], state['optimiser']), batches
+    )
+    val_loss = losses(params, *val).mean()
+    # What has stopped stays as it is, until the last member stops.
+    stopped = epoch - state['best_epoch'] > patience
+    better = (val_loss < state['best_loss']) & ~stopped
+    return {
+        'params': params,
+        'optimiser': optimiser_state,
+        'best': jax.tree.map(lambda new, old: jnp.where(better, new, old), params, state['best']),
+        'best_loss': jnp.where(better, val_loss, state['best_loss']),
+        'best_epoch': jnp.where(better, epoch, state['best_epoch']),
+    }, jnp.stack([values.mean(), val_loss])

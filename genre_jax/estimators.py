@@ -1,0 +1,290 @@
+"""Classical classifiers: their settings in one table, and how they are fitted.
+
+Fitted with scikit-learn and XGBoost, seeded by config.seed, on training rows alone: columns are scaled to
+mean 0 and deviation 1 by those rows, except for trees, which do not mind. Every classifier gives
+probabilities. The two that have only margins (`svm`, `sgd`) get them from Platt's sigmoids (1999), fitted to
+margins of training rows that were left out in turn, song by song, and divided by their sum; the largest
+need not be the class of the largest margin.
+
+The settings are not those of a publication: Ma et al. print accuracies collected from notebooks, without
+settings. They are the libraries' defaults but where the table says otherwise.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from genre_jax.config import nearest
+from genre_jax.errors import UserError
+
+# Heavy imports are inside the functions: programs read this table for their flags.
+
+_CALIBRATION_FOLDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A classifier.
+
+    Attributes:
+        title: for people.
+        estimator: module and class.
+        settings: what its constructor gets.
+        scaled: whether columns are standardised first.
+        calibrated: whether its margins become probabilities by Platt's sigmoids.
+        ma_et_al: accuracy in Figure 9 of Ma et al., collected from Kaggle: GTZAN, rows of 3 s.
+    """
+
+    title: str
+    estimator: str
+    settings: Mapping[str, object]
+    scaled: bool
+    calibrated: bool
+    ma_et_al: float
+
+
+# Those of Ma et al., best first.
+MODELS = {
+    # scikit-learn's and XGBoost's own defaults are 100 trees each; more change little but the noise.
+    'xgboost': Model(
+        'XGBoost', 'xgboost.XGBClassifier', {'n_estimators': 300, 'learning_rate': 0.1}, False, False,
+        0.8972,
+    ),
+    'forest': Model(
+        'random forest', 'sklearn.ensemble.RandomForestClassifier', {'n_estimators': 300}, False, False,
+        0.8222,
+    ),
+    'knn': Model(
+        'k nearest neighbours', 'sklearn.neighbors.KNeighborsClassifier', {'n_neighbors': 5}, True, False,
+        0.8145,
+    ),
+    'svm': Model(
+        'support vector machine (RBF)', 'sklearn.svm.SVC', {'kernel': 'rbf', 'C': 1.0}, True, True, 0.7541
+    ),
+    # More iterations than by default, which do not suffice on correlated columns.
+    'logistic': Model(
+        'logistic regression', 'sklearn.linear_model.LogisticRegression', {'C': 1.0, 'max_iter': 2000},
+        True, False, 0.6743,
+    ),
+    'sgd': Model(
+        'linear SVM, by SGD', 'sklearn.linear_model.SGDClassifier',
+        {'loss': 'hinge', 'max_iter': 5000}, True, True, 0.6537,
+    ),
+    'tree': Model(
+        'decision tree', 'sklearn.tree.DecisionTreeClassifier', {}, False, False, 0.6497
+    ),
+    # Scaled: what it adds to every variance is a share of the largest.
+    'naive_bayes': Model(
+        'Gaussian naive Bayes', 'sklearn.naive_bayes.GaussianNB', {}, True, False, 0.5379
+    ),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """What a classifier is fitted to.
+
+    Attributes:
+        rows: features, float [n, columns].
+        labels: class ids, int [n]; every class occurs.
+        songs: the song of each row, any type [n].
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    songs: np.ndarray
+
+
+def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Reads which models are wanted, with which settings.
+
+    Args:
+        names: 'all', or names of MODELS with commas between them.
+        overrides: 'MODEL.SETTING=VALUE', the value as in Python, or a word.
+
+    Returns:
+        {model: settings}, in the order of MODELS.
+
+    Raises:
+        UserError: an unknown model or setting, or a model whose library is not installed.
+    """
+    wanted = list(MODELS) if names == 'all' else [name.strip() for name in names.split(',')]
+    for name in wanted:
+        if name not in MODELS:
+            raise UserError(f'--models: unknown model {name!r}{nearest(name, (*MODELS, "all"))}')
+    chosen = {name: dict(model.settings) for name, model in MODELS.items() if name in wanted}
+    if 'xgboost' in chosen and importlib.util.find_spec('xgboost') is None:
+        others = ','.join(name for name in MODELS if name != 'xgboost')
+        raise UserError(
+            f'the model xgboost needs XGBoost: pip install xgboost-cpu, or --models={others}'
+        )
+    for text in overrides:
+        key, separator, value = text.partition('=')
+        name, dot, setting = key.partition('.')
+        if not (separator and dot and setting):
+            raise UserError(
+                f'--set={text}: expected MODEL.SETTING=VALUE, such as knn.n_neighbors=19'
+            )
+        if name not in MODELS:
+            raise UserError(f'--set={text}: unknown model {name!r}{nearest(name, MODELS)}')
+        if name not in chosen:
+            raise UserError(f'--set={text}: {name} is not among --models={names}')
+        _check_setting(text, name, setting)
+        chosen[name][setting] = _value(value)
+    return chosen
+
+
+def _check_setting(text: str, name: str, setting: str) -> None:
+    known = sorted(set(_estimator_class(name)().get_params()) - {'random_state', 'n_jobs'})
+    if setting not in known:
+        close = difflib.get_close_matches(setting, known, n=1, cutoff=0.5)
+        hint = f'did you mean {close[0]!r}?' if close else f'expected one of {", ".join(known)}'
+        raise UserError(f'--set={text}: {name} has no setting {setting!r}; {hint}')
+
+
+def _value(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _estimator_class(name: str) -> type:
+    # XGBoost's threads wait in busy loops otherwise: where other programs run on the same cores, a fit takes
+    # a hundred times as long. Read when the first of the two libraries is loaded, which is here.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+    module, _, kind = MODELS[name].estimator.rpartition('.')
+    return getattr(importlib.import_module(module), kind)
+
+
+def fit(
+    name: str,
+    settings: Mapping[str, object],
+    examples: Examples,
+    classes: Sequence[str],
+    seed: int,
+) -> tuple[object, list[str]]:
+    """Fits a classifier.
+
+    Args:
+        name: a key of MODELS.
+        settings: of its constructor.
+        examples: of the training part.
+        classes: names of the classes.
+        seed: of what the classifier draws.
+
+    Returns:
+        The fitted classifier, and the library's warnings.
+
+    Raises:
+        UserError: the settings cannot be, or do not fit the examples.
+    """
+    _check(name, settings, examples, classes)
+    model = _build(name, settings, examples, classes, seed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        try:
+            model.fit(examples.rows.astype(np.float64), examples.labels)
+        except (ValueError, TypeError) as error:
+            words = ' '.join(str(error).split())
+            raise UserError(
+                f'{name} with {_words(settings)} cannot be fitted: {words[:300]}'
+            ) from None
+    notes = {
+        ' '.join(str(each.message).split())[:200]
+        for each in caught
+        if issubclass(each.category, UserWarning)  # not those for programmers
+    }
+    return model, [f'{name}: {note}' for note in sorted(notes)]
+
+
+def _build(
+    name: str,
+    settings: Mapping[str, object],
+    examples: Examples,
+    classes: Sequence[str],
+    seed: int,
+) -> object:
+    kind = _estimator_class(name)
+    import sklearn.calibration
+    import sklearn.pipeline
+    import sklearn.preprocessing
+
+    takes = kind().get_params()
+    given = {'random_state': seed, 'n_jobs': -1}
+    model = kind(**{key: value for key, value in given.items() if key in takes}, **settings)
+    if MODELS[name].scaled:
+        model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
+    if MODELS[name].calibrated:
+        folds = _calibration_folds(name, examples, classes)
+        model = sklearn.calibration.CalibratedClassifierCV(
+            model, method='sigmoid', cv=folds, ensemble=False
+        )
+    return model
+
+
+def probabilities(model: object, rows: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of all classes, float32 [n, classes].
+
+    Args:
+        model: of `fit`.
+        rows: features, float [n, columns].
+    """
+    return model.predict_proba(rows.astype(np.float64)).astype(np.float32)
+
+
+def _words(settings: Mapping[str, object]) -> str:
+    return ', '.join(f'{key}={value!r}' for key, value in settings.items()) or 'default settings'
+
+
+def _check(
+    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str]
+) -> None:
+    bad = np.flatnonzero(~np.isfinite(examples.rows).all(1))
+    if len(bad):
+        raise UserError(
+            f'{len(bad)} of {len(examples.rows)} training rows hold numbers that are not finite, the '
+            f'first of song {examples.songs[bad[0]]!r}: correct the features, or leave the song out'
+        )
+    missing = np.flatnonzero(np.bincount(examples.labels, minlength=len(classes)) == 0)
+    if len(missing):
+        raise UserError(f'class {classes[missing[0]]!r} has no row in the training part')
+    neighbours = settings.get('n_neighbors', 0)
+    if name == 'knn' and isinstance(neighbours, int) and neighbours > len(examples.rows):
+        raise UserError(
+            f'knn.n_neighbors={neighbours}: the training part has only {len(examples.rows)} rows; set '
+            f'--set=knn.n_neighbors={len(examples.rows)} or fewer'
+        )
+
+
+def _calibration_folds(
+    name: str, examples: Examples, classes: Sequence[str]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns rows that train and rows that are left out, in each of the folds, song by song.
+
+    Rows of a song on both sides would make the margins, and so the probabilities, too sure.
+    """
+    import sklearn.model_selection
+
+    names, first, song = np.unique(examples.songs, return_index=True, return_inverse=True)
+    label_of_song = examples.labels[first]
+    songs = np.bincount(label_of_song, minlength=len(classes))
+    if songs.min() < 2:
+        raise UserError(
+            f'class {classes[songs.argmin()]!r} has one song in the training part, and {name} needs two '
+            'for its probabilities: add recordings, drop the class, or leave the model out of --models'
+        )
+    folds = sklearn.model_selection.StratifiedKFold(int(min(_CALIBRATION_FOLDS, songs.min())))
+    return [
+        tuple(np.flatnonzero(np.isin(song, part)) for part in fold)
+        for fold in folds.split(names, label_of_song)
+    ]

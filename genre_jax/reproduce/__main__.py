@@ -1,0 +1,166 @@
+"""A paper's tables beside ours, under its own protocol and under one that cannot leak.
+
+    python -m genre_jax.reproduce ma --data=features=features_3_sec.csv --workdir=reproductions/ma
+    python -m genre_jax.reproduce herbert --data=audio=GTZAN/genres_original --data=index=GTZANindex.txt \
+        --workdir=reproductions/herbert [--seeds=1] [--only=200] [--protocols=grouped] [--dry_run]
+
+Papers: herbert, bu, kirby_bhateja, wu, ma. Runs the rows whose data are given, each as run folders of their
+own below --workdir; the same command continues, and further data or rows are added by naming them. A row
+that fails is shown with its reason. What is missing, and how to get it, stands on the page
+(WORKDIR/index.html; the figures: WORKDIR/result.json); `--dry_run` prints it with all commands and runs
+nothing.
+
+`--data=audio=folder:DIR` takes another dataset, read by that module of data/, in the place of the paper's:
+everything is marked as other data. `--set=train.length='2 epochs'` changes every run; the page says so.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from absl import app, flags
+
+from genre_jax import main as main_lib
+
+# Heavy imports are inside the functions: --dry_run and mistakes need none of them.
+
+_MEMORY = 'reproduction.json'
+_DATA = flags.DEFINE_multi_string(
+    'data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times'
+)
+_ONLY = flags.DEFINE_string('only', '', 'expression of the rows to run')
+_SEEDS = flags.DEFINE_integer(
+    'seeds', 0, "runs of each network; 0: the paper's number", lower_bound=0
+)
+_SET = flags.DEFINE_multi_string('set', [], 'KEY=VALUE of the config of every run')
+_PROTOCOLS = flags.DEFINE_list('protocols', ['paper', 'grouped'], 'one or both')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run, and run nothing')
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say.
+
+    Args:
+        argv: what is left of the command line.
+    """
+    from genre_jax.errors import UserError
+    from genre_jax.reproduce import paper as paper_lib
+    from genre_jax.reproduce import plan, present
+
+    if len(argv) != 2:
+        names = ', '.join(paper_lib.PAPERS)
+        raise UserError(f'name one paper, {names}, and flags as --name=value')
+    paper = paper_lib.load(argv[1])
+    wishes = plan.Wishes(
+        _workdir(),
+        present.parse(paper, [*_DATA.value, *_earlier_data(paper.name)]),
+        plan.check_protocols(_PROTOCOLS.value),
+        _ONLY.value,
+        _SEEDS.value,
+        plan.parse_settings(_SET.value),
+    )
+    entries = plan.make_plan(paper, wishes)
+    if _DRY_RUN.value:
+        print(plan.in_full(paper, wishes, entries))
+        return
+    _run(paper, wishes, entries)
+
+
+def _run(paper, wishes, entries: Sequence) -> None:
+    from genre_jax.reproduce import plan
+
+    jobs = plan.jobs(entries)
+    _remember(paper.name, wishes)
+    main_lib.log_warnings_only()
+    main_lib.start_jax()
+
+    from genre_jax import run_folder
+    from genre_jax.logbook import write_json
+    from genre_jax.reproduce import collect, page, run
+
+    def write(failed: Mapping[pathlib.Path, str]) -> dict:
+        result = collect.collect(paper, wishes, entries, failed)
+        write_json(wishes.workdir / 'result.json', result)
+        page.write_page(result, wishes.workdir / 'index.html')
+        return result
+
+    failed: dict[pathlib.Path, str] = {}
+    with run_folder.own(wishes.workdir):
+        for failed in run.run_jobs(jobs, wishes.workdir):
+            write(failed)
+        result = write(failed)
+    print(f'\n{collect.text_table(result)}')
+    for each in result['missing']:
+        print(f'missing: {each["what"]}: --data={each["key"]}=PATH; {each["how"]}')
+    if failed:
+        print(f'\n{len(failed)} of {len(jobs)} runs failed')
+    print(f'\npage:    {wishes.workdir / "index.html"}')
+    print(f'figures: {wishes.workdir / "result.json"}')
+
+
+def _workdir() -> pathlib.Path:
+    from genre_jax.errors import UserError
+
+    if flags.FLAGS.config is not None:
+        raise UserError(
+            '--config: a paper names its pages itself; change them with --set=KEY=VALUE'
+        )
+    if not flags.FLAGS.workdir:
+        raise UserError('--workdir=DIR is needed: the folder of the reproduction')
+    return pathlib.Path(flags.FLAGS.workdir)
+
+
+def _earlier_data(paper: str) -> list[str]:
+    """Returns what earlier calls for the paper named with --data, and this one does not."""
+    from genre_jax.logbook import read_json
+
+    file = _workdir() / _MEMORY
+    earlier = read_json(file) if file.exists() else {}
+    if earlier.get('paper') != paper:
+        return []
+    named = {text.partition('=')[0] for text in _DATA.value}
+    return [text for key, (text, _) in earlier['data'].items() if key not in named]
+
+
+def _remember(paper: str, wishes) -> None:
+    """Notes what the folder holds, and refuses one that holds something else.
+
+    Data may be added from one call to the next, rows and seeds as well.
+    """
+    from genre_jax.errors import UserError
+    from genre_jax.logbook import read_json, write_json
+
+    file = wishes.workdir / _MEMORY
+    now: dict[str, Mapping | str] = {
+        'paper': paper,
+        'settings': {key: str(value) for key, value in wishes.settings.items()},
+        'data': {key: [each.text, each.fingerprint] for key, each in wishes.data.items()},
+    }
+    try:
+        wishes.workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'--workdir={wishes.workdir} cannot be used ({error.strerror}): name a folder that can be '
+            'written'
+        ) from None
+    if file.exists():
+        old = read_json(file)
+        for key in ('paper', 'settings'):
+            if old[key] != now[key]:
+                raise UserError(
+                    f'--workdir={wishes.workdir} holds a reproduction with other {key} ({old[key]}): use '
+                    'another --workdir, or the same command to continue'
+                )
+        for key, place in now['data'].items():
+            if old['data'].get(key, place) != place:
+                raise UserError(
+                    f'--workdir={wishes.workdir} holds a reproduction with other data for {key} '
+                    f'({" ".join(old["data"][key])}): restore them, or use another --workdir'
+                )
+        now['data'] = old['data'] | now['data']
+    write_json(file, now)
+
+
+if __name__ == '__main__':
+    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)

@@ -1,0 +1,225 @@
+"""What the file of a paper declares: its tables row by row, and how each row is run here."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Iterator
+
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
+# Whose split: the paper's own, which may leak, and one that cannot.
+PROTOCOLS = ('paper', 'grouped')
+
+# The files beside this one.
+PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
+
+# Figures that are no shares.
+_NO_SHARE = ('loss', 'log_loss')
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Data that rows of the paper need.
+
+    Attributes:
+        key: what stands before the path in --data=KEY=PATH.
+        what: the data, in words.
+        how: how to get them.
+        dataset: module of data/ that reads them; '' where they are no dataset of their own.
+        config_key: where the path goes.
+        optional: rows run without them, as `how` says.
+    """
+
+    key: str
+    what: str
+    how: str
+    dataset: str = ''
+    config_key: str = 'data.root'
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure that the paper prints, and where ours lies.
+
+    Attributes:
+        name: heading of its column.
+        path: below 'parts' of result.json, 'test/segment/accuracy'; or 'log/NAME', the last in
+            metrics.jsonl.
+        printed: as the paper prints it; '' where it prints none.
+    """
+
+    name: str
+    path: str
+    printed: str = ''
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is shown in percent."""
+        return self.path.rpartition('/')[2] not in _NO_SHARE
+
+    @property
+    def value(self) -> float | None:
+        """The printed figure, shares as fractions, whether printed so or in percent; None without."""
+        if not self.printed:
+            return None
+        value = float(self.printed)
+        return value / 100 if self.is_share and value > 1 else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Trainings of a config page.
+
+    Attributes:
+        page: name in configs/, without '.py'.
+        arguments: what follows the page's colon, without the protocol.
+        runs: how many the paper's figure is of.
+    """
+
+    page: str
+    arguments: str = ''
+    runs: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Classical:
+    """A model of genre_jax.classical on the data and the split of a page.
+
+    Attributes:
+        page: name in configs/, without '.py'.
+        model: key of genre_jax.estimators.MODELS.
+    """
+
+    page: str
+    model: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """Integer weights for the votes of other rows' models.
+
+    Attributes:
+        network: trained with three seeds.
+        classical: further members.
+        leaky: whether the weights are searched on the test part, as the paper did.
+    """
+
+    network: Network
+    classical: tuple[Classical, ...]
+    leaky: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A point of the sweep that a page has.
+
+    Attributes:
+        page: name in configs/, without '.py'.
+        arguments: what follows the page's colon, without the protocol.
+        point: ((config key, value), ...); empty: the trial that validation chose.
+    """
+
+    page: str
+    arguments: str = ''
+    point: tuple[tuple[str, object], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class NotRun:
+    """A row that is shown and not run.
+
+    Attributes:
+        reason: why.
+    """
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        name: as in the paper, where it has a name there.
+        way: how it is run here.
+        figures: those of the paper, and ours beside them.
+        needs: keys of the data, the optional ones too.
+        cost: known cost of one run, in words.
+    """
+
+    name: str
+    way: Network | Classical | Blend | Trial | NotRun
+    figures: tuple[Figure, ...]
+    needs: tuple[str, ...] = ()
+    cost: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table or figure of the paper.
+
+    Attributes:
+        title: as in the paper.
+        rows: its rows.
+        note: what to know when reading it.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    note: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """A paper.
+
+    Attributes:
+        name: of its file.
+        title: of the paper.
+        citation: in full.
+        protocols: of PROTOCOLS, the value of the pages' argument `protocol` and what it does, in words.
+        needs: all data.
+        tables: in the order of the paper.
+        differences: what sets our runs apart from the paper's, and what is odd there, a paragraph each.
+    """
+
+    name: str
+    title: str
+    citation: str
+    protocols: dict[str, tuple[str, str]]
+    needs: tuple[Need, ...]
+    tables: tuple[Table, ...]
+    differences: tuple[str, ...]
+
+    def rows(self) -> Iterator[tuple[Table, Row]]:
+        """Yields every row with its table."""
+        for table in self.tables:
+            for row in table.rows:
+                yield table, row
+
+    def need(self, key: str) -> Need:
+        """Returns the data of a key."""
+        return next(need for need in self.needs if need.key == key)
+
+
+def load(name: str) -> Paper:
+    """Returns what the file of a paper declares.
+
+    Args:
+        name: of the file.
+
+    Raises:
+        UserError: there is no such paper.
+    """
+    if name not in PAPERS:
+        raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
+    return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER
+
+
+def slug(text: str) -> str:
+    """Returns a text as the name of a folder."""
+    return re.sub(r'[^\w=.-]+', '_', text).strip('_')

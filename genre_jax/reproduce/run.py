@@ -1,0 +1,195 @@
+"""Runs what a plan lists: one job after another, those that fail noted, those that are finished kept."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+
+from genre_jax import blend_run, classical_fits, estimators, run_folder
+from genre_jax import config as config_lib
+from genre_jax import main as main_lib
+from genre_jax import run as run_lib
+from genre_jax.errors import Stopped, UserError
+from genre_jax.logbook import read_json
+from genre_jax.reproduce import plan
+from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
+from genre_jax.reproduce.plan import Job
+
+
+def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathlib.Path, str]]:
+    """Runs jobs one after another.
+
+    Args:
+        jobs: those first that others need.
+        workdir: folder of the reproduction, for shorter names.
+
+    Yields:
+        After each job {folder: why the job failed}, of those that did so far.
+
+    Raises:
+        genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+    """
+    failed: dict[pathlib.Path, str] = {}
+    took_s: dict[str, list[float]] = collections.defaultdict(list)
+    for number, job in enumerate(jobs, 1):
+        name = f'[{number}/{len(jobs)}] {job.folder.relative_to(workdir)}'
+        own_s = time.monotonic()
+        print(f'{name} ...', flush=True)
+        reason, kept = _attempt(job, failed)
+        if reason:
+            failed[job.folder] = reason
+        outcome = f'failed: {reason}' if reason else _outcome(job)
+        took = 'kept'
+        if not kept:
+            seconds = time.monotonic() - own_s
+            took = f'in {_duration(seconds)}'
+            took_s[_kind(job)] += [] if reason else [seconds]
+        print(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})', flush=True)
+        yield failed
+
+
+def _kind(job: Job) -> str:
+    """Returns what jobs that last equally long have in common."""
+    return f'{type(job.way).__name__} {getattr(job.way, "page", "")}'
+
+
+def _left(jobs: Sequence[Job], took_s: Mapping[str, Sequence[float]]) -> str:
+    """Returns how long the jobs that are not finished will take, going by others of their kind."""
+    waiting = [job for job in jobs if not (job.folder / 'result.json').exists()]
+    known = [statistics.fmean(took_s[_kind(job)]) for job in waiting if took_s.get(_kind(job))]
+    if not known:
+        return ''
+    bound = 'about' if len(known) == len(waiting) else 'more than'
+    return f'; {bound} {_duration(sum(known))} left'
+
+
+def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
+    """Runs a job unless it is finished; returns why it failed, and whether it was kept."""
+    for member in job.members:
+        if member in failed:
+            return f'{member.name} of {member.parent.name} failed: {failed[member]}', False
+    log = job.folder / 'log.txt'
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with log.open('a') as file, contextlib.redirect_stdout(file):
+            if _finished(job):
+                return '', True
+            _run(job)
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except UserError as error:
+        return str(error), False
+    except Exception as error:
+        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+            return 'out of memory: lower train.batch_size or eval.batch_size with --set', False
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with log.open('a') as file:
+            traceback.print_exc(file=file)
+        words = ' '.join(str(error).split())[:200]
+        return f'{type(error).__name__}: {words} (the rest is in {log})', False
+    finally:
+        jax.clear_caches()  # each run compiles its own programs
+    return '', False
+
+
+def _finished(job: Job) -> bool:
+    """Returns whether the job's folder holds what it is to hold.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    match job.way:
+        case Trial():
+            return (job.folder / 'best.json').exists()
+        case Blend():
+            # A blend is as old as its members: seconds, and computed anew where one is younger.
+            result = job.folder / 'result.json'
+            return result.exists() and all(
+                (member / 'result.json').stat().st_mtime <= result.stat().st_mtime
+                for member in job.members
+            )
+        case Network():
+            done = (job.folder / 'result.json').exists()
+            if done:
+                run_folder.check_same_config(job.config, job.folder)
+            return done
+        case Classical():
+            done = (job.folder / 'result.json').exists()
+            if done:
+                _run(job)  # it keeps what is fitted, and refuses a folder of other settings
+            return done
+
+
+def _run(job: Job) -> None:
+    match job.way:
+        case Network():
+            main_lib.set_precision(job.config)
+            run_lib.run(job.config, job.folder)
+        case Classical(model=model):
+            chosen = estimators.choose(model, [])
+            workdir, protocol = job.folder.parents[1], job.config.split.protocol
+            classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
+        case Blend(leaky=leaky):
+            samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']
+            settings = plan.BLEND_SETTINGS
+            blend_run.run(job.members, job.folder, 'integer', settings, 'segment', leaky, samples)
+        case Trial():
+            _run_program(job)
+
+
+def _run_program(job: Job) -> None:
+    """Runs the job's command as a program of its own, its output in the job's log."""
+    words = [sys.executable, *job.command[1:]]
+    with (job.folder / 'log.txt').open('a') as log:
+        done = subprocess.run(words, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
+        log.write(done.stderr)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
+        raise UserError(lines[-1].removeprefix('error: '))
+
+
+def trial_folder(job: Job) -> pathlib.Path | None:
+    """Returns the run folder of the trial that a row is about, None if it is not there.
+
+    Args:
+        job: a sweep.
+    """
+    if not isinstance(job.way, Trial):
+        return job.folder
+    if not job.way.point:
+        best = job.folder / 'best.json'
+        return pathlib.Path(read_json(best)['folder']) if best.exists() else None
+    for file in sorted(job.folder.glob('trials/*/config.json')):
+        config = config_lib.flatten(read_json(file))
+        if all(config.get(key) == value for key, value in job.way.point):
+            return file.parent
+    return None
+
+
+def _outcome(job: Job) -> str:
+    """Returns the figure of a finished job, in words."""
+    folder = trial_folder(job)
+    if folder is None or not (folder / 'result.json').exists():
+        return 'finished'
+    result = json.loads((folder / 'result.json').read_text())
+    accuracy = result['parts']['test']['segment']['accuracy']
+    leaky = ' LEAKY' if result['leaky'] else ''
+    return f'{100 * accuracy:.1f} % of the rows or segments of the test part{leaky}'
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes} min'
+    return f'{minutes} min {rest} s' if minutes else f'{rest} s'
