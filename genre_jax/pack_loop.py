@@ -46,8 +46,8 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
-        return self.logbook.workdir.name
+        """Path of its folder."""
+        return str(self.logbook.workdir)
 
 
 class PackLoop:

@@ -8,7 +8,7 @@ over the devices (genre_jax/pack_program.py). Steps and figures are those of sep
 less than 1e-6 of a weight after 100 steps, but where rounding decides: under an L1 penalty a weight close to
 zero may change its sign a step earlier or later.
 
-A pack keeps its checkpoints in `.pack_NAME/` beside the folders of its members while it trains. Called
+A pack keeps its checkpoints in `.pack_NAME/` beside the folder of its first member while it trains. Called
 again, `run` leaves members alone that have ended, continues packs from their checkpoints, where members that
 ended meanwhile only keep their places, and makes new packs of the others. A member whose loss is not finite
 fails alone: `failed.json` in its folder names the step, and the others go on.
@@ -22,6 +22,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import time
@@ -69,7 +70,7 @@ def run(
     Args:
         config: the whole config, checked.
         points: values of config keys for each run.
-        folders: the run folder of each, side by side in one folder.
+        folders: the run folder of each.
         members_at_once: how many one device computes at once; None: chosen by what they are.
 
     Raises:
@@ -91,11 +92,11 @@ def run(
             if (folder / 'result.json').exists() and not (folder / 'report.html').exists():
                 report.write_report(folder)
         packs = _packs_begun(configs)
-        placed = [folder for folders in packs.values() for folder in folders]
+        placed = [folder for members in packs.values() for folder in members]
         packs |= _new_packs({f: c for f, c in configs.items() if f not in placed and not _ended(f)})
         for number, (place, members) in enumerate(packs.items(), 1):
             print(f'pack {number} of {len(packs)}: {len(members)} runs', flush=True)
-            _train(place, {folder: configs[folder] for folder in members}, members_at_once)
+            _train(place, members, members_at_once)
             shutil.rmtree(place)
     failed = [folder for folder in folders if (folder / 'failed.json').exists()]
     print(f'{len(folders) - len(failed)} of {len(folders)} runs have finished', flush=True)
@@ -129,8 +130,9 @@ def _ended(folder: pathlib.Path) -> bool:
 
 def _packs_begun(
     configs: Mapping[pathlib.Path, ml_collections.ConfigDict],
-) -> dict[pathlib.Path, list[pathlib.Path]]:
-    """Finds packs that were cut off; returns the folders of their members."""
+) -> dict[pathlib.Path, dict[pathlib.Path, ml_collections.ConfigDict]]:
+    """Finds packs that were cut off; returns the configs of their members by folder."""
+    resolved = {folder.resolve(): folder for folder in configs}
     packs = {}
     for folder in configs:
         if _ended(folder) or not (folder / 'config.json').exists():
@@ -140,22 +142,28 @@ def _packs_begun(
                 f'{folder} holds a run that was begun by itself: continue it with genre_jax.main, or '
                 'delete it'
             )
-        place = folder.parent / read_json(folder / 'pack.json')['pack']
+        place = (folder / read_json(folder / 'pack.json')['pack']).resolve()
         if place in packs or not (place / 'members.json').exists():
             continue  # a pack that is gone trains again
-        members = [folder.parent / name for name in read_json(place / 'members.json')['members']]
-        for member in members:
-            if member not in configs:
+        packs[place] = {}
+        for name in read_json(place / 'members.json')['members']:
+            member = (place / name).resolve()
+            if member in resolved:
+                packs[place][resolved[member]] = configs[resolved[member]]
+            elif _ended(member):
+                flat = config_lib.flatten(read_json(member / 'config.json'))
+                numbers = {k: v for k, v in flat.items() if step_numbers.is_number(k, v)}
+                packs[place][member] = step_numbers.with_values(configs[folder], numbers)
+            else:
                 raise UserError(
                     f'{folder} trains in a pack with {member}: give both, or delete {place} to begin again'
                 )
-        packs[place] = members
     return packs
 
 
 def _new_packs(
     configs: Mapping[pathlib.Path, ml_collections.ConfigDict],
-) -> dict[pathlib.Path, list[pathlib.Path]]:
+) -> dict[pathlib.Path, dict[pathlib.Path, ml_collections.ConfigDict]]:
     """Divides runs into packs of those that differ only in what is packable."""
     by_rest: dict[str, list[pathlib.Path]] = {}
     for folder, config in configs.items():
@@ -167,9 +175,10 @@ def _new_packs(
         by_rest.setdefault(json.dumps(rest, default=str, sort_keys=True), []).append(folder)
     packs = {}
     for folders in by_rest.values():
-        content = [(folder.name, config_lib.to_json(configs[folder])) for folder in folders]
+        content = [(str(folder), config_lib.to_json(configs[folder])) for folder in folders]
         name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-        packs[folders[0].parent / f'.pack_{name}'] = folders
+        place = folders[0].resolve().parent / f'.pack_{name}'
+        packs[place] = {folder: configs[folder] for folder in folders}
     return packs
 
 
@@ -200,7 +209,8 @@ def _train(
     data = run_data.open_data(config)
     job = run_lib.open_job(config, data, mesh, front_end, source)
     place.mkdir(exist_ok=True)
-    write_json(place / 'members.json', {'members': [folder.name for folder in configs]})
+    names = [os.path.relpath(folder, place) for folder in configs]
+    write_json(place / 'members.json', {'members': names})
     by_seed, members = {first.seed: data}, []
     quiet = step_numbers.with_values(config, {'tracking.wandb': 'off'})
     for folder, own in configs.items():
@@ -210,7 +220,8 @@ def _train(
         live = not _ended(folder)
         if live:
             # Before config.json: a folder with that and without this was begun by a separate run.
-            write_json(folder / 'pack.json', {'pack': place.name, 'runs': len(configs)})
+            pack = {'pack': os.path.relpath(place, folder), 'runs': len(configs)}
+            write_json(folder / 'pack.json', pack)
             run_folder.write_step_zero(own, folder, data.dataset, data.split, source)
         member = dataclasses.replace(job, config=own)
         members.append(Member(member, by_seed[own.seed], Logbook(folder, quiet), live))

@@ -149,7 +149,8 @@ def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
             points.append(together)
             folders.append(folder)
     for apart, points, folders in packs.values():
-        if len(points) > 1:  # one by itself is trained as any other trial
+        # One by itself is trained as any other trial, unless it has begun with others.
+        if len(points) > 1 or (folders[0] / 'pack.json').exists():
             values = ''.join(f', {key}={value}' for key, value in apart.items())
             print(f'{len(points)} trainings together{values}', flush=True)
             packed.run(search_space.apply(config, apart), points, folders)
