@@ -38,6 +38,7 @@ bench: env
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.freezing
 	$(BIN)/python -m benchmarks.loading
+	$(BIN)/python -m benchmarks.sweep
 
 clean:
 	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache
