@@ -20,10 +20,10 @@ def members_at_once(job: Job, members: int) -> int:
     """Chooses how many members one device computes at once.
 
     On CPUs a network with convolutions goes one member at a time. It keeps the cores busy by itself; maps of
-    several members side by side do not fit in the caches, and neither a loop over them inside the program
-    (XLA uses one core for much of what stands in loops) nor an axis of members in front of every kernel is
-    as fast: both took 1.1 to 5 times as long (benchmarks/sweep.py). Dense layers and recurrences are too
-    small to keep a device busy: of those, and on other devices, as many as the memory holds.
+    several members side by side do not fit in the caches. An axis of members in front of every kernel took
+    1.1 to 3 times as long, a loop over the members inside the program 4 to 6 times (XLA uses one core for
+    much of what stands in loops). Dense layers and recurrences are too small to keep a device busy: of
+    those, and on other devices, as many as the memory holds.
 
     Args:
         job: of a separate run.
