@@ -26,9 +26,6 @@ Two heads, two sources, or a head and a fine-tuned network of the same split are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import ml_collections
 from absl import app, flags
 
 from genre_jax import main as main_lib
@@ -42,52 +39,6 @@ _BAG = flags.DEFINE_enum('bag', 'song', ['song', 'group'], 'what is pooled to on
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'networks of the head attention', lower_bound=1)
 
 
-def check(
-    config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int
-) -> None:
-    """Refuses what cannot be, before anything is prepared.
-
-    Args:
-        config: the whole config of the target.
-        wanted: sources.
-        heads: names of heads.
-        folds: of a cross-validation; 0: one split.
-
-    Raises:
-        UserError: one of them cannot be, or they do not go together.
-    """
-    from data import prepare
-    from genre_jax import config as config_lib
-    from genre_jax import transfer_heads, transfer_sources
-    from genre_jax.errors import UserError
-
-    transfer_sources.names(wanted)
-    for head in heads:
-        if head not in transfer_heads.SETTINGS:
-            hint = config_lib.nearest(head, transfer_heads.SETTINGS)
-            raise UserError(f'--heads: unknown head {head!r}{hint}')
-        if list(heads).count(head) > 1:
-            raise UserError(f'--heads: {head} is named twice')
-    if folds < 0 or folds == 1:
-        raise UserError(f'--folds={folds}: expected 2 or more, or 0 for one split')
-    protocol = config.split.protocol
-    if protocol == 'segment_leaky':
-        raise UserError(
-            'config.split.protocol=segment_leaky: whole songs are tested here, and it has none; expected '
-            'another protocol, such as grouped'
-        )
-    if folds and protocol not in ('grouped', 'artist', 'kfold'):
-        raise UserError(
-            f'--folds={folds}: config.split.protocol={protocol} has no folds; leave out one of them'
-        )
-    kind = prepare.load_source(config.data).kind
-    if kind != 'audio':
-        raise UserError(
-            f'config.data.name={config.data.name!r} holds data of kind {kind!r}; expected recordings: of '
-            'these the networks make embeddings'
-        )
-
-
 def main(argv: list[str]) -> None:
     """Runs what the flags say.
 
@@ -99,7 +50,7 @@ def main(argv: list[str]) -> None:
     from genre_jax import run_folder, transfer_fits, transfer_heads, transfer_report
 
     heads = _HEADS.value or list(transfer_heads.SETTINGS)
-    check(config, _SOURCES.value, heads, _FOLDS.value)
+    transfer_fits.check(config, _SOURCES.value, heads, _FOLDS.value)
     with run_folder.own(workdir):
         result = transfer_fits.measure(
             config, workdir, _SOURCES.value, heads, _FOLDS.value, _BAG.value, _SEEDS.value

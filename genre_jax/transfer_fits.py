@@ -12,6 +12,8 @@ import ml_collections
 import numpy as np
 import tqdm
 
+from data import prepare
+from genre_jax import config as config_lib
 from genre_jax import (
     evaluate,
     loader,
@@ -23,9 +25,51 @@ from genre_jax import (
     transfer_report,
     transfer_sources,
 )
+from genre_jax.errors import UserError
 from genre_jax.logbook import write_json
 from genre_jax.transfer_heads import Head, Windows
 from genre_jax.transfer_sources import Source
+
+
+def check(
+    config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int
+) -> None:
+    """Refuses what cannot be, before anything is prepared.
+
+    Args:
+        config: the whole config of the target.
+        wanted: sources.
+        heads: names of heads.
+        folds: of a cross-validation; 0: one split.
+
+    Raises:
+        UserError: one of them cannot be, or they do not go together.
+    """
+    transfer_sources.names(wanted)
+    for head in heads:
+        if head not in transfer_heads.SETTINGS:
+            hint = config_lib.nearest(head, transfer_heads.SETTINGS)
+            raise UserError(f'--heads: unknown head {head!r}{hint}')
+        if list(heads).count(head) > 1:
+            raise UserError(f'--heads: {head} is named twice')
+    if folds < 0 or folds == 1:
+        raise UserError(f'--folds={folds}: expected 2 or more, or 0 for one split')
+    protocol = config.split.protocol
+    if protocol == 'segment_leaky':
+        raise UserError(
+            'config.split.protocol=segment_leaky: whole songs are tested here, and it has none; expected '
+            'another protocol, such as grouped'
+        )
+    if folds and protocol not in ('grouped', 'artist', 'kfold'):
+        raise UserError(
+            f'--folds={folds}: config.split.protocol={protocol} has no folds; leave out one of them'
+        )
+    kind = prepare.load_source(config.data).kind
+    if kind != 'audio':
+        raise UserError(
+            f'config.data.name={config.data.name!r} holds data of kind {kind!r}; expected recordings: of '
+            'these the networks make embeddings'
+        )
 
 
 class Fold:

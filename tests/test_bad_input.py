@@ -73,7 +73,7 @@ def assert_refused(ended, *words):
         ('--config.model.hiden_units=1', "did you mean 'config.model.hidden_units'?"),
         ('--noconfig.model.batch_nrm', "did you mean 'config.model.batch_norm'?"),
         ('--config.split.fractions[0]=1', "did you mean 'config.split.fractions'?"),
-        ('--config.train=5', 'config.train is a section: set its keys, config.train.batch_size'),
+        ('--config.train=5', 'config.train is a section: set its keys, config.train.'),
         # Values of the wrong type, or out of range.
         ('--config.train.batch_size=abc', '--config.train.batch_size=abc: expected int'),
         ('--config.train.batch_size=1.5', '--config.train.batch_size=1.5: expected int'),
@@ -110,7 +110,7 @@ def test_command_line(tmp_path, flags, said):
         (('--workdir=x', '--config=configs/folder.py:foo=1'), 'configs/folder.py:foo=1'),
         (
             ('--workdir=x', '--config=configs/shallow_cnn_gtzan.py:foo=1'),
-            "config argument 'foo=1': expected one of batch_norm=False",
+            "config argument 'foo=1': expected one of",
         ),
     ],
 )

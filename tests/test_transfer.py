@@ -19,7 +19,6 @@ from genre_jax import (
     evaluate,
     models,
     paired,
-    transfer,
     transfer_fits,
     transfer_heads,
     transfer_report,
@@ -355,7 +354,7 @@ def test_mistakes_of_flags(settings, heads, folds, words, tmp_path):
         (tmp_path / 'table.csv').write_text('filename,label,x\na.00000.wav,a,1\nb.00000.wav,b,2\n')
     config.update_from_flattened_dict(settings)
     with pytest.raises(UserError, match=words):
-        transfer.check(config, ['mfcc'], heads, folds)
+        transfer_fits.check(config, ['mfcc'], heads, folds)
 
 
 # --- the program ---------------------------------------------------------------------------------
