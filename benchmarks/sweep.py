@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import pathlib
 import tempfile
 import time
@@ -191,11 +192,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, help='steps of each run in a round')
     parser.add_argument('--members_at_once', type=int, help='instead of what is chosen')
     parser.add_argument('--window_s', type=float, default=3.0, help='length of a piece of audio')
+    cores = len(os.sched_getaffinity(0))
     parser.add_argument(
         '--cpu_devices',
         type=int,
-        default=1,
-        help='devices that the CPU is divided into for the pack',
+        default=cores,
+        help='of the pack; a run by itself has one, and all cores',
     )
     options = parser.parse_args()
     timing.use_device(options.device)

@@ -200,6 +200,8 @@ class PackLoop:
                 self._log('train.log_every' in due, ended, outputs, figures)
                 if 'checkpoint.every' in due or stopped_by is not None:
                     self._checkpoints.save(self._step, self._held(), None)
+                if self._step == length.total_steps:
+                    self._logbook.end_progress()
                 self._end(ended)
                 if stopped_by is not None and self._live():
                     raise Stopped(stopped_by, self._step)

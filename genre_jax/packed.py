@@ -4,10 +4,11 @@
 
 Each run, a member, leaves the folder that `genre_jax.run` leaves, with a config of its own values, and stops
 early for itself. What the members have in common, batches and features, is computed once; members are spread
-over the devices (genre_jax/pack_program.py); on CPUs give every core one, JAX_NUM_CPU_DEVICES=2. Steps are
-those of separate runs: to the bit where members go one at a time, networks with convolutions on one CPU;
-else up to rounding, less than 1e-6 of a perceptron's weights after 100 steps. Rounding may decide: under an
-L1 penalty a weight close to zero changes its sign a step earlier or later, and batch normalisation leaves
+over the devices (genre_jax/pack_program.py): on CPUs give every core one, JAX_NUM_CPU_DEVICES=2.
+
+Steps are those of separate runs: to the bit where members go one at a time, networks with convolutions on one
+CPU; else up to rounding, less than 1e-6 of a perceptron's weights after 100 steps. Rounding may decide: under
+an L1 penalty a weight close to zero changes its sign a step earlier or later, and batch normalisation leaves
 weights with a gradient of rounding noise, of which Adam makes full steps.
 
 A pack keeps its checkpoints in `.pack_NAME/` beside the folder of its first member while it trains. Called
