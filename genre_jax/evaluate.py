@@ -132,16 +132,20 @@ def roc_curves(
         chance that an item of the class has a larger probability than one of another class. None for a
         class that all items have, or none.
     """
-    from sklearn import metrics
-
     curves = []
     for i in range(probabilities.shape[1]):
         positive = labels == i
         if positive.all() or not positive.any():
             curves.append(None)
             continue
-        false, true, _ = metrics.roc_curve(positive, probabilities[:, i])
-        curves.append((false, true, float(metrics.auc(false, true))))
+        order = np.argsort(-probabilities[:, i], kind='stable')
+        ranked = probabilities[order, i]
+        # Items of equal probability are on one side of every threshold.
+        last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+        true = np.append(0, np.cumsum(positive[order])[last])
+        false = np.append(0, last + 1) - true
+        true, false = true / true[-1], false / false[-1]
+        curves.append((false, true, float(np.trapezoid(true, false))))
     return curves
 
 

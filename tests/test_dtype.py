@@ -57,21 +57,19 @@ def test_bfloat16_computes_and_float32_remembers(name):
 def test_training_in_bfloat16_ends_where_float32_does(name):
     """Three classes that differ in the mean of a third of the picture."""
     labels = np.arange(24) % 3
-    ends = []
-    for dtype in ('float32', 'bfloat16'):
-        model, pictures = network(name, dtype=dtype)
-        shape = (24, *pictures.shape[1:])
-        noise = np.random.default_rng(1).standard_normal(shape)
-        thirds = np.array_split(np.arange(shape[1]), 3)
-        for i, label in enumerate(labels):
-            noise[i, thirds[label]] += 2.0
-        pictures = jnp.asarray(noise, jnp.float32)
-        variables = jax.jit(lambda m=model, x=pictures: m.init(jax.random.key(0), x, train=False))()
-        optimizer = optax.adam(2e-3)
-        state = optimizer.init(variables['params'])
+    exact, pictures = network(name)
+    noise = np.random.default_rng(1).standard_normal((24, *pictures.shape[1:]))
+    thirds = np.array_split(np.arange(noise.shape[1]), 3)
+    for i, label in enumerate(labels):
+        noise[i, thirds[label]] += 2.0
+    pictures = jnp.asarray(noise, jnp.float32)
+    fresh = jax.jit(lambda: exact.init(jax.random.key(0), pictures, train=False))()
+    optimizer, ends = optax.adam(2e-3), []
+    for model in (exact, network(name, dtype='bfloat16')[0]):
+        variables, state = fresh, optimizer.init(fresh['params'])
 
         @jax.jit
-        def step(variables, state, key, model=model, pictures=pictures, optimizer=optimizer):
+        def step(variables, state, key, model=model):
             def objective(params):
                 (logits, _), updates = model.apply(
                     variables | {'params': params}, pictures, train=True, rngs={'dropout': key},
@@ -99,16 +97,14 @@ def test_training_in_bfloat16_ends_where_float32_does(name):
 
 def test_rematerialisation_keeps_less_and_changes_nothing_else(capsys):
     """What is kept for the backward pass; XLA on CPU then keeps it all the same, other backends do not."""
+    settings = {'name': 'ast', 'width': 64, 'depth': 6, 'heads': 2}
+    plain, saving = (models.build({**settings, 'remat': remat}, 3) for remat in (False, True))
+    pictures = jax.random.normal(jax.random.key(1), (1, 100, 128))
+    variables = jax.jit(lambda: plain.init(jax.random.key(0), pictures, train=False))()
     results = []
-    for remat in (False, True):
-        model = models.build(
-            {'name': 'ast', 'width': 64, 'depth': 6, 'heads': 2, 'remat': remat}, 3
-        )
-        pictures = jax.random.normal(jax.random.key(1), (1, 100, 128))
-        init = jax.jit(lambda m=model, x=pictures: m.init(jax.random.key(0), x, train=False))
-        variables = init()
+    for model in (plain, saving):
 
-        def loss(variables, model=model, pictures=pictures):
+        def loss(variables, model=model):
             logits, _ = model.apply(variables, pictures, train=True)
             return losses.cross_entropy(logits, jnp.eye(3)[:1]).mean()
 

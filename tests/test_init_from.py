@@ -24,7 +24,9 @@ def cnn6(num_classes=5):
 
 def begin(source, name='cnn14', new='', labels=('a', 'b', 'c'), picture=(40, 64), **settings):
     model = models.build({'name': name, **settings}, len(labels))
-    fresh = model.init(jax.random.key(1), jnp.zeros((1, *picture)), train=False)
+    fresh = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(
+        jnp.zeros((1, *picture))
+    )
     variables, notes = init_from.variables(
         source, model, fresh, name=name, new=new, labels=labels, picture=picture
     )

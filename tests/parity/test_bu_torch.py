@@ -91,7 +91,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(
     ('seed', 'frames', 'bins', 'classes'),
-    [(0, 8, 8, 2), (1, 37, 29, 10), (2, 33, 40, 8), (3, 50, 42, 5)],
+    [(0, 8, 8, 2), (1, 37, 42, 5)],
 )
 @pytest.mark.parametrize('network', NETWORKS)
 def test_outputs_and_gradients_equal_pytorchs(network, seed, frames, bins, classes):

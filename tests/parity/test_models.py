@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import soundfile
 
 from genre_jax import convert, features, losses, models
@@ -44,10 +45,15 @@ def network(converted):
     return models.build(settings, converted.num_classes), variables
 
 
-def outputs(converted, pictures):
+def predictor(converted):
+    """A function from pictures to logits and embedding."""
     model, variables = network(converted)
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
-    return [np.asarray(output) for output in apply(variables, jnp.asarray(pictures))]
+    return lambda x: [np.asarray(output) for output in apply(variables, jnp.asarray(x))]
+
+
+def outputs(converted, pictures):
+    return predictor(converted)(pictures)
 
 
 def close(ours, theirs, tolerance=1e-4):
@@ -57,20 +63,25 @@ def close(ours, theirs, tolerance=1e-4):
     assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
 
 
-def step(converted, pictures, labels):
-    """Loss and gradients of one step without dropout, by path."""
+def stepper(converted):
+    """A function from pictures and labels to loss and gradients, by path, of a step without dropout."""
     model, variables = network(converted)
     model = model.clone(**{key: 0.0 for key in vars(model) if key.endswith('dropout')})
-    targets = jax.nn.one_hot(labels, converted.num_classes)
 
-    def objective(params):
+    @jax.jit
+    @jax.value_and_grad
+    def objective(params, rest, pictures, labels):
         (logits, _), _ = model.apply(
-            variables | {'params': params}, pictures, train=True, mutable=['batch_stats']
+            rest | {'params': params}, pictures, train=True, mutable=['batch_stats']
         )
+        targets = jax.nn.one_hot(labels, converted.num_classes)
         return losses.cross_entropy(logits, targets).mean()
 
-    loss, gradients = jax.jit(jax.value_and_grad(objective))(variables['params'])
-    return float(loss), flax.traverse_util.flatten_dict({'params': gradients}, sep='/')
+    def step(pictures, labels):
+        loss, gradients = objective(variables['params'], variables, pictures, labels)
+        return float(loss), flax.traverse_util.flatten_dict({'params': gradients}, sep='/')
+
+    return step
 
 
 def largest_error(ours, theirs):
@@ -152,7 +163,7 @@ def test_cnn14_trains_as_the_authors(monkeypatch):
     theirs.double()
     logits = []
     theirs.fc_audioset.register_forward_hook(lambda *call: logits.append(call[-1]))
-    errors = []
+    errors, step = [], stepper(converted)
     for seed in range(6):
         rng = np.random.default_rng(seed)
         waveform = rng.standard_normal((2, 5200)).astype(np.float32) / 10
@@ -164,7 +175,7 @@ def test_cnn14_trains_as_the_authors(monkeypatch):
         loss.backward()
         expected = dict(theirs.state_dict())
         expected |= {k: v.grad for k, v in theirs.named_parameters() if v.grad is not None}
-        our_loss, gradients = step(converted, pictures, labels)
+        our_loss, gradients = step(pictures, labels)
         np.testing.assert_allclose(our_loss, loss.item(), rtol=1e-4)
         errors.append(largest_error(gradients, from_tensors(expected).variables))
     assert sorted(errors)[1] < 1e-3, errors
@@ -295,7 +306,7 @@ def test_ast_trains_as_transformers():
     )
     loss.backward()
     expected = from_tensors({key: value.grad for key, value in theirs.named_parameters()})
-    our_loss, gradients = step(converted, pictures, labels)
+    our_loss, gradients = stepper(converted)(pictures, labels)
     np.testing.assert_allclose(our_loss, loss.item(), rtol=1e-5)
     assert largest_error(gradients, expected.variables) < 1e-3
 
@@ -372,7 +383,8 @@ def test_yamnet_is_litert(yamnet_in_float):  # noqa: F811
     import soxr
 
     interpreter, _ = yamnet_in_float
-    converted, _ = convert.convert_checkpoint(str(DATA / 'weights/yamnet/yamnet.tflite'), 'yamnet')
+    weights = str(DATA / 'weights/yamnet/yamnet.tflite')
+    predict = predictor(convert.convert_checkpoint(weights, 'yamnet')[0])
     for file in recordings('game_music')[::30]:
         waveform, rate_hz = soundfile.read(file, dtype='float32')
         waveform = soxr.resample(waveform, rate_hz, 16000)[40000 : 40000 + 15600]
@@ -381,11 +393,11 @@ def test_yamnet_is_litert(yamnet_in_float):  # noqa: F811
         found = [interpreter.get_tensor(d['index']) for d in interpreter.get_output_details()]
         (log_mel,) = (output for output in found if output.shape == (96, 64))
         (scores,) = (output for output in found if output.shape == (1, 521))
-        logits, _ = outputs(converted, log_mel[None])
+        logits, _ = predict(log_mel[None])
         np.testing.assert_allclose(jax.nn.sigmoid(logits), scores, rtol=0, atol=1e-4)
         # From the waveform: what its 8-bit Fourier and mel matrices change in the log-mel.
         own = features.build({'name': 'yamnet'})(waveform)
-        logits, _ = outputs(converted, own[None])
+        logits, _ = predict(own[None])
         np.testing.assert_allclose(jax.nn.sigmoid(logits), scores, rtol=0, atol=0.05)
 
 
@@ -409,7 +421,8 @@ def kaiser_best(waveform, from_hz, to_hz):
         total = 0
         for first, direction in ((share, -1), (scale - share, 1)):
             distance = first[:, None] + taps * skip
-            window = np.i0(beta * np.sqrt(np.maximum(0, 1 - (distance / zeros) ** 2))) / np.i0(beta)
+            inside = np.sqrt(np.maximum(0, 1 - (distance / zeros) ** 2))
+            window = scipy.special.i0(beta * inside) / scipy.special.i0(beta)
             kernel = scale * rolloff * np.sinc(rolloff * distance) * window * (distance < zeros)
             nearest = place[:, None] + (direction > 0)
             samples = padded[np.minimum(nearest + direction * taps + reach, len(padded) - 1)]
@@ -426,7 +439,7 @@ def test_musicnn_gives_its_published_tags():
     file = DATA / 'gtzan/musicnn_msd_taggrams.npz'
     if not file.exists():
         pytest.skip(f'no {file}: set GENRE_JAX_DATA')
-    converted, _ = convert.convert_checkpoint('musicnn_msd')
+    predict = predictor(convert.convert_checkpoint('musicnn_msd')[0])
     front_end = features.build({'name': 'musicnn', 'padding': 'reflect'})
     with np.load(file) as published:
         for name in published.files:
@@ -437,7 +450,7 @@ def test_musicnn_gives_its_published_tags():
             log_mel = np.asarray(front_end(kaiser_best(waveform, rate_hz, 16000)))
             # 1 s is 61 frames in the original: librosa.time_to_frames with n_fft=512.
             windows = np.stack([log_mel[i * 61 : i * 61 + 187] for i in range(28)])
-            logits, _ = outputs(converted, windows)
+            logits, _ = predict(windows)
             np.testing.assert_allclose(jax.nn.sigmoid(logits), published[name], rtol=0, atol=5e-4)
 
 
