@@ -1,5 +1,6 @@
 """The networks of Bu et al. against published numbers, closed forms and XLA's own layers."""
 
+import functools
 import zlib
 
 import jax
@@ -126,9 +127,8 @@ def test_logits_of_the_pytorch_original(name):
         ]
     )
     pictures = -40 + 40 * u('input', (2, 1, 128, 1292))[:, 0].transpose(0, 2, 1)
-    logits, embedding = models.build({'name': name}, 8).apply(
-        golden_variables(), pictures.astype(np.float32), train=False
-    )
+    model = models.build({'name': name}, 8)
+    logits, embedding = evaluated(model, golden_variables(), pictures.astype(np.float32))
     assert embedding.shape == (2, 32)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
@@ -140,18 +140,29 @@ def test_logits_of_the_pytorch_original(name):
 def network(request):
     model = models.build(request.param, 3)
     pictures = np.random.default_rng(0).standard_normal((4, 41, 24)).astype(np.float32)
-    return model, model.init(jax.random.key(0), pictures, train=False), pictures
+    return model, initialised(model, pictures), pictures
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def initialised(model, pictures):
+    return model.init(jax.random.key(0), pictures, train=False)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def trained(model, variables, pictures, seed):
     rngs = {'dropout': jax.random.key(seed)}
     return model.apply(variables, pictures, train=True, rngs=rngs, mutable=['batch_stats'])
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def evaluated(model, variables, pictures):
+    return model.apply(variables, pictures, train=False)
+
+
 @pytest.mark.parametrize('shape', [(1, 8, 8), (2, 15, 9), (1, 23, 130)])
 def test_any_size_gives_logits(network, shape):
     model, variables, _ = network
-    logits, embedding = model.apply(variables, jnp.ones(shape), train=False)
+    logits, embedding = evaluated(model, variables, jnp.ones(shape))
     assert logits.shape == (shape[0], 3) and embedding.shape == (shape[0], 32)
 
 
@@ -168,7 +179,7 @@ def test_dropout_is_on_in_training_only(network):
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     # Without a key for dropout: Flax refuses to draw.
-    one, two = (model.apply(variables, pictures, train=False)[0] for _ in range(2))
+    one, two = (evaluated(model, variables, pictures)[0] for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
@@ -188,26 +199,26 @@ def test_gradients_are_finite_and_reach_every_layer(network):
 
 def test_bfloat16_is_near_float32(network):
     model, variables, pictures = network
-    expected = model.apply(variables, pictures, train=False)
-    got = model.clone(dtype='bfloat16').apply(variables, pictures, train=False)
+    expected = evaluated(model, variables, pictures)
+    got = evaluated(model.clone(dtype='bfloat16'), variables, pictures)
     for ours, exact in zip(got, expected, strict=True):
         assert ours.dtype == jnp.float32
         difference = np.abs(ours - exact).max()
         assert 0 < difference < 0.05 * np.abs(exact).max()
-    made = model.clone(dtype='bfloat16').init(jax.random.key(0), pictures, train=False)
+    made = initialised(model.clone(dtype='bfloat16'), pictures)
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype('float32')}
 
 
 def test_the_two_readings_run_over_different_axes():
     pictures = np.random.default_rng(0).standard_normal((1, 64, 64)).astype(np.float32)
     mel, time = (models.build(settings, 3) for settings in NETWORKS[3:])
-    variables = mel.init(jax.random.key(0), pictures, train=False)
+    variables = initialised(mel, pictures)
     # Exchanging time and frequency, of the kernels too, exchanges the readings.
     turned = jax.tree.map(lambda x: x.swapaxes(0, 1) if x.ndim == 4 else x, variables)
-    over_mel = mel.apply(variables, pictures, train=False)[0]
-    over_time = time.apply(turned, pictures.swapaxes(1, 2), train=False)[0]
+    over_mel = evaluated(mel, variables, pictures)[0]
+    over_time = evaluated(time, turned, pictures.swapaxes(1, 2))[0]
     np.testing.assert_allclose(over_mel, over_time, atol=1e-5)
-    assert np.abs(over_mel - time.apply(variables, pictures, train=False)[0]).max() > 1e-4
+    assert np.abs(over_mel - evaluated(time, variables, pictures)[0]).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -294,12 +305,19 @@ def test_depthwise_conv_is_xlas(size, kernel_size, stride):
             feature_group_count=5,
         )
 
-    ours, back = jax.vjp(lambda m, k: convolution.depthwise(m, k, stride), maps, kernel)
-    expected, expected_back = jax.vjp(xlas, maps, kernel)
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
-    probe = rng.standard_normal(expected.shape).astype(np.float32)
-    for got, wanted in zip(back(probe), expected_back(probe), strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-4)
+    def ours(maps, kernel):
+        return convolution.depthwise(maps, kernel, stride)
+
+    shape = jax.eval_shape(xlas, maps, kernel).shape
+    probe = rng.standard_normal(shape).astype(np.float32)
+
+    @jax.jit
+    def both(maps, kernel):
+        made = [jax.vjp(function, maps, kernel) for function in (ours, xlas)]
+        return [(values, *back(probe)) for values, back in made]
+
+    for got, wanted, limit in zip(*both(maps, kernel), (1e-5, 1e-4, 1e-4), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=limit)
 
 
 @pytest.mark.parametrize('size', [(2, 2), (5, 8), (7, 3)])
@@ -323,9 +341,7 @@ def test_max_pool_is_xlas(size):
      ('residual_proj', 128), ('attention_2', 16)],
 )  # fmt: skip
 def test_initialisation_is_pytorchs(name, fan_in):
-    params = models.build({'name': 'cnn_gru'}, 8).init(
-        jax.random.key(0), jnp.zeros((1, 8, 8)), train=False
-    )['params'][name]
+    params = initialised(models.build({'name': 'cnn_gru'}, 8), jnp.zeros((1, 8, 8)))['params'][name]
     values = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
     limit = fan_in**-0.5
     assert np.abs(values).max() <= limit
@@ -340,7 +356,7 @@ def test_whole_channels_are_dropped():
             return efficient_cnn.trunk(pictures, train, 0.5, 'float32')
 
     pictures = np.random.default_rng(0).standard_normal((8, 64, 64)).astype(np.float32)
-    variables = Trunk().init(jax.random.key(0), pictures, train=False)
+    variables = initialised(Trunk(), pictures)
     maps, _ = trained(Trunk(), variables, pictures, 0)
     dropped = np.asarray((maps == 0).all((1, 2)))
     # 1,024 channels of pictures, each dropped with probability 1/2.

@@ -175,7 +175,7 @@ def test_against_the_reference_on_real_recordings(flavour, real_recordings):
         assert_same(apply(waveform), reference(waveform), unit)
 
 
-# --- published values (../shared/MODELS.md, section 7) -------------------------------------------
+# --- published values ----------------------------------------------------------------------------
 
 
 def golden(name, n):

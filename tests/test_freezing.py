@@ -23,7 +23,7 @@ def make(**optim_keys):
     config.optim.schedule = 'constant'
     config.optim.update(optim_keys)
     stored = prepared.Stored('audio', (WINDOW,), 22050, ('a', 'b', 'c'))
-    job = make_job(config, stored, 160, sharding.make_mesh())
+    job = make_job(config, stored, 160, sharding.make_mesh(jax.devices()[:1]))
     return job, train.make_state(job)
 
 
@@ -40,9 +40,12 @@ def flat(tree):
 
 def after(job, state, steps, first=0):
     """Parameters and statistics after some steps, by path."""
+    compiled = {}
     for step in range(first, first + steps):
-        train_step = train.make_train_step(job, job.plan.groups(step))
-        state, _ = train_step(state, sharding.put_batch(batch(), job.mesh))
+        groups = job.plan.groups(step)
+        if tuple(groups) not in compiled:
+            compiled[tuple(groups)] = train.make_train_step(job, groups)
+        state, _ = compiled[tuple(groups)](state, sharding.put_batch(batch(), job.mesh))
     return state
 
 

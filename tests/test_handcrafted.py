@@ -60,7 +60,7 @@ def test_published_rows(table):
         assert (error <= allowed).all(), (file.name, COLUMNS[worst], error[worst], theirs[worst])
 
 
-# --- published values (../shared/MODELS.md, section 7.5) -----------------------------------------
+# --- published values ----------------------------------------------------------------------------
 
 BEFORE_0_9 = {
     'chroma_stft_mean': 0.1182022, 'chroma_stft_var': 0.07624649, 'rms_mean': 0.3997029,

@@ -88,7 +88,7 @@ def test_initialisation_is_keras():
 def test_the_embedding_is_of_the_last_frame():
     features = np.random.default_rng(0).standard_normal((2, 30, 4)).astype(np.float32)
     model = models.build(LSTM, 3)
-    variables = model.init(jax.random.key(0), features, train=False)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), features, train=False))()
     run = jax.jit(lambda x: model.apply(variables, x, train=False)[1])
     embedding = run(features)
     changed = features.copy()
@@ -103,27 +103,34 @@ def test_the_embedding_is_of_the_last_frame():
 def test_training_and_evaluation(settings, frames):
     features = np.random.default_rng(0).standard_normal((8, frames, 4)).astype(np.float32)
     model = models.build(settings, 3)
-    variables = model.init(jax.random.key(0), features, train=False)
-    logits, embedding = model.apply(variables, features, train=False)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), features, train=False))()
+
+    def evaluate(model):
+        return jax.jit(lambda v: model.apply(v, features, train=False))(variables)
+
+    logits, embedding = evaluate(model)
     assert logits.shape == (8, 3) and embedding.shape == (8, 5)
 
-    def train(seed):
-        rngs = {'dropout': jax.random.key(seed)}
-        return model.apply(variables, features, train=True, rngs=rngs)[0]
+    @jax.jit
+    def train(key):
+        return model.apply(variables, features, train=True, rngs={'dropout': key})[0]
 
-    np.testing.assert_array_equal(train(0), train(0))
-    assert (train(0) != train(1)).any()
-    gradient = jax.grad(
-        lambda v: jax.nn.log_softmax(model.apply(v, features, train=False)[0])[:, 0].sum()
-    )(variables)
+    first, same, other = (train(jax.random.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+    @jax.jit
+    @jax.grad
+    def gradient_of(variables):
+        return jax.nn.log_softmax(model.apply(variables, features, train=False)[0])[:, 0].sum()
+
+    gradient = gradient_of(variables)
     for leaf in jax.tree.leaves(gradient):
         assert jnp.isfinite(leaf).all()
         # A single frame follows on a state of zeros.
         assert (leaf != 0).any() or (frames == 1 and settings is LSTM)
     for got, exact in zip(
-        model.clone(dtype='bfloat16').apply(variables, features, train=False),
-        (logits, embedding),
-        strict=True,
+        evaluate(model.clone(dtype='bfloat16')), (logits, embedding), strict=True
     ):
         assert got.dtype == jnp.float32
         assert 0 < np.abs(got - exact).max() < 0.05 * np.abs(exact).max()

@@ -1,5 +1,6 @@
 """The shallow CNN against published numbers, flax's own layers and closed forms."""
 
+import functools
 import zlib
 
 import flax.linen as nn
@@ -101,14 +102,18 @@ def test_single_channel_conv_is_flaxs(kernel_size, bias_cancels):
     flaxs = nn.Conv(5, kernel_size, padding='SAME')
     probe = rng.standard_normal((3, 25, 31, 5)).astype(np.float32)
 
-    def loss(layer, inputs):
-        return lambda params: (layer.apply({'params': params}, inputs) * probe).sum()
+    @functools.partial(jax.jit, static_argnums=0)
+    def maps_and_gradient(layer, inputs):
+        def loss(params):
+            maps = layer.apply({'params': params}, inputs)
+            return (maps * probe).sum(), maps
 
-    out = ours.apply({'params': params}, pictures)
-    expected = flaxs.apply({'params': params}, pictures[..., None])
+        gradient, maps = jax.grad(loss, has_aux=True)(params)
+        return maps, gradient
+
+    out, gradient = maps_and_gradient(ours, pictures)
+    expected, their_gradient = maps_and_gradient(flaxs, pictures[..., None])
     np.testing.assert_allclose(out, expected, atol=2e-6 * np.abs(expected).max())
-    gradient = jax.grad(loss(ours, pictures))(params)
-    their_gradient = jax.grad(loss(flaxs, pictures[..., None]))(params)
     np.testing.assert_allclose(gradient['kernel'], their_gradient['kernel'], rtol=1e-3, atol=1e-3)
     if bias_cancels:
         assert (gradient['bias'] == 0).all()
@@ -142,9 +147,11 @@ def small():
     """A network with batch normalisation, and dropout that shows."""
     model = shallow_cnn.Model(num_classes=3, hidden_units=20, dropout=0.5, batch_norm=True)
     pictures = np.random.default_rng(0).standard_normal((6, 24, 40)).astype(np.float32) + 2
-    return model, model.init(jax.random.key(0), pictures, train=False), pictures
+    init = jax.jit(lambda: model.init(jax.random.key(0), pictures, train=False))
+    return model, init(), pictures
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def trained(model, variables, pictures, seed):
     return model.apply(
         variables,
