@@ -1,4 +1,4 @@
-"""The 54 runs of a grid packed, beside the same runs one by one: time of a step of all of them.
+"""The 54 runs of a grid packed, beside the same runs one by one.
 
 python -m benchmarks.sweep [--only mlp cnn_gru] [--steps N] [--window_s 3] [--members_at_once N]
     [--cpu_devices N] [--json FILE]
@@ -7,8 +7,11 @@ The grid is that of Bu et al.: beta2 0.98 and 0.999, two settings of regularisat
 weight decay 0.01, 0.02 and 0.03; AdamW 1e-3, batch 16. Audio is pieces of `--window_s` with the log-mel
 pictures of their networks; the perceptron, 256-256 on 58 columns, has dropout and label smoothing in the
 place of their two rates of dropout. Made-up data are prepared in a temporary folder and read by the loader,
-by each run for itself where they train one by one. Compilation is apart: once for a pack, and for each of
-the runs otherwise.
+by each run for itself where they train one by one.
+
+Three rows a case: a step of all runs; compilation, once for a pack and for each of the runs otherwise, as in
+`genre_jax.sweep`; and, computed from these two, `--grid_steps` steps of every run with compilation. The
+longer the runs, the nearer the last one comes to the first.
 """
 
 from __future__ import annotations
@@ -185,11 +188,14 @@ def packed(
 
 
 def main() -> None:
-    """Prints two rows for each case: a step of all runs, and compilation."""
+    """Prints three rows for each case."""
     parser = timing.parser(__doc__)
     parser.set_defaults(repeats=5)
     parser.add_argument('--only', nargs='+', choices=_CASES, help='cases')
     parser.add_argument('--steps', type=int, help='steps of each run in a round')
+    parser.add_argument(
+        '--grid_steps', type=int, default=100, help='steps of each run in the last row'
+    )
     parser.add_argument('--members_at_once', type=int, help='instead of what is chosen')
     parser.add_argument('--window_s', type=float, default=3.0, help='length of a piece of audio')
     cores = len(os.sched_getaffinity(0))
@@ -218,10 +224,16 @@ def main() -> None:
             mine, mine_s = packed(jobs[whole], data, points, steps, options.members_at_once)
             theirs, theirs_s = one_by_one(jobs[first], data, points, steps)
             seconds = timing.time_interleaved({'packed': mine, 'alone': theirs}, options.repeats)
-        table.add(
-            f'{case}, a step', seconds['packed'] / steps, '54 one by one', seconds['alone'] / steps
-        )
+        step, their_step = seconds['packed'] / steps, seconds['alone'] / steps
+        table.add(f'{case}, a step', step, '54 one by one', their_step)
         table.add(f'{case}, compilation', mine_s, '54 times that of one', 54 * theirs_s)
+        n = options.grid_steps
+        table.add(
+            f'{case}, {n} steps and compilation',
+            mine_s + n * step,
+            '54 one by one',
+            54 * theirs_s + n * their_step,
+        )
         jax.clear_caches()
     table.write(options.json)
 
