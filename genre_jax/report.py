@@ -193,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         print(write_report(parser.parse_args(arguments).run_dir))
     except UserError as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
 
 
 # Reading

@@ -649,7 +649,8 @@ def test_damage_is_one_line_and_the_old_page_stays(tmp_path, name, damage, said,
     assert (run_dir / 'report.html').read_text() == 'old page'
     with pytest.raises(SystemExit) as left:
         report.main([str(run_dir)])
-    assert left.value.code == f'error: {message}'
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f'error: {message}\n'
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):
