@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import math
 import pathlib
 import shutil
@@ -24,6 +25,7 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from data.recordings import Kind, Recording
 
+HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _NAME, _VERSION = 'recordings', '1.0.0'
 # TFDS's own writer compresses with zstd, which saves 5 % of 16-bit audio and makes reading a record of a
@@ -47,11 +49,17 @@ class Clip:
     shape: tuple[int, ...]
 
     @classmethod
-    def open(cls, recording: Recording, file: pathlib.Path | epath.Path) -> Clip:
-        """Reads the shape, not the content."""
-        with file.open('rb') as stream:
-            np.lib.format.read_magic(stream)
-            return cls(recording, file, np.lib.format.read_array_header_1_0(stream)[0])
+    def open(cls, recording: Recording, file: pathlib.Path | epath.Path, head: bytes) -> Clip:
+        """Reads the shape, not the content.
+
+        Args:
+            recording: what it is of.
+            file: the .npy file.
+            head: its first HEADER_BYTES.
+        """
+        stream = io.BytesIO(head)
+        np.lib.format.read_magic(stream)
+        return cls(recording, file, np.lib.format.read_array_header_1_0(stream)[0])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import tqdm
@@ -81,7 +80,8 @@ def read_prints(clips: Sequence[tuple[Recording, Path]]) -> duplicates.Prints:
     Args:
         clips: what `decode_all` returned.
     """
-    parts = in_threads(lambda clip: duplicates.Prints.load(_print_file(clip[1])), clips)
+    contents = read_all(_print_file(file) for _, file in clips)
+    parts = [duplicates.Prints.load(io.BytesIO(content)) for content in contents]
     return duplicates.Prints(
         [part.tracks[0] for part in parts],
         [part.digests[0] for part in parts],
@@ -112,10 +112,23 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def in_threads(function: Callable[[Any], Any], items: Iterable) -> list:
-    """Returns function(item) of all, where it is waiting for storage that takes the time."""
+def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
+    """Yields what is in files, which threads read ahead: it is waiting for storage that takes the time.
+
+    Only reading is theirs: NumPy parses headers with `ast`, which fails in threads now and then (CPython's
+    issue 106905, in Python 3.11 and 3.12).
+
+    Args:
+        files: in the order of what is yielded.
+        size: bytes from the beginning of each, -1: all.
+    """
+
+    def read(file: Path) -> bytes:
+        with file.open('rb') as stream:
+            return stream.read(size)
+
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        return list(pool.map(function, items))
+        yield from pool.map(read, files)
 
 
 def decode_all(

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data import grouping, storage
+from data import grouping
 from data.fingerprint import FRAME_S, Print
 from data.recordings import Recording
 from genre_jax.errors import UserError
@@ -88,9 +88,9 @@ class Prints:
         )
 
     @classmethod
-    def load(cls, file: storage.Path) -> Prints:
+    def load(cls, file: pathlib.Path | BinaryIO) -> Prints:
         """Reads what `save` wrote."""
-        with file.open('rb') as stream, np.load(stream) as stored:
+        with np.load(file) as stored:
             ends = np.cumsum(stored['counts'])[:-1]
             columns = (np.split(stored[key], ends) for key in ('hashes', 'frames'))
             prints = list(map(Print, *columns))

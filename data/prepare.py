@@ -232,7 +232,8 @@ def _write_records(
     chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
     labels = sorted({recording.label for recording, _ in clips})
     layout = builder.Layout(source.kind, labels, chunk, sample_rate_hz)
-    opened = decode.in_threads(lambda clip: builder.Clip.open(*clip), clips)
+    heads = decode.read_all((file for _, file in clips), builder.HEADER_BYTES)
+    opened = [builder.Clip.open(*clip, head) for clip, head in zip(clips, heads, strict=True)]
     tracks, first_record = [], 0
     for clip in opened:
         position = {'n_samples': clip.shape[0], 'first_record': first_record}

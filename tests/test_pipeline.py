@@ -1,8 +1,10 @@
 """Records over several shards, object stores, and the mistakes one can make with --runner."""
 
+import ast
 import json
 import pathlib
 import sys
+import threading
 
 import fsspec.implementations.local
 import numpy as np
@@ -152,3 +154,16 @@ def test_more_recordings_than_can_be_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, 'MOST_RECORDINGS', 4)
     with pytest.raises(UserError, match='ramps holds 5 recordings; expected at most 4'):
         prepare.prepare(Ramps(), tmp_path, 5.0)
+
+
+def test_headers_are_parsed_by_one_thread(tmp_path, monkeypatch):
+    """NumPy parses them with `ast`, which fails in threads now and then (CPython's issue 106905)."""
+    parse, threads = ast.literal_eval, set()
+
+    def noted(text):
+        threads.add(threading.current_thread())
+        return parse(text)
+
+    monkeypatch.setattr(ast, 'literal_eval', noted)
+    prepare.prepare(Ramps(), tmp_path, 1.0)
+    assert threads == {threading.main_thread()}
