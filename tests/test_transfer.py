@@ -386,17 +386,17 @@ def test_the_command(trained):
         *(sys.executable, '-m', 'genre_jax.transfer', f'--config={program.PAGE}'),
         *(f'--workdir={base / "study"}', f'--sources={base / "run"},untrained,mfcc', '--seeds=2'),
         *(f'--config.data.root={target}', f'--config.data.prepared_dir={base / "prepared"}'),
-        *('--folds=3', '--heads=mean_logistic,attention', '--config.windows.window_s=0.9'),
+        *('--folds=2', '--heads=mean_logistic,attention', '--config.windows.window_s=0.9'),
     ]
     done = program.run(words)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert any('tested on 18 songs, 18 groups' in line and '3 folds' in line for line in lines)
+    assert any('tested on 18 songs, 18 groups' in line and '2 folds' in line for line in lines)
     with (base / 'study' / 'transfer.csv').open() as stream:
         rows = {(row['source'], row['head']): row for row in csv.DictReader(stream)}
     assert len(rows) == 6
     for (source, head), row in rows.items():
-        folders = [base / 'study' / source / head / f'fold_{i}' for i in range(3)]
+        folders = [base / 'study' / source / head / f'fold_{i}' for i in range(2)]
         parts = [evaluate.Predictions.load(f / 'predictions' / 'test.npz') for f in folders]
         songs = np.unique(np.concatenate([part.track for part in parts]))
         assert len(songs) == 18
@@ -427,14 +427,14 @@ def test_the_command(trained):
         ('mfcc', base / 'study/embeddings/mfcc'),
         ('untrained_run', base / 'study/embeddings/untrained_run'),
     ):
-        for fold in range(3):
+        for fold in range(2):
             folder = base / 'study' / source / 'attention' / f'fold_{fold}'
             config = json.loads((folder / 'config.json').read_text())
             assert config['init']['checkpoint'] == str(checkpoint)
             assert config['windows']['window_s'] == (0.9 if source == 'mfcc' else 0.6)
             assert config['split']['fold'] == fold and config['model']['name'] == 'attention'
     # Again: what is there is read, what is missing is fitted.
-    missing = base / 'study' / 'run' / 'attention' / 'fold_2' / 'result.json'
+    missing = base / 'study' / 'run' / 'attention' / 'fold_1' / 'result.json'
     before = missing.read_text()
     missing.unlink()
     there = base / 'study' / 'mfcc' / 'attention' / 'fold_0' / 'result.json'
@@ -443,12 +443,12 @@ def test_the_command(trained):
     config.eval.bootstrap_samples = 200
     config.windows.window_s = 0.9
     sources, heads = [str(base / 'run'), 'untrained', 'mfcc'], ['mean_logistic', 'attention']
-    again = transfer_fits.measure(config, base / 'study', sources, heads, 3, 'song', 2)
+    again = transfer_fits.measure(config, base / 'study', sources, heads, 2, 'song', 2)
     assert missing.read_text() == before and there.stat().st_mtime_ns == stamp
     assert transfer_report.table(again) in done.stdout
     with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
         transfer_fits.measure(
-            config, base / 'study', [str(base / 'run')], ['attention'], 3, 'song', 3
+            config, base / 'study', [str(base / 'run')], ['attention'], 2, 'song', 3
         )
 
 
@@ -461,7 +461,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
     tasks = blend_tasks.make_tasks(cells, 'song')
     result, _ = blend_run.measure(tasks, cells, 'mean', {}, 'song', False, 50)
     by_hand = []
-    for fold in range(3):
+    for fold in range(2):
         parts = [evaluate.Predictions.load(c / f'fold_{fold}/predictions/test.npz') for c in cells]
         assert all(part.track.tolist() == parts[0].track.tolist() for part in parts)
         mean = np.mean([part.probabilities for part in parts], axis=0)
