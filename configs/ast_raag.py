@@ -1,7 +1,6 @@
 """Audio Spectrogram Transformer on raags, fine-tuned as Kirby and Bhateja did.
 
-    python -m genre_jax.main --config=configs/ast_raag.py \
-        --config.data.root=DIR --workdir=runs/ast_raag
+    python -m genre_jax.main --config=configs/ast_raag.py --config.data.root=DIR --workdir=runs/ast_raag
     python -m genre_jax.main --config=configs/ast_raag.py:training=1,protocol=paper ...
     python -m genre_jax.sweep --config=configs/ast_raag.py ...               (the paper's search)
 
@@ -17,13 +16,11 @@ first eight of twelve blocks frozen: the second of the two samples that the pape
 first: no dropout, nothing frozen, and of augmentation it says nothing, so none. The search: learning rates
 1e-6 to 1e-1 on a log grid, dropout 0.2 to 0.5, 0, 8 or 10 blocks frozen; all 72 combinations here.
 
-The paper: 19.23 % on its validation and test parts, against 1.6 % by chance, with strong overfitting; which
-rate that was is not said. `protocol=grouped` keeps artists apart if a CSV names them. `protocol=paper`
-divides the playing time of each raag at random, whoever plays (data/raag/README.md), LEAKY where artists are
-named.
-
-What differs: 1e-5 for the learning rate (AST's own for fine-tuning), ten epochs, the amounts of speed and
-pitch, of all of which the paper says nothing. `grouped` counts recordings, `paper` their length.
+The paper: 19.23 % on its validation and test parts, against 1.6 % by chance, with strong overfitting.
+`protocol=grouped` keeps artists apart if a CSV names them, and counts recordings. `protocol=paper` divides
+the playing time of each raag at random, whoever plays (data/raag/README.md), LEAKY where artists are named.
+Of the rate of its figure (1e-5 here, AST's own for fine-tuning), the length (ten epochs) and the amounts of
+speed and pitch the paper says nothing.
 
 Wants a GPU, for attention over 3590 tokens (remat keeps the activations of one block at a time); for 241 h of
 audio of the order of ten hours on a large one, estimated from the number of products and not measured. To
@@ -59,30 +56,21 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.split.fractions = (0.8, 0.1, 0.1)
 
     config.windows.window_s = 30.0
-    config.windows.train_per_track = 26
-    config.windows.eval_per_track = 26
+    config.windows.train_per_track = config.windows.eval_per_track = 26
     config.features.name = 'ast'
     config.features.target_frames = 0  # as many as 30 s have
 
     config.augment.speed = {'max_factor': 1.1, 'probability': 1.0}
     config.augment.pitch_shift = {'max_semitones': 2.0, 'probability': 1.0}
     config.augment.spec_augment = {
-        'time_stripes': 2,
-        'time_width_frames': 192,
-        'mel_stripes': 2,
-        'mel_width_bins': 24,
-    }
+        'time_stripes': 2, 'time_width_frames': 192, 'mel_stripes': 2, 'mel_width_bins': 24,
+    }  # fmt: skip
     config.augment.cutmix = {'probability': 0.5}
 
-    config.model.name = 'ast'
-    config.model.width = 768
-    config.model.depth = 12
-    config.model.heads = 12
-    config.model.frequency_stride = 10
-    config.model.time_stride = 10
-    config.model.head_dropout = 0.2
-    config.model.remat = True
-    config.model.dtype = 'bfloat16'
+    config.model = {
+        'name': 'ast', 'width': 768, 'depth': 12, 'heads': 12, 'frequency_stride': 10, 'time_stride': 10,
+        'head_dropout': 0.2, 'remat': True, 'dtype': 'bfloat16',
+    }  # fmt: skip
 
     config.init.checkpoint = 'ast'
     config.optim.learning_rate = 1e-5
@@ -90,8 +78,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.optim.warmup = '5 percent'
     config.optim.freeze = 'first 8'
     config.optim.weight_decay = 1e-4
-    config.train.batch_size = 8
-    config.eval.batch_size = 8
+    config.train.batch_size = config.eval.batch_size = 8
     config.train.length = '10 epochs'
     config.eval.select_on = 'song_majority'
     if arguments.training == 1:
