@@ -116,7 +116,7 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
     """Yields what is in files, which threads read ahead: it is waiting for storage that takes the time.
 
     Only reading is theirs: NumPy parses headers with `ast`, which fails in threads now and then (CPython's
-    issue 106905, in Python 3.11 and 3.12).
+    issue 106905, seen with Python 3.11.7).
 
     Args:
         files: in the order of what is yielded.

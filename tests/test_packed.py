@@ -165,7 +165,7 @@ def test_a_hundred_steps_of_perceptrons(points, at_once, monkeypatch):
         assert_same(member, alone(job_on(1, search_space.apply(config, point), stored)), 1e-5)
 
 
-def test_steps_of_cnn_gru_attention(monkeypatch):
+def test_a_hundred_steps_of_cnn_gru_attention(monkeypatch):
     """One at a time, as on CPUs: the program of a separate run, and so the same to the bit.
 
     Less is not to be had for a hundred steps. Adam makes full steps of the rounding noise that is the
@@ -174,8 +174,8 @@ def test_steps_of_cnn_gru_attention(monkeypatch):
     """
     config, stored = audio_config()
     points = varied(model__cnn_dropout=(0.2, 0.4, 0.3))[1:]
-    members = together(job_on(1, config, stored), points, monkeypatch, steps=20)
-    own = alone(job_on(1, search_space.apply(config, points[1]), stored), steps=20)
+    members = together(job_on(1, config, stored), points, monkeypatch)
+    own = alone(job_on(1, search_space.apply(config, points[1]), stored))
     assert_same(members[1], own, 0)
 
 
