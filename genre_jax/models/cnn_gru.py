@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax import recurrent_scan
 from genre_jax.models import efficient_cnn, layers
 
 _LAYERS = 2
@@ -148,15 +149,16 @@ class GRU(nn.Module):
         input_bias = self.param('input_bias', init, (width,))
         hidden_bias = self.param('hidden_bias', init, (width,))
 
-        def step(state, projected):
-            recurrent = layers.product(state, hidden_kernel, self.dtype) + hidden_bias
-            in_reset, in_update, in_new = jnp.split(projected, 3, axis=-1)
-            reset, update, new = jnp.split(recurrent, 3, axis=-1)
-            update = nn.sigmoid(in_update + update)
-            new = jnp.tanh(in_new + nn.sigmoid(in_reset + reset) * new)
-            state = new + update * (state - new)
-            return state, state
+        projected = recurrent_scan.product(sequence.swapaxes(0, 1), input_kernel, self.dtype)
+        return recurrent_scan.states(
+            _cell, projected + input_bias, hidden_kernel, hidden_bias, dtype=self.dtype
+        ).swapaxes(0, 1)
 
-        projected = layers.product(sequence.swapaxes(0, 1), input_kernel, self.dtype) + input_bias
-        start = jnp.zeros((len(sequence), self.units))
-        return jax.lax.scan(step, start, projected, unroll=layers.UNROLL)[1].swapaxes(0, 1)
+
+def _cell(projected, recurrent, states):
+    (state,) = states
+    in_reset, in_update, in_new = jnp.split(projected, 3, axis=-1)
+    reset, update, new = jnp.split(recurrent, 3, axis=-1)
+    update = nn.sigmoid(in_update + update)
+    new = jnp.tanh(in_new + nn.sigmoid(in_reset + reset) * new)
+    return (new + update * (state - new),)

@@ -204,22 +204,6 @@ def torch_dense(inputs: jax.Array, units: int, *, name: str, dtype: str = 'float
     return nn.Dense(units, kernel_init=init, bias_init=init, dtype=dtype, name=name)(inputs)
 
 
-UNROLL = 8  # steps of a recurrent layer that are compiled as one
-
-
-def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
-    """Multiplies matrices in `dtype`; the sums are float32.
-
-    Args:
-        values: (..., inputs).
-        kernel: (inputs, outputs).
-        dtype: of the factors.
-    """
-    return jnp.matmul(
-        values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32
-    )
-
-
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Refuses a value of config.model that is none of the choices.
 

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax import recurrent_scan
 from genre_jax.errors import UserError
 from genre_jax.models import layers
 
@@ -99,18 +100,17 @@ class LSTM(nn.Module):
         if self.flavour == 'torch':
             bias = bias + self.param('hidden_bias', inits[2], (width,))
 
-        def step(state, projected):
-            hidden, memory = state
-            gates = projected + layers.product(hidden, hidden_kernel, self.dtype)
-            enter, forget, cell, leave = jnp.split(gates, 4, axis=-1)
-            memory = nn.sigmoid(forget) * memory + nn.sigmoid(enter) * jnp.tanh(cell)
-            hidden = nn.sigmoid(leave) * jnp.tanh(memory)
-            return (hidden, memory), hidden
+        projected = recurrent_scan.product(sequence.swapaxes(0, 1), input_kernel, self.dtype)
+        return recurrent_scan.states(
+            _cell, projected, hidden_kernel, bias, n_states=2, dtype=self.dtype
+        ).swapaxes(0, 1)
 
-        projected = layers.product(sequence.swapaxes(0, 1), input_kernel, self.dtype) + bias
-        start = jnp.zeros((len(sequence), self.units))
-        _, states = jax.lax.scan(step, (start, start), projected, unroll=layers.UNROLL)
-        return states.swapaxes(0, 1)
+
+def _cell(projected, recurrent, states):
+    _, memory = states
+    enter, forget, cell, leave = jnp.split(projected + recurrent, 4, axis=-1)
+    memory = nn.sigmoid(forget) * memory + nn.sigmoid(enter) * jnp.tanh(cell)
+    return nn.sigmoid(leave) * jnp.tanh(memory), memory
 
 
 def _forget_one(key, shape, dtype=jnp.float32):

@@ -1,0 +1,90 @@
+"""Recurrent layers as one loop whose kernel's gradient is a single product."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+State = tuple[jax.Array, ...]
+Cell = Callable[[jax.Array, jax.Array, State], State]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 4, 5))
+def states(
+    cell: Cell,
+    projected: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    n_states: int = 1,
+    dtype: str = 'float32',
+) -> jax.Array:
+    """Applies a cell step by step, from states of zeros.
+
+    The gradient of `jax.lax.scan` adds a step's gradient of the kernel to those of the steps before, which
+    reads and writes as much as the kernel holds, at each step. Here the loop backwards keeps the gradients
+    of the products, and the kernel's is computed of all at once after it.
+
+    Args:
+        cell: maps a step's input (batch, width), the product of the hidden state with the kernel, plus bias,
+            of the same shape, and the states (batch, units) to the new states. The first is the hidden one.
+        projected: float32 (steps, batch, width), the products of the inputs with their kernel.
+        kernel: float32 (units, width).
+        bias: float32 (width,).
+        n_states: how many states the cell has.
+        dtype: of the products' factors.
+
+    Returns:
+        The hidden states, float32 (steps, batch, units).
+    """
+    return _forward(cell, projected, kernel, bias, n_states, dtype)[0]
+
+
+def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
+    """Multiplies matrices in `dtype`; the sums are float32.
+
+    Args:
+        values: (..., inputs).
+        kernel: (inputs, outputs).
+        dtype: of the factors.
+    """
+    return jnp.matmul(
+        values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32
+    )
+
+
+def _forward(cell, projected, kernel, bias, n_states, dtype):
+    def step(states, projected):
+        recurrent = product(states[0], kernel, dtype) + bias
+        new = cell(projected, recurrent, states)
+        return new, (recurrent, states, new[0])
+
+    zeros = jnp.zeros((projected.shape[1], len(kernel)))
+    _, (recurrent, before, hidden) = jax.lax.scan(step, (zeros,) * n_states, projected)
+    return hidden, (projected, recurrent, before, kernel)
+
+
+def _backward(cell, n_states, dtype, saved, gradient):
+    projected, recurrent, before, kernel = saved
+    # One copy before the loop: products that read the kernel across its rows pack it anew at each step.
+    transposed = jax.lax.optimization_barrier(kernel.T)
+
+    def step(ahead, at_step):
+        gradient, *inputs = at_step
+        _, pull_back = jax.vjp(cell, *inputs)
+        of_projected, of_recurrent, of_states = pull_back((ahead[0] + gradient, *ahead[1:]))
+        of_hidden = of_states[0] + product(of_recurrent, transposed, dtype)
+        return (of_hidden, *of_states[1:]), (of_projected, of_recurrent)
+
+    zeros = (jnp.zeros_like(gradient[0]),) * n_states
+    _, (of_projected, of_recurrent) = jax.lax.scan(
+        step, zeros, (gradient, projected, recurrent, before), reverse=True
+    )
+    flat = of_recurrent.reshape(-1, of_recurrent.shape[-1])
+    of_kernel = product(before[0].reshape(-1, len(kernel)).T, flat, dtype)
+    return of_projected, of_kernel, flat.sum(0)
+
+
+states.defvjp(_forward, _backward)
