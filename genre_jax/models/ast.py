@@ -157,13 +157,11 @@ class Block(nn.Module):
         return tokens + dense(width, 'mlp_fc2')(hidden)
 
 
+@jax.custom_vjp
 def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
     """Computes scaled dot-product attention.
 
-    On CPUs it takes half the time of `jax.nn.dot_product_attention`, two thirds with its gradient.
-
-    Heads come before tokens, so that all products are contiguous, and the sums of the softmax divide the
-    result, not the larger matrix of weights.
+    On CPUs it takes a third of the time of `jax.nn.dot_product_attention`, two thirds with its gradient.
 
     Args:
         queries: (batch, heads, tokens, width).
@@ -173,15 +171,36 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
     Returns:
         (batch, heads, tokens, width). The softmax is float32 whatever their dtype.
     """
-    scores = jnp.einsum('bhqd,bhkd->bhqk', queries, keys, preferred_element_type=jnp.float32)
+    return jax.lax.platform_dependent(queries, keys, values, cpu=_head_by_head, default=_all_heads)
+
+
+def _head_by_head(*inputs):
+    # The weights of one head stay in the cache. A gradient wants those of all heads, though.
+    by_head = [x.swapaxes(0, 1) for x in inputs]
+    return jax.lax.map(lambda head: _all_heads(*head), by_head).swapaxes(0, 1)
+
+
+def _all_heads(queries, keys, values):
+    # Heads come before tokens, so that all products are contiguous, and the sums of the softmax divide the
+    # result, not the larger matrix of weights.
+    scores = jnp.einsum('...qd,...kd->...qk', queries, keys, preferred_element_type=jnp.float32)
     scores *= queries.shape[-1] ** -0.5
     # Any constant may be subtracted, which the gradient need not know.
     highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - highest)
     attended = jnp.einsum(
-        'bhqk,bhkd->bhqd', weights.astype(values.dtype), values, preferred_element_type=jnp.float32
+        '...qk,...kd->...qd',
+        weights.astype(values.dtype),
+        values,
+        preferred_element_type=jnp.float32,
     )
     return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
+
+
+attend.defvjp(
+    lambda *inputs: jax.vjp(_all_heads, *inputs),
+    lambda pull_back, gradient: pull_back(gradient),
+)
 
 
 def resize_pos_embed(
