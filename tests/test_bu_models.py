@@ -335,6 +335,39 @@ def test_max_pool_is_xlas(size):
     np.testing.assert_array_equal(back(expected)[0], expected_back(expected)[0])
 
 
+@pytest.mark.parametrize('tied', [False, True])
+@pytest.mark.parametrize('size', [(8, 12), (9, 7)])
+@pytest.mark.parametrize('axis', [1, 2])
+def test_max_pool_along_is_xlas(axis, size, tied):
+    maps = np.random.default_rng(0).standard_normal((2, *size, 3)).astype(np.float32)
+    if tied:  # the first of the highest gets the gradient
+        maps = np.round(maps)
+    window = (1, 4, 1, 1) if axis == 1 else (1, 1, 4, 1)
+
+    def xlas(maps):
+        return jax.lax.reduce_window(maps, -jnp.inf, jax.lax.max, window, window, 'VALID')
+
+    expected, expected_back = jax.vjp(xlas, maps)
+    probe = np.arange(1.0, expected.size + 1, dtype=np.float32).reshape(expected.shape)
+    ours, back = jax.vjp(lambda maps: layers.max_pool_along(maps, axis, 4), maps)
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(back(probe)[0], expected_back(probe)[0])
+
+
+def test_max_pool_along_loses_no_gradient_under_jit():
+    """What comes before is computed again in the gradient, and may be rounded differently there."""
+    rng = np.random.default_rng(0)
+    maps, scale = (jnp.float32(rng.standard_normal((4, 40, 40, 8))) for _ in range(2))
+
+    def pooled(maps):
+        return layers.max_pool_along(jnp.tanh(maps * scale / 8 + maps / 3), 1, 20).sum()
+
+    gradient = jax.jit(jax.grad(pooled))(maps)
+    slope = jax.grad(lambda maps: jnp.tanh(maps * scale / 8 + maps / 3).sum())(maps)
+    np.testing.assert_array_equal((gradient != 0).reshape(4, 2, 20, 40, 8).sum(2), 1)
+    np.testing.assert_allclose(gradient[gradient != 0], slope[gradient != 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ('name', 'fan_in'),
     [('cnn_features_0', 9), ('cnn_features_4_0', 9), ('cnn_features_7_3', 64), ('gru_l0', 32),

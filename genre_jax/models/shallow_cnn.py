@@ -59,8 +59,8 @@ class Model(nn.Module):
             Logits (batch, num_classes) and the embedding (batch, hidden_units).
         """
         layers.check_picture(features, 20, 20)
-        left = self._pipeline(features, 'left', (23, 10), pool=(20, 1), train=train)
-        right = self._pipeline(features, 'right', (20, 21), pool=(1, 20), train=train)
+        left = self._pipeline(features, 'left', (23, 10), axis=1, train=train)
+        right = self._pipeline(features, 'right', (20, 21), axis=2, train=train)
         hidden = jnp.concatenate([left, right], axis=-1)
         init = layers.he_normal(_SLOPE)
         dense = nn.Dense(self.hidden_units, kernel_init=init, dtype=self.dtype, name='fc_1')
@@ -68,7 +68,7 @@ class Model(nn.Module):
         dropped = layers.Dropout(self.dropout)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=init, name='fc_2')(dropped), embedding
 
-    def _pipeline(self, features, side, kernel_size, *, pool, train) -> jax.Array:
+    def _pipeline(self, features, side, kernel_size, *, axis, train) -> jax.Array:
         init = layers.he_normal(_SLOPE)
         conv = layers.SingleChannelConv(
             16,
@@ -81,5 +81,5 @@ class Model(nn.Module):
         maps = conv(features)
         if self.batch_norm:
             maps = layers.batch_norm(maps, train, name=f'bn_conv_{side}', dtype=self.dtype)
-        maps = nn.max_pool(nn.leaky_relu(maps, _SLOPE), pool, strides=pool)
+        maps = layers.max_pool_along(nn.leaky_relu(maps, _SLOPE), axis, 20)
         return maps.reshape(maps.shape[0], -1)
