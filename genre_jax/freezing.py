@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 
+from genre_jax import batch_norm
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.init_from import matches
@@ -163,7 +164,7 @@ def frozen_statistics(trained: frozenset[str]) -> contextlib.AbstractContextMana
     """
 
     def interceptor(call, args, kwargs, context) -> jax.Array:
-        if isinstance(context.module, nn.BatchNorm) and context.method_name == '__call__':
+        if isinstance(context.module, batch_norm.BatchNorm) and context.method_name == '__call__':
             layer = '/'.join(context.module.path) + '/'
             if not any(path.startswith(layer) for path in trained):
                 kwargs = kwargs | {'use_running_average': True}

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax import batch_norm as batch_norm_lib
 from genre_jax import config as config_lib
 from genre_jax import convolution
 from genre_jax.errors import UserError
@@ -83,9 +84,7 @@ def batch_norm(
         momentum: share of the old running statistics that stays: PyTorch's 0.1 is 0.9 here.
         use_scale: whether there is a scale besides the bias.
     """
-    norm = nn.BatchNorm(
-        momentum=momentum, epsilon=epsilon, use_scale=use_scale, dtype=dtype, name=name
-    )
+    norm = batch_norm_lib.BatchNorm(epsilon, momentum, use_scale, dtype, name=name)
     # At the call, not in the constructor: there the freezing of layers can overrule it.
     return norm(values, use_running_average=not train)
 
