@@ -212,7 +212,9 @@ def test_two_programs_do_not_share_a_run_folder(places):
     while not (workdir / 'config.json').exists():
         assert first.poll() is None, first.stdout.read()
         time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # else it may be done before the second looks
     second = program.run(words)
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert 'another program is running in it' in second.stderr.splitlines()[-1]
     first.communicate(timeout=120)
