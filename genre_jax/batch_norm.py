@@ -81,14 +81,14 @@ def _forward(values, scale, bias, epsilon, dtype):
 
 def _backward(epsilon, dtype, saved, gradients):
     values, mean, factor, scale = saved
-    gradient = gradients[0].astype(jnp.float32)
-    centred = values.astype(jnp.float32) - mean
+    gradient, wide = gradients[0].astype(jnp.float32), values.astype(jnp.float32)
     axes = tuple(range(values.ndim - 1))
     count = values.size // values.shape[-1]
     of_bias = gradient.sum(axes)
-    of_scale = (gradient * centred).sum(axes) * factor
-    along = centred * (factor * of_scale / count)
-    of_values = (gradient - of_bias / count - along) * (factor * scale)
+    # Nowhere are values centred here: XLA would find that the forward pass does it too, and keep them.
+    of_scale = ((gradient * wide).sum(axes) - mean * of_bias) * factor
+    slope = factor * of_scale / count
+    of_values = (gradient - wide * slope + (mean * slope - of_bias / count)) * (factor * scale)
     return of_values.astype(values.dtype), of_scale, of_bias
 
 
