@@ -13,7 +13,8 @@ class BatchNorm(nn.Module):
     """Batch normalisation of the last axis; parameters, statistics and numbers of `nn.BatchNorm`.
 
     Differentiated as it stands, that one keeps the centred input as well, and goes over the maps more often:
-    on CPUs a training step took up to a tenth longer, and up to a third more memory.
+    on CPUs a step of Cnn10 took 225 MiB with it and takes 157 now, of MobileNetV1 203 and 156, and a few
+    percent of the time.
 
     Attributes:
         epsilon: added to the variance.
@@ -48,7 +49,7 @@ class BatchNorm(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def normalise(
-    values: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: str = 'float32'
+    values: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises every channel with its mean and variance, then scales and shifts it.
 

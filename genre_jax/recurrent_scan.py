@@ -8,8 +8,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-State = tuple[jax.Array, ...]
-Cell = Callable[[jax.Array, jax.Array, State], State]
+States = tuple[jax.Array, ...]
+Cell = Callable[[jax.Array, jax.Array, States], States]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 4, 5))
@@ -56,10 +56,10 @@ def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
 
 
 def _forward(cell, projected, kernel, bias, n_states, dtype):
-    def step(states, projected):
-        recurrent = product(states[0], kernel, dtype) + bias
-        new = cell(projected, recurrent, states)
-        return new, (recurrent, states, new[0])
+    def step(old, projected):
+        recurrent = product(old[0], kernel, dtype) + bias
+        new = cell(projected, recurrent, old)
+        return new, (recurrent, old, new[0])
 
     zeros = jnp.zeros((projected.shape[1], len(kernel)))
     _, (recurrent, before, hidden) = jax.lax.scan(step, (zeros,) * n_states, projected)

@@ -110,9 +110,5 @@ def test_the_kernels_gradient_is_one_product_after_the_loop():
 
     jaxpr = jax.make_jaxpr(jax.grad(objective))(jnp.ones((3, 3)))
     loops = [e for e in jaxpr.jaxpr.eqns if e.primitive.name == 'scan']
-    carried = [
-        v.aval.shape
-        for e in loops
-        for v in e.outvars[: e.params['num_carry']]
-    ]  # fmt: skip
+    carried = [v.aval.shape for e in loops for v in e.outvars[: e.params['num_carry']]]
     assert carried == [(2, 3), (2, 3)]
