@@ -2,7 +2,7 @@
 
 python -m benchmarks.freezing [--only yamnet ast] [--json FILE] [--device cpu] [--repeats 9]
 
-The whole step of `genre_jax.train` on configs/finetune.py: front end, network, gradients, Adam.
+The whole step of `genre_jax.training.step` on configs/finetune.py: front end, network, gradients, Adam.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from configs import finetune
-from genre_jax import prepared, sharding, train
-from genre_jax.job import make_job
+from genre_jax import sharding
+from genre_jax.configs import finetune
+from genre_jax.loading import prepared
+from genre_jax.training import step as train
+from genre_jax.training.job import make_job
 
 # Settings of config.optim.freeze by network; those of AST and CNN14 are Kirby and Bhateja's.
 _FREEZE = {

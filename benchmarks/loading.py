@@ -25,11 +25,13 @@ import soxr
 import torch
 
 from benchmarks import frontends, timing
-from configs import finetune, shallow_cnn_gtzan
-from data import folder, prepare
-from genre_jax import loader, prepared, sharding, train
-from genre_jax.job import make_job
-from genre_jax.resident import Resident
+from genre_jax import sharding
+from genre_jax.configs import finetune, shallow_cnn_gtzan
+from genre_jax.data import folder, prepare
+from genre_jax.loading import loader, prepared
+from genre_jax.loading.resident import Resident
+from genre_jax.training import step as train
+from genre_jax.training.job import make_job
 
 _CLASSES, _CLIPS, _CLIP_S, _RATE_HZ = 8, 12, 30.0, 22050
 

@@ -17,7 +17,8 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from genre_jax import losses, models
+from genre_jax import models
+from genre_jax.training import losses
 
 _CLASSES = 10
 

@@ -31,9 +31,12 @@ import numpy as np
 import soundfile
 
 from benchmarks import timing
-from configs import common
-from genre_jax import loader, pack_program, run, run_data, sharding, train
-from genre_jax.job import Job
+from genre_jax import run, sharding
+from genre_jax.configs import common
+from genre_jax.loading import loader, run_data
+from genre_jax.sweep.packed import program as pack_program
+from genre_jax.training import step as train
+from genre_jax.training.job import Job
 
 _CASES = ('mlp', 'cnn_gru', 'cnn_gru_attention')
 _STEPS = {'mlp': 50, 'cnn_gru': 2, 'cnn_gru_attention': 2}

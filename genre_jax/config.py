@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import ml_collections
 
-from configs import common
+from genre_jax.configs import common
 from genre_jax.errors import UserError
 
-# What genre_jax/splits.py knows, and the names of lists that datasets bring.
+# What genre_jax/loading/splits.py knows, and the names of lists that datasets bring.
 PROTOCOLS = (
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky',
 )  # fmt: skip

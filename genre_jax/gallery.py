@@ -17,9 +17,9 @@ import matplotlib.figure
 import numpy as np
 from absl import app, flags
 
-from data import synthesis
-from data.tunes import corpus, synth
-from genre_jax import audio, augment, features
+from genre_jax import augment, features
+from genre_jax.data import audio, synthesis
+from genre_jax.data.tunes import corpus, synth
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.features.resample import resample
 

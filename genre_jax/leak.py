@@ -22,7 +22,8 @@ import numpy as np
 from absl import app, flags
 
 from genre_jax import main as main_lib
-from genre_jax import paired, protocols
+from genre_jax.evaluation import paired
+from genre_jax.loading import protocols
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -33,7 +34,8 @@ _JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 def _network(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     """Trains one fold, or finds it trained; returns its test predictions."""
-    from genre_jax import evaluate, run
+    from genre_jax import run
+    from genre_jax.evaluation import evaluate
 
     run.run(config, workdir)
     return evaluate.Predictions.load(workdir / 'predictions' / 'test.npz')
@@ -41,7 +43,9 @@ def _network(config: ml_collections.ConfigDict, workdir: pathlib.Path):
 
 def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     """Fits a random forest to one fold's training and validation rows; returns its test predictions."""
-    from genre_jax import estimators, run_data, train
+    from genre_jax.classical import estimators
+    from genre_jax.loading import run_data
+    from genre_jax.training import step as train
 
     del workdir  # it is fitted in seconds: nothing to continue
     dataset = run_data.open_dataset(config)
@@ -63,7 +67,7 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
 
 def _check_table(config: ml_collections.ConfigDict) -> None:
     """Refuses a forest on anything but rows of features, before it is prepared."""
-    from data import prepare
+    from genre_jax.data import prepare
     from genre_jax.errors import UserError
 
     kind = prepare.load_source(config.data).kind
@@ -91,7 +95,7 @@ def measure(
     Returns:
         What the JSON file holds.
     """
-    from genre_jax import run_data
+    from genre_jax.loading import run_data
 
     dataset = run_data.open_dataset(config)
     tracks = [track['track'] for track in dataset.tracks]

@@ -7,6 +7,8 @@ import tempfile
 
 import pytest
 
+from tests.program import DATA
+
 # Before anything imports jax: the number of devices is read once. Tests of the whole program start
 # processes of their own and choose for them.
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -14,10 +16,6 @@ os.environ['JAX_NUM_CPU_DEVICES'] = '8'
 # librosa keeps what numba compiled beside its own files: two processes that write there at once leave
 # files behind with which the next test run crashes.
 os.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(prefix='numba-')
-
-_DATA = pathlib.Path(
-    os.environ.get('GENRE_JAX_DATA', pathlib.Path(__file__).parents[2] / 'shared' / 'data')
-)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -33,8 +31,8 @@ def real_recordings() -> list[pathlib.Path]:
     """Returns one real recording of each class of the folders below, 22.05 kHz mono."""
     files = []
     for folder in ('gtzan/genres_original', 'game_music'):
-        for label in sorted(path for path in (_DATA / folder).glob('*') if path.is_dir()):
+        for label in sorted(path for path in (DATA / folder).glob('*') if path.is_dir()):
             files += sorted([*label.glob('*.wav'), *label.glob('*.ogg')])[:1]
     if not files:
-        pytest.skip(f'no recordings below {_DATA}: set GENRE_JAX_DATA')
+        pytest.skip(f'no recordings below {DATA}: set GENRE_JAXDATA')
     return files

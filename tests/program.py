@@ -10,6 +10,8 @@ import numpy as np
 import soundfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Real recordings and tables; tests that need them are skipped where they are missing.
+DATA = pathlib.Path(os.environ.get('GENRE_JAX_DATA', ROOT.parent / 'shared' / 'data'))
 PAGE = pathlib.Path(__file__).with_name('tiny_page.py')
 
 

@@ -10,8 +10,8 @@ import types
 
 import pytest
 
-from data import folder, prepare
 from genre_jax import logbook
+from genre_jax.data import folder, prepare
 from genre_jax.errors import UserError
 from tests import program
 

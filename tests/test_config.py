@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +9,27 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import common, folder
-from data import prepare
 from genre_jax import config as config_lib
-from genre_jax import features, prepared, sharding, train
+from genre_jax import features, sharding
 from genre_jax.config import Length
+from genre_jax.configs import common, folder
+from genre_jax.data import prepare
 from genre_jax.errors import UserError
-from genre_jax.job import make_job
+from genre_jax.loading import prepared
+from genre_jax.training import step as train
+from genre_jax.training.job import make_job
+from tests import program
 
 PAGES = sorted(
     path.stem
-    for path in (pathlib.Path(__file__).parent.parent / 'configs').glob('*.py')
+    for path in (program.ROOT / 'configs').glob('*.py')
     if path.stem not in ('__init__', 'common')
 )
 VARIANTS = [(page, None) for page in PAGES] + [('shallow_cnn_gtzan', 'batch_norm=True')]
 
 
 def load(page, arguments=None):
-    get_config = importlib.import_module(f'configs.{page}').get_config
+    get_config = importlib.import_module(f'genre_jax.configs.{page}').get_config
     return get_config(arguments) if arguments else get_config()
 
 

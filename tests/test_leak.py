@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from genre_jax import leak, paired, run_data, train
+from genre_jax import leak
 from genre_jax.config import load_page
-from genre_jax.evaluate import Predictions
+from genre_jax.evaluation import paired
+from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.loading import run_data
+from genre_jax.training import step as train
 from tests import program
 
 CLASSES = np.array(['a', 'b', 'c'])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.evaluate import Predictions
+from genre_jax.evaluation.evaluate import Predictions
 from tests import program
 
 

@@ -1,6 +1,6 @@
 """configs/folder.py, shrunk until a run takes seconds: what the tests of the whole program train."""
 
-from configs import folder
+from genre_jax.configs import folder
 
 
 def get_config():

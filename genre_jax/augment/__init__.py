@@ -28,10 +28,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.recordings import Kind
 from genre_jax import config as config_lib
 from genre_jax.augment import mixing, picture, pitch, waveform
 from genre_jax.augment import settings as settings_lib
+from genre_jax.data.recordings import Kind
 from genre_jax.errors import UserError
 from genre_jax.features.front_end import over_clips
 

@@ -16,12 +16,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from genre_jax.convert import (
-    raw_numbers,
-    tensorflow_bundle,
-    tflite_file,
-    torch_file,
-)
+from genre_jax.convert import raw_numbers, tensorflow_bundle, tflite_file, torch_file
 from genre_jax.errors import UserError
 
 _EXPECTED = (

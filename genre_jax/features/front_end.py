@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from data.recordings import Kind
+from genre_jax.data.recordings import Kind
 from genre_jax.errors import UserError
 
 # On a CPU a batch is computed in pieces of about so many samples: what lies between the waveform

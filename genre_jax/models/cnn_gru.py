@@ -17,8 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax import recurrent_scan
 from genre_jax.models import efficient_cnn, layers
+from genre_jax.models.kernels import recurrent_scan
 
 _LAYERS = 2
 

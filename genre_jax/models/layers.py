@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax import batch_norm as batch_norm_lib
 from genre_jax import config as config_lib
-from genre_jax import convolution
 from genre_jax.errors import UserError
+from genre_jax.models.kernels import batch_norm as batch_norm_lib
+from genre_jax.models.kernels import convolution
 
 
 def he_normal(negative_slope: float) -> Callable:
@@ -77,7 +77,7 @@ def batch_norm(
     Args:
         values: (..., channels).
         train: whether the batch's statistics are used; frozen layers use the running ones nevertheless
-            (genre_jax.freezing).
+            (genre_jax.training.freezing).
         name: of the layer.
         dtype: of the result. Statistics are float32 always.
         epsilon: added to the variance; PyTorch's default.

@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax import recurrent_scan
 from genre_jax.errors import UserError
 from genre_jax.models import layers
+from genre_jax.models.kernels import recurrent_scan
 
 
 class Model(nn.Module):

@@ -75,9 +75,9 @@ def _run(paper, wishes, entries: Sequence) -> None:
     main_lib.log_warnings_only()
     main_lib.start_jax()
 
-    from genre_jax import run_folder
     from genre_jax.logbook import write_json
     from genre_jax.reproduce import collect, page, run
+    from genre_jax.run import folder as run_folder
 
     def write(failed: Mapping[pathlib.Path, str]) -> dict:
         result = collect.collect(paper, wishes, entries, failed)

@@ -120,7 +120,7 @@ PAPER = Paper(
                 _model('Naive Bayes', 'naive_bayes', '0.5379'),
             ),
             'Collected by the authors from notebooks, whose settings they do not give; ours are those of '
-            'genre_jax/estimators.py.',
+            'genre_jax/classical/estimators.py.',
         ),
     ),
     differences=(

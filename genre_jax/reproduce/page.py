@@ -12,9 +12,9 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from genre_jax import report_charts
 from genre_jax.errors import UserError
-from genre_jax.report_charts import LIGHT
+from genre_jax.report import charts as report_charts
+from genre_jax.report.charts import LIGHT
 from genre_jax.reproduce import collect
 
 _ROW_PX = 46

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax import search_space
 from genre_jax.errors import UserError
 from genre_jax.reproduce import present
 from genre_jax.reproduce.paper import (
@@ -25,8 +24,9 @@ from genre_jax.reproduce.paper import (
     Table,
     Trial,
     slug,
-)  # fmt: skip
+)
 from genre_jax.reproduce.present import Given
+from genre_jax.sweep import space as search_space
 
 LEFT_OUT = 'left out by --only'
 _BLENDED_NETWORKS = 3
@@ -164,7 +164,7 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
                 needed = ' and '.join(f'--data={need.key}=PATH' for need in absent)
                 entry = dataclasses.replace(entry, why_not=f'data missing: {needed}')
             elif isinstance(row.way, Trial) and present.others(row, wishes.data):
-                reason = 'not run: a sweep needs a page for its data (genre_jax/search_space.py)'
+                reason = 'not run: a sweep needs a page for its data (genre_jax/sweep/space.py)'
                 entry = dataclasses.replace(entry, why_not=reason)
             else:
                 entry = _Planner(paper, wishes, row, protocol).fill(entry)

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import ml_collections
 
-from data import csv_file, prepare
-from data.gtzan import lists
 from genre_jax import config as config_lib
+from genre_jax.data import csv_file, prepare
+from genre_jax.data.gtzan import lists
 from genre_jax.errors import UserError
 from genre_jax.reproduce.paper import Need, Paper, Row
 

@@ -15,15 +15,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 
-from genre_jax import blend_run, classical_fits, estimators, run_folder
 from genre_jax import config as config_lib
 from genre_jax import main as main_lib
 from genre_jax import run as run_lib
+from genre_jax.blend import run as blend_run
+from genre_jax.classical import estimators
+from genre_jax.classical import fits as classical_fits
 from genre_jax.errors import Stopped, UserError
 from genre_jax.logbook import read_json
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
 from genre_jax.reproduce.plan import Job
+from genre_jax.run import folder as run_folder
 
 
 def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathlib.Path, str]]:

@@ -11,10 +11,10 @@ import soundfile
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
-from data import feature_table, folder, pipeline, prepare
+from genre_jax.data import feature_table, folder, pipeline, prepare
 from genre_jax.errors import UserError
+from tests.program import ROOT
 
-ROOT = pathlib.Path(__file__).parents[2]
 RATE_HZ = 8000
 OPTIONS = {
     'one': '',

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from genre_jax import losses, models
+from genre_jax import models
 from genre_jax.convert import engine, tables
+from genre_jax.training import losses
 
 
 def to_ours(tensors, name):

@@ -3,23 +3,15 @@
 Run by `make parity`, which installs them; `make test` leaves this folder out.
 """
 
-import os
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from test_features import assert_same, htk_filters, panns, signal  # noqa: E402
+from genre_jax import features
+from tests.features.test_features import assert_same, htk_filters, panns, signal
+from tests.program import DATA
 
-from genre_jax import features  # noqa: E402
-
-DATA = pathlib.Path(
-    os.environ.get('GENRE_JAX_DATA', pathlib.Path(__file__).parents[3] / 'shared' / 'data')
-)
 KINDS = ('noise', 'quiet_noise', 'clicks', 'silence', 'full_scale_sine', 'music')
 
 

@@ -17,8 +17,9 @@ import pytest
 import scipy.special
 import soundfile
 
-from genre_jax import convert, features, losses, models
+from genre_jax import convert, features, models
 from genre_jax.convert import engine, read, tables
+from genre_jax.training import losses
 from tests import golden
 from tests.parity.test_front_ends import DATA, yamnet_in_float  # noqa: F401
 

@@ -17,10 +17,8 @@ import torch
 from genre_jax.convert import fetch
 from genre_jax.convert.read import read_checkpoint
 from genre_jax.errors import UserError
+from tests.program import DATA
 
-DATA = pathlib.Path(
-    os.environ.get('GENRE_JAX_DATA', pathlib.Path(__file__).parents[3] / 'shared' / 'data')
-)
 DTYPES = (
     'float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool '
     'complex64 complex128'

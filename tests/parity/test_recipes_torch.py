@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from genre_jax import train, watch
-from tests.test_recipes import BATCHES, make, trained
+from genre_jax.training import step as train
+from genre_jax.training import watch
+from tests.training.test_recipes import BATCHES, make, trained
 
 MANY = BATCHES * 4
 

@@ -11,7 +11,8 @@ import optax
 import pytest
 import torch
 
-from genre_jax import losses, models
+from genre_jax import models
+from genre_jax.training import losses
 
 CLASSES = 10
 L1 = 1e-4

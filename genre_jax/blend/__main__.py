@@ -1,0 +1,112 @@
+"""Blends finished runs: nets, classical models, several seeds, whatever has predictions.
+
+    python -m genre_jax.blend --members=runs/a,runs/b,runs/c --workdir=runs/blend \
+        [--method=integer|greedy|stacking|mean] [--level=segment|song]
+
+A member is a run folder; or a folder of a cross-validation's folds (fold_0, fold_1, ..., as genre_jax.leak
+leaves them below each protocol), then all members are. They are of one split.
+
+Methods (genre_jax/blend/methods.py, genre_jax/blend/integer_weights.py):
+
+- `integer`: the weights from 0 to 5 with which most rows are right, all combinations tried, then wider
+  ranges while there is a gain; votes are one-hot (`--votes=probability`: probabilities). Ma et al.
+- `greedy`: the member that helps most, again and again (`--metric`, `--steps`, `--bags`). Caruana et al.
+- `stacking`: a logistic regression on log-probabilities.
+- `mean`: all count the same.
+
+Weights are fitted to the validation part, or for each fold to the other folds' test predictions, and never
+see the test part. (The models of the other folds have learnt from that fold's songs, as for any choice that
+is made by cross-validation.) `--leaky_fit_on_test` fits them to the test part, as Ma et al. did, marks
+everything LEAKY, and shows the gap to the honest blend beside it.
+
+Members whose segments lie elsewhere (other windows) are blended by song: `--level=song`.
+
+Writes a run folder that can be blended again, with result.json, a page, blend.png, and, of folds, a run
+folder for each. The same command again computes it anew.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import app, flags
+
+from genre_jax import main as main_lib
+from genre_jax.blend import integer_weights
+from genre_jax.blend import members as blend_members
+from genre_jax.errors import UserError
+
+# Heavy imports are inside the functions.
+
+_MEMBERS = flags.DEFINE_list('members', [], 'folders of finished runs, with commas between')
+_METHOD = flags.DEFINE_enum(
+    'method', 'integer', ['integer', 'greedy', 'stacking', 'mean'], 'how the weights are found'
+)
+_LEVEL = flags.DEFINE_enum('level', 'segment', blend_members.LEVELS, 'what is blended')
+_LEAKY = flags.DEFINE_bool(
+    'leaky_fit_on_test', False, 'fit on the test part, everything marked LEAKY'
+)
+_SAMPLES = flags.DEFINE_integer(
+    'bootstrap_samples', 2000, 'resamplings for intervals', lower_bound=1
+)
+_VOTES = flags.DEFINE_enum('votes', 'onehot', integer_weights.VOTES, 'integer: what is summed')
+_MAX_WEIGHT = flags.DEFINE_integer('max_weight', 5, 'integer: first upper bound', lower_bound=1)
+_GROW_BY = flags.DEFINE_integer(
+    'grow_by', 5, 'integer: how much the bound grows while that brings a gain', lower_bound=0
+)
+_METRIC = flags.DEFINE_enum('metric', 'log_loss', ['log_loss', 'accuracy'], 'greedy: made best')
+_STEPS = flags.DEFINE_integer('steps', 100, 'greedy: draws', lower_bound=1)
+_BAGS = flags.DEFINE_integer(
+    'bags', 0, 'greedy: repetitions with a random half of the members', lower_bound=0
+)
+_OF_METHOD = {
+    'integer': (_VOTES, _MAX_WEIGHT, _GROW_BY),
+    'greedy': (_METRIC, _STEPS, _BAGS),
+    'stacking': (),
+    'mean': (),
+}
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say.
+
+    Args:
+        argv: what is left of the command line.
+    """
+    _check_flags(argv)
+    main_lib.start_jax()
+
+    from genre_jax.blend import run as blend_run
+    from genre_jax.blend import table as blend_report
+    from genre_jax.logbook import summary_lines
+
+    workdir = pathlib.Path(flags.FLAGS.workdir)
+    result = blend_run.run(
+        [pathlib.Path(name) for name in _MEMBERS.value],
+        workdir,
+        _METHOD.value,
+        {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]},
+        _LEVEL.value,
+        _LEAKY.value,
+        _SAMPLES.value,
+    )
+    print(blend_report.table(result))
+    print('\n'.join(summary_lines(result, workdir, '')))
+    print(f'picture:    {workdir / "blend.png"}')
+
+
+def _check_flags(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+    if flags.FLAGS.config is not None:
+        raise UserError('--config: a blend has no config page; name finished runs with --members')
+    if not _MEMBERS.value or not flags.FLAGS.workdir:
+        raise UserError('--members=DIR,DIR,... and --workdir=DIR are needed')
+    for method, own in _OF_METHOD.items():
+        given = [flag.name for flag in own if flags.FLAGS[flag.name].present]
+        if given and method != _METHOD.value:
+            raise UserError(f'--{given[0]} belongs to --method={method}, not to {_METHOD.value}')
+
+
+if __name__ == '__main__':
+    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)

@@ -1,0 +1,269 @@
+"""One blend from the members to the page: fit, test once, compare, write."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import ml_collections
+import numpy as np
+
+from genre_jax.blend import draw as blend_draw
+from genre_jax.blend import members as blend_members
+from genre_jax.blend import methods as blend_methods
+from genre_jax.blend import table as blend_report
+from genre_jax.blend.members import Rows
+from genre_jax.blend.tasks import Task, fold_folders, make_tasks, notes
+from genre_jax.errors import UserError
+from genre_jax.evaluation import evaluate
+from genre_jax.evaluation.evaluate import Predictions
+
+Fitted = blend_methods.Weighted | blend_methods.Stacked
+
+
+def make_fit(method: str, settings: Mapping[str, object]) -> Callable[[Rows], Fitted]:
+    """Returns the method as a function of rows.
+
+    Args:
+        method: 'integer', 'greedy', 'stacking' or 'mean'.
+        settings: its own arguments.
+    """
+    function = functools.partial(getattr(blend_methods, method), **settings)
+    if method == 'stacking':
+        return lambda rows: function(rows.probabilities, rows.label, rows.group)
+    return lambda rows: function(rows.probabilities, rows.label)
+
+
+def best_member(rows: Rows) -> int:
+    """Returns which member is right about most rows; of equal ones, that of lower log loss.
+
+    Args:
+        rows: to choose on.
+    """
+    return min(
+        range(len(rows.probabilities)),
+        key=lambda i: (
+            -(rows.probabilities[i].argmax(-1) == rows.label).mean(),
+            evaluate.log_losses(rows.label, rows.probabilities[i]).mean(),
+        ),
+    )
+
+
+def _predict(rows: Sequence[Rows], blends: Sequence[Callable]) -> Predictions:
+    """Blends the rows of each task by its own blend, and puts them together."""
+    found = [apply(each.probabilities) for apply, each in zip(blends, rows, strict=True)]
+    return blend_members.join(rows).predictions(np.concatenate(found))
+
+
+def measure(
+    tasks: Sequence[Task],
+    folders: Sequence[pathlib.Path],
+    method: str,
+    settings: Mapping[str, object],
+    level: str,
+    leaky: bool,
+    bootstrap_samples: int,
+) -> tuple[dict, list[Fitted]]:
+    """Fits, tests and compares.
+
+    Args:
+        tasks: what `make_tasks` returns.
+        folders: of the members.
+        method: 'integer', 'greedy', 'stacking' or 'mean'.
+        settings: arguments of the method.
+        level: 'segment' or 'song'.
+        leaky: fit to the test part, and show the honest blend beside it.
+        bootstrap_samples: resamplings for intervals.
+
+    Returns:
+        What result.json holds, and the blend of each task.
+    """
+    fit = make_fit(method, settings)
+    names = blend_members.names(folders)
+    # The other folds' rows, which a fold is fitted to, are test rows of the whole: no part of its own.
+    parts = {'test': [task.test for task in tasks]}
+    if len(tasks) == 1:
+        parts['val'] = [tasks[0].fit]
+
+    def scores(blends: Sequence[Callable]) -> dict[str, dict]:
+        return {
+            part: blend_report.scores(_predict(rows, blends), bootstrap_samples)
+            for part, rows in parts.items()
+        }
+
+    def of_member(i: int) -> Callable:
+        return lambda probabilities: probabilities[i]
+
+    def facts(fitted: Sequence[Fitted], fitted_on: str) -> dict:
+        return {
+            'fitted_on': fitted_on,
+            'weights': [each.weights.tolist() for each in fitted],
+            'fits': [each.facts for each in fitted],
+            'parts': blend_report.brief(scores([each.apply for each in fitted]), level),
+        }
+
+    honest_on = 'the validation part' if len(tasks) == 1 else 'the other folds'
+    honest = fitted = [fit(task.fit) for task in tasks]
+    if leaky:
+        fitted = [fit(blend_members.join(parts['test']))] * len(tasks)
+    applies = [each.apply for each in fitted]
+    honest_test = _predict(parts['test'], [each.apply for each in honest])
+    bests = [best_member(task.fit) for task in tasks]
+    best_test = _predict(parts['test'], [of_member(best) for best in bests])
+    compare = functools.partial(blend_report.compare, bootstrap_samples=bootstrap_samples)
+    blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
+        'method': method,
+        'settings': dict(settings),
+        'level': level,
+        'leaky_members': any(member.result['leaky'] for task in tasks for member in task.members),
+        'members': [
+            {
+                'name': name,
+                'folder': str(folder),
+                'parts': blend_report.brief(scores([of_member(i)] * len(tasks)), level),
+            }
+            for i, (name, folder) in enumerate(zip(names, folders, strict=True))
+        ],
+        'best_on': honest_on,
+        'best': ', '.join(dict.fromkeys(names[best] for best in bests)),
+        'versus_best': compare(honest_test, best_test),
+    }
+    test = _predict(parts['test'], applies)
+    if leaky:
+        blend |= {'honest': facts(honest, honest_on), 'gap': compare(test, honest_test)}
+    results = [[member.result for member in task.members] for task in tasks]
+    described = blend_report.describe(results, test, leaky, bootstrap_samples)
+    described['warnings'] += notes(tasks, level)
+    return described | {'parts': scores(applies), 'blend': blend}, fitted
+
+
+def write(
+    config: Mapping,
+    result: Mapping,
+    tasks: Sequence[Task],
+    fitted: Sequence[Fitted],
+    workdir: pathlib.Path,
+) -> None:
+    """Writes the run folder, and of folds one for each below it.
+
+    Args:
+        config: for config.json.
+        result: what `measure` returns.
+        tasks: what was blended.
+        fitted: the blend of each task.
+        workdir: the run folder.
+    """
+    from genre_jax.logbook import environment, write_json
+
+    here = environment() | {'init': None, 'dataset': tasks[0].members[0].environment['dataset']}
+
+    def write_run(
+        folder: pathlib.Path, part_rows: Mapping, own: Sequence[Fitted], split: str, content: dict
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        write_json(folder / 'config.json', config)
+        write_json(folder / 'environment.json', here | {'split_fingerprint': split})
+        for part, rows in part_rows.items():
+            _predict(rows, [each.apply for each in own]).save(folder / f'predictions/{part}.npz')
+        write_json(folder / 'result.json', content)
+
+    splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
+    tests = [task.test for task in tasks]
+    if len(tasks) == 1:
+        parts = {'val': [tasks[0].fit], 'test': tests}
+        write_run(workdir, parts, fitted, splits[0], result)
+        return
+    settings, blend = config['blend'], result['blend']
+    for i, (task, own) in enumerate(zip(tasks, fitted, strict=True)):
+        test = _predict([task.test], [own.apply])
+        facts = {key: blend[key] for key in ('method', 'settings', 'level', 'fitted_on')}
+        content = blend_report.describe(
+            [[member.result for member in task.members]],
+            test,
+            settings['leaky_fit_on_test'],
+            settings['bootstrap_samples'],
+        ) | {
+            'parts': {'test': blend_report.scores(test, settings['bootstrap_samples'])},
+            'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
+        }
+        write_run(workdir / f'fold_{i}', {'test': [task.test]}, [own], splits[i], content)
+    together = hashlib.sha256(' '.join(splits).encode()).hexdigest()
+    write_run(workdir, {'test': tests}, fitted, together, result)
+
+
+def run(
+    folders: Sequence[pathlib.Path],
+    workdir: pathlib.Path,
+    method: str,
+    settings: Mapping[str, object],
+    level: str,
+    leaky: bool,
+    bootstrap_samples: int,
+) -> dict:
+    """Blends runs, and writes a run folder; what is there of the same blend is computed anew.
+
+    Args:
+        folders: of the members.
+        workdir: the run folder.
+        method: 'integer', 'greedy', 'stacking' or 'mean'.
+        settings: arguments of the method.
+        level: 'segment' or 'song'.
+        leaky: fit to the test part, and show the honest blend beside it.
+        bootstrap_samples: resamplings for intervals.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        UserError: the runs cannot be blended, or the folder holds something else.
+    """
+    from genre_jax import report
+    from genre_jax.run import folder as run_folder
+
+    _check_folders(folders, workdir)
+    config = {
+        # What a page names; a blend trains nothing.
+        'model': {'name': 'blend'},
+        'features': {'name': 'predictions'},
+        'optim': {'name': method},
+        'seed': 0,
+        'blend': {
+            'members': [str(folder) for folder in folders],
+            'method': method,
+            'settings': dict(settings),
+            'level': level,
+            'leaky_fit_on_test': leaky,
+            'bootstrap_samples': bootstrap_samples,
+        },
+    }
+    tasks = make_tasks(folders, level)
+    with run_folder.own(workdir):
+        run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
+        stale = fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]
+        if stale:
+            raise UserError(
+                f'--workdir={workdir} holds {stale[0].name} of another blend: use another --workdir'
+            )
+        # Until the new one is whole, the folder holds no result.
+        for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
+            file.unlink(missing_ok=True)
+        result, fitted = measure(tasks, folders, method, settings, level, leaky, bootstrap_samples)
+        blend_draw.draw(result, workdir / 'blend.png')
+        write(config, result, tasks, fitted, workdir)
+        report.write_report(workdir)
+    return result
+
+
+def _check_folders(folders: Sequence[pathlib.Path], workdir: pathlib.Path) -> None:
+    resolved = [folder.resolve() for folder in folders]
+    for folder, path in zip(folders, resolved, strict=True):
+        if resolved.count(path) > 1:
+            raise UserError(f'--members: {folder} is named twice: name every run once')
+        if workdir.resolve() == path or path in workdir.resolve().parents:
+            raise UserError(
+                f'--workdir={workdir} lies in {folder}, one of the members: name another folder'
+            )
+    if len(folders) < 2:
+        raise UserError(f'--members names one run, {folders[0]}: a blend needs two at least')

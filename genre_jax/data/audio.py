@@ -1,0 +1,217 @@
+"""Audio files to mono int16, on the host: decode, mix, resample, and say what is wrong with a file.
+
+libsndfile decodes what it can and keeps quiet about the rest; `containers` finds what it passes over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import stat
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+import soxr
+
+from genre_jax.data import containers
+from genre_jax.errors import BadAudio
+
+AUDIO_SUFFIXES = frozenset(
+    ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff')
+)
+
+_FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
+_RATES_HZ = (1_000, 768_000)
+_SHORTEST_S = 0.1
+_SILENCE_PEAK = 1e-4  # -80 dBFS: some ten times the quantisation noise of 16-bit digital silence
+# Ends noted by hand are rounded, and decoders disagree about the padding of lossy files.
+_END_TOLERANCE_S = 0.5
+_BLOCK_SAMPLES = 2**20
+_MP3_PADDING = 4608  # samples of encoder delay and padding that a decoder may leave out
+_STDERR_LOCK = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says.
+
+    Attributes:
+        sample_rate_hz: its own rate.
+        channels: number of channels.
+        duration_s: length of the audio.
+        format: container as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ...
+    """
+
+    sample_rate_hz: int
+    channels: int
+    duration_s: float
+    format: str
+
+
+def probe(path: str | os.PathLike[str]) -> AudioInfo:
+    """Reads a file's header and checks that the file holds as much audio as it announces.
+
+    Args:
+        path: audio file; its content decides the format, not its suffix.
+
+    Returns:
+        Rate, channels, duration and format.
+
+    Raises:
+        BadAudio: the file cannot be read, is not audio, or was cut short.
+    """
+    with _opened(path) as (handle, frames):
+        rate = handle.samplerate
+        return AudioInfo(rate, handle.channels, frames / rate, handle.format)
+
+
+def decode(
+    path: str | os.PathLike[str],
+    sample_rate_hz: int,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> np.ndarray:
+    """Decodes a file, or a span of it, to mono at the given rate.
+
+    Channels are averaged. Where the mixed and resampled audio exceeds full scale it is divided by
+    its peak, never clipped; quieter audio keeps its level.
+
+    Args:
+        path: audio file; its content decides the format, not its suffix.
+        sample_rate_hz: rate of the result.
+        start_s: first second of the span.
+        end_s: second at which the span stops, None for the end of the file; up to half a second
+            past the end counts as the end.
+
+    Returns:
+        int16 [n], round(32767 x).
+
+    Raises:
+        BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,
+            or the span is shorter than 0.1 s, silent, or not finite.
+    """
+    with _opened(path) as (handle, frames):
+        first, last = _span(start_s, end_s, frames, handle.samplerate)
+        audio = _read_mono(handle, first, last, sample_rate_hz)
+    peak = float(max(audio.max(), -audio.min()))
+    if not np.isfinite(peak):
+        raise BadAudio('non-finite samples (NaN or infinity)')
+    if peak < _SILENCE_PEAK:
+        level = f'{20 * np.log10(peak):.0f} dBFS' if peak else 'digital zero'
+        raise BadAudio(f'silent (the peak of its mono mix is {level})')
+    audio *= 32767 / max(peak, 1.0)
+    return np.rint(audio).astype(np.int16)
+
+
+def _span(start_s: float, end_s: float | None, frames: int, rate_hz: int) -> tuple[int, int]:
+    """Returns the first frame of the span and the frame after its last one."""
+    duration_s = frames / rate_hz
+    if frames == 0:
+        raise BadAudio('no samples')
+    if end_s is not None and not end_s > start_s:
+        raise BadAudio(f'its span starts at {start_s:g} s and ends at {end_s:g} s')
+    if not 0 <= start_s < duration_s:
+        raise BadAudio(f'its span starts at {start_s:g} s, the file lasts {duration_s:.2f} s')
+    if end_s is not None and end_s > duration_s + _END_TOLERANCE_S:
+        raise BadAudio(f'its span ends at {end_s:g} s, the file lasts {duration_s:.2f} s')
+    first = round(start_s * rate_hz)
+    last = frames if end_s is None else min(frames, round(end_s * rate_hz))
+    if (last - first) / rate_hz < _SHORTEST_S:
+        raise BadAudio(f'shorter than {_SHORTEST_S} s ({(last - first) / rate_hz:.3f} s)')
+    return first, last
+
+
+def _read_mono(
+    handle: soundfile.SoundFile, first: int, last: int, sample_rate_hz: int
+) -> np.ndarray:
+    """Returns frames [first, last) averaged over channels and resampled, float32 [n]."""
+    resample = sample_rate_hz != handle.samplerate
+    stream = soxr.ResampleStream(handle.samplerate, sample_rate_hz, 1, dtype='float32')
+    block = max(1, _BLOCK_SAMPLES // handle.channels)
+    if handle.seek(first) != first:
+        raise BadAudio('truncated or damaged: its span cannot be reached')
+    parts = []
+    while first < last:
+        wanted = min(block, last - first)
+        frames = handle.read(wanted, dtype='float32', always_2d=True)
+        if len(frames) < wanted:
+            raise BadAudio('truncated or damaged: it yields less audio than it announces')
+        first += wanted
+        with np.errstate(over='ignore', invalid='ignore'):  # `decode` refuses what is not finite
+            mono = frames.mean(axis=1)
+        parts.append(stream.resample_chunk(mono, last=first == last) if resample else mono)
+    return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile, int]]:
+    """Opens a file after its checks; yields the handle and the number of frames to expect."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
+            raise BadAudio(f'cannot be read: {kind}')
+        if status.st_size == 0:
+            raise BadAudio('empty file (0 bytes)')
+        with open(path, 'rb') as file:
+            source, mp3_frames = containers.check(file, status.st_size)
+    except OSError as error:
+        raise BadAudio(f'cannot be read: {error.strerror}') from error
+    with _quiet_stderr() if mp3_frames is not None else contextlib.nullcontext():
+        try:
+            handle = soundfile.SoundFile(source or os.fspath(path))
+        except soundfile.LibsndfileError as error:
+            # 1 says just this, and 7 calls an .mp3 without any MPEG frame a missing file.
+            detail = '' if error.code in (1, 7) else f' ({error.error_string.rstrip(".")})'
+            raise BadAudio(f'not audio, or a format that is not read{detail}') from error
+        with handle:
+            try:
+                yield handle, _frames(handle, mp3_frames or 0)
+            except soundfile.LibsndfileError as error:
+                raise BadAudio('truncated or damaged: it cannot be decoded to its end') from error
+
+
+def _frames(handle: soundfile.SoundFile, mp3_frames: int) -> int:
+    """Returns how many frames an open file must yield, having checked that it can."""
+    frames = handle.frames
+    if handle.format == 'RAW':
+        raise BadAudio('not audio, or a format that is not read')
+    if handle.format not in _FORMATS:
+        raise BadAudio(f'format {handle.format} is not read: convert it to WAV or FLAC')
+    if not _RATES_HZ[0] <= handle.samplerate <= _RATES_HZ[1]:
+        raise BadAudio(f'its header gives an implausible sample rate of {handle.samplerate} Hz')
+    if handle.format == 'FLAC':
+        if frames >= 2**36:  # more than the field in STREAMINFO can hold: libsndfile's 'unknown'
+            raise BadAudio('a FLAC without its length (written to a pipe): encode it again')
+        # Seeking fails where the end that STREAMINFO promises is missing.
+        handle.seek(max(0, frames - 1))
+        if frames and not len(handle.read(1)):
+            raise BadAudio('truncated: the last frame that its header announces is missing')
+    if handle.format == 'MP3':
+        if not mp3_frames or handle.subtype != 'MPEG_LAYER_III':
+            raise BadAudio('not audio, or a format that is not read')
+        if frames + _MP3_PADDING < mp3_frames:
+            raise BadAudio(
+                f'an MP3 with a missing or wrong length header: {frames / handle.samplerate:.1f} '
+                f'of its {mp3_frames / handle.samplerate:.1f} s would be read; rewrite it, '
+                'e.g. with "ffmpeg -i in.mp3 -c copy out.mp3"'
+            )
+        frames = min(frames, mp3_frames)
+    return frames
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keeps the notes that libmpg123 writes past Python from the terminal."""
+    with _STDERR_LOCK:
+        saved = os.dup(2)
+        with open(os.devnull, 'wb') as null:
+            os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

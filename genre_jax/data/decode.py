@@ -1,0 +1,213 @@
+"""Decodes the recordings of a dataset in parallel, so that a call cut off half way can go on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import io
+import multiprocessing
+import multiprocessing.resource_tracker
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from genre_jax.data import duplicates, fingerprint
+from genre_jax.data.pipeline import Pipeline
+from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.storage import Path
+from genre_jax.errors import BadAudio, UserError
+
+
+def _clip_file(folder: Path, recording: Recording) -> Path:
+    return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the program is killed: it would wait for the next job for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _decode_one(source: Source, recording: Recording, file: Path) -> str:
+    """Decodes one recording into `file` (atomically); returns '' or why it is unusable.
+
+    What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
+    """
+    if file.exists():
+        return ''
+    try:
+        stored = source.load(recording)
+    except BadAudio as error:
+        return str(error)
+    if source.kind == 'audio':
+        marks = fingerprint.fingerprint(stored, source.sample_rate_hz())
+    else:
+        marks = fingerprint.NOTHING
+    known = duplicates.Prints([recording.track], [duplicates.digest(stored)], [marks])
+    _write(_print_file(file), known.save)
+    _write(file, lambda content: np.save(content, stored))  # last: where it is, the other is whole
+    return ''
+
+
+def _write(file: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Writes a file atomically: a pipeline may give one recording to two workers."""
+    content = io.BytesIO()  # numpy hides why it could not write to a file
+    save(content)
+    temporary = file.with_suffix(f'.{uuid.uuid4().hex}.tmp')
+    temporary.write_bytes(content.getbuffer())
+    temporary.rename(file)
+
+
+def _print_file(file: Path) -> Path:
+    return file.with_suffix('.npz')
+
+
+def read_prints(clips: Sequence[tuple[Recording, Path]]) -> duplicates.Prints:
+    """Collects what tells copies of recordings.
+
+    Args:
+        clips: what `decode_all` returned.
+    """
+    contents = read_all(_print_file(file) for _, file in clips)
+    parts = [duplicates.Prints.load(io.BytesIO(content)) for content in contents]
+    return duplicates.Prints(
+        [part.tracks[0] for part in parts],
+        [part.digests[0] for part in parts],
+        [part.prints[0] for part in parts],
+    )
+
+
+@contextlib.contextmanager
+def _ctrl_c_noted() -> Iterator[list[int]]:
+    """Collects Ctrl-C in a list: raised while the pool holds a lock, it would leave it locked for ever."""
+    came: list[int] = []
+    old = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that start in here never get Ctrl-C, which reaches them too: their parent ends them."""
+    # It unblocks the signal when it starts, so it must be running already.
+    multiprocessing.resource_tracker.ensure_running()
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
+    """Yields what is in files, which threads read ahead: it is waiting for storage that takes the time.
+
+    Only reading is theirs: NumPy parses headers with `ast`, which fails in threads now and then (CPython's
+    issue 106905, seen with Python 3.11.7).
+
+    Args:
+        files: in the order of what is yielded.
+        size: bytes from the beginning of each, -1: all.
+    """
+
+    def read(file: Path) -> bytes:
+        with file.open('rb') as stream:
+            return stream.read(size)
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        yield from pool.map(read, files)
+
+
+def decode_all(
+    source: Source, recordings: list[Recording], folder: Path, pipeline: Pipeline | None = None
+) -> tuple[list[tuple[Recording, Path]], list[Quarantined]]:
+    """Decodes all recordings; what an earlier call decoded is kept.
+
+    Args:
+        source: what decodes them.
+        recordings: of that source.
+        folder: where the decoded audio goes, one npy file a recording.
+        pipeline: what runs it; None for one process per core.
+
+    Returns:
+        The usable recordings with their files, and the others with the reasons.
+
+    Raises:
+        UserError: none can be used, or a process was killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [(recording, _clip_file(folder, recording)) for recording in recordings]
+    if source.kind == 'table':  # it is in memory: nothing to decode
+        for recording, file in clips:
+            _decode_one(source, recording, file)
+        return clips, []
+    source.sample_rate_hz()  # found once here, then pickled with the source
+    if pipeline:
+        reasons = pipeline.map(functools.partial(_decode_clip, source), clips, folder, 'decode')
+    else:
+        reasons = _decode_here(source, clips)
+    usable = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
+    unusable = [
+        Quarantined(recording.path or recording.track, reason)
+        for recording, reason in zip(recordings, reasons, strict=True)
+        if reason
+    ]
+    for item in unusable:
+        logging.warning('quarantined %s: %s', item.path, item.reason)
+    if not usable:
+        raise UserError(
+            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
+            f'{unusable[0].path}: {unusable[0].reason}'
+            if unusable
+            else f'{source.name} holds no recordings'
+        )
+    return usable, unusable
+
+
+def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:
+    return _decode_one(source, *clip)
+
+
+def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[str]:
+    """Decodes with one process per core; returns '' or the reason for each."""
+    # spawn: a forked child of a process that runs XLA's threads can deadlock.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)),
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_end_with_parent,
+    )
+    with _ctrl_c_noted() as interrupts, pool:
+        with _ctrl_c_blocked():
+            jobs = [pool.submit(_decode_one, source, *clip) for clip in clips]
+        finished = concurrent.futures.as_completed(jobs)
+        try:
+            for job in tqdm.tqdm(
+                finished, f'preparing {source.name}', len(jobs), unit=' recordings'
+            ):
+                job.result()
+                if interrupts:
+                    raise KeyboardInterrupt
+        except concurrent.futures.process.BrokenProcessPool:
+            raise UserError(
+                f'a process that decoded {source.name} was killed (out of memory?): run the same '
+                'command again, what is already decoded is kept'
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if interrupts:
+        raise KeyboardInterrupt
+    return [job.result() for job in jobs]

@@ -1,0 +1,102 @@
+"""A folder of one's own: one folder per class, or a CSV with columns path,label (see README.md)."""
+
+from __future__ import annotations
+
+import os
+
+from genre_jax.data import files
+from genre_jax.data.folder import listing
+from genre_jax.errors import UserError
+
+_LEVELS = {
+    'auto': ('group', 'artist', 'album'),
+    'artist': ('artist',),
+    'album': ('album',),
+    'recording': (),
+}
+
+
+class Source(files.FileSource):
+    """Labelled audio files below one folder.
+
+    Attributes:
+        name: 'folder'.
+        description: what the recordings are.
+        root: the folder, or the CSV.
+    """
+
+    name = 'folder'
+
+    def __init__(self, *, root: str, sample_rate_hz: int | None = None, group: str = 'auto'):
+        """Finds the layout of the folder.
+
+        Args:
+            root: folder with one folder per class, folder with a CSV, or that CSV.
+            sample_rate_hz: rate to prepare at, None for the most common one of the files.
+            group: what may never cross a split: 'artist', 'album' (the file where that is blank),
+                'recording' (the file), or 'auto': group column, else artist, else album, else file.
+
+        Raises:
+            UserError: a setting is wrong, or there is nothing at `root`.
+        """
+        if group not in _LEVELS:
+            raise UserError(f'group is {group!r}; expected one of {", ".join(_LEVELS)}')
+        folder, self._csv = listing.find(root)
+        self._group = group
+        self.levels = _LEVELS[group]
+        super().__init__(folder, root=self._csv or folder, sample_rate_hz=sample_rate_hz)
+        layout = 'labelled by that CSV' if self._csv else 'one folder per class'
+        self.description = f'audio files of {os.path.basename(self.root)}, {layout}'
+
+    def list_files(self) -> files.Listing:
+        """Lists what the CSV or the folders name."""
+        if self._csv:
+            listed = listing.read_csv(self._folder, self._csv)
+        else:
+            listed = listing.scan_folders(self._folder)
+        if self._group in ('artist', 'album') and self._group not in listed.columns:
+            where = self._csv or f'{self._folder} (no CSV)'
+            raise UserError(
+                f'group is {self._group!r}, but {where} has no column '
+                f"{self._group!r}; add one, or choose group='auto'"
+            )
+        return listed
+
+    def group_key(self) -> str:
+        """Returns what the groups are: 'artist', 'recording', 'artist, else recording', ..."""
+        return super().group_key().replace('group', 'group column')
+
+
+class SourceWithPaperList(Source):
+    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here.
+
+    Attributes:
+        subject: what the recordings are, the first words of their description.
+    """
+
+    subject = ''
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        sample_rate_hz: int | None = None,
+        group: str = 'auto',
+        paper_seed: int = 0,
+    ):
+        """Finds the layout of the folder.
+
+        Args:
+            root: folder with one folder per class, folder with a CSV, or that CSV.
+            sample_rate_hz: rate to prepare at, None for the most common one of the files.
+            group: what may never cross a split, as in `Source`.
+            paper_seed: of the draw behind the list `paper`.
+
+        Raises:
+            UserError: a setting is wrong, or there is nothing at `root`.
+        """
+        if not (isinstance(paper_seed, int) and paper_seed >= 0):
+            raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
+        self._paper_seed = paper_seed
+        super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
+        self.description = f'{self.subject}: {self.description}'

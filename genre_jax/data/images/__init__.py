@@ -1,0 +1,129 @@
+"""Pictures of spectrograms in one folder per class (see README.md)."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from genre_jax.data import files, labels
+from genre_jax.data.gtzan import lists
+from genre_jax.data.recordings import Recording
+from genre_jax.errors import BadAudio, UserError
+
+_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
+
+
+class Source(files.FileSource):
+    """Pictures, one folder per class; every picture is a song of one segment.
+
+    Attributes:
+        name: 'images'.
+        description: what the pictures are.
+        root: the folder.
+    """
+
+    name = 'images'
+    kind = 'image'
+
+    levels = ('artist',)
+
+    def __init__(self, *, root: str, index: str = ''):
+        """Finds the folder.
+
+        Args:
+            root: folder with one folder per class.
+            index: Sturm's file of GTZAN's artists and titles, for pictures of GTZAN.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        if not os.path.isdir(root):
+            raise UserError(
+                f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per '
+                'class'
+            )
+        folder = os.path.abspath(root)
+        super().__init__(folder, root=folder, sample_rate_hz=None)
+        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
+        self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
+
+    def list_files(self) -> files.Listing:
+        """Lists the pictures below each first-level folder, whose name is their label."""
+        recordings = []
+        for label in sorted(entry.name for entry in os.scandir(self._folder) if entry.is_dir()):
+            if label.startswith('.'):
+                continue
+            for name in sorted(os.listdir(os.path.join(self._folder, label))):
+                path = f'{label}/{name}'
+                if name.lower().endswith(_SUFFIXES) and not name.startswith('.'):
+                    track, stem = os.path.splitext(path)[0], os.path.splitext(name)[0]
+                    artist, title = self._artists.get(lists.track_of(stem), ('', ''))
+                    recordings.append(
+                        Recording(track, label, '', path=path, artist=artist, title=title)
+                    )
+        found = {recording.label for recording in recordings}
+        if len(found) < 2:
+            raise UserError(
+                f'{self._folder} holds pictures of {len(found)} class; a classifier needs at least 2: '
+                f'one folder per class with files {" ".join(_SUFFIXES)}'
+            )
+        labels.check_spelling(self._folder, found)
+        stems = collections.Counter(recording.track for recording in recordings)
+        for track, count in stems.items():
+            if count > 1:
+                raise UserError(
+                    f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
+                )
+        return files.Listing(recordings, [])
+
+    def sample_rate_hz(self) -> int:
+        """Returns 1: a picture has no rate."""
+        return 1
+
+    def load(self, recording: Recording) -> np.ndarray:
+        """Decodes one picture: uint8 [1, height, width, 3]; transparency is dropped."""
+        height, width = self._size
+        picture = _read(os.path.join(self._folder, recording.path))
+        if picture.shape != (height, width, 3):
+            raise BadAudio(
+                f'{picture.shape[1]} x {picture.shape[0]} pixels, where most have {width} x {height}'
+            )
+        return picture[None]
+
+    def __getstate__(self) -> dict:
+        # Found once, not in every worker.
+        return super().__getstate__() | {'_size': self._size}
+
+    @functools.cached_property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of most pictures."""
+        sizes = self._for_each_file(_size_or_none, 'reading headers')
+        counts = collections.Counter(size for size in sizes.values() if size)
+        if not counts:
+            raise UserError(f'none of the {len(sizes)} files of {self._folder} is a picture')
+        return max(counts, key=lambda size: (counts[size], size))
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            if picture.mode[0] in 'IF':  # Pillow would cut values above 255 off
+                raise BadAudio('grey values of more than 8 bits are not read: save it with 8')
+            return np.asarray(picture.convert('RGB'))
+    except UnidentifiedImageError:
+        raise BadAudio('not a picture, or a format that is not read') from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise BadAudio(f'damaged or unreadable: {reason}') from None
+
+
+def _size_or_none(path: str) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None

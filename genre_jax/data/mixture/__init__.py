@@ -1,0 +1,208 @@
+"""Several datasets of audio as one (see README.md)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genre_jax.data import files, grouping, labels, prepare, recordings
+from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.errors import UserError
+
+_VERSION = 1
+# What begins with the name of the part.
+_PREFIXED = ('track', 'group', 'path')
+
+
+class Source(recordings.Source):
+    """All recordings of several datasets; tracks, groups and paths begin with the name of their part.
+
+    Attributes:
+        name: 'mixture'.
+        description: what the parts are.
+    """
+
+    name = 'mixture'
+
+    def __init__(self, *, parts: Mapping, sample_rate_hz: int | None = None):
+        """Builds the parts.
+
+        Args:
+            parts: for each part, under a name of its own, the section config.data of a dataset: its keys,
+                and 'name', where the part is not called like the dataset.
+            sample_rate_hz: rate to prepare all of them at; None if they have one rate anyway.
+
+        Raises:
+            UserError: fewer than two parts, or one that is wrong or holds no audio.
+        """
+        if not hasattr(parts, 'items') or len(parts) < 2:
+            raise UserError(
+                f'config.data.parts={parts!r}: expected a section for each of two datasets or more, '
+                "{'western': {'root': DIR}, 'raag': {'root': DIR}}"
+            )
+        self._given_rate_hz = sample_rate_hz
+        self._parts = {name: _build(name, parts[name], sample_rate_hz) for name in sorted(parts)}
+        self.description = '; '.join(f'{n}: {part.description}' for n, part in self._parts.items())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the rate and the parts' fingerprints."""
+        parts = [(name, part.fingerprint) for name, part in self._parts.items()]
+        settings = (_VERSION, self.sample_rate_hz(), parts)
+        return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+    def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
+        """Lists the recordings part by part.
+
+        Raises:
+            UserError: a part cannot be used, or two labels differ only in spelling.
+        """
+        return list(self._listing[0]), list(self._listing[1])
+
+    def sample_rate_hz(self) -> int:
+        """Returns the rate of all parts.
+
+        Raises:
+            UserError: they have different ones.
+        """
+        rates_hz = {name: part.sample_rate_hz() for name, part in self._parts.items()}
+        rate_hz, *others = {*rates_hz.values(), self._given_rate_hz or max(rates_hz.values())}
+        if others:
+            found = ', '.join(f'{name} {rate_hz} Hz' for name, rate_hz in rates_hz.items())
+            raise UserError(
+                f'config.data.sample_rate_hz={self._given_rate_hz}: the parts would have different rates '
+                f'({found}); set it, to a rate that every part takes, and in no part another one'
+            )
+        return rate_hz
+
+    def load(self, recording: Recording) -> np.ndarray:
+        """Has its part load one recording: int16 [n] mono at `sample_rate_hz()`."""
+        name = recording.track.split('/', 1)[0]
+        own = {key: getattr(recording, key).removeprefix(f'{name}/') for key in _PREFIXED}
+        return self._parts[name].load(dataclasses.replace(recording, **own))
+
+    def files(self) -> dict[str, str]:
+        """Returns the SHA-256 of every file of every part by its path, which begins with the part."""
+        return {
+            f'{name}/{path}': digest
+            for name, part in self._parts.items()
+            for path, digest in part.files().items()
+        }
+
+    def group_key(self) -> str:
+        """Returns what the groups of each part are."""
+        keys = {name: part.group_key() for name, part in self._parts.items()}
+        if len(set(keys.values())) == 1:
+            return next(iter(keys.values()))
+        return '; '.join(f'{name}: {key}' for name, key in keys.items())
+
+    def notes(self) -> list[str]:
+        """Returns the parts' notes, and what the parts have in common."""
+        notes = [f'{name}: {note}' for name, part in self._parts.items() for note in part.notes()]
+        parts_of = collections.defaultdict(set)
+        labels_of = collections.defaultdict(set)
+        for recording in self._listing[0]:
+            parts_of[recording.label].add(recording.track.split('/', 1)[0])
+            labels_of[recording.path].add(recording.label)
+        shared = {label: sorted(names) for label, names in parts_of.items() if len(names) > 1}
+        if shared:
+            named = ', '.join(f'{label} ({", ".join(shared[label])})' for label in sorted(shared))
+            notes.append(f'classes with recordings of several parts: {named}')
+        by_content = collections.defaultdict(list)
+        for path, digest in self.files().items():
+            by_content[digest].append(path)
+        across = [
+            paths
+            for paths in by_content.values()
+            if len({path.split('/', 1)[0] for path in paths}) > 1
+        ]
+        notes += files.copy_notes(across, labels_of)
+        for name, lacking in self._partial_lists.items():
+            notes.append(f'the list {name} is not offered: there is none for {", ".join(lacking)}')
+        return notes
+
+    def protocols(self) -> dict[str, dict[str, str]]:
+        """Returns the lists whose name every part brings, joined."""
+        return {
+            protocol: {
+                f'{name}/{track}': where
+                for name, lists in self._lists.items()
+                for track, where in lists[protocol].items()
+            }
+            for protocol in sorted(set.intersection(*map(set, self._lists.values())))
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != '_listing'}
+
+    @property
+    def _lists(self) -> dict[str, dict[str, dict[str, str]]]:
+        return {name: part.protocols() for name, part in self._parts.items()}
+
+    @property
+    def _partial_lists(self) -> dict[str, list[str]]:
+        """The parts that lack a list which another part brings, by its name."""
+        lists = self._lists
+        lacking = {
+            protocol: [name for name in lists if protocol not in lists[name]]
+            for protocol in sorted(set.union(*map(set, lists.values())))
+        }
+        return {protocol: names for protocol, names in lacking.items() if names}
+
+    @functools.cached_property
+    def _listing(self) -> tuple[list[Recording], list[Quarantined]]:
+        usable, quarantined, artists = [], [], []
+        for name, part in self._parts.items():
+            listed, left_out = part.recordings()
+            for recording in listed:
+                by_artist = recording.group.startswith('artist:')
+                artists.append(
+                    recording.group.casefold() if by_artist else f'{name}/{recording.track}'
+                )
+                values = {key: getattr(recording, key) for key in _PREFIXED}
+                named = {key: f'{name}/{value}' for key, value in values.items() if value}
+                usable.append(dataclasses.replace(recording, **named))
+            quarantined += [Quarantined(f'{name}/{item.path}', item.reason) for item in left_out]
+        labels.check_spelling('config.data.parts', [recording.label for recording in usable])
+        # An artist in several parts is one group.
+        groups = grouping.join([r.group for r in usable], grouping.alike(artists))
+        joined = [
+            dataclasses.replace(recording, group=group)
+            for recording, group in zip(usable, groups, strict=True)
+        ]
+        return joined, quarantined
+
+
+def _build(name: str, section: Mapping, sample_rate_hz: int | None) -> recordings.Source:
+    """Builds one part at the wanted rate, if it takes one."""
+    where = f'data.parts.{name}'
+    if not re.fullmatch(r'\w[\w-]*', name):
+        raise UserError(f'config.{where}: a part is named by letters, digits, _ and -')
+    if not hasattr(section, 'items'):
+        raise UserError(
+            f'config.{where}={section!r}: expected a section, such as {{"name": "folder", "root": DIR}}'
+        )
+    settings = {'name': name} | dict(section.items())
+    takes = inspect.signature(prepare.source_class(settings['name'], where).__init__).parameters
+    if 'sample_rate_hz' in takes and settings.get('sample_rate_hz') is None:
+        if sample_rate_hz is not None:
+            settings['sample_rate_hz'] = sample_rate_hz
+        else:
+            settings.pop('sample_rate_hz', None)
+    try:
+        part = prepare.load_source(settings, where)
+    except UserError as error:
+        raise UserError(f'part {name!r}: {error}') from None
+    if part.kind != 'audio':
+        raise UserError(
+            f'part {name!r}: {settings["name"]} holds data of kind {part.kind!r}; a mixture is of audio'
+        )
+    return part

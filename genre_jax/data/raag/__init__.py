@@ -1,0 +1,114 @@
+"""Recordings of raags: one folder per raag, or a CSV that may give their tonics (see README.md)."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genre_jax.data import folder
+
+# Share of the playing time of a raag for each part: Kirby and Bhateja, section 3.2.
+_PAPER_SHARES = {'train': 0.8, 'val': 0.1, 'test': 0.1}
+_DRAWS = 200
+
+
+class Source(folder.SourceWithPaperList):
+    """A folder, as data/folder reads it; its classes are raags.
+
+    Attributes:
+        name: 'raag'.
+        description: what the recordings are.
+        root: the folder, or the CSV.
+    """
+
+    name = 'raag'
+    subject = 'recordings of raags'
+
+    def notes(self) -> list[str]:
+        """Returns one-line remarks that the user should see before training."""
+        notes = super().notes()
+        recordings = self._listing.recordings
+        without = [recording.track for recording in recordings if not recording.tonic_hz]
+        if without:
+            notes.append(
+                f'the tonic of {len(without)} of {len(recordings)} recordings is unknown '
+                f'({without[0]}{", ..." if len(without) > 1 else ""}); the CSV column tonic_hz gives it'
+            )
+        few = [label for label, songs in self._lengths_s.items() if len(songs) < len(_PAPER_SHARES)]
+        if few:
+            notes.append(
+                f'the list paper has no song for some part of {", ".join(sorted(few))}: '
+                'fewer than three usable recordings'
+            )
+        return notes
+
+    def protocols(self) -> dict[str, dict[str, str]]:
+        """Returns the list `paper`: about 80, 10 and 10 % of the playing time of each raag.
+
+        Files are never divided; those that are no usable audio are left out.
+        """
+        parts = {
+            (label, path): part
+            for label, lengths_s in self._lengths_s.items()
+            for path, part in assign_by_duration(lengths_s, f'{self._paper_seed}/{label}').items()
+        }
+        return {
+            'paper': {
+                recording.track: parts[recording.label, recording.path]
+                for recording in self._listing.recordings
+                if (recording.label, recording.path) in parts
+            }
+        }
+
+    @functools.cached_property
+    def _lengths_s(self) -> dict[str, dict[str, float]]:
+        """Seconds in use of every usable file, by label and path."""
+        lengths_s = collections.defaultdict(lambda: collections.defaultdict(float))
+        for recording in self._listing.recordings:
+            if duration_s := self.duration_s(recording):
+                lengths_s[recording.label][recording.path] += duration_s
+        return {label: dict(paths) for label, paths in lengths_s.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop('_lengths_s', None)
+        return state
+
+
+def assign_by_duration(lengths_s: Mapping[str, float], seed: str) -> dict[str, str]:
+    """Assigns whole files to parts at random, with a playing time close to 80, 10 and 10 %.
+
+    The files are put in a random order, which is cut in three where the shares come closest, every part
+    with one file at least; of `_DRAWS` orders the one that comes closest counts. One or two files, with
+    which that cannot be, train and validate.
+
+    Args:
+        lengths_s: seconds by path.
+        seed: of the draw.
+
+    Returns:
+        'train', 'val' or 'test' by path: a function of the arguments alone.
+    """
+    paths, parts = sorted(lengths_s), list(_PAPER_SHARES)
+    n_files = len(paths)
+    if n_files < len(parts):
+        return dict(zip(sorted(paths, key=lengths_s.get, reverse=True), parts, strict=False))
+    train, val, _ = _PAPER_SHARES.values()
+    seconds = np.array([lengths_s[path] for path in paths])
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()))
+    least = np.inf
+    for _ in range(_DRAWS):
+        order = rng.permutation(n_files)
+        share = np.cumsum(seconds[order]) / seconds.sum()  # of the first file, the first two, ...
+        first = 1 + np.abs(share[: n_files - 2] - train).argmin()
+        second = first + 1 + np.abs(share[first : n_files - 1] - (train + val)).argmin()
+        over, over_both = share[first - 1] - train, share[second - 1] - (train + val)
+        error = abs(over) + abs(over_both - over) + abs(over_both)
+        if error < least:
+            least, best = error, np.split(order, [first, second])
+    return {paths[i]: part for part, files in zip(parts, best, strict=True) for i in files}

@@ -1,0 +1,200 @@
+"""Raags played by a synthesiser from their grammars, with nothing to download and every note known."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import numbers
+from collections.abc import Sequence
+
+import numpy as np
+
+from genre_jax.config import nearest
+from genre_jax.data import recordings, synthesis
+from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.data.synthetic_raag import melody, sound
+from genre_jax.data.synthetic_raag.grammar import RAAGS
+from genre_jax.errors import UserError
+
+# Raised with every change of what is listed or of how it sounds.
+_BUILDER_VERSION = 1
+
+
+class Source(recordings.Source):
+    """Improvisations on sixteen raags, of which twelve share their scale with another one.
+
+    The group of a recording is its musician, who plays every raag: an instrument, a tonic within two
+    semitones, a tempo and a room. README.md tells the rest.
+    """
+
+    name = 'synthetic_raag'
+    description = (
+        'Improvisations on Hindustani raags, generated from their grammars and played by a synthesiser '
+        'over a tanpura.'
+    )
+
+    def __init__(
+        self,
+        *,
+        per_class: int = 20,
+        duration_s: float = 30.0,
+        sample_rate_hz: int = 16000,
+        seed: int = 0,
+        raags: Sequence[str] = (),
+        tonic_hz: float | None = None,
+        musicians: int = 20,
+    ):
+        """Notes what to make.
+
+        Args:
+            per_class: recordings of each raag.
+            duration_s: length of every recording.
+            sample_rate_hz: of every recording.
+            seed: of everything that is drawn.
+            raags: which of `grammar.RAAGS`; none for all.
+            tonic_hz: Sa of all recordings; None for one of its own each, from 110 to 300 Hz.
+            musicians: how many there are; recording i of a raag is played by musician i modulo this.
+
+        Raises:
+            UserError: a value is out of its range.
+        """
+        for key, value, kind, least, most in (
+            ('per_class', per_class, numbers.Integral, 1, 10_000),
+            ('duration_s', duration_s, numbers.Real, 1, 3600),
+            ('sample_rate_hz', sample_rate_hz, numbers.Integral, 8000, 192_000),
+            ('seed', seed, numbers.Integral, 0, math.inf),
+            ('tonic_hz', 110 if tonic_hz is None else tonic_hz, numbers.Real, 55, 600),
+            ('musicians', musicians, numbers.Integral, 1, 10_000),
+        ):
+            if (
+                not isinstance(value, kind)
+                or isinstance(value, bool)
+                or not least <= value <= most
+                or math.isinf(value)
+            ):
+                whole = 'a whole number' if kind is numbers.Integral else 'a number'
+                raise UserError(
+                    f'data.{self.name}: {key} is {value!r}, expected {whole} from {least} '
+                    + (f'to {most}' if math.isfinite(most) else 'up')
+                )
+        self._per_class = per_class
+        self._duration_s = float(duration_s)
+        self._sample_rate_hz = sample_rate_hz
+        self._seed = seed
+        self._raags = _checked_raags(raags)
+        self._tonic_hz = tonic_hz
+        self._musicians = musicians
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the builder and the arguments."""
+        parts = (
+            _BUILDER_VERSION,
+            self._per_class,
+            self._duration_s,
+            self._sample_rate_hz,
+            self._seed,
+            self._raags,
+            None if self._tonic_hz is None else float(self._tonic_hz),
+            self._musicians,
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
+        """Lists the recordings, sorted by track; none is ever left out."""
+        listed = []
+        for raag in self._raags:
+            for number in range(self._per_class):
+                track = f'{raag}/{number:04d}'
+                musician = self._musician(track)
+                listed.append(
+                    Recording(
+                        track=track,
+                        label=raag,
+                        group=f'artist:{musician}',
+                        artist=musician,
+                        tonic_hz=self.performance(track).tonic_hz,
+                    )
+                )
+        return listed, []
+
+    def sample_rate_hz(self) -> int:
+        """Returns the rate, in Hz, that every recording is made at."""
+        return self._sample_rate_hz
+
+    def load(self, recording: Recording) -> np.ndarray:
+        """Improvises and plays one recording: int16 [n] mono."""
+        return sound.render(
+            self.melody(recording.track),
+            RAAGS[recording.label].drone,
+            self.performance(recording.track),
+            synthesis.generator(self._seed, f'{recording.track} sound'),
+            duration_s=self._duration_s,
+            sample_rate_hz=self._sample_rate_hz,
+        )
+
+    def melody(self, track: str) -> list[melody.Note]:
+        """Returns the notes of a recording, in order: the ground truth.
+
+        Args:
+            track: 'yaman/0007', whether or not it is among `recordings()`.
+
+        Raises:
+            UserError: no such track.
+        """
+        performance = self.performance(track)
+        return melody.walk(
+            RAAGS[track.split('/')[0]],
+            synthesis.generator(self._seed, f'{track} melody'),
+            tonic_hz=performance.tonic_hz,
+            duration_s=self._duration_s,
+            notes_per_s=performance.notes_per_s,
+            acceleration_per_s=performance.acceleration_per_s,
+            meend=performance.meend,
+        )
+
+    def performance(self, track: str) -> sound.Performance:
+        """Returns how a recording is played.
+
+        Args:
+            track: 'yaman/0007', whether or not it is among `recordings()`.
+
+        Raises:
+            UserError: no such track.
+        """
+        musician = sound.draw_musician(synthesis.generator(self._seed, self._musician(track)))
+        drawn = sound.draw_recording(musician, synthesis.generator(self._seed, track))
+        if self._tonic_hz is None:
+            return drawn
+        return dataclasses.replace(drawn, tonic_hz=float(self._tonic_hz))
+
+    def _musician(self, track: str) -> str:
+        raag, _, number = track.partition('/')
+        if raag not in RAAGS or not (number.isascii() and number.isdigit()):
+            raise UserError(
+                f"data.{self.name}: no track {track!r}; expected a raag and a number, as 'yaman/0007'"
+            )
+        return f'musician {int(number) % self._musicians:02d}'
+
+    def group_key(self) -> str:
+        """Returns what the groups are."""
+        return 'musician'
+
+    def notes(self) -> list[str]:
+        """Returns what a reader of the results should know."""
+        return ['every sound is synthetic: the figures say nothing about real recordings']
+
+
+def _checked_raags(raags: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names in the order of the alphabet, all where none is given."""
+    if isinstance(raags, str) or not isinstance(raags, Sequence):
+        raise UserError(
+            f"data.synthetic_raag: raags is {raags!r}, expected several names, as ('yaman', 'desh')"
+        )
+    for name in raags:
+        if name not in RAAGS:
+            raise UserError(f'data.synthetic_raag: raags holds {name!r}{nearest(str(name), RAAGS)}')
+    if len(set(raags)) < len(raags):
+        raise UserError(f'data.synthetic_raag: raags names one twice: {", ".join(raags)}')
+    return tuple(sorted(raags or RAAGS))

@@ -1,0 +1,145 @@
+"""The embedded dataset: old dance tunes played by a synthesiser, with nothing to download."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+
+import numpy as np
+from tqdm import tqdm
+
+from genre_jax.data import recordings, synthesis
+from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.data.tunes import corpus, identity, synth
+from genre_jax.errors import UserError
+
+# Raised with every change of what is listed or of how it sounds.
+_BUILDER_VERSION = 2
+_MIN_DURATION_S = 1.0
+_MIN_SAMPLE_RATE_HZ = 8000
+
+
+class Source(recordings.Source):
+    """Dance tunes from the scores inside music21 (three books of 1778 to 1903), synthesised.
+
+    Classes: hornpipe, jig, reel, slip jig, strathspey. The group of a recording is the tune: all
+    settings of a melody, and all tunes of a title, are one group, whatever dance each is written
+    as, so a group may hold more than one label. README.md tells the rest.
+    """
+
+    name = 'tunes'
+    description = (
+        "Dance tunes from Ryan's Mammoth Collection, O'Neill's Music of Ireland and "
+        "Aird's Airs, in the scores that come with music21, played by a synthesiser."
+    )
+
+    def __init__(
+        self,
+        *,
+        max_per_class: int = 110,
+        duration_s: float = 20.0,
+        sample_rate_hz: int = 16000,
+        seed: int = 0,
+    ):
+        """Notes what to make; nothing is read yet.
+
+        Args:
+            max_per_class: recordings of each dance, at most.
+            duration_s: length of every recording; the tune is repeated to fill it.
+            sample_rate_hz: of every recording.
+            seed: of the choice of tunes, and of how each of them is played.
+
+        Raises:
+            UserError: a value is out of its range.
+        """
+        for key, value, least in (
+            ('max_per_class', max_per_class, 1),
+            ('seed', seed, 0),
+            ('duration_s', duration_s, _MIN_DURATION_S),
+            ('sample_rate_hz', sample_rate_hz, _MIN_SAMPLE_RATE_HZ),
+        ):
+            if value < least:
+                raise UserError(f'data.tunes: {key} is {value}, expected at least {least}')
+        self._max_per_class = max_per_class
+        self._duration_s = duration_s
+        self._sample_rate_hz = sample_rate_hz
+        self._seed = seed
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the builder, the scores and the arguments."""
+        parts = (
+            _BUILDER_VERSION,
+            importlib.metadata.version('music21'),
+            self._max_per_class,
+            float(self._duration_s),
+            self._sample_rate_hz,
+            self._seed,
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
+        """Lists the chosen tunes, sorted by track, and the ones that cannot be used.
+
+        All tunes are read and grouped, not only the chosen ones, so a group has the same name
+        whatever the arguments are.
+
+        Raises:
+            UserError: the scores are not installed.
+        """
+        scores, quarantined, _ = corpus.scores(corpus.root())
+        usable, tunes = [], []
+        for score in tqdm(scores, desc='tunes: reading the scores', unit='tune'):
+            try:
+                tunes.append(corpus.parse(score.abc))
+                usable.append(score)
+            except corpus.BadTune as error:
+                quarantined.append(Quarantined(score.path, str(error)))
+        groups = identity.group_names(usable, tunes)
+        listed = [
+            Recording(track=score.track, label=score.dance, group=group, path=score.path)
+            for score, group in zip(usable, groups, strict=True)
+        ]
+        chosen = self._choose(listed)
+        return sorted(chosen, key=lambda recording: recording.track), quarantined
+
+    def _choose(self, recordings: list[Recording]) -> list[Recording]:
+        """Takes group after group in random order, of each what its dances still have room for."""
+        groups = {}
+        for recording in recordings:
+            groups.setdefault(recording.group, []).append(recording)
+        order = np.random.default_rng(self._seed).permutation(len(groups))
+        room, chosen = dict.fromkeys(corpus.METRES, self._max_per_class), []
+        for recording in (r for i in order for r in list(groups.values())[i]):
+            if room[recording.label]:
+                room[recording.label] -= 1
+                chosen.append(recording)
+        return chosen
+
+    def sample_rate_hz(self) -> int:
+        """Returns the rate, in Hz, that every recording is made at."""
+        return self._sample_rate_hz
+
+    def load(self, recording: Recording) -> np.ndarray:
+        """Reads one tune again and plays it: int16 [n] mono."""
+        tune = corpus.parse(corpus.read(corpus.root(), recording.path))
+        rng = synthesis.generator(self._seed, recording.track)
+        return synth.render(
+            tune,
+            synth.draw(tune, rng),
+            rng,
+            duration_s=self._duration_s,
+            sample_rate_hz=self._sample_rate_hz,
+        )
+
+    def group_key(self) -> str:
+        """Returns what the groups are."""
+        return 'tune'
+
+    def notes(self) -> list[str]:
+        """Returns what a reader of the results should know."""
+        copies = corpus.scores(corpus.root())[2]
+        return [
+            'every sound is synthetic: the figures say nothing about real recordings',
+            f'{copies} second copies of a page in the scores were passed over',
+        ]

@@ -1,0 +1,140 @@
+"""Which tunes are one tune: by title or by melody, whatever the key, tempo and setting."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import numpy as np
+
+from genre_jax.data.tunes.corpus import DANCE_AT_END, Score, Tune
+
+# Two tunes are one when two of their eight-bar strains agree this much beyond chance (kappa: 1 is
+# note for note, 0 is what random orders of their notes would share). README.md has the evidence.
+SAME_MELODY = 0.64
+
+# What is left of 'A favourite Strathspey' names no tune.
+_NO_NAME = {'', 'favorite', 'favourite', 'highland', 'new', 'north highland', 'old', 'scotch'}
+_STRAIN_BARS = 8
+_STRAIN_STEP = 4
+_STRAIN_HEARD = 0.6
+
+
+def normalise_title(title: str) -> str:
+    """Returns what makes two titles one: 'MONEY MUSK -- REEL., THE' -> 'money musk'.
+
+    Case, accents, punctuation, articles, the dance and the number of the setting do not count.
+    """
+    text = unicodedata.normalize('NFKD', title.split('%')[0]).encode('ascii', 'ignore').decode()
+    # Some transcriptions have 'Nat:ional' for 'National'.
+    text = re.sub(r"[':\"]", '', text.lower().replace('&', ' and '))
+    text = re.sub(r'\([^)]*\)', ' ', text)
+    text = ' '.join(re.sub(r'[^a-z0-9]+', ' ', text).split())
+    text = re.sub(r'\b(\d(st|nd|rd|th)|first|second|third) (setting|set)\b|\bno \d+$', '', text)
+    text = re.sub(r'^(the|a|an) | (the|a|an)$', '', text.strip())
+    text = DANCE_AT_END.sub('', text.strip()).strip()
+    return re.sub(r'^(the|a|an) | (the|a|an)$', '', text)
+
+
+def title_keys(titles: tuple[str, ...]) -> list[str]:
+    """Returns the normalised titles in order, every name of 'X, or Y' and 'X, aka Y' on its own.
+
+    A title that names no tune ('A favourite Strathspey') gives no key.
+    """
+    names = [name for title in titles for name in re.split(r'(?i)(?:[,.] |^)or |\baka\b', title)]
+    return [key for key in map(normalise_title, names) if key not in _NO_NAME]
+
+
+def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
+    """Names the group of every tune: tunes with a common title or a common melody are in one.
+
+    Args:
+        scores: n tunes, for their titles.
+        tunes: their notes, in the same order.
+
+    Returns:
+        n names such as 'tune:money musk', after the first title of the first tune of the group.
+    """
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    keys = [title_keys(score.titles) for score in scores]
+    first = {}
+    links = [(first.setdefault(key, i), i) for i, names in enumerate(keys) for key in names]
+    links += [(i, j) for i, j, kappa in melody_pairs(tunes) if kappa >= SAME_MELODY]
+    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
+    graph = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(keys),) * 2)
+    _, groups = csgraph.connected_components(graph, directed=False)
+    names = {}
+    for i, group in enumerate(groups):
+        names.setdefault(group, f'tune:{keys[i][0] if keys[i] else scores[i].track}')
+    return [names[group] for group in groups]
+
+
+def melody_pairs(tunes: list[Tune], at_least: float = 0.4) -> list[tuple[int, int, float]]:
+    """Compares all strains of all tunes of one metre, in all keys and whatever the tempo.
+
+    Args:
+        tunes: n tunes.
+        at_least: pairs that agree less are not returned.
+
+    Returns:
+        (i, j, kappa) with i < j, once a pair: kappa is that of the two strains most alike.
+    """
+    best = {}
+    for metre in sorted({tune.metre for tune in tunes}):
+        strains = [
+            (i, strain)
+            for i, tune in enumerate(tunes)
+            if tune.metre == metre
+            for strain in _strains(tune)
+        ]
+        if not strains:
+            continue
+        owners, pitches = (np.array(column) for column in zip(*strains, strict=True))
+        kappa = _agreement(pitches)
+        kappa[owners[:, None] >= owners[None]] = 0.0
+        for a, b in np.argwhere(kappa >= at_least):
+            pair = int(owners[a]), int(owners[b])
+            best[pair] = max(best.get(pair, 0.0), float(kappa[a, b]))
+    return [(i, j, kappa) for (i, j), kappa in sorted(best.items())]
+
+
+def _strains(tune: Tune) -> list[np.ndarray]:
+    """Returns the pitch classes (-1 where there is none) of every eight bars, on an even grid.
+
+    The second of two notes is looked for late in its place, where it also sounds when the pair is
+    dotted or snapped: the reel and the strathspey of one melody give one and the same row.
+    """
+    beats, division = tune.metre
+    place = np.arange(beats * division)
+    at_beats = (place + np.where(place % division % 2 == 0, 0.25, 0.75)) / division
+    grid = np.full((tune.bar.max() + _STRAIN_BARS, len(place)), -1)
+    for midi, bar, start, length in zip(
+        tune.midi, tune.bar, tune.position_beats, tune.duration_beats, strict=True
+    ):
+        if bar >= 0:
+            grid[bar, (at_beats >= start) & (at_beats < start + length)] = midi % 12
+    strains = [
+        grid[first : first + _STRAIN_BARS].ravel()
+        for first in range(0, tune.bar.max() + 1, _STRAIN_STEP)
+    ]
+    return [strain for strain in strains if np.mean(strain >= 0) >= _STRAIN_HEARD]
+
+
+def _agreement(pitches: np.ndarray) -> np.ndarray:
+    """Returns Cohen's kappa [s, s] of all pairs of strains [s, places], at the best of 12 keys."""
+    one_hot = (pitches[None] == np.arange(12)[:, None, None]).astype(np.float32)
+    heard = (pitches >= 0).astype(np.float32)
+    shared = heard @ heard.T
+    histogram = one_hot.sum(axis=2).T / heard.sum(axis=1, keepdims=True)
+    rows = np.concatenate(one_hot, axis=1)
+    kappa = np.zeros_like(shared)
+    # The other five keys are these with the two strains exchanged.
+    for key in range(7):
+        same = rows @ np.concatenate(np.roll(one_hot, key, axis=0), axis=1).T
+        chance = histogram @ np.roll(histogram, key, axis=1).T
+        agreed = same / np.maximum(shared, 1)
+        np.maximum(kappa, (agreed - chance) / np.maximum(1 - chance, 1e-6), out=kappa)
+    kappa = np.maximum(kappa, kappa.T)
+    return np.where(shared >= _STRAIN_HEARD * pitches.shape[1], kappa, 0.0)

@@ -1,0 +1,100 @@
+"""Bluegrass, country or folk: your recordings of the three genres of Kirby and Bhateja (see README.md)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+
+from genre_jax.data import files, folder
+from genre_jax.errors import UserError
+
+LABELS = ('bluegrass', 'country', 'folk')
+# Percent of the songs of a class for each part: Kirby and Bhateja, section 3.2.
+_PAPER_PERCENT = {'train': 75, 'val': 10, 'test': 15}
+
+
+class Source(folder.SourceWithPaperList):
+    """A folder, as data/folder reads it, with the classes bluegrass, country and folk.
+
+    Attributes:
+        name: 'western'.
+        description: what the recordings are.
+        root: the folder, or the CSV.
+    """
+
+    name = 'western'
+    subject = (
+        'recordings of bluegrass, country and folk, as in Kirby and Bhateja, Music Subgenre '
+        'Classification with Deep Neural Networks'
+    )
+
+    def list_files(self) -> files.Listing:
+        """Lists what the CSV or the folders name; labels become lower case.
+
+        Raises:
+            UserError: a class that is none of the three, or one of them without a recording.
+        """
+        listed = super().list_files()
+        for recording in listed.recordings:
+            if recording.label.casefold() not in LABELS:
+                raise UserError(
+                    f'{self.root}: {recording.path} is labelled {recording.label!r}, none of '
+                    f'{", ".join(LABELS)}; take that class out, or use the dataset folder, which takes '
+                    'any classes'
+                )
+        recordings = [
+            dataclasses.replace(recording, label=recording.label.casefold())
+            for recording in listed.recordings
+        ]
+        if missing := sorted(set(LABELS) - {recording.label for recording in recordings}):
+            raise UserError(
+                f'{self.root} holds no recording of {" and ".join(missing)}; expected all of '
+                f'{", ".join(LABELS)}'
+            )
+        return dataclasses.replace(listed, recordings=recordings)
+
+    def protocols(self) -> dict[str, dict[str, str]]:
+        """Returns the list `paper`: 75, 10 and 15 % of the songs of each class, whoever plays them.
+
+        It depends on nothing but the paths, the labels and the seed.
+        """
+        songs = collections.defaultdict(set)
+        for recording in self._listing.recordings:
+            songs[recording.label].add(recording.path)
+        parts = {}
+        for label, paths in songs.items():
+            order = sorted(paths, key=lambda path: _digest(f'{self._paper_seed}/{path}'))
+            counts = paper_counts(len(order))
+            names = [part for part, count in counts.items() for _ in range(count)]
+            parts |= {(label, path): part for path, part in zip(order, names, strict=True)}
+        return {
+            'paper': {r.track: parts[r.label, r.path] for r in self._listing.recordings},
+        }
+
+
+def paper_counts(n_songs: int) -> dict[str, int]:
+    """Divides the songs of one class into 75, 10 and 15 %, by largest remainders.
+
+    From three songs on every part gets one, from the largest part where it would be empty.
+
+    Args:
+        n_songs: songs of the class.
+
+    Returns:
+        Songs for 'train', 'val' and 'test'.
+    """
+    counts, rests = {}, {}
+    for part, percent in _PAPER_PERCENT.items():
+        counts[part], rests[part] = divmod(n_songs * percent, 100)
+    for part in sorted(rests, key=rests.get, reverse=True)[: n_songs - sum(counts.values())]:
+        counts[part] += 1
+    for part in counts:
+        if not counts[part] and n_songs >= len(counts):
+            counts[max(counts, key=counts.get)] -= 1
+            counts[part] = 1
+    return counts
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

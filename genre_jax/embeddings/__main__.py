@@ -1,0 +1,90 @@
+"""Writes the embeddings that a network gives for the windows of each part of a split.
+
+    python -m genre_jax.embeddings --config=configs/finetune.py:model=yamnet --config.data.root=DIR \
+        --workdir=runs/embeddings [--embeddings_of=RUN] [--csv=embeddings.csv]
+
+The network is config.init.checkpoint (here the published YAMNet), or that of `--embeddings_of`: a
+finished run, whose model, front end and length of a window are taken, a conversion, a checkpoint's file or a
+published name. DIR may hold other recordings, with other classes, than the network was trained on.
+
+Writes train.npz, val.npz and test.npz with track, start_s, label, embedding and classes, and, for
+configs/mlp_features.py and other programs, a CSV with filename, label, song, group, split and a column for
+each unit.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+from collections.abc import Mapping
+
+from absl import app, flags
+
+from genre_jax import main as main_lib
+
+# Heavy imports are inside the functions: worker processes import this module too.
+
+_OF = flags.DEFINE_string(
+    'embeddings_of', '', 'the network, in the place of config.init.checkpoint'
+)
+_CSV = flags.DEFINE_string('csv', '', 'table to write')
+
+
+def write_csv(parts: Mapping, groups: Mapping[str, str], file: pathlib.Path) -> None:
+    """Writes embeddings as a table that data/feature_table reads.
+
+    Args:
+        parts: genre_jax.embeddings.Embeddings by part.
+        groups: group of every song.
+        file: to write.
+    """
+    partial = file.with_name(f'{file.name}.partial')
+    with partial.open('w', newline='') as stream:
+        table = csv.writer(stream)
+        units = next(iter(parts.values())).embedding.shape[1]
+        columns = [f'unit_{i}' for i in range(units)]
+        table.writerow(['filename', 'label', 'song', 'group', 'split', *columns])
+        for part, each in parts.items():
+            windows = zip(each.track, each.label, each.embedding, strict=True)
+            for number, (song, label, values) in enumerate(windows):
+                name = f'{song}@{number}'
+                facts = [name, each.classes[label], song, groups[str(song)], part]
+                table.writerow([*facts, *values.tolist()])
+    os.replace(partial, file)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say.
+
+    Args:
+        argv: what is left of the command line.
+    """
+    config, workdir = main_lib.prepare(argv)
+
+    from genre_jax import embeddings
+    from genre_jax.errors import UserError
+    from genre_jax.loading import run_data
+    from genre_jax.run import folder as run_folder
+
+    checkpoint = _OF.value or config.init.checkpoint
+    if not checkpoint:
+        raise UserError(
+            'no network: expected --embeddings_of=RUN, or a page with config.init.checkpoint, such as '
+            'configs/finetune.py'
+        )
+    with run_folder.own(workdir):
+        parts = embeddings.embed(config, checkpoint, workdir / 'cache')
+        for part, each in parts.items():
+            each.save(workdir / f'{part}.npz')
+        if _CSV.value:
+            dataset = run_data.open_dataset(config)
+            groups = {track['track']: track['group'] for track in dataset.tracks}
+            write_csv(parts, groups, pathlib.Path(_CSV.value))
+    units = parts['train'].embedding.shape[1]
+    counts = ', '.join(f'{part} {len(each.label)}' for part, each in parts.items())
+    print(f'{checkpoint}: {units} units for each window; windows: {counts}; folder: {workdir}')
+
+
+if __name__ == '__main__':
+    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)

@@ -1,0 +1,196 @@
+"""Runs genre_jax.main as several processes of this machine that share one mesh (CPU or GPU).
+
+    python launch/local.py --processes=2 -- --config=configs/x.py --workdir=runs/x
+
+Process 0 writes to the terminal as usual; each line of process i > 0 begins with `[i] `. Where
+standard output is a file or a pipe, lines of different processes never run into each other.
+SIGINT, SIGTERM and SIGHUP are passed on to every process; a second one kills them. When one process
+fails, the others get `--grace_s` seconds to end by themselves, then they are killed; the exit code
+is that of the first that failed (128 + n for signal n).
+"""
+
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+if __package__ in (None, ''):  # run by path: the repository root is not on sys.path yet
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from genre_jax.launch import command  # noqa: E402
+
+POLL_S = 0.05
+
+
+def free_port() -> int:
+    """Asks the system for a TCP port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def environment(process: int, processes: int, devices: int, port: int) -> dict[str, str]:
+    """Makes the variables that tell one process its place in the run.
+
+    Args:
+        process: index of the process.
+        processes: how many there are.
+        devices: devices of each process.
+        port: the coordinator's TCP port.
+
+    Returns:
+        Variables to add to the process's environment.
+    """
+    own = range(process * devices, (process + 1) * devices)
+    return {
+        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+        'JAX_NUM_PROCESSES': str(processes),
+        'JAX_PROCESS_ID': str(process),
+        # CPUs are made to order, GPUs are shared out: each backend heeds one and ignores the other.
+        'JAX_NUM_CPU_DEVICES': str(devices),
+        'JAX_LOCAL_DEVICE_IDS': ','.join(map(str, own)),
+        # Through a pipe Python would hold back a process's lines until it ends.
+        'PYTHONUNBUFFERED': '1',
+    }
+
+
+def start(words: Sequence[str], variables: Mapping[str, str], process: int) -> subprocess.Popen:
+    """Starts one process.
+
+    Args:
+        words: its command.
+        variables: additions to the environment.
+        process: its index; process 0 keeps the terminal, where there is one, and its own standard
+            error, for progress bars; the others write into a pipe, for `echo`.
+
+    Returns:
+        The running process, leader of its own group: Ctrl-C reaches it through us, once.
+    """
+    piped = {}
+    if process or not sys.stdout.isatty():
+        piped['stdout'] = subprocess.PIPE
+    if process:
+        piped['stderr'] = subprocess.STDOUT
+    return subprocess.Popen(
+        words, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, process_group=0, **piped
+    )
+
+
+def echo(source: subprocess.Popen, process: int) -> None:
+    """Copies a process's lines to standard output, those of process i > 0 with `[i] ` before them.
+
+    Args:
+        source: process whose standard output is a pipe.
+        process: its index.
+    """
+    prefix = b'[%d] ' % process if process else b''
+    for line in source.stdout:
+        # One write a line, whole: the other processes' lines come before or after it.
+        sys.stdout.buffer.write(prefix + line.rstrip(b'\n') + b'\n')
+        sys.stdout.buffer.flush()
+
+
+def wait(running: Sequence[subprocess.Popen], received: list[int], grace_s: float) -> int:
+    """Waits for all processes, passing a signal on, and for `grace_s` at most once one has failed.
+
+    Args:
+        running: the processes.
+        received: numbers of the signals that have come in, filled by the signal handlers.
+        grace_s: how long the others may go on after the first failure, in seconds.
+
+    Returns:
+        0, or the code of the first process that failed, 128 + n where signal n ended it or us.
+    """
+    code, deadline_s, told = 0, float('inf'), False
+    while True:
+        codes = [process.poll() for process in running]
+        if not code and any(codes):
+            failed, code = next((i, c) for i, c in enumerate(codes) if c)
+            code = 128 - code if code < 0 else code
+            deadline_s = time.monotonic() + grace_s
+            if None in codes:
+                print(
+                    f'process {failed} ended with code {code}; the others have {grace_s:g} s '
+                    'to end by themselves',
+                    file=sys.stderr,
+                )
+        if None not in codes or time.monotonic() > deadline_s:
+            return code
+        while received:
+            number = received.pop(0)
+            if told:
+                return code or 128 + number
+            told = True
+            for process in running:
+                process.send_signal(number)
+        time.sleep(POLL_S)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kills whatever is left of a process and its children, data workers included.
+
+    Args:
+        process: leader of its own process group, ended or not.
+    """
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Starts the processes and sees them through, or prints their commands.
+
+    Args:
+        argv: command-line arguments.
+
+    Returns:
+        The exit code.
+    """
+    flags = command.parser(__doc__)
+    flags.add_argument('--processes', type=int, required=True)
+    flags.add_argument('--devices_per_process', type=int, default=1)
+    flags.add_argument('--grace_s', type=float, default=15.0)
+    options, arguments = command.parse(flags, argv)
+    if options.processes < 1 or options.devices_per_process < 1:
+        flags.error('--processes and --devices_per_process must be at least 1')
+
+    words = command.program(options.module, arguments, sys.executable)
+    port = free_port()
+    variables = [
+        environment(i, options.processes, options.devices_per_process, port)
+        for i in range(options.processes)
+    ]
+    if options.dry_run:
+        for each in variables:
+            assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]
+            print(*assignments, shlex.join(words))
+        return 0
+
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: received.append(number))
+    running, echoes = [], []
+    try:
+        for i, each in enumerate(variables):
+            running.append(start(words, each, i))
+            if running[i].stdout:
+                echoes.append(threading.Thread(target=echo, args=(running[i], i), daemon=True))
+                echoes[-1].start()
+        return wait(running, received, options.grace_s)
+    finally:
+        for process in running:
+            kill(process)
+        for thread in echoes:
+            thread.join(timeout=5)
+
+
+if __name__ == '__main__':
+    command.run_as_program(main)

@@ -1,0 +1,101 @@
+"""Runs genre_jax.main on a SLURM cluster, one task per GPU (per node where there are no GPUs).
+
+    python launch/slurm.py --nodes=2 --gpus_per_node=4 --time=12:00:00 --partition=gpu -- \\
+        --config=configs/x.py --workdir=runs/x
+
+jax.distributed.initialize() finds coordinator, rank and GPU of each task in SLURM's variables.
+The run is told `--signal_s` seconds before its time is over or when it is preempted, saves, exits
+with 143, and goes back into the queue to continue; `scancel` ends it for good.
+"""
+
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+if __package__ in (None, ''):  # run by path: the repository root is not on sys.path yet
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from genre_jax.launch import command  # noqa: E402
+
+SCRIPT = """\
+#!/bin/bash
+{directives}
+
+# The signals of --signal and of a preemption with grace time go to the tasks and not to this shell:
+# 143 here means that the run has saved and wants to go on. scancel ends this shell as well, so a
+# cancelled job stays cancelled.
+srun --kill-on-bad-exit=1 {step}
+code=$?
+if [ "$code" -eq 143 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes the batch script and submits it, or prints it.
+
+    Args:
+        argv: command-line arguments.
+
+    Returns:
+        Exit code of sbatch; 0 for a dry run.
+    """
+    flags = command.parser(__doc__)
+    flags.add_argument('--nodes', type=int, default=1)
+    flags.add_argument('--gpus_per_node', type=int, default=0)
+    flags.add_argument('--cpus_per_task', type=int, default=4)
+    flags.add_argument('--time', default='24:00:00', help='time limit ([days-]hours:min:s)')
+    flags.add_argument('--partition')
+    flags.add_argument('--account')
+    flags.add_argument('--job_name', default='genre_jax')
+    flags.add_argument('--signal_s', type=int, default=120, help='seconds for saving (%(default)s)')
+    flags.add_argument('--python', default=sys.executable, help='interpreter on the nodes')
+    flags.add_argument(
+        '--sbatch',
+        action='append',
+        default=[],
+        metavar='OPTION',
+        help="another option of sbatch, such as --sbatch='--constraint=a100'",
+    )
+    options, arguments = command.parse(flags, argv)
+
+    workdir = command.value_of(arguments, 'workdir')
+    log = os.path.join(workdir, 'slurm-').replace('%', '%%') + '%j.out'
+    directives = [
+        f'--job-name={options.job_name}',
+        f'--nodes={options.nodes}',
+        f'--ntasks-per-node={max(1, options.gpus_per_node)}',
+        # Not --gpus-per-task: every task must see all GPUs of its node, jax takes the one whose
+        # index is the task's rank on the node.
+        *([f'--gpus-per-node={options.gpus_per_node}'] if options.gpus_per_node else []),
+        f'--cpus-per-task={options.cpus_per_task}',
+        f'--time={options.time}',
+        *([f'--partition={options.partition}'] if options.partition else []),
+        *([f'--account={options.account}'] if options.account else []),
+        f'--output={log}',
+        '--open-mode=append',
+        '--requeue',
+        f'--signal=TERM@{options.signal_s}',
+        *options.sbatch,
+    ]
+    # srun does not take --cpus-per-task over from sbatch (SLURM 22.05 and later).
+    step = [
+        f'--cpus-per-task={options.cpus_per_task}',
+        *command.program(options.module, arguments, options.python),
+    ]
+    script = SCRIPT.format(
+        directives='\n'.join(f'#SBATCH {shlex.quote(option)}' for option in directives),
+        step=shlex.join(step),
+    )
+    if not options.dry_run:
+        command.require('sbatch')
+        os.makedirs(workdir, exist_ok=True)  # SLURM drops a job whose log it cannot create
+    return command.submit(script, ['sbatch'], '.sh', options.dry_run)
+
+
+if __name__ == '__main__':
+    command.run_as_program(main)

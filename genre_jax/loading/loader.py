@@ -1,0 +1,327 @@
+"""Prepared records + split -> windows -> batches, by grain.
+
+The order of the data is a pure function of the seed and the step: nothing has to be saved to continue
+a run, and it is the same whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+
+import grain
+import ml_collections
+import numpy as np
+
+from genre_jax.loading import balance
+from genre_jax.loading.prepared import Dataset
+
+
+def draw_starts(
+    n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Chooses where the windows of one track start.
+
+    Args:
+        n_samples: length of the track.
+        window: length of a window, in samples.
+        count: windows wanted.
+        draw: 'even': spread over the track from its first to its last sample; 'random': uniform;
+            'grid': from half-overlapping positions, no position twice while there are enough
+            (Schindler, Herbert).
+        rng: source of chance for 'random' and 'grid'.
+
+    Returns:
+        First samples, int64 [count], ascending but for 'random'.
+    """
+    last = max(0, n_samples - window)
+    if draw == 'even':
+        # One window of a track sits in its middle.
+        return (
+            np.linspace(0, last, count).round().astype(np.int64)
+            if count > 1
+            else np.array([last // 2])
+        )
+    if draw == 'random':
+        return rng.integers(0, last, count, endpoint=True)
+    positions = np.arange(0, last + 1, window // 2)
+    whole, rest = divmod(count, len(positions))
+    extra = rng.choice(len(positions), rest, replace=False)
+    return np.sort(np.concatenate([np.tile(positions, whole), positions[extra]]))
+
+
+class WindowTable:
+    """All windows of one part of a split, in order.
+
+    `place` says where one lies: for data that are on the device already that is all. `read` reads them. Of
+    pictures and tables a song has as many windows as pictures or rows. With `train_draw='random'` the start
+    is left to a generator of chance.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tracks: np.ndarray,
+        config: ml_collections.ConfigDict,
+        *,
+        train: bool,
+        seed: int,
+        copies: Mapping[int, int] = types.MappingProxyType({}),
+        segments: Mapping[int, np.ndarray] | None = None,
+    ) -> None:
+        """Lays out the windows.
+
+        Args:
+            dataset: the prepared dataset.
+            tracks: positions of the part's tracks.
+            config: the section config.windows.
+            train: whether the training or the evaluation settings apply.
+            seed: of the draw 'grid', and of what cannot be balanced evenly.
+            copies: how many times more windows a class has, by its number.
+            segments: where the windows of each track start, for a split by segment.
+        """
+        self.dataset = dataset
+        self.stored = dataset.stored(config.window_s)
+        self.window = self.stored.shape[0] if dataset.kind == 'audio' else 1
+        if dataset.kind != 'audio' and segments is None:
+            segments = {int(t): np.arange(dataset.tracks[t]['n_samples']) for t in tracks}
+        self.redrawn = train and segments is None and config.train_draw == 'random'
+        each = config.train_per_track if train else config.eval_per_track
+        draw = config.train_draw if train else config.eval_draw
+        tracks = np.asarray(tracks, np.int32)
+        label_ids = dataset.label_ids()
+        if segments is not None:
+            each = 1
+            tracks = np.repeat(tracks, [len(segments[int(track)]) for track in tracks])
+        counts = balance.window_counts(
+            label_ids[tracks],
+            [dataset.tracks[track]['track'] for track in tracks],
+            each,
+            balance=config.balance if train else 'none',
+            copies=copies,
+            seed=seed,
+        )
+        self.track = np.repeat(tracks, counts)
+        self.start = np.zeros(len(self.track), np.int64)
+        if segments is not None:
+            starts = [segments[track] for track in dict.fromkeys(tracks.tolist())]
+            self.start = np.repeat(np.concatenate([np.zeros(0, np.int64), *starts]), counts)
+        elif not self.redrawn:
+            starts = [
+                draw_starts(
+                    dataset.tracks[track]['n_samples'], self.window, track_count, draw,
+                    np.random.default_rng([seed, track]),
+                )
+                for track, track_count in zip(tracks, counts, strict=True)
+            ]  # fmt: skip
+            self.start = np.concatenate(starts) if len(starts) else self.start
+        self.labels = label_ids[self.track]
+        lengths = np.array([track['n_samples'] for track in dataset.tracks])
+        self._last = np.maximum(0, lengths[self.track] - self.window)
+        self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def places(
+        self, rows: np.ndarray, rng: np.random.Generator | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns where windows lie.
+
+        Args:
+            rows: numbers of the windows, int (batch,).
+            rng: draws their starts anew where `redrawn`.
+
+        Returns:
+            'label', 'track', 'start' in samples or rows, and 'mask', each (batch,).
+        """
+        start = self.start[rows]
+        if self.redrawn and rng is not None:
+            start = rng.integers(0, self._last[rows], endpoint=True)
+        return {
+            'label': self.labels[rows],
+            'track': self.track[rows],
+            'start': start,
+            'mask': np.ones(len(rows), np.float32),
+        }
+
+    def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the windows at several places.
+
+        Args:
+            places: of `places`.
+
+        Returns:
+            'audio' int16 (batch, window), or 'image' or 'table', with 'label', 'track', 'start_s', 'mask'.
+        """
+        shape = self.stored.batch(len(places['track']))
+        windows = np.empty(shape.shape, shape.dtype)
+        for window, track, start in zip(
+            windows, places['track'].tolist(), places['start'].tolist(), strict=True
+        ):
+            window[:] = self.dataset.read(track, start, self.window)
+        return {
+            self.stored.kind: windows,
+            'label': places['label'],
+            'track': places['track'],
+            'start_s': (places['start'] / self.dataset.sample_rate_hz).astype(np.float32),
+            'mask': places['mask'],
+        }
+
+    def read_all(self) -> np.ndarray:
+        """Returns every window, or picture or row, (windows, ...): for what fits into memory."""
+        return self.read(self.places(np.arange(len(self))))[self.stored.kind]
+
+
+class _Batches:
+    """The batches of one process: its slice of the rows of every global batch.
+
+    A source for grain whose items are whole batches: handing every row through its queues and collating
+    them took longer than reading them.
+    """
+
+    def __init__(
+        self,
+        places: Callable[[int], dict[str, np.ndarray]],
+        table: WindowTable | None,
+        steps: range,
+        rows: slice,
+    ):
+        self._places = places
+        self._table = table
+        self._steps = steps
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        places = {k: value[self._rows] for k, value in self._places(self._steps[i]).items()}
+        return places if self._table is None else self._table.read(places)
+
+
+def _rows_of(process: int, processes: int, batch_size: int) -> slice:
+    rows = batch_size // processes
+    return slice(process * rows, (process + 1) * rows)
+
+
+class _Shuffled:
+    """Where the windows of each training batch lie: a pure function of the seed and the step."""
+
+    def __init__(self, table: WindowTable, batch_size: int, seed: int):
+        self._table = table
+        self._batch_size = batch_size
+        self._seed = seed
+        self._order = functools.lru_cache(2)(self._shuffle)
+
+    def __getstate__(self) -> dict:
+        return {k: value for k, value in self.__dict__.items() if k != '_order'}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {'_order': functools.lru_cache(2)(self._shuffle)}
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._table))
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        # Whole batches only, so that an epoch begins with a batch.
+        epoch, batch = divmod(step, len(self._table) // self._batch_size)
+        rows = self._order(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
+        return self._table.places(rows, np.random.default_rng([self._seed, 1, step]))
+
+
+class _InOrder:
+    """Where the windows of each evaluation batch lie."""
+
+    def __init__(self, table: WindowTable, batch_size: int):
+        self._table = table
+        self._batch_size = batch_size
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        rows = step * self._batch_size + np.arange(self._batch_size)
+        # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
+        places = self._table.places(np.minimum(rows, len(self._table) - 1))
+        return places | {'mask': (rows < len(self._table)).astype(np.float32)}
+
+
+def train_batches(
+    table: WindowTable,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    steps: int,
+    process: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    places: bool = False,
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yields this process's rows of the training batches, shuffled anew each epoch.
+
+    Args:
+        table: the windows of the training part.
+        batch_size: examples in a global batch.
+        seed: of the order and of the random starts.
+        first_step: step to begin with.
+        steps: batches to yield.
+        process: this process.
+        processes: number of processes; it divides the batch size.
+        workers: processes that read records, 0 for threads of this one.
+        places: yields only where the windows lie.
+
+    Yields:
+        Dicts of arrays with batch_size / processes rows.
+    """
+    return _iterate(
+        _Batches(
+            _Shuffled(table, batch_size, seed),
+            None if places else table,
+            range(first_step, first_step + steps),
+            _rows_of(process, processes, batch_size),
+        ),
+        workers,
+    )
+
+
+def eval_batches(
+    table: WindowTable,
+    *,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    places: bool = False,
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yields this process's rows of all windows in order; the last batch is padded and masked.
+
+    Args:
+        table: the windows of a part.
+        batch_size: examples in a global batch.
+        process: this process.
+        processes: number of processes; it divides the batch size.
+        workers: processes that read records, 0 for threads of this one.
+        places: yields only where the windows lie.
+
+    Yields:
+        Dicts of arrays with batch_size / processes rows; 'mask' is 0 where a row is padding.
+    """
+    return _iterate(
+        _Batches(
+            _InOrder(table, batch_size),
+            None if places else table,
+            range(-(-len(table) // batch_size)),
+            _rows_of(process, processes, batch_size),
+        ),
+        workers,
+    )
+
+
+def _iterate(batches: _Batches, workers: int) -> Iterator[Mapping[str, np.ndarray]]:
+    """Reads ahead, in threads or in processes."""
+    ahead = grain.MapDataset.source(batches).to_iter_dataset(
+        grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    )
+    if workers:
+        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(ahead)

@@ -1,0 +1,136 @@
+"""A prepared dataset: what it holds, and random access to any stretch of any track."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+
+import jax
+import numpy as np
+
+from genre_jax.data import prepare
+from genre_jax.data.recordings import Kind
+from genre_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What one example is on its way to the device.
+
+    Attributes:
+        kind: 'audio', 'image' or 'table', also its key in a batch.
+        shape: of the array: (samples,), (height, width, 3) or (columns,).
+        sample_rate_hz: of audio.
+        labels: class names.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    sample_rate_hz: int
+    labels: tuple[str, ...]
+
+    def batch(self, size: int) -> jax.ShapeDtypeStruct:
+        """Returns shape and type of so many of them."""
+        return jax.ShapeDtypeStruct((size, *self.shape), _STORED[self.kind])
+
+
+_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
+# Held, a record is read ten times as fast. GTZAN is 1.3 GB; what is larger is read from files in part.
+_HELD_BYTES = 2 * 2**30
+
+
+class Dataset:
+    """A prepared dataset: its manifest, and random access to any stretch of any track.
+
+    Attributes:
+        manifest: what `data.prepare` wrote.
+        tracks: the manifest's tracks: dicts with 'track', 'label', 'group', 'n_samples', ...
+        labels: class names; a label id is a position in this list.
+        sample_rate_hz: rate of the stored audio.
+        kind: what is stored: 'audio', 'image' or 'table'.
+        folder: that it was prepared in.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Opens a prepared dataset.
+
+        Args:
+            folder: what `data.prepare.prepare` returned.
+        """
+        self.manifest = prepare.read_manifest(folder)
+        self.tracks: list[dict] = self.manifest['tracks']
+        self.labels: list[str] = self.manifest['labels']
+        self.sample_rate_hz: int = self.manifest['sample_rate_hz']
+        self.kind: Kind = self.manifest['kind']
+        self._chunk: int = self.manifest['chunk']
+        self.folder = folder
+        self._records = prepare.open_records(folder, self.kind)
+        self._held: dict[int, np.ndarray] = {}
+        self._held_bytes = 0
+
+    def __getstate__(self) -> dict:
+        # Every worker process has a copy: each would come to hold all records.
+        return self.__dict__ | {'_held': {}, '_held_bytes': _HELD_BYTES}
+
+    def label_ids(self) -> np.ndarray:
+        """Returns the label of every track, int32."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        return np.asarray([index[track['label']] for track in self.tracks], np.int32)
+
+    def stored(self, window_s: float) -> Stored:
+        """Returns what one example is: a window of so many seconds, a picture, or a row."""
+        shape = (math.ceil(window_s * self.sample_rate_hz),)
+        if self.kind != 'audio':
+            shape = self.record(0).shape
+        return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
+
+    def read(self, track: int, start: int, length: int) -> np.ndarray:
+        """Reads a stretch of a track.
+
+        Args:
+            track: position in `tracks`.
+            start: first sample, or the row.
+            length: samples; beyond the end of the track there are zeros.
+
+        Returns:
+            int16 [length], or the picture or the row.
+        """
+        row = self.tracks[track]
+        if self.kind != 'audio':
+            return self._hold(row['first_record'] + start)
+        stop = min(start + length, row['n_samples'])
+        window = np.zeros(length, np.int16)
+        for chunk in range(start // self._chunk, -(-stop // self._chunk)):
+            audio = self._hold(row['first_record'] + chunk)
+            begin = chunk * self._chunk
+            lo, hi = max(start, begin), min(stop, begin + len(audio))
+            window[lo - start : hi - start] = audio[lo - begin : hi - begin]
+        return window
+
+    def _hold(self, record: int) -> np.ndarray:
+        """Returns what one record holds, from memory the second time."""
+        array = self._held.get(record)
+        if array is None:
+            array = self.record(record)
+            if self._held_bytes + array.nbytes <= _HELD_BYTES:
+                self._held[record] = array
+                self._held_bytes += array.nbytes
+        return array
+
+    def record(self, record: int) -> np.ndarray:
+        """Reads what one record holds: up to a chunk of audio, a picture or a row.
+
+        Args:
+            record: its number.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return self._records[record]
+        except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
+            raise UserError(
+                f'{self.folder}: record {record} is damaged ({type(error).__name__}): delete that '
+                'folder, it is prepared again'
+            ) from None

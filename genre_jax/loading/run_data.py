@@ -1,0 +1,216 @@
+"""Which data a run uses: the prepared dataset, its split, the windows of each part, and facts about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+
+from genre_jax import augment
+from genre_jax.data import audit, prepare
+from genre_jax.errors import UserError
+from genre_jax.loading import loader, prepared, splits
+from genre_jax.logbook import Logbook
+
+# Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
+_FEW_GROUPS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a run learns from and is tested on.
+
+    Attributes:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+    """
+
+    dataset: prepared.Dataset
+    split: splits.Split
+    tables: Mapping[str, loader.WindowTable]
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The group of each track."""
+        return {track['track']: track['group'] for track in self.dataset.tracks}
+
+
+def open_data(config: ml_collections.ConfigDict) -> Data:
+    """Prepares and opens the dataset, splits it, and lays out the windows.
+
+    Args:
+        config: the whole config.
+    """
+    dataset = open_dataset(config)
+    split = make_split(config, dataset)
+    return Data(dataset, split, make_tables(config, dataset, split))
+
+
+def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
+    """Prepares the dataset on process 0 while the others wait, and opens it.
+
+    Args:
+        config: the whole config.
+
+    Raises:
+        UserError: the data cannot be prepared, or lie where ArrayRecord cannot read.
+    """
+    if '://' in config.data.prepared_dir:
+        raise UserError(
+            f'config.data.prepared_dir={config.data.prepared_dir}: records are read from files: mount '
+            'that bucket, or copy its folder, and name the path'
+        )
+    folder = ''
+    if jax.process_index() == 0:
+        source = prepare.load_source(config.data)
+        folder = str(prepare.prepare(source, config.data.prepared_dir, config.data.chunk_s))
+    if jax.process_count() > 1:
+        padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
+        folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
+    return prepared.Dataset(pathlib.Path(folder))
+
+
+def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> splits.Split:
+    """Makes the split that config.split asks for.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+    """
+    stored = dataset.stored(config.windows.window_s)
+    return splits.make_split(
+        config.split,
+        dataset.tracks,
+        dataset.labels,
+        dataset.manifest['group_key'],
+        dataset.manifest['protocols'],
+        stored.shape[0] if stored.kind == 'audio' else 1,
+    )
+
+
+def make_tables(
+    config: ml_collections.ConfigDict, dataset: prepared.Dataset, split: splits.Split
+) -> dict[str, loader.WindowTable]:
+    """Lays out the windows of each part.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+        split: of its tracks.
+    """
+    # The evaluated segments go with the split: they do not change with the seed of a training.
+    seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
+    copies = augment.Augmentation(config.augment, dataset.labels).copies()
+    return {
+        part: loader.WindowTable(
+            dataset,
+            rows,
+            config.windows,
+            train=part == 'train',
+            seed=seeds[part],
+            copies=copies if part == 'train' else {},
+            segments=split.segments and split.segments[part],
+        )
+        for part, rows in split.tracks.items()
+    }
+
+
+def describe(
+    dataset: prepared.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
+) -> dict:
+    """Returns what result.json says about the data and the protocol.
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+    """
+    labels = np.asarray([track['label'] for track in dataset.tracks])
+    groups = np.asarray([track['group'] for track in dataset.tracks])
+    quarantined = dataset.manifest['quarantined']
+    window = tables['train'].window
+    short = dataset.kind == 'audio' and sum(t['n_samples'] < window for t in dataset.tracks)
+    warnings = list(dataset.manifest['notes'])
+    if short:
+        warnings.append(
+            f'{short} recordings are shorter than one window of {window / dataset.sample_rate_hz:g} s and '
+            'are padded with zeros at the end'
+        )
+    few = len(np.unique(groups[split.tracks['test']]))
+    if few < _FEW_GROUPS:
+        warnings.append(
+            f'the test part has only {few} groups: its intervals are wide, and those of a bootstrap over '
+            'so few are still too narrow, most of all where nearly everything is right'
+        )
+    audited = leak_audit(dataset, split)
+    warnings += [f'leak audit: {line}' for line in audited]
+    return {
+        'protocol': split.protocol,
+        'protocol_detail': split.detail,
+        'leaky': split.leaky,
+        'classes': dataset.labels,
+        'n_songs': {part: len(rows) for part, rows in split.tracks.items()},
+        'n_groups': {part: len(np.unique(groups[rows])) for part, rows in split.tracks.items()},
+        'n_segments': {part: len(table) for part, table in tables.items()},
+        'audit': audited,
+        'songs_per_class': {
+            label: {part: int((labels[rows] == label).sum()) for part, rows in split.tracks.items()}
+            for label in dataset.labels
+        },
+        'chance': 1 / len(dataset.labels),
+        'quarantined': {'count': len(quarantined), 'files': quarantined},
+        'warnings': warnings,
+    }
+
+
+def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:
+    """Returns what belongs together and yet stands in several parts of the split, a line each.
+
+    Copies, recordings of one group or of one artist and title, album, artist, or tonic (data/audit.py).
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+    """
+    if split.segments is not None:
+        return ['segments of the same recording in several parts, whatever else there is']
+    names = [track['track'] for track in dataset.tracks]
+    part_of_track = {names[row]: part for part, rows in split.tracks.items() for row in rows}
+    return audit.summary(audit.crossing(audit.find(dataset.folder), part_of_track))
+
+
+def announce(
+    dataset: prepared.Dataset,
+    split: splits.Split,
+    tables: Mapping[str, loader.WindowTable],
+    logbook: Logbook,
+) -> None:
+    """Says what a run is about to learn from.
+
+    Args:
+        dataset: the prepared dataset.
+        split: of its tracks.
+        tables: windows of each part.
+        logbook: where to say it.
+    """
+    facts = describe(dataset, split, tables)
+    songs = ', '.join(f'{part} {facts["n_songs"][part]}' for part in splits.PARTS)
+    logbook.say(
+        f'{dataset.manifest["name"]}: {len(dataset.tracks)} recordings, {len(dataset.labels)} classes, '
+        f'{facts["quarantined"]["count"]} quarantined; songs: {songs}\n'
+        f'protocol {split.protocol}: {split.detail}'
+    )
+    if not facts['audit']:
+        logbook.say(
+            'leak audit: no copies, and nothing of one group, album or artist, in several parts'
+        )
+    if logbook.enabled:
+        for warning in facts['warnings']:
+            logging.warning('%s', warning)

@@ -1,0 +1,193 @@
+"""One run from the config to the page: prepare, split, train, choose, test once, report.
+
+Running it again on the same run folder continues it; a finished run is only shown again.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from genre_jax import augment, features, models, sharding
+from genre_jax.convert import init_from
+from genre_jax.convert.engine import Converted
+from genre_jax.evaluation import evaluate
+from genre_jax.loading import run_data
+from genre_jax.loading.resident import Resident
+from genre_jax.logbook import Logbook, parameter_table, summary_lines
+from genre_jax.run import folder as run_folder
+from genre_jax.run import result as run_result
+from genre_jax.training import loop
+from genre_jax.training import step as train
+from genre_jax.training.checkpoint import Checkpoints
+from genre_jax.training.job import Job, make_job
+from genre_jax.training.predict import make_predict
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Runs or continues a run.
+
+    Args:
+        config: the whole config, checked.
+        workdir: the run folder.
+        on_validation: called with the step and the figures of each validation before they are written; a
+            sweep ends a bad trial from here.
+
+    Raises:
+        UserError: a mistake in the config or the data, or a loss that is not finite.
+        genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+        genre_jax.errors.Pruned: `on_validation` raised it.
+    """
+    mesh = sharding.make_mesh()
+    front_end, source = check(config, mesh)
+    with run_folder.own(workdir):
+        run_folder.check_same_config(config, workdir)
+        if (workdir / 'result.json').exists():
+            run_folder.show_again(workdir)
+            return
+        started_s = time.monotonic()
+        data = run_data.open_data(config)
+        job = open_job(config, data, mesh, front_end, source)
+        run_folder.write_step_zero(config, workdir, data.dataset, data.split, source)
+        logbook = Logbook(workdir, config)
+        try:
+            _train_and_test(job, data, logbook, started_s, on_validation)
+        finally:
+            logbook.close()
+
+
+def check(
+    config: ml_collections.ConfigDict, mesh: Mesh
+) -> tuple[features.FrontEnd, Converted | None]:
+    """Builds once what can be built without the data: for its errors before hours of preparation, not after.
+
+    Args:
+        config: the whole config.
+        mesh: all devices.
+
+    Returns:
+        The front end, and the checkpoint to begin with, if any.
+
+    Raises:
+        UserError: a mistake in the config.
+    """
+    for key in ('train.batch_size', 'eval.batch_size'):
+        section, name = key.split('.')
+        sharding.check_batch_size(config[section][name], key, mesh)
+    front_end = features.build(config.features)
+    if front_end.kind == 'audio':
+        front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
+    augment.Augmentation(config.augment, labels=None)
+    models.build(config.model, num_classes=2)
+    source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
+    return front_end, source
+
+
+def open_job(
+    config: ml_collections.ConfigDict,
+    data: run_data.Data,
+    mesh: Mesh,
+    front_end: features.FrontEnd,
+    source: Converted | None,
+) -> Job:
+    """Puts together what stays fixed in a training on these data.
+
+    Args:
+        config: the whole config.
+        data: of the run.
+        mesh: all devices.
+        front_end: of `check`; one for tables is fitted to the training part.
+        source: of `check`.
+
+    Raises:
+        UserError: parts that do not fit each other.
+    """
+    train_table = data.tables['train']
+    if isinstance(front_end, features.Table):
+        front_end = front_end.fitted(train_table.read_all())
+    job = make_job(
+        config,
+        train_table.stored,
+        len(train_table),
+        mesh,
+        source,
+        front_end,
+        np.bincount(train_table.labels, minlength=len(data.dataset.labels)),
+    )
+    # For its errors: what was mistaken up to here may be corrected in the same run folder.
+    jax.eval_shape(lambda: train.init_state(job))
+    return job
+
+
+def _train_and_test(
+    job: Job,
+    data: run_data.Data,
+    logbook: Logbook,
+    started_s: float,
+    on_validation: Callable[[int, dict[str, float]], None] | None,
+) -> None:
+    config, workdir, tables = job.config, logbook.workdir, data.tables
+    prepared_s = time.monotonic()
+    run_data.announce(data.dataset, data.split, tables, logbook)
+    resident = (
+        Resident(data.dataset, job.stored, job.mesh) if config.train.device_resident else None
+    )
+    predict = make_predict(job, resident)
+
+    def validate(state: train.TrainState) -> tuple[dict[str, float], list[float]]:
+        figures, rank = run_result.validation(job, data, predict(state.evaluated, tables['val']))
+        logbook.say(
+            f'epoch {job.length.epochs(int(state.step)):6.1f}: validation accuracy '
+            + ', '.join(
+                f'{kind} {100 * figures[f"val/{kind}/accuracy"]:.1f} %' for kind in evaluate.KINDS
+            )
+        )
+        if on_validation is not None:
+            on_validation(int(state.step), figures)
+        return figures, rank
+
+    checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep_latest)
+    state = train.make_state(job)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+    if logbook.enabled:
+        (workdir / 'parameters.txt').write_text(parameter_table(state.params))
+    # Where to begin: the run's own checkpoint, else from scratch.
+    restored = checkpoints.restore_latest(shapes)
+    if job.source is not None and restored is None:
+        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+        logbook.say('\n'.join(job.initial(fresh)[1]))
+    if restored is not None:
+        logbook.say(f'continuing from step {restored[0]} of {job.length.total_steps}')
+        state = restored[1]
+    first_step = int(state.step)
+    logbook.rewind(first_step)
+    state = loop.fit(job, state, tables['train'], validate, checkpoints, logbook, resident)
+    trained_s = time.monotonic()
+
+    best_step, best = checkpoints.restore_best(shapes)
+    checkpoints.close()
+    ended = run_result.Ended(
+        state,
+        first_step,
+        best_step,
+        best.evaluated,
+        # The test part is opened here, once, with the checkpoint that validation chose.
+        {part: predict(best.evaluated, tables[part]) for part in ('val', 'test')},
+        started_s,
+        prepared_s,
+        trained_s,
+    )
+    result = run_result.write(job, data, ended, logbook)
+    logbook.say('\n'.join(summary_lines(result, workdir, logbook.wandb_dir)))

@@ -1,0 +1,132 @@
+"""What a run comes to: figures of a validation, and the files of a run that has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from genre_jax import report
+from genre_jax.evaluation import evaluate
+from genre_jax.loading import run_data
+from genre_jax.logbook import Logbook, write_json
+from genre_jax.run import folder as run_folder
+from genre_jax.training import step as train
+from genre_jax.training.checkpoint import digest
+from genre_jax.training.job import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A training that has ended.
+
+    Attributes:
+        state: the last state.
+        first_step: step that this program began with.
+        best_step: step of the best validation.
+        best_variables: the model's variables at that step.
+        probabilities: float32 [windows, classes] that they give for the parts 'val' and 'test'.
+        started_s: `time.monotonic()` when preparation began.
+        prepared_s: the same when training began.
+        trained_s: the same when training ended.
+    """
+
+    state: train.TrainState
+    first_step: int
+    best_step: int
+    best_variables: Mapping
+    probabilities: Mapping[str, np.ndarray]
+    started_s: float
+    prepared_s: float
+    trained_s: float
+
+
+def validation(
+    job: Job, data: run_data.Data, probabilities: np.ndarray
+) -> tuple[dict[str, float], list[float]]:
+    """Returns what metrics.jsonl says of a validation, and the rank of its state (larger is better).
+
+    Args:
+        job: what was fixed in the training.
+        data: of the run.
+        probabilities: of the validation part, float32 [windows, classes].
+    """
+    predictions = train.to_predictions(data.tables['val'], probabilities)
+    scores = evaluate.evaluate(predictions, data.groups, bootstrap_samples=0)
+    figures = {
+        f'val/{kind}/{name}': scores[kind][name]
+        for kind in evaluate.KINDS
+        for name in ('accuracy', 'macro_f1', 'log_loss')
+        if scores[kind][name] is not None
+    }
+    figures = {'val/loss': figures['val/segment/log_loss']} | figures
+    return figures, rank(job, figures)
+
+
+def rank(job: Job, figures: Mapping[str, float]) -> list[float]:
+    """Returns the rank that validation figures give a state: larger is better, element by element.
+
+    Args:
+        job: what was fixed in the training.
+        figures: as metrics.jsonl names them.
+    """
+    accuracy = figures[f'val/{job.config.eval.select_on}/accuracy']
+    return [accuracy, -figures['val/song_max_probability/log_loss']]
+
+
+def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
+    """Writes predictions, model, result and page of a run that has ended, and returns the result.
+
+    Args:
+        job: what was fixed in the training.
+        data: of the run.
+        ended: what came out.
+        logbook: of the run folder.
+    """
+    config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
+    samples = config.eval.bootstrap_samples
+    predictions = {
+        part: train.to_predictions(data.tables[part], probabilities)
+        for part, probabilities in ended.probabilities.items()
+    }
+    result = {
+        'steps': last_step,
+        'epochs': job.length.epochs(last_step),
+        'stopped_early': last_step < job.length.total_steps,
+        'best_step': ended.best_step,
+        'best_epoch': job.length.epochs(ended.best_step),
+        'selected_on': f'val/{config.eval.select_on}/accuracy',
+        'parameters_sha256': digest(ended.state.params),
+        'state_sha256': digest(ended.state),
+        'best_parameters_sha256': digest(ended.best_variables['params']),
+        'parts': {
+            part: evaluate.evaluate(table, data.groups, samples)
+            for part, table in predictions.items()
+        },
+        'majority': evaluate.majority_class(
+            data.dataset.label_ids()[data.split.tracks['train']],
+            predictions['test'],
+            data.groups,
+            samples,
+        ),
+    } | run_data.describe(data.dataset, data.split, data.tables)
+    if not logbook.enabled:
+        return result
+    for part, table in predictions.items():
+        table.save(workdir / 'predictions' / f'{part}.npz')
+    train_s = ended.trained_s - ended.prepared_s
+    examples = (last_step - ended.first_step) * config.train.batch_size
+    timing = {
+        'prepare_s': ended.prepared_s - ended.started_s,
+        'train_s': train_s,
+        'evaluate_s': time.monotonic() - ended.trained_s,
+        'examples_per_s': examples / train_s,
+    }
+    write_json(workdir / 'timing.json', timing)
+    run_folder.save_model(job, ended.best_variables, result, workdir)
+    logbook.finish(result)
+    write_json(workdir / 'result.json', result)
+    report.write_report(workdir)
+    return result

@@ -1,0 +1,90 @@
+"""Command lines that train a config, and the YAML file by which agents of Weights & Biases start them."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+
+import ml_collections
+import yaml
+
+from genre_jax import config as config_lib
+from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep
+
+_METHODS = {'grid': 'grid', 'random': 'random', 'tpe': 'bayes'}
+
+
+def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+    """Returns the command line that trains a config.
+
+    Args:
+        page: of the config, with its arguments.
+        config: the whole config; what differs from the page is written out.
+        workdir: folder of the sweep.
+    """
+    words = ['python', '-m', 'genre_jax.main', *config_words(page, config)]
+    return shlex.join([*words, f'--workdir={workdir}_best'])
+
+
+def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
+    """Returns the flags that make a config of its page.
+
+    Args:
+        page: of the config, with its arguments.
+        config: the whole config.
+    """
+    plain = config_lib.flatten(config_lib.load_page(page))
+    changed = config_lib.flatten(config)
+    return [f'--config={page}'] + [
+        f'--config.{key}={changed[key]}' for key in changed if changed[key] != plain.get(key)
+    ]
+
+
+def wandb_yaml(
+    sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> str:
+    """Returns a sweep as `wandb sweep` takes it; its agents call genre_jax.main.
+
+    https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys.
+
+    Args:
+        sweep: checked.
+        page: of the config, with its arguments.
+        config: the whole config; what differs from the page is in the command.
+        workdir: folder for the runs, each in a folder of its own.
+    """
+    content = {
+        'name': workdir.resolve().name,
+        'project': config.tracking.wandb_project,
+        'method': _METHODS[sweep.method],
+        'metric': {
+            'name': sweep.metric,
+            'goal': 'minimize' if sweep.metric.endswith('loss') else 'maximize',
+        },
+        'parameters': {f'config.{key}': _parameter(each) for key, each in sweep.space.items()},
+        'program': 'genre_jax/main.py',
+        'command': _command(page, config, workdir),
+    }
+    if sweep.method != 'grid':
+        content['run_cap'] = sweep.trials
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _parameter(each: object) -> dict:
+    if isinstance(each, Choice):
+        # An agent writes a value into a flag as Python prints it.
+        plain = (bool, int, float, str)
+        return {'values': [v if isinstance(v, plain) else str(v) for v in each.values]}
+    ends = {'min': each.low, 'max': each.high}
+    if isinstance(each, IntUniform):
+        return {'distribution': 'int_uniform', **ends}
+    if isinstance(each, LogUniform):
+        return {'distribution': 'log_uniform_values', **ends}
+    return {'distribution': 'uniform', **{name: float(end) for name, end in ends.items()}}
+
+
+def _command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[str]:
+    """Returns the words that an agent starts; the shell puts the run's name into --workdir."""
+    words = shlex.join(['python', '-m', 'genre_jax.main', *config_words(page, config)])
+    folder = shlex.quote(f'--workdir={workdir}/')
+    return ['${env}', 'sh', '-c', f'exec {words} {folder}"$WANDB_RUN_ID" "$@"', 'sh', '${args}']

@@ -1,0 +1,329 @@
+"""The loop around the steps of a packed sweep: log, evaluate, save, and end members one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from genre_jax import config as config_lib
+from genre_jax.errors import Stopped
+from genre_jax.loading.resident import Resident
+from genre_jax.loading.run_data import Data
+from genre_jax.logbook import Logbook, parameter_table, write_json
+from genre_jax.run import result as run_result
+from genre_jax.sweep.packed.program import Program
+from genre_jax.training import loop, watch
+from genre_jax.training import step as train
+from genre_jax.training.checkpoint import Checkpoints
+from genre_jax.training.job import Job
+from genre_jax.training.stop_signal import StopSignal
+
+_PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
+
+
+@dataclasses.dataclass
+class Member:
+    """One run of a pack.
+
+    Attributes:
+        job: with the run's own config.
+        data: what it learns from.
+        logbook: of its folder.
+        live: whether it still trains.
+        best_rank: of its best validation so far, as separate runs compare them.
+    """
+
+    job: Job
+    data: Data
+    logbook: Logbook
+    live: bool
+    best_rank: list[float] | None = None
+
+    @property
+    def name(self) -> str:
+        """Path of its folder."""
+        return str(self.logbook.workdir)
+
+
+class PackLoop:
+    """The training of one pack, from its newest checkpoint to its end."""
+
+    def __init__(
+        self,
+        program: Program,
+        members: Sequence[Member],
+        folder: pathlib.Path,
+        logbook: Logbook,
+        resident: Resident | None,
+        started_s: float,
+    ) -> None:
+        """Begins at the pack's newest checkpoint, or anew.
+
+        Args:
+            program: of the members.
+            members: in the order of the program.
+            folder: of the pack's checkpoints.
+            logbook: for what is said of all.
+            resident: the records, where they lie on the devices.
+            started_s: `time.monotonic()` when preparation began.
+        """
+        self._program, self._members = program, members
+        self._logbook, self._resident = logbook, resident
+        self._started_s, self._prepared_s = started_s, time.monotonic()
+        self._checkpoints = Checkpoints(
+            folder / 'checkpoints', program.job.config.checkpoint.keep_latest
+        )
+        self._states = program.make_states()
+        # The variables of the best validation.
+        self._best = [
+            program.join(chunk, program.split(chunk, state.evaluated))
+            for chunk, state in enumerate(self._states)
+        ]
+        self._step = self._first_step = 0
+        self._write_parameters()
+        restored = self._checkpoints.restore_latest(
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._held()
+            )
+        )
+        if restored is not None:
+            self._step, held = restored
+            self._first_step = self._step
+            self._states = [held['states'][key] for key in self._keys()]
+            self._best = [held['best'][key] for key in self._keys()]
+            logbook.say(f'continuing from step {self._step} of {program.job.length.total_steps}')
+        for _, member in self._live():
+            member.logbook.rewind(self._step)
+            self._recall(member)
+
+    def _write_parameters(self) -> None:
+        """Writes what a run folder says of the parameters, and says what came from a checkpoint."""
+        job = self._program.job
+        state = self._program.split(0, self._states[0])[0]
+        table = parameter_table(state.params)
+        for _, member in self._live():
+            (member.logbook.workdir / 'parameters.txt').write_text(table)
+        if job.source is not None:
+            fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+            self._logbook.say('\n'.join(job.initial(fresh)[1]))
+
+    def _keys(self) -> list[str]:
+        return [f'chunk_{chunk}' for chunk in range(len(self._program.chunks))]
+
+    def _held(self) -> dict:
+        """Returns what a checkpoint of the pack is."""
+        return {
+            'states': dict(zip(self._keys(), self._states, strict=True)),
+            'best': dict(zip(self._keys(), self._best, strict=True)),
+        }
+
+    def _recall(self, member: Member) -> None:
+        """Finds the best validation so far among the lines of metrics.jsonl."""
+        file = member.logbook.workdir / 'metrics.jsonl'
+        for line in file.read_text().splitlines() if file.exists() else ():
+            figures = json.loads(line)
+            if 'val/loss' in figures:
+                self._judge(member, figures['step'], run_result.rank(member.job, figures))
+
+    @staticmethod
+    def _judge(member: Member, step: int, rank: list[float]) -> bool:
+        """Notes a validation; tells whether it is the best so far."""
+        better = member.best_rank is None or [*rank, -step] > member.best_rank
+        if better:
+            member.best_rank = [*rank, -step]
+        return better
+
+    def _of_chunk(self, chunk: int) -> list[tuple[int, Member]]:
+        """Returns the live members of a chunk, each with its row there."""
+        members = [self._members[i] for i in self._program.chunks[chunk]]
+        return [(row, member) for row, member in enumerate(members) if member.live]
+
+    def _live(self) -> list[tuple[int, Member]]:
+        """Returns all live members, each with its chunk."""
+        return [
+            (chunk, member)
+            for chunk in range(len(self._states))
+            for _, member in self._of_chunk(chunk)
+        ]
+
+    def _live_chunks(self) -> list[int]:
+        return sorted({chunk for chunk, _ in self._live()})
+
+    def train(self) -> None:
+        """Trains until all members have ended.
+
+        Raises:
+            Stopped: on SIGTERM or SIGINT, after saving.
+        """
+        program, job = self._program, self._program.job
+        length = job.length
+        periods = {key: config_lib.every_steps(job.config, key, length) for key in _PERIODS}
+        tables = {m.job.config.seed: m.data.tables['train'] for m in self._members}
+        batches = program.batches(
+            tables, self._step, length.total_steps - self._step, self._resident
+        )
+        self._logbook.start_progress(self._step, length.total_steps)
+        # What a checkpoint says has ended was not written to the end.
+        self._end(self._ended())
+        last = None
+        with StopSignal() as stop:
+            while self._live():
+                number, batch_of = next(batches)
+                groups, outputs = job.plan.groups(self._step), {}
+                for chunk in self._live_chunks():
+                    self._states[chunk], outputs[chunk] = program.step(
+                        chunk, self._states[chunk], number, batch_of(chunk), groups
+                    )
+                # The losses of before: these are still being computed.
+                if last is not None:
+                    self._look_at_losses(*last)
+                self._step += 1
+                last = self._step, {chunk: new['loss'] for chunk, new in outputs.items()}
+                due = {
+                    key
+                    for key, period in periods.items()
+                    if self._step % period == 0 or self._step == length.total_steps
+                }
+                stopped_by = stop.at(self._step)
+                if not due and stopped_by is None:
+                    continue
+                # Log, then evaluate, then save: what is saved never runs ahead of what is written.
+                self._look_at_losses(*last)
+                last = None
+                figures = self._validate() if 'eval.every' in due else {}
+                ended = self._ended()
+                self._log('train.log_every' in due, ended, outputs, figures)
+                if 'checkpoint.every' in due or stopped_by is not None:
+                    self._checkpoints.save(self._step, self._held(), None)
+                if self._step == length.total_steps:
+                    self._logbook.end_progress()
+                self._end(ended)
+                if stopped_by is not None and self._live():
+                    raise Stopped(stopped_by, self._step)
+        self._logbook.end_progress()
+        self._checkpoints.close()
+
+    def _look_at_losses(self, step: int, losses: Mapping[int, jax.Array]) -> None:
+        """Ends members whose loss is not finite, and moves the progress bar."""
+        epoch, finite = self._program.job.length.epochs(step), []
+        for chunk, new in losses.items():
+            rows = self._program.split(chunk, new)
+            for row, member in self._of_chunk(chunk):
+                loss = float(rows[row])
+                if np.isfinite(loss):
+                    finite.append(loss)
+                    continue
+                message = (
+                    f'the loss became {loss} at step {step} (epoch {epoch:.2f}): lower '
+                    'config.optim.learning_rate, or look for broken input; delete the folder to try again'
+                )
+                folder = member.logbook.workdir
+                write_json(folder / 'failed.json', {'step': step, 'message': message})
+                self._logbook.say(f'{member.name} failed: {message}')
+                member.live = False
+        self._logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
+
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """Validates the live members; returns figures by name."""
+        program, states = self._program, self._states
+        table = self._members[0].data.tables['val']
+        variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
+        figures, chosen = {}, {}
+        for chunk, probabilities in program.predict(variables, table, self._resident).items():
+            remembered = program.split(chunk, states[chunk].watch)
+            better = [False] * len(remembered)
+            for row, member in self._of_chunk(chunk):
+                found, rank = run_result.validation(member.job, member.data, probabilities[row])
+                figures[member.name], chosen[member.name] = found, rank[0]
+                better[row] = self._judge(member, self._step, rank)
+                remembered[row] = watch.observe(member.job.config, remembered[row], found)
+            states[chunk] = states[chunk].replace(watch=program.join(chunk, remembered))
+            self._best[chunk] = program.keep(
+                chunk, better, states[chunk].evaluated, self._best[chunk]
+            )
+        if chosen:
+            first = max(chosen, key=chosen.get)
+            self._logbook.say(
+                f'epoch {program.job.length.epochs(self._step):6.1f}: {len(chosen)} runs, validation '
+                f'accuracy {100 * statistics.median(chosen.values()):.1f} % in the median, '
+                f'{100 * chosen[first]:.1f} % at best ({first})'
+            )
+        return figures
+
+    def _ended(self) -> list[str]:
+        """Returns the names of live members that have come to the end, or stop early."""
+        whole = self._step == self._program.job.length.total_steps
+        ended = []
+        for chunk in self._live_chunks():
+            remembered = self._program.split(chunk, self._states[chunk].watch)
+            ended += [
+                member.name
+                for row, member in self._of_chunk(chunk)
+                if whole or watch.stopped(member.job.config, remembered[row])
+            ]
+        return ended
+
+    def _log(
+        self,
+        due: bool,
+        ended: Sequence[str],
+        outputs: Mapping[int, Mapping[str, jax.Array]],
+        figures: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Writes the lines of metrics.jsonl, and begins the sums anew."""
+        program, epoch = self._program, self._program.job.length.epochs(self._step)
+        zeros = jax.device_get(train.zero_sums())
+        for chunk in self._live_chunks():
+            rates = program.split(chunk, outputs[chunk]['learning_rate'])
+            sums = program.split(chunk, self._states[chunk].sums)
+            for row, member in self._of_chunk(chunk):
+                if due or member.name in ended:
+                    line = loop.train_figures(sums[row], rates[row])
+                    member.logbook.write(self._step, epoch, line)
+                if member.name in figures:
+                    member.logbook.write(self._step, epoch, figures[member.name])
+            if due:
+                fresh = program.join(chunk, [zeros] * len(sums))
+                self._states[chunk] = self._states[chunk].replace(sums=fresh)
+
+    def _end(self, ended: Sequence[str]) -> None:
+        """Tests members that have ended, each with the variables that its validation chose."""
+        program, trained_s = self._program, time.monotonic()
+        chunks = sorted({chunk for chunk, member in self._live() if member.name in ended})
+        if not chunks:
+            return
+        variables = {chunk: self._best[chunk] for chunk in chunks}
+        tables = self._members[0].data.tables
+        probabilities = {
+            part: program.predict(variables, tables[part], self._resident)
+            for part in ('val', 'test')
+        }
+        for chunk in chunks:
+            states = program.split(chunk, self._states[chunk])
+            best = program.split(chunk, self._best[chunk])
+            for row, member in self._of_chunk(chunk):
+                if member.name not in ended:
+                    continue
+                state = states[row].replace(
+                    step=np.int32(self._step), sums=jax.device_get(train.zero_sums())
+                )
+                result = run_result.Ended(
+                    state,
+                    self._first_step,
+                    int(-member.best_rank[-1]),
+                    best[row],
+                    {part: of_chunk[chunk][row] for part, of_chunk in probabilities.items()},
+                    self._started_s,
+                    self._prepared_s,
+                    trained_s,
+                )
+                run_result.write(member.job, member.data, result, member.logbook)
+                member.live = False
+                self._logbook.say(f'{member.name} has ended at step {self._step}')

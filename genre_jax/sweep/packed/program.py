@@ -1,0 +1,323 @@
+"""The programs of a packed sweep: one step, and prediction, for many runs that differ only in numbers.
+
+Every run, a member, goes through the very step of a separate run (`train.numbered_step`), whose numbers are
+arguments. What the members have in common, the batch and mostly the features, is computed once.
+
+Members lie on the devices in chunks: either several side by side on each device, as one program over all
+devices, or one member on one device, in the program of a separate run, the devices at the same time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from genre_jax import sharding
+from genre_jax.loading import loader
+from genre_jax.loading.resident import Resident
+from genre_jax.sweep.packed.size import members_at_once
+from genre_jax.training import step as train
+from genre_jax.training import step_numbers
+from genre_jax.training.job import Job
+
+_OVER_MEMBERS, _WHOLE = PartitionSpec('data'), PartitionSpec()
+
+
+class Program:
+    """Compiled programs for some members.
+
+    The state of a chunk, and whatever else it has, is a tree: with an axis of members in front of every
+    leaf, or without where a chunk is one member on one device.
+
+    Attributes:
+        job: of a separate run.
+        chunks: positions of the members of each.
+    """
+
+    def __init__(
+        self, job: Job, values: Sequence[Mapping[str, float]], at_once: int | None = None
+    ) -> None:
+        """Lays the members out.
+
+        Args:
+            job: of a separate run with the numbers that the members share.
+            values: of the others for each member: config key to number, the same keys for all.
+            at_once: members on one device at once; None: chosen by `members_at_once`.
+        """
+        self.job = job
+        self._values = values
+        self._devices = list(job.mesh.devices.flat)
+        self._shares_batch = 'seed' not in values[0]
+        # Parts of a batch are cut out in the step, so nothing can come before it.
+        self._shares_pictures = (
+            self._shares_batch
+            and not any(key.startswith('augment.') for key in values[0])
+            and job.config.train.accumulate == 1
+        )
+        members, devices = len(values), job.mesh.size
+        at_once = at_once or members_at_once(job, members)
+        self._one_by_one = at_once == 1
+        n_chunks = members if self._one_by_one else -(-members // (at_once * devices))
+        size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
+        self.chunks = [
+            range(start, min(start + size, members)) for start in range(0, members, size)
+        ]
+        self._size = size
+        shared = step_numbers.of_config(job.config)
+        self._axes = {key: 0 if key in values[0] else None for key in shared | values[0]}
+        self._numbers = [self._chunk_numbers(number, shared) for number in range(len(self.chunks))]
+        self._steps: dict[tuple, Callable] = {}
+        self._examples = train.make_examples(job)
+        self._featurize = jax.jit(
+            job.featurize,
+            in_shardings=sharding.by_example(job.mesh),
+            out_shardings=sharding.replicated(job.mesh),
+        )
+        self._predict = self._compile(self._probabilities, (0, None))
+        self._keep = self._compile(
+            lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
+            (0, 0, 0),
+        )
+
+    def _filled(self, chunk: int) -> list[int]:
+        """Returns the members of a chunk; behind the last one it is filled up with copies of that one."""
+        members = self.chunks[chunk]
+        return [*members, *[members[-1]] * (self._size - len(members))]
+
+    def _place(self, chunk: int, over_members: bool) -> jax.sharding.Sharding:
+        """Returns where something lies that is a chunk's, or whole on each of its devices."""
+        if self._one_by_one:
+            return SingleDeviceSharding(self._devices[chunk % len(self._devices)])
+        return NamedSharding(self.job.mesh, _OVER_MEMBERS if over_members else _WHOLE)
+
+    def _off(self, chunk: int) -> frozenset[str]:
+        """Returns the keys whose numbers are 0 and constants of the program, as in a separate run.
+
+        Members side by side have one program: there they are arguments as long as one has another number.
+        """
+        values = self._values[self.chunks[chunk][0]]
+        return frozenset(k for k, v in values.items() if self._one_by_one and v == 0)
+
+    def _job(self, chunk: int) -> Job:
+        zeros = dict.fromkeys(self._off(chunk), 0)
+        config = step_numbers.with_values(self.job.config, zeros)
+        return step_numbers.with_numbers(dataclasses.replace(self.job, config=config), {})
+
+    def _chunk_numbers(self, chunk: int, shared: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        own = [
+            {
+                key: step_numbers.array(key, value)
+                for key, value in self._values[i].items()
+                if key not in self._off(chunk)
+            }
+            for i in self._filled(chunk)
+        ]
+        rest = {key: value for key, value in shared.items() if key not in self._values[0]}
+        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, False))
+
+    def join(self, chunk: int, trees: Sequence[Any]) -> Any:
+        """Places trees on the devices of a chunk.
+
+        Args:
+            chunk: its number.
+            trees: on the host, one for each of its members; fewer are filled up.
+        """
+        trees = [*trees, *[trees[-1]] * (self._size - len(trees))]
+        whole = trees[0] if self._one_by_one else jax.tree.map(lambda *rows: np.stack(rows), *trees)
+        return jax.device_put(whole, self._place(chunk, True))
+
+    def split(self, chunk: int, tree: Any) -> list[Any]:
+        """Returns a tree of a chunk on the host, one for each of its members.
+
+        Args:
+            chunk: its number.
+            tree: with all its members.
+        """
+        tree = jax.device_get(tree)
+        if self._one_by_one:
+            return [tree]
+        return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(self.chunks[chunk]))]
+
+    def _compile(self, function: Callable, axes: tuple, donated: tuple = ()) -> Callable:
+        """Compiles a function of one member for chunks.
+
+        Args:
+            function: of trees of arrays.
+            axes: for each argument 0 where it is a chunk's, None where it is the same for all, or a dict
+                of these.
+            donated: positions of arguments whose memory is given back.
+        """
+        if self._one_by_one:
+            return jax.jit(function, donate_argnums=donated)
+        specs = jax.tree.map(
+            lambda axis: _WHOLE if axis is None else _OVER_MEMBERS,
+            axes,
+            is_leaf=lambda axis: axis is None,
+        )
+        sharded = jax.shard_map(
+            jax.vmap(function, axes),
+            mesh=self.job.mesh,
+            in_specs=specs,
+            out_specs=_OVER_MEMBERS,
+            check_vma=False,
+        )
+        return jax.jit(sharded, donate_argnums=donated)
+
+    def make_states(self) -> list[train.TrainState]:
+        """Initialises all members, each as a separate run is; returns the state of each chunk."""
+
+        @functools.cache
+        def fresh(seed: int, off: frozenset[str]) -> train.TrainState:
+            values = {'seed': seed} | dict.fromkeys(off, 0)
+            config = step_numbers.with_values(self.job.config, values)
+            return jax.device_get(train.make_state(dataclasses.replace(self.job, config=config)))
+
+        seeds = [values.get('seed', self.job.config.seed) for values in self._values]
+        return [
+            self.join(chunk, [fresh(seeds[i], self._off(chunk)) for i in members])
+            for chunk, members in enumerate(self.chunks)
+        ]
+
+    def batches(
+        self,
+        tables: Mapping[int, loader.WindowTable],
+        first_step: int,
+        steps: int,
+        resident: Resident | None,
+    ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
+        """Yields for each step its number, and a function from the number of a chunk to its batch.
+
+        The number, on all devices, counts the steps done before.
+
+        Args:
+            tables: training windows by seed.
+            first_step: steps done before.
+            steps: how many batches.
+            resident: the records, where they lie on the devices and all members see the same batches.
+        """
+        job, kind = self.job, self.job.stored.kind
+        loaders = {
+            seed: loader.train_batches(
+                table,
+                batch_size=job.config.train.batch_size,
+                seed=seed,
+                first_step=first_step,
+                steps=steps,
+                **train.reading(job, resident),
+            )
+            for seed, table in tables.items()
+        }
+        for step in range(first_step, first_step + steps):
+            number = sharding.put_replicated({'step': np.int32(step)}, job.mesh)['step']
+            rows = {seed: next(batches) for seed, batches in loaders.items()}
+            if self._shares_batch:
+                placed = train.put(rows.popitem()[1], job, resident)
+                if self._shares_pictures:
+                    placed = self._examples(number, placed)
+                else:
+                    placed = jax.device_put(placed, sharding.replicated(job.mesh))
+                yield number, functools.partial(self._on_devices_of, tree=placed)
+                continue
+
+            def of_chunk(chunk: int, rows: Mapping = rows) -> dict:
+                seeds = [self._values[i]['seed'] for i in self._filled(chunk)]
+                own = [{key: rows[seed][key] for key in (kind, 'label')} for seed in seeds]
+                return self.join(chunk, own)
+
+            yield number, of_chunk
+
+    def _on_devices_of(self, chunk: int, tree: Any) -> Any:
+        """Returns what is whole on every device as a chunk takes it."""
+        if not self._one_by_one:
+            return tree
+        device = chunk % len(self._devices)
+        return jax.tree.map(lambda x: x.addressable_shards[device].data, tree)
+
+    def step(
+        self,
+        chunk: int,
+        state: train.TrainState,
+        number: jax.Array,
+        batch: dict,
+        groups: Mapping[str, frozenset[str]],
+    ) -> tuple[train.TrainState, dict[str, jax.Array]]:
+        """Trains the members of one chunk a step.
+
+        Args:
+            chunk: its number.
+            state: of its members; its memory is given back.
+            number: of the step, and
+            batch: of `batches`.
+            groups: the groups of parameters that train.
+
+        Returns:
+            The new state, and 'loss' and 'learning_rate'.
+        """
+        key = (tuple(groups), self._off(chunk))
+        if key not in self._steps:
+            alone = dataclasses.replace(self._job(chunk), mesh=None)
+            step = train.numbered_step(alone, groups)
+
+            def one(
+                numbers: dict, state: train.TrainState, number: jax.Array, batch: dict
+            ) -> tuple:
+                # All are at the same step: with one number for all, what depends on it is shared.
+                return step(numbers, state.replace(step=number), batch)
+
+            batch_axis = None if self._shares_batch else 0
+            self._steps[key] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
+        number = self._on_devices_of(chunk, number)
+        return self._steps[key](self._numbers[chunk], state, number, batch)
+
+    def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
+        logits, _ = self.job.model.apply(variables, pictures, train=False)
+        return jax.nn.softmax(logits)
+
+    def predict(
+        self, variables: Mapping[int, Any], table: loader.WindowTable, resident: Resident | None
+    ) -> dict[int, list[np.ndarray]]:
+        """Predicts with the members of some chunks; the features are computed once for all.
+
+        Args:
+            variables: of the members, by number of the chunk.
+            table: windows.
+            resident: the records, where they lie on the devices.
+
+        Returns:
+            By number of the chunk, for each of its members probabilities, float32 [windows, classes].
+        """
+        outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
+        size = self.job.config.eval.batch_size
+        for batch in loader.eval_batches(
+            table, batch_size=size, **train.reading(self.job, resident)
+        ):
+            examples = train.put(batch, self.job, resident)[self.job.stored.kind]
+            pictures = self._featurize(examples)
+            new = {
+                chunk: self._predict(own, self._on_devices_of(chunk, pictures))
+                for chunk, own in variables.items()
+            }
+            for chunk, probabilities in new.items():
+                outputs[chunk].append(self.split(chunk, probabilities))
+        return {
+            chunk: [np.concatenate(rows)[: len(table)] for rows in zip(*batches, strict=True)]
+            for chunk, batches in outputs.items()
+        }
+
+    def keep(self, chunk: int, better: Sequence[bool], new: Any, best: Any) -> Any:
+        """Returns for each member of a chunk the new tree where it is better, else the best so far.
+
+        Args:
+            chunk: its number.
+            better: for each of its members.
+            new: of the chunk.
+            best: of the chunk.
+        """
+        return self._keep(self.join(chunk, [np.bool_(each) for each in better]), new, best)

@@ -1,0 +1,220 @@
+"""What stays fixed during one training, and how stored audio becomes what the model sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from genre_jax import augment, features, models, sharding
+from genre_jax import config as config_lib
+from genre_jax.convert import init_from
+from genre_jax.convert.engine import Converted
+from genre_jax.errors import UserError
+from genre_jax.features.resample import resample
+from genre_jax.loading import prepared
+from genre_jax.training import freezing, losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What stays fixed during one training.
+
+    Attributes:
+        config: the whole config.
+        length: of the training.
+        mesh: all devices; None where one device alone computes the job, inside a program for several.
+        model: the network.
+        front_end: waveform to features.
+        augmentation: of training examples.
+        stored: what one example is before the front end.
+        plan: which parameters train, and when.
+        source: the checkpoint that the training begins with, if it does.
+        class_weights: of the loss, float32 [C]; None: 1.
+    """
+
+    config: ml_collections.ConfigDict
+    length: config_lib.Length
+    mesh: Mesh | None
+    model: flax.linen.Module
+    front_end: features.FrontEnd
+    augmentation: augment.Augmentation
+    stored: prepared.Stored
+    plan: freezing.Plan | None = None
+    source: Converted | None = None
+    class_weights: np.ndarray | None = None
+
+    def init(self, key: jax.Array) -> dict:
+        """Draws the model's variables."""
+        example = self.stored.batch(self._devices)
+        features = self.featurize(jnp.zeros(example.shape, example.dtype))
+        return self.model.init(key, features, train=False)
+
+    @property
+    def picture(self) -> tuple[int, ...]:
+        """Shape of one example's features."""
+        return jax.eval_shape(self.featurize, self.stored.batch(self._devices)).shape[1:]
+
+    @property
+    def _devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.size
+
+    def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
+        """Replaces freshly drawn variables, or their shapes, by those of the checkpoint.
+
+        Args:
+            fresh: what `init` returns.
+
+        Returns:
+            The variables, and lines that tell what was taken.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        return init_from.variables(
+            self.source,
+            self.model,
+            fresh,
+            name=self.config.model.name,
+            new=self.config.init.new,
+            labels=self.stored.labels,
+            picture=self.picture,
+        )
+
+    def featurize(self, audio: jax.Array) -> jax.Array:
+        """Turns what is stored into features (batch, frames, bins), on their devices."""
+        return self._on_own_device(lambda audio: self.front_end(self._waveform(audio)))(audio)
+
+    def training_examples(
+        self, key: jax.Array, audio: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Turns what is stored into augmented features and targets, on their devices.
+
+        Args:
+            key: random key of the step.
+            audio: int16 (batch, time), or pictures or rows.
+            labels: int32 (batch,).
+
+        Returns:
+            Features (batch, frames, bins), and targets (batch, classes) that sum to 1; half as many
+            where mixup halves the batch.
+        """
+        augmentation = self.augmentation
+
+        def one_device(
+            key: jax.Array, audio: jax.Array, labels: jax.Array, index: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            targets = jax.nn.one_hot(labels, self.model.num_classes)
+            waveforms = augmentation.waveforms(key, self._waveform(audio), labels, index)
+            waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
+            thinning = len(index) // len(targets)
+            labels, index = labels[::thinning], index[::thinning]
+            pictures = augmentation.pictures(key, self.front_end(waveforms), labels, index)
+            return augmentation.mixed('picture', key, pictures, targets, index)
+
+        return self._on_own_device(one_device, n_replicated=1)(
+            key, audio, labels, jnp.arange(len(labels))
+        )
+
+    def _waveform(self, audio: jax.Array) -> jax.Array:
+        if self.stored.kind != 'audio':
+            return audio.astype(jnp.float32)
+        waveform = audio.astype(jnp.float32) / 32767
+        waveform = resample(waveform, self.stored.sample_rate_hz, self.front_end.sample_rate_hz)
+        return waveform[:, : self.n_samples]
+
+    @property
+    def n_samples(self) -> int:
+        """Length of a window at the front end's rate."""
+        return round(self.config.windows.window_s * self.front_end.sample_rate_hz)
+
+    def _on_own_device(self, function: Callable, n_replicated: int = 0) -> Callable:
+        """Lets each device compute its own examples; the first arguments may be the same for all."""
+        if self.mesh is None:
+            return function
+        # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
+        split, whole = sharding.by_example(self.mesh).spec, sharding.replicated(self.mesh).spec
+
+        def sharded(*arguments: jax.Array) -> Any:
+            specs = tuple(whole if i < n_replicated else split for i in range(len(arguments)))
+            return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=split)(
+                *arguments
+            )
+
+        return sharded
+
+
+def make_job(
+    config: ml_collections.ConfigDict,
+    stored: prepared.Stored,
+    examples: int,
+    mesh: Mesh,
+    source: Converted | None = None,
+    front_end: features.FrontEnd | None = None,
+    class_counts: np.ndarray | None = None,
+) -> Job:
+    """Puts the parts of a training together.
+
+    Args:
+        config: the whole config.
+        stored: what one example is before the front end.
+        examples: of the training part, in one epoch.
+        mesh: all devices.
+        source: the checkpoint to begin with, if any.
+        front_end: where it was fitted to the training part, else that of config.features.
+        class_counts: examples of each class among them; None: all alike.
+
+    Raises:
+        UserError: a front end for something else than is stored, augmentations that do not fit the
+            pictures or the batch, a model that does not fit the pictures or the checkpoint, layers to
+            freeze that do not exist.
+    """
+    front_end = front_end or features.build(config.features)
+    if front_end.kind != stored.kind:
+        fitting = {'audio': 'one for audio', 'image': "'picture'", 'table': "'table'"}[stored.kind]
+        raise UserError(
+            f'config.features.name={config.features.name!r} is for data of kind {front_end.kind!r}, and '
+            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting}'
+        )
+    augmentation = augment.Augmentation(config.augment, stored.labels)
+    job = Job(
+        config=config,
+        length=config_lib.resolve_length(config, examples),
+        mesh=mesh,
+        model=models.build(config.model, len(stored.labels)),
+        front_end=front_end,
+        augmentation=augmentation,
+        stored=stored,
+        source=source,
+        class_weights=losses.class_weights(
+            config.train.class_weights,
+            stored.labels,
+            np.ones(len(stored.labels)) if class_counts is None else class_counts,
+        ),
+    )
+    augmentation.check_kind(stored.kind)
+    if stored.kind == 'audio':
+        augmentation.check_picture(*job.picture)
+    parts = config.train.accumulate * mesh.size
+    if config.train.batch_size % parts:
+        raise UserError(
+            f'config.train.batch_size={config.train.batch_size} with config.train.accumulate='
+            f'{config.train.accumulate} on {mesh.size} devices: expected a multiple of {parts}'
+        )
+    if augmentation.mixes and config.train.batch_size % (2 * parts):
+        raise UserError(
+            f'config.train.batch_size={config.train.batch_size}: mixing needs pairs of examples in each '
+            f'of {parts} parts (devices times config.train.accumulate); expected a multiple of {2 * parts}'
+        )
+    shapes = jax.eval_shape(job.init, jax.random.key(0))
+    if source is not None:
+        job.initial(shapes)
+    plan = freezing.make_plan(config, job.model, shapes['params'], job.length)
+    return dataclasses.replace(job, plan=plan)

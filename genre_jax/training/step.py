@@ -1,0 +1,330 @@
+"""The training state, the step, and prediction."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from genre_jax import sharding
+from genre_jax.evaluation import evaluate
+from genre_jax.loading import loader
+from genre_jax.loading.resident import Resident
+from genre_jax.training import freezing, losses, optim, step_numbers, watch
+from genre_jax.training.job import Job
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that training changes; a checkpoint is exactly this.
+
+    Attributes:
+        step: steps done.
+        params: parameters of the model.
+        batch_stats: running statistics of batch normalisation, {} without.
+        opt_state: states of the optimiser, one for each group of parameters (genre_jax.training.freezing).
+        sums: objective, cross-entropy, hits and examples summed since the last log line. They are part
+            of the state so that a run cut off between two log lines writes the same line in the end.
+        watch: what is remembered of the evaluations so far (watch.py), {} where nothing is.
+        average: moving averages of `params` and `batch_stats`, {} without.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    sums: dict[str, jax.Array]
+    watch: dict[str, jax.Array]
+    average: dict[str, Any]
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The model's variables that are evaluated and kept: the averages where there are any."""
+        return self.average or {'params': self.params, 'batch_stats': self.batch_stats}
+
+
+def init_state(job: Job) -> TrainState:
+    """Initialises the training state from the seed; may be traced for its shapes."""
+    variables = job.init(jax.random.key(job.config.seed))
+    optimizers = _optimizers(job)
+    return TrainState(
+        step=jnp.int32(0),
+        params=variables['params'],
+        batch_stats=variables.get('batch_stats', {}),
+        opt_state={
+            group: optimizers[group].init(freezing.select(variables['params'], paths))
+            for group, paths in job.plan.all_groups.items()
+        },
+        sums=zero_sums(),
+        watch=jax.tree.map(jnp.asarray, watch.initial(job.config)),
+        average=_averaged(job, variables['params'], variables.get('batch_stats', {})),
+    )
+
+
+def _averaged(job: Job, params: Any, batch_stats: Any) -> dict[str, Any]:
+    """Returns what moving averages are kept of."""
+    if not optim.in_use(job.config.optim.ema_decay):
+        return {}
+    return {'params': params, 'batch_stats': batch_stats}
+
+
+def make_state(job: Job) -> TrainState:
+    """Initialises the training state, from the seed or a checkpoint, the same on every device."""
+    whole = sharding.replicated(job.mesh)
+    state = jax.jit(lambda: init_state(job), out_shardings=whole)()
+    if job.source is None:
+        return state
+    fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
+    variables, _ = job.initial(fresh)
+    params = jax.device_put(variables['params'], whole)
+    batch_stats = jax.device_put(variables.get('batch_stats', {}), whole)
+    # The averages in memory of their own: the step gives the state's back.
+    average = jax.tree.map(jnp.copy, _averaged(job, params, batch_stats))
+    return state.replace(params=params, batch_stats=batch_stats, average=average)
+
+
+def _optimizers(job: Job) -> dict[str, optax.GradientTransformation]:
+    """Returns the optimiser of each group; that of a late group counts its own steps from zero."""
+    schedule = optim.make_schedule(job.config, job.length)
+    begins = {'first': 0, 'late': job.plan.unfreeze_step}
+    return {
+        group: optim.make_optimizer(
+            job.config,
+            lambda count, begin=begin: schedule(count + begin),
+            {path: job.plan.factors[path] for path in job.plan.all_groups.get(group, ())},
+        )
+        for group, begin in begins.items()
+    }
+
+
+def zero_sums() -> dict[str, jax.Array]:
+    """Returns the sums behind a log line as they are before the first step."""
+    return {name: jnp.float32(0) for name in ('loss', 'cross_entropy', 'hits', 'examples')}
+
+
+def make_train_step(
+    job: Job, groups: Mapping[str, frozenset[str]]
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """Compiles one step: audio to features, augmentation, model, loss, gradient, update, metrics.
+
+    Args:
+        job: what stays fixed.
+        groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
+    """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    step = jax.jit(
+        numbered_step(job, groups),
+        in_shardings=(whole, whole, split),
+        out_shardings=whole,
+        donate_argnums=1,
+    )
+    return functools.partial(step, placed_numbers(job))
+
+
+def placed_numbers(job: Job) -> dict[str, jax.Array]:
+    """Returns the numbers of the config that the programs of a step take first, on every device.
+
+    Args:
+        job: what stays fixed in the training.
+    """
+    return sharding.put_replicated(step_numbers.of_config(job.config), job.mesh)
+
+
+def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]:
+    """Compiles the part of a step that comes before the network, for runs which have it in common.
+
+    Args:
+        job: what stays fixed; its batches are not divided into parts (config.train.accumulate).
+
+    Returns:
+        Maps the steps done and a batch to the batch that the step takes instead: 'pictures' and 'targets',
+        whole on every device.
+    """
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+
+    def examples(numbers: dict, step: jax.Array, batch: dict) -> dict[str, jax.Array]:
+        own = step_numbers.with_numbers(job, numbers)
+        augment_key, _ = jax.random.split(_step_key(own.config.seed, step))
+        pictures, targets = own.training_examples(
+            augment_key, batch[job.stored.kind], batch['label']
+        )
+        return {'pictures': pictures, 'targets': targets}
+
+    program = jax.jit(examples, in_shardings=(whole, whole, split), out_shardings=whole)
+    return functools.partial(program, placed_numbers(job))
+
+
+def _step_key(seed: int | jax.Array, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def numbered_step(
+    job: Job, groups: Mapping[str, frozenset[str]]
+) -> Callable[[dict, TrainState, dict], tuple[TrainState, dict]]:
+    """Returns one step as a function of the config's numbers, too; to be traced.
+
+    Args:
+        job: what stays fixed besides.
+        groups: as in `make_train_step`.
+    """
+    return lambda numbers, *arguments: _step_function(
+        step_numbers.with_numbers(job, numbers), groups
+    )(*arguments)
+
+
+def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
+    config = job.config
+    schedule = optim.make_schedule(config, job.length)
+    optimizers = _optimizers(job)
+    trained_paths = frozenset().union(*groups.values())
+    parts = config.train.accumulate
+
+    def objective(
+        trained: dict, state: TrainState, batch_stats: Any, key: jax.Array, batch: dict
+    ) -> tuple[jax.Array, tuple]:
+        augment_key, dropout_key = jax.random.split(key)
+        if 'pictures' in batch:  # of make_examples
+            pictures, targets = batch['pictures'], batch['targets']
+        else:
+            # Computed as in a program of its own, which a packed sweep has for it.
+            pictures, targets = jax.lax.optimization_barrier(
+                job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
+            )
+        params = freezing.merge(state.params, *trained.values())
+        with freezing.frozen_statistics(trained_paths):
+            (logits, _), updates = job.model.apply(
+                {'params': params, 'batch_stats': batch_stats},
+                pictures,
+                train=True,
+                rngs={'dropout': dropout_key},
+                mutable=['batch_stats'],
+            )
+        entropy = losses.cross_entropy(
+            logits, targets, config.train.label_smoothing, job.class_weights
+        ).mean()
+        loss = entropy
+        if optim.in_use(config.optim.l1) or optim.in_use(config.optim.l2):
+            loss += losses.penalty(params, config.optim.l1, config.optim.l2)
+        examples = jnp.float32(len(targets))
+        sums = {
+            'loss': loss * examples,
+            'cross_entropy': entropy * examples,
+            'hits': (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32),
+            'examples': examples,
+        }
+        return loss, (sums, updates.get('batch_stats', {}))
+
+    gradient = jax.grad(objective, has_aux=True)
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = _step_key(config.seed, state.step)
+        trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
+        if parts == 1:
+            gradients, (sums, batch_stats) = gradient(trained, state, state.batch_stats, key, batch)
+        else:
+            gradients, sums, batch_stats = accumulated(trained, state, key, batch)
+        gradients = optim.clipped(gradients, config.optim.clip_norm)
+        opt_state, scale = dict(state.opt_state), state.watch.get('plateau_scale')
+        for group in groups:
+            changes, opt_state[group] = optimizers[group].update(
+                gradients[group], state.opt_state[group], trained[group]
+            )
+            if scale is not None:
+                changes = jax.tree.map(lambda change: scale * change, changes)
+            trained[group] = optax.apply_updates(trained[group], changes)
+        params = freezing.merge(state.params, *trained.values())
+        average = state.average
+        if average:
+            new = _averaged(job, params, batch_stats)
+            average = optim.moving_average(average, new, config.optim.ema_decay, state.step)
+        learning_rate = jnp.asarray(schedule(state.step))
+        outputs = {
+            'loss': sums['loss'] / sums['examples'],
+            'learning_rate': learning_rate if scale is None else scale * learning_rate,
+        }
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            sums=jax.tree.map(jnp.add, state.sums, sums),
+            average=average,
+        )
+        return state, outputs
+
+    def accumulated(trained: dict, state: TrainState, key: jax.Array, batch: dict) -> tuple:
+        """Goes through the parts of the batch; every device has its share of each."""
+        in_parts = jax.tree.map(
+            lambda x: jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1), batch
+        )
+
+        def one(carry: tuple, numbered: tuple) -> tuple:
+            gradients, sums, batch_stats = carry
+            i, part = numbered
+            new, (more, batch_stats) = gradient(
+                trained, state, batch_stats, jax.random.fold_in(key, i), part
+            )
+            gradients = jax.tree.map(lambda a, b: a + b / parts, gradients, new)
+            return (gradients, jax.tree.map(jnp.add, sums, more), batch_stats), None
+
+        zeros = jax.tree.map(jnp.zeros_like, trained)
+        carry = (zeros, zero_sums(), state.batch_stats)
+        return jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
+
+    return train_step
+
+
+def reading(job: Job, resident: Resident | None) -> dict[str, int | bool]:
+    """Returns how the loader feeds this process.
+
+    Args:
+        job: what stays fixed.
+        resident: the records, where they lie on the devices.
+    """
+    if resident is not None:  # only positions: every process needs those of the whole batch
+        return {'places': True}
+    return {
+        'process': jax.process_index(),
+        'processes': jax.process_count(),
+        'workers': job.config.train.loader_workers,
+    }
+
+
+def put(batch: dict, job: Job, resident: Resident | None) -> dict[str, jax.Array]:
+    """Returns a batch on the devices.
+
+    Args:
+        batch: of the loader.
+        job: what stays fixed.
+        resident: the records, where they lie on the devices.
+    """
+    if resident is not None:
+        return resident.batch(batch)
+    kind = job.stored.kind
+    return sharding.put_batch({kind: batch[kind], 'label': batch['label']}, job.mesh)
+
+
+def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> evaluate.Predictions:
+    """Joins the windows of a table with their probabilities.
+
+    Args:
+        table: the windows.
+        probabilities: float32 [windows, classes].
+    """
+    tracks = table.dataset.tracks
+    names = np.asarray([track['track'] for track in tracks])
+    groups = np.asarray([track['group'] for track in tracks])
+    return evaluate.Predictions(
+        names[table.track],
+        table.start_s,
+        table.labels,
+        probabilities,
+        np.asarray(table.dataset.labels),
+        groups[table.track],
+    )

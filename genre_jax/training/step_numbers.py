@@ -1,0 +1,101 @@
+"""The numbers of a config that are arguments of the training step's program, not constants of it.
+
+So runs that differ only in them are one program: they are compiled once, and may train together
+(genre_jax.sweep.packed). They are float32 as the state is, the seed apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+import numpy as np
+
+from genre_jax import augment, models
+from genre_jax import config as config_lib
+from genre_jax.training.job import Job
+
+_KEYS = (
+    'seed', 'optim.learning_rate', 'optim.b1', 'optim.b2', 'optim.eps', 'optim.momentum',
+    'optim.weight_decay', 'optim.l1', 'optim.l2', 'optim.clip_norm', 'optim.ema_decay',
+    'train.label_smoothing',
+)  # fmt: skip
+# Amounts of augmentation that decide no shape.
+_AMOUNTS = (
+    'probability', 'one_of_probability', 'max_db', 'sigma', 'max_share', 'min_share', 'max_factor',
+    'alpha',
+)  # fmt: skip
+
+
+def is_number(key: str, value: object) -> bool:
+    """Tells whether a setting is a number of the step.
+
+    Args:
+        key: of the config, such as 'optim.learning_rate'.
+        value: what it is.
+    """
+    section, _, name = key.partition('.')
+    kind_fits = isinstance(value, int | float) and not isinstance(value, bool)
+    return kind_fits and (
+        key in _KEYS
+        or (section == 'model' and 'dropout' in name)
+        or (section == 'augment' and name.rsplit('.', 1)[-1] in _AMOUNTS)
+    )
+
+
+def of_config(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+    """Returns the numbers by config key; those that are 0 stay constants: what they belong to is off.
+
+    Args:
+        config: the whole config.
+    """
+    flat = config_lib.flatten(config)
+    return {k: array(k, v) for k, v in flat.items() if is_number(k, v) and v != 0}
+
+
+def array(key: str, value: float) -> np.ndarray:
+    """Returns a number in the type that the step takes it in.
+
+    Args:
+        key: of the config.
+        value: the number.
+    """
+    return np.asarray(value, np.uint32 if key == 'seed' else np.float32)
+
+
+def with_values(
+    config: ml_collections.ConfigDict, values: Mapping[str, object]
+) -> ml_collections.ConfigDict:
+    """Returns a copy of a config with other values, which may be traced.
+
+    Args:
+        config: the whole config.
+        values: config key to value; the keys exist.
+    """
+    changed = copy.deepcopy(config)
+    with changed.ignore_type():
+        for key, value in values.items():
+            *sections, name = key.split('.')
+            functools.reduce(lambda inner, section: inner[section], sections, changed)[name] = value
+    return changed
+
+
+def with_numbers(job: Job, numbers: Mapping[str, jax.Array]) -> Job:
+    """Returns a job whose config, model and augmentation have the numbers, which may be traced.
+
+    Args:
+        job: what stays fixed.
+        numbers: by config key.
+    """
+    config = with_values(job.config, numbers)
+    labels = job.stored.labels
+    return dataclasses.replace(
+        job,
+        config=config,
+        model=models.build(config.model, len(labels)),
+        augmentation=augment.Augmentation(config.augment, labels),
+    )

@@ -1,0 +1,68 @@
+"""Embeddings of networks that learnt elsewhere, tried on another dataset with simple heads.
+
+    python -m genre_jax.transfer --sources=runs/western,musicnn_msd,untrained,mfcc \
+        --config=configs/finetune.py --config.data.root=TARGET --workdir=runs/transfer \
+        [--heads=logistic,mean_logistic,knn,attention] [--folds=5] [--bag=song|group] [--seeds=5]
+
+A source is the folder of a finished run, a converted checkpoint, a checkpoint's file or a published name
+(genre_jax/convert/fetch.py). `untrained` adds to each of them the same network with random weights, the
+control: what is not above it has not been transferred. `mfcc` is the handcrafted baseline, means and
+deviations of 20 MFCCs in each window. A source's front end is its own; a run keeps the length of its windows,
+others take the page's. TARGET may have any classes. To go both ways, run it twice.
+
+Heads (genre_jax/transfer/heads.py) are fitted to the target's training part, their strength is chosen on its
+validation part (accuracy by song, of equal ones the lower log loss), and the test part is opened once. With
+`--folds=5` every song of the target is tested once, by heads that never saw its group; small targets need
+that. What a published network heard in its own training is not known: if it was TARGET, no split shows it.
+
+Prints the accuracy by song of each source and head, with 95 % intervals of a bootstrap over groups, and the
+paired difference to the control; writes transfer.csv and transfer.png. Every cell has a run folder,
+WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted (attention.npz) and draws it
+for some songs (attention.png). The same command again fits only what is missing.
+
+Two heads, two sources, or a head and a fine-tuned network of the same split are one ensemble by
+`python -m genre_jax.blend --level=song --members=runs/transfer/musicnn_msd/attention,...`.
+"""
+
+from __future__ import annotations
+
+from absl import app, flags
+
+from genre_jax import main as main_lib
+
+# Heavy imports are inside the functions: worker processes import this module too.
+
+_SOURCES = flags.DEFINE_list('sources', [], 'networks, untrained, mfcc; with commas between them')
+_HEADS = flags.DEFINE_list('heads', [], 'with commas between them; default: all')
+_FOLDS = flags.DEFINE_integer('folds', 0, 'folds of a cross-validation; 0: one split')
+_BAG = flags.DEFINE_enum('bag', 'song', ['song', 'group'], 'what is pooled to one answer')
+_SEEDS = flags.DEFINE_integer('seeds', 5, 'networks of the head attention', lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say.
+
+    Args:
+        argv: what is left of the command line.
+    """
+    config, workdir = main_lib.prepare(argv)
+
+    from genre_jax.run import folder as run_folder
+    from genre_jax.transfer import fits as transfer_fits
+    from genre_jax.transfer import heads as transfer_heads
+    from genre_jax.transfer import table as transfer_report
+
+    heads = _HEADS.value or list(transfer_heads.SETTINGS)
+    transfer_fits.check(config, _SOURCES.value, heads, _FOLDS.value)
+    with run_folder.own(workdir):
+        result = transfer_fits.measure(
+            config, workdir, _SOURCES.value, heads, _FOLDS.value, _BAG.value, _SEEDS.value
+        )
+        transfer_report.write_csv(result, workdir / 'transfer.csv')
+        transfer_report.draw(result, workdir / 'transfer.png')
+    print(f'\n{transfer_report.table(result)}')
+    print(f'\nfigures: {workdir / "transfer.csv"}\npicture: {workdir / "transfer.png"}')
+
+
+if __name__ == '__main__':
+    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)

@@ -1,0 +1,237 @@
+"""Simple classifiers on frozen embeddings: fitted to train, their strength chosen on val, tested once.
+
+- `logistic`: logistic regression on windows; a song is the sum of their probabilities.
+- `mean_logistic`: logistic regression on the mean embedding of a bag.
+- `knn`: the nearest of the training bags, by their mean embeddings.
+- `attention`: attention over the windows of a bag (attention_pool.py), the mean of several seeds.
+
+A bag is a song, or all songs of a group (an artist, an album) in one part of the split, which then get the
+same answer: that takes for granted that songs of one group are known to belong together, and to one class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from genre_jax.classical import estimators
+from genre_jax.errors import UserError
+from genre_jax.evaluation import evaluate
+from genre_jax.transfer import attention_pool
+
+# What is tried for each head, from strong to weak regularisation.
+SETTINGS = {
+    'logistic': {'C': (0.001, 0.01, 0.1, 1.0, 10.0)},
+    'mean_logistic': {'C': (0.001, 0.01, 0.1, 1.0, 10.0)},
+    'knn': {'n_neighbors': (15, 9, 5, 3, 1)},
+    'attention': {'weight_decay': (10.0, 1.0, 0.1)},
+}
+TITLES = {
+    'logistic': 'logistic regression on windows',
+    'mean_logistic': 'logistic regression on the mean',
+    'knn': 'nearest neighbours of the mean',
+    'attention': 'attention over windows',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """The windows of one part of a split.
+
+    Attributes:
+        embedding: float32 [n, units].
+        label: class id, int32 [n].
+        song: name, str [n].
+        bag: name of what is pooled, str [n]: the song's, or that of its group.
+    """
+
+    embedding: np.ndarray
+    label: np.ndarray
+    song: np.ndarray
+    bag: np.ndarray
+
+    def songs(self) -> np.ndarray:
+        """Returns the first window of each song, ascending, int [songs]."""
+        return np.sort(np.unique(self.song, return_index=True)[1])
+
+    def bags(self) -> attention_pool.Bags:
+        """Returns the windows by bag, in the order of the bags' names."""
+        _, bag = np.unique(self.bag, return_inverse=True)
+        return attention_pool.make_bags(self.embedding, self.label, bag)
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A fitted head's answers.
+
+    Attributes:
+        rows: of the windows in each part that the answers stand for: all, or the first of each song.
+        probabilities: by part, float32 [rows, C].
+        chosen: the setting that was best on val, and what was tried.
+        notes: warnings of a library.
+        weights: of the test part's windows in their bags, float32 [n, seeds]; None without attention.
+        seeds: probabilities of each seed by part, float32 [seeds, rows, C]; None without seeds.
+    """
+
+    rows: Mapping[str, np.ndarray]
+    probabilities: Mapping[str, np.ndarray]
+    chosen: Mapping[str, object]
+    notes: Sequence[str] = ()
+    weights: np.ndarray | None = None
+    seeds: Mapping[str, np.ndarray] | None = None
+
+
+def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str]) -> None:
+    """Refuses bags whose songs are of several classes.
+
+    Args:
+        bag_of_song: the group of each song.
+        label_of_song: name of its class.
+
+    Raises:
+        UserError: there is one.
+    """
+    first: dict[str, str] = {}
+    for song, bag in bag_of_song.items():
+        other = first.setdefault(bag, song)
+        if label_of_song[song] != label_of_song[other]:
+            raise UserError(
+                f'--bag=group: the group {bag!r} has songs of several classes, such as {other} of '
+                f'{label_of_song[other]!r} and {song} of {label_of_song[song]!r}: one answer cannot be right '
+                'for both; use --bag=song'
+            )
+
+
+def fit(
+    name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]
+) -> Head:
+    """Fits a head with every setting, and keeps the one that val likes best.
+
+    Args:
+        name: a key of SETTINGS.
+        parts: windows of 'train', 'val' and 'test'.
+        classes: names of the classes.
+        seeds: of 'attention'; the first is that of the others.
+
+    Raises:
+        UserError: a part is empty, a class is missing in the training part, or an embedding or a loss is not
+            finite.
+    """
+    for part, windows in parts.items():
+        if not len(windows.label):
+            raise UserError(f'the {part} part has no windows: a head cannot be fitted and tested')
+    return _attention(parts, classes, seeds) if name == 'attention' else _classical(
+        name, parts, classes, seeds[0]
+    )  # fmt: skip
+
+
+def _best(
+    tried: Sequence, val: Windows, rows: np.ndarray, answer: Callable[[object], np.ndarray]
+) -> tuple[int, list[dict[str, float]]]:
+    """Returns which has the highest accuracy by song on val, of equal ones that of the lowest log loss."""
+    facts = []
+    for each in tried:
+        songs = evaluate.pool_songs(_predictions(val, rows, answer(each)))
+        right = songs.max_probability() == songs.label
+        losses = evaluate.log_losses(songs.label, songs.probability)
+        facts.append({'accuracy': float(right.mean()), 'log_loss': float(losses.mean())})
+    order = [(-fact['accuracy'], fact['log_loss'], i) for i, fact in enumerate(facts)]
+    return min(order)[-1], facts
+
+
+def _predictions(
+    windows: Windows, rows: np.ndarray, probabilities: np.ndarray
+) -> evaluate.Predictions:
+    classes = np.arange(probabilities.shape[1])
+    label = windows.label[rows]
+    return evaluate.Predictions(
+        windows.song[rows], np.zeros(len(rows)), label, probabilities, classes
+    )
+
+
+def _chosen(name: str, values: Sequence, best: int, facts: list[dict[str, float]]) -> dict:
+    setting = next(iter(SETTINGS[name]))
+    return {
+        setting: values[best],
+        'tried_on_val': [
+            {setting: value} | fact for value, fact in zip(values, facts, strict=True)
+        ],
+    }
+
+
+def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seed: int) -> Head:
+    """Fits scikit-learn's logistic regression or nearest neighbours, scaled by the training part."""
+    by_window = name == 'logistic'
+    if by_window:
+        train = estimators.Examples(
+            *(getattr(parts['train'], k) for k in ('embedding', 'label', 'song'))
+        )
+        rows = {part: np.arange(len(windows.label)) for part, windows in parts.items()}
+    else:
+        bags = parts['train'].bags()
+        train = estimators.Examples(_means(bags), bags.label, np.arange(len(bags.label)))
+        rows = {part: windows.songs() for part, windows in parts.items()}
+    ((setting, values),) = SETTINGS[name].items()
+    model_name, others = ('knn', {}) if name == 'knn' else ('logistic', {'max_iter': 2000})
+    if name == 'knn':
+        values = [value for value in values if value <= len(train.rows)]
+    fitted = [
+        estimators.fit(model_name, {setting: value, **others}, train, classes, seed)
+        for value in values
+    ]
+
+    def answer(part: str, model: object) -> np.ndarray:
+        windows = parts[part]
+        if by_window:
+            return estimators.probabilities(model, windows.embedding)
+        bags = windows.bags()
+        return estimators.probabilities(model, _means(bags))[_bag_of(windows, rows[part])]
+
+    best, facts = _best(fitted, parts['val'], rows['val'], lambda each: answer('val', each[0]))
+    model, notes = fitted[best]
+    probabilities = {part: answer(part, model) for part in ('val', 'test')}
+    return Head(rows, probabilities, _chosen(name, values, best, facts), notes)
+
+
+def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
+    """Trains attention with every decay and seed; answers are means over the seeds."""
+    bags = {part: windows.bags() for part, windows in parts.items()}
+    missing = np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0)
+    if len(missing):
+        raise UserError(f'class {classes[missing[0]]!r} has no song in the training part')
+    decays = SETTINGS['attention']['weight_decay']
+    fitted = attention_pool.fit(
+        bags['train'], bags['val'], len(classes), decays, seeds, attention_pool.Recipe()
+    )
+    rows = {part: windows.songs() for part, windows in parts.items()}
+    found = {part: fitted.apply(bags[part]) for part in ('val', 'test')}
+    # [decays, seeds, songs, C]
+    of_songs = {
+        part: probabilities[:, :, _bag_of(parts[part], rows[part])]
+        for part, (probabilities, _) in found.items()
+    }
+    best, facts = _best(
+        range(len(decays)), parts['val'], rows['val'], lambda i: of_songs['val'][i].mean(0)
+    )
+    chosen = _chosen('attention', decays, best, facts)
+    chosen |= {'seeds': list(seeds), 'best_epochs': fitted.best_epoch[best].tolist()}
+    seeds_of = {part: each[best] for part, each in of_songs.items()}
+    return Head(
+        rows,
+        {part: each.mean(0) for part, each in seeds_of.items()},
+        chosen,
+        weights=found['test'][1][best].T,
+        seeds=seeds_of,
+    )
+
+
+def _means(bags: attention_pool.Bags) -> np.ndarray:
+    """Returns the mean embedding of each bag, float32 [B, units]."""
+    return (bags.instances.sum(1) / bags.mask.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _bag_of(windows: Windows, rows: np.ndarray) -> np.ndarray:
+    """Returns the number of the bag that some windows are in."""
+    return np.unique(windows.bag, return_inverse=True)[1][rows]

@@ -1,0 +1,170 @@
+"""The networks whose embeddings are compared: runs, published checkpoints, and two that have learnt nothing.
+
+Each source is a genre_jax.embeddings.Network. What is no run sees windows as long as the page says; a run
+those it was trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import flax
+import jax
+import ml_collections
+
+from genre_jax import augment, features, models, sharding
+from genre_jax import config as config_lib
+from genre_jax.convert import init_from, store
+from genre_jax.convert.engine import Converted
+from genre_jax.embeddings import Network
+from genre_jax.errors import UserError
+from genre_jax.loading import prepared
+from genre_jax.training.job import Job
+
+UNTRAINED, MFCC = 'untrained', 'mfcc'
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A network, and its control.
+
+    Attributes:
+        name: for tables and folders.
+        network: that gives the embeddings.
+        control: name of the source with the same network and random weights; '' without one.
+        words: what it is.
+    """
+
+    name: str
+    network: Network
+    control: str
+    words: str
+
+
+def names(wanted: Sequence[str]) -> dict[str, str]:
+    """Returns a short name for each source: of a path its last parts, as many as tell them apart.
+
+    Args:
+        wanted: paths, names of published checkpoints, 'untrained', 'mfcc'.
+
+    Raises:
+        UserError: one is named twice, or there is nothing that 'untrained' is to control.
+    """
+    if not wanted or not all(wanted):
+        raise UserError(
+            '--sources: expected run folders, checkpoints, names of published ones (such as musicnn_msd), '
+            'untrained or mfcc, with commas between them'
+        )
+    paths = {each: pathlib.Path(each) for each in wanted}
+    for each in wanted:
+        if list(wanted).count(each) > 1:
+            raise UserError(f'--sources: {each} is named twice')
+    if set(wanted) <= {UNTRAINED, MFCC} and UNTRAINED in wanted:
+        raise UserError(
+            '--sources: untrained is the same network with random weights, and no network is named: add a '
+            'run folder or a checkpoint'
+        )
+    for depth in range(1, 1 + max(len(path.parts) for path in paths.values())):
+        short = ['_'.join(path.parts[-depth:]).replace(os.sep, '') for path in paths.values()]
+        if len(set(short)) == len(short):
+            break
+    else:
+        raise UserError(f'--sources: {", ".join(wanted)} cannot be told apart by name')
+    return dict(zip(wanted, short, strict=True))
+
+
+def open_sources(
+    wanted: Sequence[str],
+    config: ml_collections.ConfigDict,
+    dataset: prepared.Dataset,
+    workdir: pathlib.Path,
+) -> list[Source]:
+    """Finds the networks, and draws those that have not learnt anything.
+
+    Args:
+        wanted: of --sources.
+        config: the whole config.
+        dataset: the target.
+        workdir: folder that keeps embeddings and random weights.
+
+    Raises:
+        UserError: there is no such network, or it does not fit the page.
+    """
+    cache = workdir / 'embeddings'
+    sources, controls = [], {}
+    for each, name in names(wanted).items():
+        if each == UNTRAINED:
+            continue
+        if each == MFCC:
+            own = config.copy_and_resolve_references()
+            own.model = ml_collections.ConfigDict({'name': 'mean_deviation'})
+            own.features = ml_collections.ConfigDict({'name': 'mfcc_20'})
+            network = _without_learning(own, dataset, cache / MFCC)
+            sources.append(Source(name, network, '', 'means and deviations of 20 MFCCs'))
+            continue
+        network = _network(each, config, cache)
+        control = ''
+        if UNTRAINED in wanted:
+            kind = _kind(network)
+            if kind not in controls:
+                control = f'{UNTRAINED}_{name}'
+                blank = _without_learning(network.config, dataset, cache / control)
+                words = f'{network.config.model.name} with random weights'
+                controls[kind] = Source(control, blank, '', words)
+            control = controls[kind].name
+        sources.append(Source(name, network, control, f'{network.source.title}: {each}'))
+    return sources + list(controls.values())
+
+
+def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.Path) -> Network:
+    """Finds a network; its model and its front end are its own, not those of the page."""
+    own = config.copy_and_resolve_references()
+    try:
+        found = init_from.find(checkpoint)
+    except UserError as error:
+        raise UserError(str(error).replace('config.init.checkpoint=', '--sources=')) from None
+    if found.model != config.model.name:
+        own.model = ml_collections.ConfigDict({'name': found.model, **found.settings})
+        own.features = ml_collections.ConfigDict({'name': found.features})
+    return Network(own, checkpoint, cache)
+
+
+def _kind(network: Network) -> str:
+    """Returns what makes two networks the same but for their weights."""
+    config = json.loads(config_lib.to_json(network.config))
+    what = [config['model'], config['features'], config['windows']]
+    return json.dumps(what, sort_keys=True)
+
+
+def _without_learning(
+    config: ml_collections.ConfigDict, dataset: prepared.Dataset, folder: pathlib.Path
+) -> Network:
+    """Draws a network's weights, by config.seed, and opens it; normalisation is that of a new network."""
+    stored = dataset.stored(config.windows.window_s)
+    job = Job(
+        config=config,
+        length=config_lib.Length(1, 1),
+        mesh=sharding.make_mesh(),
+        model=models.build(config.model, len(stored.labels)),
+        front_end=features.build(config.features),
+        augmentation=augment.Augmentation(ml_collections.ConfigDict(), stored.labels),
+        stored=stored,
+    )
+    variables = jax.device_get(jax.jit(job.init)(jax.random.key(config.seed)))
+    settings = dict(json.loads(config_lib.to_json(config))['model'])
+    drawn = Converted(
+        title='random weights',
+        model=settings.pop('name'),
+        settings=settings,
+        num_classes=len(stored.labels),
+        features=config.features.name,
+        picture=job.picture,
+        variables=flax.traverse_util.flatten_dict(variables, sep='/'),
+        rows=[],
+    )
+    store.save(drawn, folder, {'seed': config.seed})
+    return Network(config, str(folder), folder.parent)

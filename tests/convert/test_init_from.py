@@ -1,0 +1,223 @@
+"""Beginning at a checkpoint: what is taken, what stays new, and what does not fit."""
+
+import dataclasses
+import hashlib
+import http.server
+import threading
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax import models
+from genre_jax.convert import engine, fetch, init_from, store, tables
+from genre_jax.errors import UserError
+from tests import golden, program
+
+
+def cnn6(num_classes=5):
+    tensors = golden.state_dict(golden.cnn_shapes((64, 128, 256, 512), 5, 1, num_classes))
+    return engine.convert(tensors, engine.recognise(tensors, tables.TABLES, 'x'), {}, 'x')
+
+
+def begin(source, name='cnn14', new='', labels=('a', 'b', 'c'), picture=(40, 64), **settings):
+    model = models.build({'name': name, **settings}, len(labels))
+    fresh = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(
+        jnp.zeros((1, *picture))
+    )
+    variables, notes = init_from.variables(
+        source, model, fresh, name=name, new=new, labels=labels, picture=picture
+    )
+    return *(flax.traverse_util.flatten_dict(v, sep='/') for v in (variables, fresh)), notes
+
+
+def test_everything_but_the_head_is_taken():
+    source = cnn6()
+    variables, fresh, notes = begin(source, variant='cnn6')
+    assert variables.keys() == fresh.keys()
+    for path, value in variables.items():
+        expected = fresh if 'fc_audioset' in path else source.variables
+        np.testing.assert_array_equal(value, expected[path], err_msg=path)
+    assert 'new: fc_audioset' in notes[0]
+
+
+def test_of_the_same_classes_the_head_is_taken_too():
+    labels = ('a', 'b', 'c', 'd', 'e')
+    source = dataclasses.replace(cnn6(), labels=list(labels))
+    variables, _, _ = begin(source, variant='cnn6', labels=labels)
+    path = 'params/fc_audioset/kernel'
+    np.testing.assert_array_equal(variables[path], source.variables[path])
+    other, fresh, _ = begin(source, variant='cnn6', labels=labels[::-1])
+    np.testing.assert_array_equal(other[path], fresh[path])
+
+
+def test_further_layers_stay_new_where_the_config_says_so():
+    source = cnn6()
+    variables, fresh, _ = begin(source, new='fc1|conv_block4', variant='cnn6', embedding_units=7)
+    for path, value in variables.items():
+        is_new = any(name in path for name in ('fc1', 'conv_block4', 'fc_audioset'))
+        np.testing.assert_array_equal(value, (fresh if is_new else source.variables)[path])
+
+
+def test_positions_of_ast_fit_the_length_of_the_pictures():
+    shapes = golden.ast_shapes(8 * 10 + 2, 4, width=64, depth=1)
+    tensors = golden.state_dict(shapes)
+    table = engine.recognise(tensors, tables.TABLES, 'x')
+    settings = {'frequency_stride': 16, 'time_stride': 16}
+    source = engine.convert(tensors, table, settings, 'x')
+    assert source.picture == (160, 128)
+    small = {**settings, 'width': 64, 'depth': 1, 'heads': 1}
+    variables, _, notes = begin(source, 'ast', picture=(64, 128), **small)
+    # Four of ten columns, from the middle: the third to the sixth, in each of eight rows.
+    grid = tensors['v.pos_embed'][0, 2:].reshape(8, 10, 64)
+    expected = np.concatenate([tensors['v.pos_embed'][0, :2], grid[:, 3:7].reshape(-1, 64)])
+    np.testing.assert_array_equal(variables['params/pos_embed'][0], expected)
+    assert 'params/pos_embed: 82 positions -> 34' in notes
+
+
+@pytest.mark.parametrize(
+    ('keys', 'words'),
+    [
+        ({'variant': 'cnn10'}, 'params/conv_block4/conv2/kernel is not in the checkpoint'),
+        ({'variant': 'cnn6', 'embedding_units': 9}, r'fc1/bias has the shape \(512,\) there and \(9,\)'),
+        ({'name': 'mlp', 'picture': (2, 2)}, "holds a cnn14, and config.model.name is 'mlp'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told(keys, words):
+    with pytest.raises(UserError, match=words) as error:
+        begin(cnn6(), **keys)
+    assert '\n' not in str(error.value)
+
+
+def test_settings_that_differ_are_told():
+    source = dataclasses.replace(cnn6(), settings={'variant': 'cnn6', 'block_dropout': 0.7})
+    _, _, notes = begin(source, variant='cnn6')
+    assert 'the checkpoint was made for block_dropout=0.7, config.model has 0.2' in notes
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match='no published checkpoint of that name: cnn14'):
+        init_from.find(str(tmp_path / 'nothing'))
+    (tmp_path / 'config.json').write_text('{}')
+    with pytest.raises(UserError, match='has not finished'):
+        init_from.find(str(tmp_path))
+
+
+# --- fetching ------------------------------------------------------------------------------------
+
+CONTENT = np.random.default_rng(0).bytes(3 << 20)
+
+
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT, from where the client asks; '/short' breaks off; '/whole' knows no ranges."""
+
+    asked: list = []
+
+    def do_GET(self):
+        start = int(self.headers.get('Range', 'bytes=0-')[6:-1])
+        Ranges.asked.append(start)
+        start = 0 if 'whole' in self.path else start
+        self.send_response(206 if start else 200)
+        self.send_header('Content-Length', str(len(CONTENT) - start))
+        self.end_headers()
+        end = len(CONTENT) // 2 if 'short' in self.path and not start else len(CONTENT)
+        self.wfile.write(CONTENT[start:end])
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    Ranges.asked = []
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Ranges)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv('GENRE_JAX_CACHE', str(tmp_path))
+
+    def publish(path, digest=None):
+        digest = digest or f'sha256:{hashlib.sha256(CONTENT).hexdigest()}'
+        url = f'http://127.0.0.1:{server.server_port}/{path}'
+        monkeypatch.setitem(fetch.PUBLISHED, 'x', fetch.Published(url, 'x.pth', digest, 'cnn14'))
+
+    yield publish
+    server.shutdown()
+
+
+def test_a_file_is_fetched_once(server):
+    server('plain')
+    assert fetch.fetch('x').read_bytes() == CONTENT
+    assert fetch.fetch('x').read_bytes() == CONTENT
+    assert Ranges.asked == [0]
+
+
+@pytest.mark.parametrize('path', ['short', 'short/whole'])
+def test_a_download_that_broke_off_goes_on(server, path, tmp_path):
+    server(path)
+    with pytest.raises(UserError, match='broke off|cannot be fetched'):
+        fetch.fetch('x')
+    assert (tmp_path / 'x.pth.part').stat().st_size == len(CONTENT) // 2
+    if 'whole' in path:
+        server('whole')
+    assert fetch.fetch('x').read_bytes() == CONTENT
+    assert Ranges.asked == [0, len(CONTENT) // 2]
+
+
+def test_a_wrong_file_is_refused(server, tmp_path):
+    server('plain', 'md5:00000000')
+    with pytest.raises(UserError, match='its md5 is .*, expected 00000000'):
+        fetch.fetch('x')
+    assert [file.name for file in tmp_path.iterdir()] == ['.lock']
+
+
+def test_a_damaged_file_in_the_cache_is_refused(server, tmp_path):
+    server('plain')
+    fetch.fetch('x')
+    (tmp_path / 'x.pth').write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match='remove it and run the same command again'):
+        fetch.fetch('x')
+
+
+def test_without_network_the_line_says_where_to_put_the_file(monkeypatch, tmp_path):
+    monkeypatch.setenv('GENRE_JAX_CACHE', str(tmp_path))
+    nowhere = fetch.Published('http://127.0.0.1:9/x.pth', 'x.pth', 'md5:0', 'cnn14')
+    monkeypatch.setitem(fetch.PUBLISHED, 'x', nowhere)
+    with pytest.raises(UserError, match=f'put it at {tmp_path}/x.pth'):
+        fetch.fetch('x')
+
+
+# --- the whole program ---------------------------------------------------------------------------
+
+
+def test_a_run_begins_where_another_ended(tmp_path):
+    program.write_tones(tmp_path / 'tones', songs=6)
+    flags = ('--config.train.length=2 epochs', '--config.optim.learning_rate=1e-3')
+
+    def run(name, *more):
+        words = program.command(
+            tmp_path / name, tmp_path / 'tones', tmp_path / 'prepared', *flags, *more
+        )
+        ended = program.run(words)
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    run('first')
+    first = store.load(tmp_path / 'first' / 'model')
+    assert first.model == 'shallow_cnn' and first.labels == ['high', 'low', 'mid']
+    again = run(
+        'second', f'--config.init.checkpoint={tmp_path / "first"}', '--config.seed=1',
+        '--config.optim.freeze=conv_.*|bn_.*|fc_1',
+    )  # fmt: skip
+    assert 'arrays from the checkpoint (run of genre_jax); new: none' in again.stdout
+    second = store.load(tmp_path / 'second' / 'model')
+    for path, value in second.variables.items():
+        same = value.tobytes() == first.variables[path].tobytes()
+        assert same == ('fc_2' not in path), path
+    wrong = program.run(
+        program.command(
+            tmp_path / 'third', tmp_path / 'tones', tmp_path / 'prepared',
+            f'--config.init.checkpoint={tmp_path / "first"}', '--config.model.hidden_units=9',
+        )
+    )  # fmt: skip
+    assert wrong.returncode == 2 and 'config.init.new' in wrong.stderr.splitlines()[-1]

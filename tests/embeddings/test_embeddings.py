@@ -1,0 +1,208 @@
+"""Embeddings of trained networks against the model applied by hand."""
+
+import csv
+import json
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax import embeddings, features, models
+from genre_jax.config import load_page
+from genre_jax.convert import store
+from genre_jax.errors import UserError
+from genre_jax.loading import run_data
+from tests import program
+from tests.classical.test_classical import write_table
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """One run on tones, one epoch long."""
+    home = tmp_path_factory.mktemp('trained')
+    tones = program.write_tones(home / 'tones', songs=8)
+    flags = ('--config.train.length=1 epochs',)
+    done = program.run(program.command(home / 'run', tones, home / 'prepared', *flags))
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def page(home, name='tones', **split):
+    config = load_page(str(program.PAGE))
+    config.data.update(root=str(home / name), prepared_dir=str(home / 'prepared'))
+    config.split.update(**split)
+    # Of the run, whatever the page says.
+    config.features = {'name': 'mfcc_13'}
+    config.windows.window_s = 1.0
+    return config
+
+
+def test_they_are_those_by_hand(trained):
+    config = page(trained)
+    parts = embeddings.embed(config, str(trained / 'run'))
+    config.windows.window_s = 0.6
+    dataset = run_data.open_dataset(config)
+    names = [track['track'] for track in dataset.tracks]
+    split = run_data.make_split(config, dataset)
+    own = load_page(str(program.PAGE))
+    front_end = features.build(own.features)
+    model = models.build(own.model, 3)
+    variables = {}
+    for path, value in store.load(trained / 'run' / 'model').variables.items():
+        *layers, leaf = path.split('/')
+        inner = variables
+        for layer in layers:
+            inner = inner.setdefault(layer, {})
+        inner[leaf] = value
+    for part, each in parts.items():
+        tracks = [i for i in split.tracks[part] for _ in range(3)]
+        assert each.track.tolist() == [names[i] for i in tracks]
+        labels = [dataset.tracks[i]['label'] for i in tracks]
+        assert each.classes[each.label].tolist() == labels
+        rate_hz = dataset.sample_rate_hz
+        window = int(np.ceil(0.6 * rate_hz))
+        starts = np.round(each.start_s.astype(np.float64) * rate_hz).astype(int)
+        lasts = np.array([dataset.tracks[i]['n_samples'] - window for i in tracks])
+        np.testing.assert_allclose(starts[0::3], 0)
+        np.testing.assert_allclose(starts[2::3], lasts[2::3])
+        pieces = [dataset.read(i, s, window) for i, s in zip(tracks, starts, strict=True)]
+        audio = jnp.asarray(np.stack(pieces), jnp.float32) / 32767
+        length = round(0.6 * front_end.sample_rate_hz)
+        _, expected = model.apply(variables, front_end(audio[:, :length]), train=False)
+        np.testing.assert_allclose(each.embedding, expected, atol=1e-5, rtol=1e-4)
+    assert np.ptp(parts['test'].embedding, axis=0).max() > 0
+
+
+def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
+    run = str(trained / 'run')
+    config = page(trained, allow_leak=True, folds=4)
+    first = embeddings.embed(config, run, tmp_path)
+    by_track = {
+        (t, float(s)): e
+        for part in first.values()
+        for t, s, e in zip(part.track, part.start_s, part.embedding, strict=True)
+    }
+    (kept,) = tmp_path.iterdir()
+
+    def compute(*_):
+        raise AssertionError('computed again')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embeddings.Network, '_compute', compute)
+        config.split.update(protocol='kfold', fold=2)
+        second = embeddings.embed(config, run, tmp_path)
+    assert second['test'].track.tolist() != first['test'].track.tolist()
+    for part in second.values():
+        for t, s, e in zip(part.track, part.start_s, part.embedding, strict=True):
+            np.testing.assert_array_equal(e, by_track[t, float(s)])
+    # By segment there are others: side by side.
+    config.split.protocol = 'segment_leaky'
+    third = embeddings.embed(config, run, tmp_path)
+    starts = np.concatenate([part.start_s for part in third.values()])
+    np.testing.assert_allclose(starts / 0.6, np.round(starts / 0.6), atol=1e-3)
+    assert len(list(tmp_path.iterdir())) == 2
+    kept.write_bytes(kept.read_bytes()[:-30])
+    config.split.protocol = 'kfold'
+    with pytest.raises(UserError, match=r'cannot be read as embeddings .*: delete it'):
+        embeddings.embed(config, run, tmp_path)
+
+
+def test_songs_that_the_network_has_heard(trained):
+    run = str(trained / 'run')
+    with pytest.raises(UserError) as caught:
+        embeddings.embed(page(trained, seed=1), run)
+    assert 'the grouped split leaks: the network of' in str(caught.value)
+    network = embeddings.Network(page(trained, seed=1, allow_leak=True), run)
+    dataset = run_data.open_dataset(network.config)
+    split = run_data.make_split(network.config, dataset)
+    assert not split.leaky
+    marked = network.check_split(dataset, split)
+    assert marked.leaky and 'under another split (grouped: ' in marked.detail
+    # Other recordings than it was trained on: nothing leaks.
+    program.write_tones(trained / 'others', songs=7, classes=(('lo', 200), ('hi', 900)))
+    parts = embeddings.embed(page(trained, 'others', seed=1), run)
+    assert sum(len(part.label) for part in parts.values()) == 3 * 14
+
+
+def test_a_network_on_a_table_keeps_its_own_scaling(tmp_path):
+    root = write_table(tmp_path / 't.csv', songs=10)
+    flags = ('--config.train.length=2 epochs', '--config.tracking.wandb=off')
+    words = program.command(
+        tmp_path / 'run', root, tmp_path / 'prepared', *flags, page='configs/mlp_features.py'
+    )
+    done = program.run(words)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / 'e.csv'
+    done = program.run(
+        [
+            *(sys.executable, '-m', 'genre_jax.embed', '--config=configs/mlp_features.py'),
+            *(f'--config.data.root={root}', f'--config.data.prepared_dir={tmp_path / "prepared"}'),
+            *(f'--workdir={tmp_path / "e"}', f'--embeddings_of={tmp_path / "run"}'),
+            f'--csv={out}',
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    assert '256 units for each window' in done.stdout
+    parts = {
+        part: embeddings.Embeddings.load(tmp_path / 'e' / f'{part}.npz')
+        for part in ('train', 'val', 'test')
+    }
+    with root.open() as file:
+        rows = {r['filename']: r for r in csv.DictReader(file)}
+
+    def values(part):
+        each = parts[part]
+        names = [
+            f'{t}.{round(float(s))}.wav' for t, s in zip(each.track, each.start_s, strict=True)
+        ]
+        return np.array([[float(rows[n][c]) for c in 'uvwxyz'] for n in names])
+
+    x = values('train')
+    weights = store.load(tmp_path / 'run' / 'model').variables
+    for part, each in parts.items():
+        hidden = (values(part) - x.mean(0)) / x.std(0)
+        for layer in ('dense_1', 'dense_2'):
+            hidden = hidden @ weights[f'params/{layer}/kernel'] + weights[f'params/{layer}/bias']
+            hidden = np.maximum(hidden, 0)
+        np.testing.assert_allclose(each.embedding, hidden, atol=2e-4)
+    with out.open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(rows) == 120
+    first = parts['train']
+    assert table[0]['song'] == first.track[0] and table[0]['split'] == 'train'
+    assert float(table[0]['unit_7']) == pytest.approx(float(first.embedding[0, 7]))
+
+
+def test_classical_models_on_embeddings(trained, tmp_path):
+    words = [
+        *(sys.executable, '-m', 'genre_jax.classical', f'--config={program.PAGE}'),
+        *(f'--config.data.root={trained / "tones"}', '--models=knn,naive_bayes'),
+        f'--config.data.prepared_dir={trained / "prepared"}',
+        *(f'--workdir={tmp_path / "w"}', f'--embeddings_of={trained / "run"}'),
+        '--config.split.folds=4',
+    ]
+    refused = program.run(words)
+    assert refused.returncode == 2
+    assert 'was trained on the same recordings' in refused.stderr.strip().splitlines()[-1]
+    done = program.run([*words, '--protocols=grouped'])
+    assert done.returncode == 0, done.stderr
+    assert 'embeddings of ' in done.stdout and 'LEAKY' not in done.stdout
+    assert 'Ma et al.' not in done.stdout  # theirs are of handcrafted features
+    folder = tmp_path / 'w' / 'grouped' / 'knn'
+    result = program.result(folder)
+    assert result['parts']['test']['segment']['accuracy'] > 0.5
+    assert result['n_segments']['train'] == 3 * result['n_songs']['train']
+    environment = json.loads((folder / 'environment.json').read_text())
+    run = json.loads((trained / 'run' / 'environment.json').read_text())
+    assert environment['split_fingerprint'] == run['split_fingerprint']
+    assert environment['init']['parameters_sha256']
+
+
+def test_no_network(tmp_path):
+    words = [
+        *(sys.executable, '-m', 'genre_jax.embed', f'--config={program.PAGE}'),
+        *(f'--config.data.root={tmp_path}', f'--workdir={tmp_path / "w"}'),
+    ]
+    done = program.run(words)
+    assert done.returncode == 2 and 'no network: expected --embeddings_of=RUN' in done.stderr

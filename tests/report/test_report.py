@@ -1,0 +1,668 @@
+"""The page is checked by reading it as a browser would, against the files it was made from."""
+
+import collections
+import html
+import html.parser
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genre_jax import report
+from genre_jax.errors import UserError
+from tests import program
+
+VOID = {'area', 'br', 'col', 'hr', 'img', 'input', 'link', 'meta', 'source', 'wbr'}
+HOSTILE = [
+    '<b>bold</b>',
+    '$x_1$ & "q" \'s\'',
+    '<script>alert(1)</script>',
+    'राग यमन',
+    '</style><img src=x onerror=alert(1)>',
+    '{{ 7 * 7 }}',
+    '_under_score_',
+    '#1b2026',
+    'a class name far too long to stand beside any picture',
+    'tab\tand\nnewline',
+    '100 %',
+    ']]>',
+]
+LEVELS = ('segment', 'song_max_probability', 'song_majority')
+
+
+class Node:
+    """An element: its tag, attributes, children, and the text inside it."""
+
+    def __init__(self, tag, attributes):
+        self.tag, self.attributes, self.children, self.texts = tag, dict(attributes), [], []
+
+    def text(self):
+        return ' '.join(''.join(self.texts).split())
+
+    def walk(self):
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def all(self, tag):
+        return [node for node in self.walk() if node.tag == tag]
+
+
+class Page(html.parser.HTMLParser):
+    """Parses a page into a tree and fails where tags do not balance."""
+
+    def __init__(self, source):
+        super().__init__(convert_charrefs=True)
+        self.source = source
+        self.root = Node('root', [])
+        self._open = [self.root]
+        self.feed(source)
+        self.close()
+        assert self._open == [self.root], f'left open: {[node.tag for node in self._open]}'
+
+    def handle_starttag(self, tag, attributes):
+        node = Node(tag, attributes)
+        self._open[-1].children.append(node)
+        if tag not in VOID:
+            self._open.append(node)
+
+    def handle_startendtag(self, tag, attributes):
+        assert 'svg' in [node.tag for node in self._open], f'<{tag}/> outside of SVG'
+        self._open[-1].children.append(Node(tag, attributes))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data):
+        for node in self._open:
+            node.texts.append(data)
+
+    def all(self, tag):
+        return self.root.all(tag)
+
+    def text(self):
+        return self.root.text()
+
+    def table(self, caption):
+        """Returns the rows of cell texts of the table whose caption holds `caption`."""
+        (table,) = [
+            table
+            for table in self.all('table')
+            if any(caption in node.text() for node in table.all('caption'))
+        ]
+        return [
+            [cell.text() for cell in row.children if cell.tag in ('th', 'td')]
+            for row in table.all('tr')
+        ]
+
+    def svg(self, words):
+        (svg,) = [svg for svg in self.all('svg') if words in svg.attributes['aria-label']]
+        return svg
+
+
+def class_names(n):
+    return (HOSTILE + [f'genre {i}' for i in range(n)])[:n]
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value), 'utf-8')
+
+
+def make_run(run_dir, n_classes=3, leaky=False, n_songs=64, quarantined=(), **changes):
+    """Writes a run folder whose every number is drawn anew, so that a mixed-up key shows."""
+    rng = np.random.default_rng(n_classes)
+    classes = class_names(n_classes)
+
+    def fraction():
+        return float(rng.uniform(0.01, 0.99))
+
+    def interval(low, high):
+        return sorted(rng.uniform(low, high, 2).tolist())
+
+    def metrics(level):
+        confusion = rng.integers(0, 6, (n_classes, n_classes)) * rng.integers(0, 2, n_classes)
+        has_probabilities = level != 'song_majority'
+        return {
+            'n': n_songs * 7 if level == 'segment' else n_songs,
+            'accuracy': fraction(),
+            'accuracy_ci95': interval(0, 1),
+            'macro_f1': fraction(),
+            'macro_f1_ci95': interval(0, 1),
+            'log_loss': float(rng.uniform(0.1, 4)) if has_probabilities else None,
+            'log_loss_ci95': interval(0.1, 4) if has_probabilities else None,
+            'confusion': confusion.tolist(),
+            'per_class': {
+                name: {
+                    'precision': fraction(),
+                    'recall': fraction(),
+                    'f1': fraction(),
+                    'support': int(rng.integers(1, 50)),
+                }
+                for name in classes
+            },
+        }
+
+    def parts():
+        return {part: int(rng.integers(100, 9999)) for part in ('train', 'val', 'test')}
+
+    result = {
+        'protocol': 'grouped',
+        'protocol_detail': 'random by artist, seed 0',
+        'leaky': leaky,
+        'classes': classes,
+        'n_songs': parts(),
+        'n_groups': parts(),
+        'n_segments': parts(),
+        'songs_per_class': {name: parts() for name in classes},
+        'chance': 1 / n_classes,
+        'majority': {'class': classes[0], 'accuracy': 0.2, 'accuracy_ci95': [0.1, 0.3]},
+        'steps': 400,
+        'epochs': 10.0,
+        'best_step': 320,
+        'best_epoch': 8.0,
+        'selected_on': 'val/song_max_probability/accuracy',
+        'parameters_sha256': 'a1' * 32,
+        'state_sha256': 'b2' * 32,
+        'best_parameters_sha256': 'c3' * 32,
+        'parts': {part: {level: metrics(level) for level in LEVELS} for part in ('val', 'test')},
+        'quarantined': {'count': len(quarantined), 'files': list(quarantined)},
+        'warnings': ['3 recordings are <short>'],
+    }
+    (run_dir / 'predictions').mkdir(parents=True)
+    write_json(run_dir / 'result.json', result | changes)
+    write_json(
+        run_dir / 'config.json',
+        {
+            'seed': 0,
+            'model': {'name': 'shallow_cnn'},
+            'features': {'name': 'schindler'},
+            'optim': {'name': 'adam'},
+            'data': {'root': '<i>music</i>'},
+        },
+    )
+    write_json(
+        run_dir / 'environment.json',
+        {
+            'python': '3.12.4',
+            'platform': 'Linux',
+            'packages': {'jax': '0.10.2'},
+            'backend': 'cpu',
+            'devices': 1,
+            'device_kind': 'cpu',
+            'processes': 1,
+            'git_commit': 'd4' * 20,
+            'dataset': {
+                'name': 'tunes',
+                'description': 'dance tunes',
+                'fingerprint': 'e5' * 32,
+                'sample_rate_hz': 22050,
+                'recordings': 640,
+                'hours': 5.25,
+                'group_key': 'artist',
+            },
+            'split_fingerprint': 'f6' * 32,
+        },
+    )
+    write_json(
+        run_dir / 'timing.json',
+        {
+            'prepare_s': 41.2,
+            'train_s': 3725.0,
+            'evaluate_s': 6.3,
+            'examples_per_s': 512.4,
+        },
+    )
+    (run_dir / 'parameters.txt').write_text('dense/kernel 4800x200 960000\n')
+    rows = []
+    for epoch in range(1, 11):
+        step = {'step': 40 * epoch, 'epoch': float(epoch)}
+        rows.append(step | {'train/loss': 2 / epoch, 'train/accuracy': epoch / 11})
+        rows.append(
+            step
+            | {
+                'val/loss': 2.5 / epoch,
+                'val/segment/accuracy': epoch / 13,
+                'val/song_max_probability/accuracy': epoch / 12,
+            }
+        )
+    (run_dir / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    save_predictions(run_dir, classes, [('song', 0, np.eye(n_classes)[1])])
+    return run_dir
+
+
+def save_predictions(run_dir, classes, segments):
+    tracks, labels, probabilities = zip(*segments, strict=True)
+    np.savez(
+        run_dir / 'predictions' / 'test.npz',
+        track=np.array(tracks),
+        start_s=np.zeros(len(tracks), np.float32),
+        label=np.array(labels, np.int32),
+        probabilities=np.array(probabilities, np.float32),
+        classes=np.array(classes),
+    )
+
+
+def read_page(run_dir):
+    return Page(report.write_report(run_dir).read_text('utf-8'))
+
+
+def result_of(run_dir):
+    return json.loads((run_dir / 'result.json').read_text('utf-8'))
+
+
+@pytest.fixture(scope='module', params=[2, 3, 40])
+def run(request, tmp_path_factory):
+    """Returns a run folder and its page."""
+    run_dir = make_run(tmp_path_factory.mktemp('runs') / 'a <run> & co', n_classes=request.param)
+    return run_dir, read_page(run_dir)
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r'-?\d+\.?\d*', text)]
+
+
+def check_score(cell, metrics, key, scale, half_digit):
+    printed = numbers(cell)
+    if metrics[key] is None:
+        assert cell == '–'
+    else:
+        stored = scale * np.array([metrics[key], *metrics[f'{key}_ci95']])
+        np.testing.assert_allclose(printed, stored, rtol=0, atol=half_digit * 1.0001)
+
+
+@pytest.mark.parametrize('part, caption', [('test', 'Test part'), ('val', 'Validation part')])
+def test_scores_are_those_of_the_result(run, part, caption):
+    run_dir, page = run
+    rows = page.table(caption)[1:]
+    assert len(rows) == 3
+    for level, (_, accuracy, f1, log_loss, n) in zip(LEVELS, rows, strict=True):
+        metrics = result_of(run_dir)['parts'][part][level]
+        check_score(accuracy, metrics, 'accuracy', 100, 0.05)
+        check_score(f1, metrics, 'macro_f1', 100, 0.05)
+        check_score(log_loss, metrics, 'log_loss', 1, 0.0005)
+        assert int(n) == metrics['n']
+
+
+def test_headline_and_chart_show_the_song_accuracy_beside_chance_and_majority(run):
+    run_dir, page = run
+    result = result_of(run_dir)
+    song = result['parts']['test']['song_max_probability']
+    (big,) = [p for p in page.all('p') if p.attributes.get('class') == 'big']
+    assert numbers(big.text()) == [round(100 * song['accuracy'], 1)]
+    drawn = [text.text() for text in page.svg('Test accuracy').all('text')]
+    rows = [result['parts']['test'][level] for level in LEVELS] + [result['majority']]
+    values = [numbers(text) for text in drawn if '[' in text and ',' in text]
+    for printed, metrics in zip(values, rows, strict=True):
+        stored = 100 * np.array([metrics['accuracy'], *metrics['accuracy_ci95']])
+        np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
+    assert f'chance {100 * result["chance"]:.1f}' in drawn
+
+
+def test_per_class_table_keeps_order_and_numbers(run):
+    run_dir, page = run
+    result = result_of(run_dir)
+    song = result['parts']['test']['song_max_probability']
+    rows = page.table('precision, recall and F1')[1:]
+    assert [row[0] for row in rows] == [' '.join(name.split()) for name in result['classes']]
+    for index, (name, row) in enumerate(zip(result['classes'], rows, strict=True)):
+        scores = song['per_class'][name]
+        assert int(row[1]) == result['songs_per_class'][name]['train']
+        assert int(row[2]) == scores['support']
+        printed = [float(cell) for cell in row[3:6]]
+        stored = [100 * scores[key] for key in ('precision', 'recall', 'f1')]
+        np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
+        others = {
+            other: count
+            for i, (other, count) in enumerate(
+                zip(result['classes'], song['confusion'][index], strict=True)
+            )
+            if i != index
+        }
+        most = max(others.values())
+        called = [other for other, count in others.items() if count == most]
+        if most == 0:
+            assert row[7] == '–'
+        elif len(called) == 1:
+            assert row[7] == f'{" ".join(called[0].split())} ({most})'
+        else:
+            assert row[7].endswith(f'({most} each)')
+
+
+def test_roc_curves_of_the_songs(tmp_path):
+    """Four songs, of which class 0 is told apart, class 1 in three of four pairs, class 2 never met."""
+    run_dir = make_run(tmp_path / 'run', n_classes=3)
+    assert {row[6] for row in read_page(run_dir).table('precision, recall and F1')[1:]} == {'–'}
+    rows = [(0, [0.8, 0.2]), (0, [0.6, 0.3]), (1, [0.1, 0.7]), (1, [0.5, 0.25])]
+    segments = [(f'song {i}', label, [*p, 1 - sum(p)]) for i, (label, p) in enumerate(rows)]
+    save_predictions(run_dir, result_of(run_dir)['classes'], segments)
+    page = read_page(run_dir)
+    cells = [row[6] for row in page.table('precision, recall and F1')[1:]]
+    assert cells == ['1.000', '0.750', '–']
+    chart = page.svg('ROC curves of 2 classes')
+    assert 'mean area 0.875' in [text.text() for text in chart.all('text')]
+
+
+def test_confusion_chart_numbers_every_cell_that_is_not_empty(run):
+    run_dir, page = run
+    counts = np.array(result_of(run_dir)['parts']['test']['song_max_probability']['confusion'])
+    texts = [text.text() for text in page.svg('Confusion matrix').all('text')]
+    drawn = collections.Counter(int(text) for text in texts if text.isdecimal())
+    expected = collections.Counter(counts[counts > 0].tolist()) if len(counts) <= 25 else {}
+    assert drawn == expected
+
+
+def test_names_are_text_and_never_markup(run):
+    run_dir, page = run
+    for name in result_of(run_dir)['classes']:
+        if html.escape(name) != name:
+            assert name not in page.source
+        if len(name) <= 22 and name.isprintable():
+            assert name in [text.text() for text in page.svg('Confusion matrix').all('text')]
+    tags = {node.tag for node in page.root.walk()}
+    assert not tags & {'script', 'b>', 'img', 'iframe', 'object', 'embed', 'link'}
+    assert page.all('h1')[0].text() == 'a <run> & co'
+    assert '<i>music</i>' in page.text()
+    assert '3 recordings are <short>' in page.text()
+    assert '49' not in [row[0] for row in page.table('precision, recall and F1')]
+
+
+def test_nothing_is_loaded_from_outside(run):
+    _, page = run
+    links = []
+    for node in page.root.walk():
+        for key, value in node.attributes.items():
+            if key.rpartition(':')[2] in ('src', 'href', 'srcset', 'action', 'data', 'poster'):
+                links.append(value)
+            links += re.findall(r'url\(\s*[\'"]?([^)\'"]*)', value or '')
+    styles = ''.join(style.text() for style in page.all('style'))
+    links += re.findall(r'url\(\s*[\'"]?([^)\'"]*)', styles)
+    assert '@import' not in styles
+    assert links
+    assert all(link.startswith(('#', 'data:image/png;base64,')) for link in links)
+    ids = {node.attributes['id'] for node in page.root.walk() if 'id' in node.attributes}
+    assert {link[1:] for link in links if link.startswith('#')} <= ids
+
+
+def test_ids_are_unique_and_headers_have_a_scope(run):
+    _, page = run
+    ids = [node.attributes['id'] for node in page.root.walk() if 'id' in node.attributes]
+    assert len(ids) == len(set(ids))
+    assert all(th.attributes['scope'] in ('row', 'col') for th in page.all('th'))
+    for svg in page.all('svg'):
+        assert svg.attributes['role'] == 'img'
+        assert svg.attributes['aria-label']
+
+
+def test_charts_take_colours_and_font_from_the_page(run):
+    _, page = run
+    for svg in page.all('svg'):
+        for node in svg.walk():
+            style = node.attributes.get('style', '')
+            assert 'font-family' not in style
+            colours = re.findall(r'(?:fill|stroke): ([^;]+)', style)
+            assert all(colour == 'none' or colour.startswith('var(--') for colour in colours)
+
+
+def test_page_is_small(run):
+    _, page = run
+    assert len(page.source.encode()) < 400_000
+
+
+def test_sixty_classes_on_a_long_run_stay_small(tmp_path):
+    run_dir = make_run(tmp_path / 'run', n_classes=60)
+    noise = np.random.default_rng(0).random((20_000, 3)).tolist()
+    with (run_dir / 'metrics.jsonl').open('w') as file:
+        for step, (train_loss, accuracy, val_loss) in enumerate(noise):
+            file.write(
+                json.dumps(
+                    {
+                        'step': step,
+                        'epoch': step / 40,
+                        'train/loss': train_loss,
+                        'train/accuracy': accuracy,
+                        'val/loss': val_loss,
+                    }
+                )
+                + '\n'
+            )
+    assert report.write_report(run_dir).stat().st_size < 400_000
+
+
+def test_same_folder_gives_same_bytes_also_from_the_command_line(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    first = report.write_report(run_dir).read_bytes()
+    assert report.write_report(run_dir).read_bytes() == first
+    done = subprocess.run(
+        [sys.executable, '-m', 'genre_jax.report', 'run'],
+        cwd=tmp_path,
+        text=True,
+        check=True,
+        capture_output=True,
+        env=os.environ
+        | {
+            'PYTHONPATH': str(program.ROOT),
+            'PYTHONHASHSEED': '7',
+        },
+    )
+    assert done.stdout.strip() == str(run_dir.resolve() / 'report.html')
+    assert (run_dir / 'report.html').read_bytes() == first
+    assert not list(run_dir.glob('*.tmp'))
+
+
+def test_leaky_is_said_on_top_and_at_every_figure(tmp_path):
+    clean = read_page(make_run(tmp_path / 'clean'))
+    assert 'leaky' not in clean.text().lower()
+    leaky = read_page(make_run(tmp_path / 'dirty', leaky=True))
+    banner = leaky.all('body')[0].children[0].children[0]
+    assert banner.attributes['role'] == 'alert'
+    assert banner.text().startswith('LEAKY')
+    assert leaky.all('title')[0].text().startswith('LEAKY')
+    assert 'LEAKY' in [p.text() for p in leaky.all('p') if p.attributes.get('class') == 'big'][0]
+    assert len(leaky.all('svg')) == 4
+    for svg in leaky.all('svg'):
+        assert 'LEAKY' in [text.text() for text in svg.all('text')]
+    of_scores = [c.text() for c in leaky.all('caption') + leaky.all('figcaption')]
+    unmarked = [text for text in of_scores if not text.startswith('LEAKY')]
+    assert unmarked == ['3 classes', 'Key facts']
+
+
+def test_wrong_songs_by_hand(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    classes = class_names(3)
+    save_predictions(
+        run_dir,
+        classes,
+        [
+            # Two of three segments say class 1, the mean (0.5, 0.4, 0.1) says class 0: right.
+            ('right.wav', 0, [0.3, 0.5, 0.2]),
+            ('sure.wav', 2, [0.1, 0.8, 0.1]),
+            ('right.wav', 0, [0.4, 0.6, 0.0]),
+            ('unsure.wav', 1, [0.5, 0.2, 0.3]),
+            ('right.wav', 0, [0.8, 0.1, 0.1]),
+            ('sure.wav', 2, [0.2, 0.6, 0.2]),
+            ('<u>surest.wav', 0, [0.0, 0.9, 0.1]),
+        ],
+    )
+    rows = read_page(run_dir).table('mean over the segments')[1:]
+    assert rows == [
+        ['<u>surest.wav', classes[0], classes[1], '90.0', '0.0'],
+        ['sure.wav', classes[2], classes[1], '70.0', '15.0'],
+        ['unsure.wav', classes[1], classes[0], '50.0', '20.0'],
+    ]
+
+
+def test_only_the_twenty_surest_mistakes_are_listed(tmp_path):
+    run_dir = make_run(tmp_path / 'run', n_classes=2)
+    order = np.random.default_rng(0).permutation(25)
+    save_predictions(
+        run_dir,
+        class_names(2),
+        [(f'song {i:02d}', 1, [0.5 + (i + 1) / 100, 0.5 - (i + 1) / 100]) for i in order],
+    )
+    page = read_page(run_dir)
+    listed = [row[0] for row in page.table('mean over the segments')[1:]]
+    assert listed == [f'song {i:02d}' for i in range(24, 4, -1)]
+    assert '25 of 64 test songs' in page.text()
+
+
+def test_no_wrong_song(tmp_path):
+    run_dir = make_run(tmp_path / 'run', n_classes=2)
+    save_predictions(run_dir, class_names(2), [('song', 1, [0.4, 0.6])])
+    assert 'every test song is classified correctly' in read_page(run_dir).text()
+
+
+def test_few_songs_are_called_few(tmp_path):
+    few = read_page(make_run(tmp_path / 'few', n_songs=29)).text()
+    many = read_page(make_run(tmp_path / 'many', n_songs=30)).text()
+    assert 'wide because the test holds only 29 songs' in few
+    assert '3.4 points' in few  # one song of 29
+    assert 'wide because' not in many
+    result = result_of(tmp_path / 'few')
+    for text in (few, many):
+        assert 'bootstrap over groups (group key: artist)' in text
+        assert (
+            f'rest on {result["n_songs"]["test"]} test songs in {result["n_groups"]["test"]} groups'
+        ) in text
+
+
+@pytest.mark.parametrize('low, above', [(0.39, False), (0.41, True)])
+def test_a_result_no_better_than_guessing_is_called_so(tmp_path, low, above):
+    run_dir = make_run(tmp_path / 'run')
+    result = result_of(run_dir)
+    result['majority']['accuracy'] = 0.4
+    result['parts']['test']['song_max_probability']['accuracy_ci95'] = [low, 0.9]
+    write_json(run_dir / 'result.json', result)
+    text = read_page(run_dir).text()
+    assert ('The whole interval lies above chance' in text) == above
+    assert ('does not show that the model tells the classes apart' in text) == (not above)
+
+
+@pytest.mark.parametrize('count', [0, 1, 250])
+def test_quarantined_files_and_reasons(tmp_path, count):
+    files = [{'path': f'jig/{i} <x> \udcff.wav', 'reason': f'reason & {i}'} for i in range(count)]
+    page = read_page(make_run(tmp_path / 'run', quarantined=files))
+    rows = [row.text() for row in page.all('tr') if 'jig/' in row.text()]
+    assert len(rows) == min(count, 200)
+    said = {0: 'No file was left out.', 1: '1 file was left out', 250: '250 files were left out'}
+    assert said[count] in page.text()
+    assert ('50 more stand in result.json' in page.text()) == (count == 250)
+    for i, row in enumerate(rows):
+        assert row == f'jig/{i} <x> \\udcff.wavreason & {i}'
+
+
+def test_page_says_what_is_not_there(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    optional = ('predictions/test.npz', 'timing.json', 'environment.json', 'metrics.jsonl')
+    for name in (*optional, 'parameters.txt'):
+        (run_dir / name).unlink()
+    page = read_page(run_dir)
+    for name in optional:
+        assert f'{name} is absent' in page.text()
+    assert 'Parameters of the model' not in page.text()
+    assert len(page.all('svg')) == 2
+
+
+def test_page_does_without_validation(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    result = result_of(run_dir)
+    del result['parts']['val']
+    for counts in (result['n_songs'], result['n_groups'], result['n_segments']):
+        del counts['val']
+    write_json(run_dir / 'result.json', result)
+    rows = [json.loads(row) for row in (run_dir / 'metrics.jsonl').read_text().splitlines()]
+    (run_dir / 'metrics.jsonl').write_text(
+        '\n'.join(json.dumps(row) for row in rows if 'train/loss' in row)
+    )
+    page = read_page(run_dir)
+    assert 'There is no validation part' in page.text()
+    assert len(page.all('svg')) == 4
+
+
+def test_key_facts(tmp_path):
+    text = read_page(make_run(tmp_path / 'run')).text()
+    for fact in (
+        '400 steps, 10 epochs',
+        'step 320, epoch 8',
+        'd4d4d4d4d4d4',
+        'training 1 h 2 min',
+        'preparation 41.2 s',
+        '640 recordings, 5.25 h at 22050 Hz',
+        'Python 3.12.4, jax 0.10.2',
+    ):
+        assert fact in text, fact
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def drop(*keys):
+    def change(path):
+        value = json.loads(path.read_text())
+        inner = value
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+        write_json(path, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'name, damage, said',
+    [
+        ('result.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
+        ('result.json', cut_short, 'cannot be read as JSON'),
+        ('result.json', lambda path: path.write_text('[]'), 'lacks'),
+        ('result.json', lambda path: path.write_bytes(b'\xff\xfe'), 'cannot be read as JSON'),
+        ('result.json', drop('chance'), 'lacks chance'),
+        ('result.json', drop('parts', 'test'), 'lacks parts.test.segment.n,'),
+        (
+            'result.json',
+            drop('parts', 'test', 'segment', 'macro_f1'),
+            'parts.test.segment.macro_f1',
+        ),
+        ('config.json', pathlib.Path.unlink, 'expected the folder of a finished run'),
+        ('config.json', cut_short, 'cannot be read as JSON'),
+        ('config.json', drop('model'), 'lacks model.name'),
+        ('environment.json', cut_short, 'cannot be read as JSON'),
+        ('metrics.jsonl', cut_short, 'line 20'),
+        ('predictions/test.npz', cut_short, 'cannot be read'),
+        ('predictions/test.npz', lambda path: path.write_bytes(b''), 'cannot be read'),
+        ('predictions/test.npz', lambda path: np.savez(path, track=['a']), 'cannot be read'),
+    ],
+)
+def test_damage_is_one_line_and_the_old_page_stays(tmp_path, name, damage, said, capsys):
+    run_dir = make_run(tmp_path / 'run')
+    (run_dir / 'report.html').write_text('old page')
+    damage(run_dir / name)
+    with pytest.raises(UserError) as caught:
+        report.write_report(run_dir)
+    message = str(caught.value)
+    assert said in message
+    assert pathlib.Path(name).name in message
+    assert '\n' not in message
+    assert (run_dir / 'report.html').read_text() == 'old page'
+    with pytest.raises(SystemExit) as left:
+        report.main([str(run_dir)])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f'error: {message}\n'
+
+
+def test_predictions_of_another_run_are_refused(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    save_predictions(run_dir, ['a', 'b', 'c'], [('song', 0, [1, 0, 0])])
+    with pytest.raises(UserError, match='classes are not those of result.json'):
+        report.write_report(run_dir)
+
+
+@pytest.mark.filterwarnings('error:Glyph')
+def test_scripts_that_matplotlib_has_no_font_for_give_no_warning(tmp_path):
+    run_dir = make_run(tmp_path / 'run', n_classes=4)
+    svg = read_page(run_dir).svg('Confusion matrix')
+    assert 'राग यमन' in [text.text() for text in svg.all('text')]
