@@ -30,6 +30,7 @@ parity: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 bench: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt

@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 from genre_jax.evaluation import paired
 from genre_jax.loading import protocols
 
@@ -196,7 +196,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    config, workdir = main_lib.prepare(argv)
+    config, workdir = program.prepare(argv)
     if _FOREST.value:
         _check_table(config)
     result = measure(config, workdir, _FOLDS.value, _forest if _FOREST.value else _network)
@@ -209,4 +209,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

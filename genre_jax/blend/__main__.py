@@ -31,7 +31,7 @@ import pathlib
 
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 from genre_jax.blend import integer_weights
 from genre_jax.blend import members as blend_members
 from genre_jax.errors import UserError
@@ -74,11 +74,11 @@ def main(argv: list[str]) -> None:
         argv: what is left of the command line.
     """
     _check_flags(argv)
-    main_lib.start_jax()
+    program.start_jax()
 
     from genre_jax.blend import run as blend_run
-    from genre_jax.blend import table as blend_report
     from genre_jax.logbook import summary_lines
+    from genre_jax.report import blends
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     result = blend_run.run(
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
         _LEAKY.value,
         _SAMPLES.value,
     )
-    print(blend_report.table(result))
+    print(blends.table(result))
     print('\n'.join(summary_lines(result, workdir, '')))
     print(f'picture:    {workdir / "blend.png"}')
 
@@ -109,4 +109,4 @@ def _check_flags(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

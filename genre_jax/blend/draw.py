@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.blend import table as blend_report
+from genre_jax.report import blends
 
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
@@ -19,12 +19,12 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     """
     import matplotlib.figure
 
-    blend, rows = result['blend'], blend_report.rows(result)
+    blend, rows = result['blend'], blends.rows(result)
     names = [f'{row["name"]}{" LEAKY" if row["leaky"] else ""}' for row in rows]
     figure = matplotlib.figure.Figure(figsize=(10, 1.4 + 0.45 * len(rows)), layout='constrained')
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
     _draw_weights(left, blend)
-    kind, unit = next(iter(blend_report.KINDS[blend['level']].items()))
+    kind, unit = next(iter(blends.KINDS[blend['level']].items()))
     looks = (('val', -0.16, '#c17f2f', 'validation'), ('test', 0.16, '#2f5f98', 'test'))
     for part, shift, colour, word in looks:
         if part not in blend['parts']:
@@ -42,7 +42,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     left.set_yticks(np.arange(len(rows)), names)
     left.invert_yaxis()
     figure.suptitle(
-        f'{blend_report.words(result)}; protocol {result["protocol"]}'
+        f'{blends.words(result)}; protocol {result["protocol"]}'
         f'{" LEAKY" if result["leaky"] else ""}',
         fontsize=10,
     )
@@ -59,11 +59,11 @@ def _draw_weights(axes, blend: Mapping) -> None:
     height = 0.64 / len(bars)
     longest = 0.0
     for number, (own, colour, word) in enumerate(bars):
-        lengths = 100 * blend_report.shares(own)
+        lengths = 100 * blends.shares(own)
         longest = max(longest, lengths.max())
         places = np.arange(len(lengths)) + (number - (len(bars) - 1) / 2) * height
         axes.barh(places, lengths, height, color=colour, label=word)
-        for place, length, words in zip(places, lengths, blend_report.in_words(own), strict=True):
+        for place, length, words in zip(places, lengths, blends.in_words(own), strict=True):
             axes.text(length, place, f' {words}', va='center', fontsize=8)
     axes.set(xlabel='share of the weights, %', xlim=(0, 1.25 * longest))
     axes.legend(frameon=False, ncols=2, loc='lower left', bbox_to_anchor=(-0.35, 1), fontsize=9)

@@ -1,4 +1,4 @@
-"""What a blend came to: figures, comparisons, and a table."""
+"""What a blend came to: its figures, and comparisons."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ import numpy as np
 
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
-
-# By what is blended: the kinds of figures that are shown, the one that was fitted to first.
-KINDS = {
-    'segment': {'segment': 'segments', 'song_max_probability': 'songs'},
-    'song': {'song_max_probability': 'songs'},
-}
+from genre_jax.report import blends
 
 
 def scores(predictions: Predictions, bootstrap_samples: int) -> dict[str, dict]:
@@ -40,7 +35,7 @@ def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, d
     return {
         part: {
             kind: {key: figures[kind][key] for key in ('accuracy', 'accuracy_ci95')}
-            for kind in KINDS[level]
+            for kind in blends.KINDS[level]
         }
         for part, figures in parts.items()
     }
@@ -148,176 +143,3 @@ def describe(
         'quarantined': first['quarantined'],
         'warnings': list(dict.fromkeys(warnings)),
     }
-
-
-def words(result: Mapping) -> str:
-    """Says in a line what was blended, how, and what it was fitted to.
-
-    Args:
-        result: what result.json holds.
-    """
-    blend = result['blend']
-    settings = ', '.join(f'{key} {value}' for key, value in blend['settings'].items())
-    return (
-        f'{len(blend["members"])} runs by {blend["level"]}, {blend["method"]}'
-        f'{f" ({settings})" if settings else ""}, fitted on {blend["fitted_on"]}'
-    )
-
-
-def rows(result: Mapping) -> list[dict]:
-    """Returns the rows of the table: each member, then the blend, honest and, where asked for, leaky.
-
-    Args:
-        result: what result.json holds.
-
-    Returns:
-        Of each: 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
-    """
-    blend = result['blend']
-    found = [
-        {
-            'name': member['name'],
-            'weight': weight,
-            'leaky': blend['leaky_members'],
-            'parts': member['parts'],
-        }
-        for member, weight in zip(blend['members'], weights(blend), strict=True)
-    ]
-    for own in (blend.get('honest'), blend):
-        if own is not None:
-            leaky = result['leaky'] if own is blend else blend['leaky_members']
-            name = f'blend, fitted on {own["fitted_on"]}'
-            found.append({'name': name, 'weight': '', 'leaky': leaky, 'parts': own['parts']})
-    return found
-
-
-def shares(blend: Mapping) -> np.ndarray:
-    """Returns how much each member counts, the mean over the folds, float64 [M], 1 in all.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
-    each = np.array(blend['weights'])
-    return (each / each.sum(1, keepdims=True)).mean(0)
-
-
-def weights(blend: Mapping) -> list[str]:
-    """Returns the weights in words, those of a leaky fit behind the honest ones, in parentheses.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
-    if 'honest' in blend:
-        both = zip(in_words(blend['honest']), in_words(blend), strict=True)
-        return [f'{honest} ({leaky})' for honest, leaky in both]
-    return in_words(blend)
-
-
-def weight_title(blend: Mapping) -> str:
-    """Returns what stands above the weights.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
-    return 'weight (LEAKY)' if 'honest' in blend else 'weight'
-
-
-def in_words(blend: Mapping) -> list[str]:
-    """Returns the weights: whole numbers as they are, others, and those of folds, as shares.
-
-    Args:
-        blend: 'blend' of result.json, or 'honest' of that.
-    """
-    found = blend['weights']
-    if len(found) == 1 and all(float(weight).is_integer() for weight in found[0]):
-        return [f'{weight:g}' for weight in found[0]]
-    return [f'{100 * share:.0f} %' for share in shares(blend)]
-
-
-def table(result: Mapping) -> str:
-    """Returns the result as text.
-
-    Args:
-        result: what result.json holds.
-    """
-    shown, cells = rows(result), columns(result['blend'])
-    width = max(len(row['name']) for row in shown)
-    weight = weight_title(result['blend'])
-    lines = [
-        f'blend of {words(result)}',
-        'accuracy in %, 95 % intervals of a bootstrap over groups',
-        f'{"":{width}} {weight:>14}  ' + ' '.join(f'{title:18}' for _, _, title in cells),
-    ]
-    for row in shown:
-        figures = ' '.join(f'{_percent(row["parts"][part][kind]):18}' for part, kind, _ in cells)
-        mark = ' LEAKY' if row['leaky'] else ''
-        lines.append(f'{row["name"]:{width}} {row["weight"]:>14}  {figures}{mark}')
-    if 'val' in result['parts']:
-        lines.append('val of a blend that was fitted there is too high by that')
-    lines += ['', *differences(result)]
-    return '\n'.join(lines)
-
-
-def page(result: Mapping) -> dict:
-    """Returns what the report page shows of a blend.
-
-    Args:
-        result: what result.json holds.
-    """
-    blend = result['blend']
-    return {
-        'words': words(result),
-        'weight_title': weight_title(blend),
-        'columns': columns(blend),
-        'rows': rows(result),
-        'differences': differences(result),
-        'leaky_fit': 'gap' in blend,
-        'leaky_split': blend['leaky_members'],
-    }
-
-
-def columns(blend: Mapping) -> list[tuple[str, str, str]]:
-    """Returns part, kind and title of the figures that are shown.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
-    kinds = KINDS[blend['level']]
-    parts = [part for part in ('val', 'test') if part in blend['parts']]
-    return [(part, kind, f'{part} {kinds[kind]}') for part in parts for kind in kinds]
-
-
-def differences(result: Mapping) -> list[str]:
-    """Says how the blend compares with its best member, and the leaky fit with the honest one.
-
-    Args:
-        result: what result.json holds.
-    """
-    blend = result['blend']
-    pairs = [('blend', f'the best member by {blend["best_on"]}, {blend["best"]}', 'versus_best')]
-    if 'gap' in blend:
-        pairs.append(('LEAKY: weights fitted on test', 'the honest blend', 'gap'))
-    lines = []
-    for first, second, key in pairs:
-        figures = blend[key]
-        cells = ', '.join(
-            f'{"songs" if kind != "segment" else "segments"} '
-            + _points(figures['segment' if kind == 'segment' else 'song'])
-            for kind in KINDS[blend['level']]
-        )
-        test = figures['mcnemar']
-        lines.append(
-            f'{first} minus {second}, in points: {cells}; {test["only_first"]} songs right in the first '
-            f"alone, {test['only_second']} in the second, McNemar's p {test['p']:.2g}"
-        )
-    return lines
-
-
-def _percent(figures: Mapping) -> str:
-    low, high = (100 * end for end in figures['accuracy_ci95'])
-    return f'{100 * figures["accuracy"]:5.1f} [{low:.1f}, {high:.1f}]'
-
-
-def _points(figures: Mapping) -> str:
-    low, high = (100 * end for end in figures['difference_ci95'])
-    return f'{100 * figures["difference"]:+.1f} [{low:+.1f}, {high:+.1f}]'

@@ -23,7 +23,7 @@ from __future__ import annotations
 import ml_collections
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 from genre_jax.loading import protocols
 
 # Heavy imports are inside the functions: worker processes import this module too.
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    config, workdir = main_lib.prepare(argv)
+    config, workdir = program.prepare(argv)
 
     from genre_jax.classical import estimators
     from genre_jax.classical import fits as classical_fits
@@ -89,4 +89,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax.configs import common
+from genre_jax.config import keys
 from genre_jax.errors import UserError
 
 
@@ -39,7 +39,7 @@ def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
     Raises:
         UserError: an argument that is no such pair, or a value that cannot be.
     """
-    config = common.get_config()
+    config = keys.get_config()
     settings = config.data
     settings.name = argv[0]
     for item in argv[1:]:

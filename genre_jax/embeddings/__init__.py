@@ -21,7 +21,7 @@ import tqdm
 
 from genre_jax import config as config_lib
 from genre_jax import features, sharding
-from genre_jax.configs import common
+from genre_jax.config import keys
 from genre_jax.convert import init_from
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
@@ -76,7 +76,7 @@ class Network:
         """
         self.source = init_from.find(checkpoint)
         self.config = config.copy_and_resolve_references()
-        defaults = common.get_config()
+        defaults = keys.get_config()
         defaults.train.loader_workers = config.train.loader_workers
         self.config.update(optim=defaults.optim, train=defaults.train)
         self.config.augment = ml_collections.ConfigDict()

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    config, workdir = main_lib.prepare(argv)
+    config, workdir = program.prepare(argv)
 
     from genre_jax import embeddings
     from genre_jax.errors import UserError
@@ -87,4 +87,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

@@ -18,9 +18,9 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genre_jax.blend import table as blend_report
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs, roc_curves
+from genre_jax.report import blends
 from genre_jax.report import charts as report_charts
 
 _METRIC_KEYS = [
@@ -124,7 +124,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
         'per_class': _per_class(result, curves),
         'wrong_songs': None if predictions is None else wrong_songs(predictions),
-        'blend': blend_report.page(result) if _has(result, ['blend', 'members']) else None,
+        'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
         'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 
 # Heavy imports are inside the functions: --dry_run and mistakes need none of them.
 
@@ -72,8 +72,8 @@ def _run(paper, wishes, entries: Sequence) -> None:
 
     jobs = plan.jobs(entries)
     _remember(paper.name, wishes)
-    main_lib.log_warnings_only()
-    main_lib.start_jax()
+    program.log_warnings_only()
+    program.start_jax()
 
     from genre_jax.logbook import write_json
     from genre_jax.reproduce import collect, page, run
@@ -163,4 +163,4 @@ def _remember(paper: str, wishes) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

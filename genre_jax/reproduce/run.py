@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import jax
 
 from genre_jax import config as config_lib
-from genre_jax import main as main_lib
+from genre_jax import program
 from genre_jax import run as run_lib
 from genre_jax.blend import run as blend_run
 from genre_jax.classical import estimators
@@ -136,7 +136,7 @@ def _finished(job: Job) -> bool:
 def _run(job: Job) -> None:
     match job.way:
         case Network():
-            main_lib.set_precision(job.config)
+            program.set_precision(job.config)
             run_lib.run(job.config, job.folder)
         case Classical(model=model):
             chosen = estimators.choose(model, [])

@@ -29,7 +29,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 
 if TYPE_CHECKING:
     from genre_jax.sweep.space import Sweep
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    config, workdir = main_lib.prepare(argv)
+    config, workdir = program.prepare(argv)
 
     import jax
 
@@ -259,4 +259,4 @@ def _watch(
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from genre_jax import main as main_lib
+from genre_jax import program
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    config, workdir = main_lib.prepare(argv)
+    config, workdir = program.prepare(argv)
 
     from genre_jax.run import folder as run_folder
     from genre_jax.transfer import fits as transfer_fits
@@ -65,4 +65,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main_lib.guarded(main), flags_parser=main_lib.parse_flags)
+    app.run(program.guarded(main), flags_parser=program.parse_flags)

@@ -20,6 +20,7 @@ from genre_jax.blend import tasks as blend_tasks
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.report import blends
 from tests import program
 
 CLASSES = ('ballad', 'jig', 'polka', 'reel')
@@ -317,14 +318,14 @@ def test_a_fit_to_the_test_part_is_leaky_and_higher(runs):
     high, low = (x['parts']['test']['segment']['accuracy'] for x in (leaky, honest))
     assert gap['difference'] == pytest.approx(high - low)
     assert high >= low
-    lines = blend_report.table(leaky).splitlines()
+    lines = blends.table(leaky).splitlines()
     title, row, gap = [line for line in lines if 'LEAKY' in line]
     assert title.split()[:2] == ['weight', '(LEAKY)']
     assert row.startswith('blend, fitted on the test part itself') and row.endswith('LEAKY')
     assert gap.startswith('LEAKY: weights fitted on test minus the honest blend')
     first = f'{own["weights"][0][0]:g} ({leaky["blend"]["weights"][0][0]:g})'
     assert [line for line in lines if line.startswith('good') and first in line]
-    assert 'LEAKY' not in blend_report.table(honest)
+    assert 'LEAKY' not in blends.table(honest)
 
 
 def test_members_that_leak_make_leaky_blends(tmp_path):
@@ -335,7 +336,7 @@ def test_members_that_leak_make_leaky_blends(tmp_path):
     ]
     result = measured(folders)
     assert result['leaky']
-    rows = [line for line in blend_report.table(result).splitlines() if '[' in line]
+    rows = [line for line in blends.table(result).splitlines() if '[' in line]
     assert all(line.endswith('LEAKY') for line in rows[:3])
 
 

@@ -1,7 +1,6 @@
 """Reading a config: pages run, values checked once, durations resolved once, unknown keys named.
 
-Nothing else in the package has defaults: what is not in `configs/common.py` or in a page does not
-exist.
+Nothing else in the package has defaults: what is not in `keys.py` or in a page does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import ml_collections
 
-from genre_jax.configs import common
+from genre_jax.config import keys
 from genre_jax.errors import UserError
 
 # What genre_jax/loading/splits.py knows, and the names of lists that datasets bring.
@@ -119,7 +118,7 @@ def _page_mistake(page: str, path: str, error: Exception) -> str:
         lines = [error.lineno]
     where = f'--config={page}' + (f', line {lines[-1]}' if lines else '')
     if match := re.search(r'Key "(\w+)" does not exist', str(error)):
-        names = {key.rsplit('.', 1)[-1] for key in flatten(common.get_config())}
+        names = {key.rsplit('.', 1)[-1] for key in flatten(keys.get_config())}
         return f'{where}: unknown key {match[1]}{nearest(match[1], names)}'
     return f'{where}: {type(error).__name__}: {" ".join(str(error).split())}'
 
@@ -275,7 +274,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         UserError: the first value that is missing or out of range, with what was expected.
     """
     flat = flatten(config)
-    for key in flatten(common.get_config()):
+    for key in flatten(keys.get_config()):
         if key not in flat:
             raise UserError(f'config.{key} is missing: begin a page with common.get_config()')
 
