@@ -6,11 +6,9 @@ from outside, follows the reader's light or dark setting, and prints.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pathlib
-import sys
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -183,21 +181,6 @@ def wrong_songs(predictions: Predictions) -> list[dict[str, Any]]:
     return sorted(wrong, key=lambda song: (-song['probability'], song['track']))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the page of the run folder named on the command line and prints its path.
-
-    Args:
-        arguments: command line without the program's name; default: that of the process.
-    """
-    parser = argparse.ArgumentParser(prog='python -m genre_jax.report', description=__doc__)
-    parser.add_argument('run_dir', type=pathlib.Path, help='folder of a finished run')
-    try:
-        print(write_report(parser.parse_args(arguments).run_dir))
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-
-
 # Reading
 
 
@@ -283,7 +266,3 @@ def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[d
             }
         )
     return rows
-
-
-if __name__ == '__main__':
-    main()

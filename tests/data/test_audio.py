@@ -465,7 +465,7 @@ def test_native_messages_do_not_reach_the_terminal(tmp_path):
     broken[4000:6000] = bytes(2000)
     (tmp_path / 'c.mp3').write_bytes(broken)
     program = (
-        'import sys; from genre_jax import audio\n'
+        'import sys; from genre_jax.data import audio\n'
         'for path in sys.argv[1:]:\n'
         '    try: audio.decode(path, 22050)\n'
         '    except audio.BadAudio as error: print(error)\n'

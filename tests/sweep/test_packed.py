@@ -307,7 +307,7 @@ def test_a_loss_that_is_not_finite_ends_one_member_only(places, folders, capsys)
 def start_pack(places, folder):
     """Starts the pack of POINTS as a program of its own, on one device."""
     code = (
-        'import pathlib, sys; sys.path[:0] = ["tests"]; import test_packed as t; '
+        'import pathlib, sys; sys.path[:0] = ["tests/sweep"]; import test_packed as t; '
         'places, folder = map(pathlib.Path, sys.argv[1:]); '
         't.packed.run(t.page(places), t.POINTS, [folder / str(i) for i in range(len(t.POINTS))])'
     )

@@ -1,0 +1,28 @@
+"""Writes the page of a run folder anew, and prints its path: `python -m genre_jax.report RUN`."""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import app
+
+from genre_jax import program
+from genre_jax.errors import UserError
+
+
+def main(argv: list[str]) -> None:
+    """Writes the page.
+
+    Args:
+        argv: what is left of the command line.
+    """
+    if len(argv) != 2:
+        raise UserError('usage: python -m genre_jax.report RUN, the folder of a finished run')
+
+    from genre_jax import report
+
+    print(report.write_report(pathlib.Path(argv[1])))
+
+
+if __name__ == '__main__':
+    app.run(program.guarded(main), flags_parser=program.parse_flags)
