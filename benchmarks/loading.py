@@ -163,7 +163,7 @@ def measure(
     windows, epochs = windows_of(dataset), itertools.count()
     steps = len(windows) // size
     mesh = sharding.make_mesh()
-    resident = Resident(dataset, windows.stored, mesh)
+    resident = Resident(config, dataset, windows.stored, mesh)
     audio_files = [pathlib.Path(source.root, track['path']) for track in dataset.tracks]
     clips = Windows(audio_files, dataset.label_ids(), config.windows, dataset.sample_rate_hz)
     torch_loader = torch.utils.data.DataLoader(
@@ -171,11 +171,10 @@ def measure(
         num_workers=len(os.sched_getaffinity(0)), multiprocessing_context='spawn',
     )  # fmt: skip
 
-    def batches(windows: loader.WindowTable, places: bool = False) -> Iterable:
+    def batches(windows: loader.WindowTable) -> Iterable:
         return loader.train_batches(
-            windows, batch_size=size, seed=0, first_step=steps * next(epochs), steps=steps,
-            places=places,
-        )  # fmt: skip
+            windows, batch_size=size, seed=0, first_step=steps * next(epochs), steps=steps
+        )
 
     def from_torch() -> None:
         assert sum(1 for _ in torch_loader) == steps
@@ -184,8 +183,10 @@ def measure(
         assert sum(1 for _ in batches(windows)) == steps
 
     def from_device() -> None:
-        for places in batches(windows, places=True):
-            jax.block_until_ready(resident.batch(places))
+        first = steps * next(epochs)
+        take = resident.train(windows, first, first + steps)
+        for _ in range(steps):
+            jax.block_until_ready(take(1))
 
     just_opened = [windows]
 
@@ -218,15 +219,13 @@ def measure(
     row('streaming, cold', cold['streaming'], 'DataLoader, cold', cold['DataLoader'])
     row('resident', warm['resident'], 'DataLoader', warm['DataLoader'])
     step = make_step(config, windows.stored, len(windows))
-    forever = loader.train_batches(
-        windows, batch_size=size, seed=0, first_step=0, steps=10**6, places=True
-    )
-    there = resident.batch(next(forever))
+    take = resident.train(windows, 0, 10**6)
+    _, there = take(1)
     step_s = timing.time_interleaved(
         {
             'there': lambda: step(there),
-            'cut': lambda: step(resident.batch(next(forever))),
-            'cut alone': lambda: resident.batch(next(forever)),
+            'cut': lambda: step(take(1)[1]),
+            'cut alone': lambda: take(1),
         },
         repeats,
         pause_s=0.02,

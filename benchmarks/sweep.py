@@ -33,7 +33,8 @@ import soundfile
 from benchmarks import timing
 from genre_jax import run, sharding
 from genre_jax.configs import common
-from genre_jax.loading import loader, run_data
+from genre_jax.loading import run_data
+from genre_jax.loading.feed import Streamed
 from genre_jax.sweep.packed import program as pack_program
 from genre_jax.training import step as train
 from genre_jax.training.job import Job
@@ -139,15 +140,9 @@ def batches(job: Job, data: run_data.Data, steps: int):
         data: what it learns from.
         steps: how many.
     """
-    for batch in loader.train_batches(
-        data.tables['train'],
-        batch_size=_BATCH,
-        seed=job.config.seed,
-        first_step=0,
-        steps=steps,
-        **train.reading(job, None),
-    ):
-        yield train.put(batch, job, None)
+    take = Streamed(job.config, job.mesh).train(data.tables['train'], 0, steps)
+    for _ in range(steps):
+        yield take(1)[1]
 
 
 def packed(
@@ -167,13 +162,14 @@ def packed(
         at_once: members on one device at once, None: as they are chosen.
     """
     groups, tables = job.plan.groups(0), {job.config.seed: data.tables['train']}
+    feed = Streamed(job.config, job.mesh)
     start = time.perf_counter()
     program = pack_program.Program(job, points, at_once)
     states = program.make_states()
 
     def run_all(steps: int = steps) -> None:
         last = None
-        for number, batch_of in program.batches(tables, 0, steps, None):
+        for number, batch_of in program.batches(tables, 0, steps, feed):
             losses = []
             for chunk in range(len(program.chunks)):
                 states[chunk], outputs = program.step(

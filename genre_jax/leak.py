@@ -45,7 +45,6 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     """Fits a random forest to one fold's training and validation rows; returns its test predictions."""
     from genre_jax.classical import estimators
     from genre_jax.loading import run_data
-    from genre_jax.training import step as train
 
     del workdir  # it is fitted in seconds: nothing to continue
     dataset = run_data.open_dataset(config)
@@ -62,7 +61,7 @@ def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
         dataset.labels,
         config.seed,
     )[0]
-    return train.to_predictions(tables['test'], estimators.probabilities(forest, rows['test']))
+    return tables['test'].predictions(estimators.probabilities(forest, rows['test']))
 
 
 def _check_table(config: ml_collections.ConfigDict) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -47,22 +48,43 @@ def check_batch_size(batch_size: int, key: str, mesh: Mesh) -> None:
         raise UserError(f'config.{key}={batch_size} cannot be divided among {mesh.size} devices')
 
 
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+@functools.lru_cache
+def rows_here(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """Returns which rows of a global batch the devices of this process hold, ascending.
+
+    They follow from the mesh, which may alternate between the hosts, not from the process's number.
+
+    Args:
+        batch_size: examples in a global batch.
+        mesh: the mesh.
+    """
+    held = by_example(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in held]))
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Places this process's rows of a batch on its devices.
 
     Args:
-        batch: arrays whose first axis is the process's share of the global batch.
+        batch: arrays whose first axis is `rows_here` of the global batch.
         mesh: the mesh.
 
     Returns:
         Global arrays, split over the devices by example.
     """
-    sharding = by_example(mesh)
+    rows_of_one = len(next(iter(batch.values()))) // len(mesh.local_devices)
+    rows = rows_here(rows_of_one * mesh.size, mesh)
+
+    def put(array: np.ndarray) -> jax.Array:
+        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+            first = np.searchsorted(rows, index[0].start or 0)
+            return array[first : first + rows_of_one]
+
+        shape = (rows_of_one * mesh.size, *array.shape[1:])
+        return jax.make_array_from_callback(shape, by_example(mesh), of_device)
+
     with jax.transfer_guard_host_to_device('allow'):  # the one transfer into the training loop
-        return {
-            key: jax.make_array_from_process_local_data(sharding, rows)
-            for key, rows in batch.items()
-        }
+        return {key: put(array) for key, array in batch.items()}
 
 
 def put_replicated(arrays: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -18,7 +18,6 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import prepared, protocols, run_data
 from genre_jax.logbook import write_json
 from genre_jax.run import folder as run_folder
-from genre_jax.training import step as train
 
 
 class Fold:
@@ -107,7 +106,7 @@ class Fold:
         model, notes = estimators.fit(name, settings, examples, dataset.labels, self.config.seed)
         clock.append(time.monotonic())
         predictions = {
-            part: train.to_predictions(tables[part], estimators.probabilities(model, rows[part]))
+            part: tables[part].predictions(estimators.probabilities(model, rows[part]))
             for part in ('val', 'test')
         }
         samples = self.config.eval.bootstrap_samples

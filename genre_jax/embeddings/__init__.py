@@ -26,8 +26,8 @@ from genre_jax.convert import init_from
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, prepared, run_data, splits
+from genre_jax.loading.feed import Streamed
 from genre_jax.logbook import read_json
-from genre_jax.training import step as train
 from genre_jax.training.job import Job, make_job
 
 
@@ -228,10 +228,7 @@ class Network:
             unit=' windows',
             mininterval=0.5 if sys.stderr.isatty() else 30,
         ) as bar:
-            for batch in loader.eval_batches(
-                table, batch_size=batch_size, **train.reading(job, None)
-            ):
-                examples = train.put(batch, job, None)[job.stored.kind]
+            for examples in Streamed(self.config, self._mesh).evaluate(table):
                 outputs.append(jax.device_get(forward(variables, examples)))
                 bar.update(min(batch_size, len(table) - bar.n))
         embedding = np.concatenate(outputs)[: len(table)].astype(np.float32)

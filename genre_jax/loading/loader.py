@@ -14,6 +14,7 @@ import grain
 import ml_collections
 import numpy as np
 
+from genre_jax.evaluation import evaluate
 from genre_jax.loading import balance
 from genre_jax.loading.prepared import Dataset
 
@@ -134,7 +135,7 @@ class WindowTable:
             rng: draws their starts anew where `redrawn`.
 
         Returns:
-            'label', 'track', 'start' in samples or rows, and 'mask', each (batch,).
+            'label', 'track', and 'start' in samples or rows, each (batch,).
         """
         start = self.start[rows]
         if self.redrawn and rng is not None:
@@ -143,7 +144,6 @@ class WindowTable:
             'label': self.labels[rows],
             'track': self.track[rows],
             'start': start,
-            'mask': np.ones(len(rows), np.float32),
         }
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -153,7 +153,7 @@ class WindowTable:
             places: of `places`.
 
         Returns:
-            'audio' int16 (batch, window), or 'image' or 'table', with 'label', 'track', 'start_s', 'mask'.
+            'audio' int16 (batch, window), or 'image' or 'table', and 'label'.
         """
         shape = self.stored.batch(len(places['track']))
         windows = np.empty(shape.shape, shape.dtype)
@@ -161,21 +161,33 @@ class WindowTable:
             windows, places['track'].tolist(), places['start'].tolist(), strict=True
         ):
             window[:] = self.dataset.read(track, start, self.window)
-        return {
-            self.stored.kind: windows,
-            'label': places['label'],
-            'track': places['track'],
-            'start_s': (places['start'] / self.dataset.sample_rate_hz).astype(np.float32),
-            'mask': places['mask'],
-        }
+        return {self.stored.kind: windows, 'label': places['label']}
 
     def read_all(self) -> np.ndarray:
         """Returns every window, or picture or row, (windows, ...): for what fits into memory."""
         return self.read(self.places(np.arange(len(self))))[self.stored.kind]
 
+    def predictions(self, probabilities: np.ndarray) -> evaluate.Predictions:
+        """Joins the windows with their probabilities.
+
+        Args:
+            probabilities: float32 [windows, classes].
+        """
+        tracks = self.dataset.tracks
+        names = np.asarray([track['track'] for track in tracks])
+        groups = np.asarray([track['group'] for track in tracks])
+        return evaluate.Predictions(
+            names[self.track],
+            self.start_s,
+            self.labels,
+            probabilities,
+            np.asarray(self.dataset.labels),
+            groups[self.track],
+        )
+
 
 class _Batches:
-    """The batches of one process: its slice of the rows of every global batch.
+    """The batches of one process: some of the rows of every global batch.
 
     A source for grain whose items are whole batches: handing every row through its queues and collating
     them took longer than reading them.
@@ -186,7 +198,7 @@ class _Batches:
         places: Callable[[int], dict[str, np.ndarray]],
         table: WindowTable | None,
         steps: range,
-        rows: slice,
+        rows: np.ndarray | None,
     ):
         self._places = places
         self._table = table
@@ -197,13 +209,10 @@ class _Batches:
         return len(self._steps)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        places = {k: value[self._rows] for k, value in self._places(self._steps[i]).items()}
+        places = self._places(self._steps[i])
+        if self._rows is not None:
+            places = {key: value[self._rows] for key, value in places.items()}
         return places if self._table is None else self._table.read(places)
-
-
-def _rows_of(process: int, processes: int, batch_size: int) -> slice:
-    rows = batch_size // processes
-    return slice(process * rows, (process + 1) * rows)
 
 
 class _Shuffled:
@@ -241,8 +250,7 @@ class _InOrder:
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         rows = step * self._batch_size + np.arange(self._batch_size)
         # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
-        places = self._table.places(np.minimum(rows, len(self._table) - 1))
-        return places | {'mask': (rows < len(self._table)).astype(np.float32)}
+        return self._table.places(np.minimum(rows, len(self._table) - 1))
 
 
 def train_batches(
@@ -252,12 +260,11 @@ def train_batches(
     seed: int,
     first_step: int,
     steps: int,
-    process: int = 0,
-    processes: int = 1,
+    rows: np.ndarray | None = None,
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields this process's rows of the training batches, shuffled anew each epoch.
+    """Yields rows of the training batches, shuffled anew each epoch.
 
     Args:
         table: the windows of the training part.
@@ -265,20 +272,19 @@ def train_batches(
         seed: of the order and of the random starts.
         first_step: step to begin with.
         steps: batches to yield.
-        process: this process.
-        processes: number of processes; it divides the batch size.
+        rows: of each global batch; None: all.
         workers: processes that read records, 0 for threads of this one.
         places: yields only where the windows lie.
 
     Yields:
-        Dicts of arrays with batch_size / processes rows.
+        Dicts of arrays, what `WindowTable.read` or `WindowTable.places` returns.
     """
     return _iterate(
         _Batches(
             _Shuffled(table, batch_size, seed),
             None if places else table,
             range(first_step, first_step + steps),
-            _rows_of(process, processes, batch_size),
+            rows,
         ),
         workers,
     )
@@ -288,30 +294,28 @@ def eval_batches(
     table: WindowTable,
     *,
     batch_size: int,
-    process: int = 0,
-    processes: int = 1,
+    rows: np.ndarray | None = None,
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields this process's rows of all windows in order; the last batch is padded and masked.
+    """Yields rows of the batches of all windows in order; the last batch repeats the last window.
 
     Args:
         table: the windows of a part.
         batch_size: examples in a global batch.
-        process: this process.
-        processes: number of processes; it divides the batch size.
+        rows: of each global batch; None: all.
         workers: processes that read records, 0 for threads of this one.
         places: yields only where the windows lie.
 
     Yields:
-        Dicts of arrays with batch_size / processes rows; 'mask' is 0 where a row is padding.
+        Dicts of arrays, what `WindowTable.read` or `WindowTable.places` returns.
     """
     return _iterate(
         _Batches(
             _InOrder(table, batch_size),
             None if places else table,
             range(-(-len(table) // batch_size)),
-            _rows_of(process, processes, batch_size),
+            rows,
         ),
         workers,
     )

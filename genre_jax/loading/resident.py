@@ -7,34 +7,45 @@ The order of the data, and every window, is that of the streaming loader.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
 from genre_jax import sharding
-from genre_jax.loading import prepared
+from genre_jax.loading import loader, prepared
 
 
 class Resident:
-    """A dataset on the devices.
+    """A dataset on the devices, as `feed.Feed`.
 
     Attributes:
+        most_steps: of one block.
         records: the stored arrays, all devices' together: (records, samples) or (records, ...).
     """
 
-    def __init__(self, dataset: prepared.Dataset, stored: prepared.Stored, mesh: Mesh) -> None:
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        dataset: prepared.Dataset,
+        stored: prepared.Stored,
+        mesh: Mesh,
+    ) -> None:
         """Places the records.
 
         Args:
+            config: the whole config.
             dataset: the prepared dataset.
             stored: what one example is.
             mesh: the mesh.
         """
-        self._mesh, self._stored = mesh, stored
+        self._config, self._mesh, self._stored = config, mesh, stored
+        self.most_steps = config.train.steps_per_dispatch
         self._chunk = dataset.manifest['chunk']
         self._n_samples = np.array([track['n_samples'] for track in dataset.tracks])
         first = np.array([track['first_record'] for track in dataset.tracks])
@@ -69,9 +80,36 @@ class Resident:
         self.records = jax.make_array_from_callback(
             (rows * mesh.size, *one), sharding.by_example(mesh), part
         )
-        self._cut = jax.jit(self.cut, out_shardings=sharding.by_example(mesh))
+        self._cut = jax.jit(self._cut_windows, out_shardings=sharding.by_example(mesh))
 
-    def where(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def train(
+        self, table: loader.WindowTable, first_step: int, last_step: int
+    ) -> Callable[[int], tuple[int, Any]]:
+        """See `feed.Feed.train`."""
+        places = loader.train_batches(
+            table,
+            batch_size=self._config.train.batch_size,
+            seed=self._config.seed,
+            first_step=first_step,
+            steps=last_step - first_step,
+            places=True,
+        )
+        if self.most_steps == 1:
+            return lambda most: (1, self._batch(next(places)))
+
+        def take(most: int) -> tuple[int, Any]:
+            steps = min(most, self.most_steps)
+            return steps, self._block([next(places) for _ in range(steps)])
+
+        return take
+
+    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+        """See `feed.Feed.evaluate`."""
+        batch_size = self._config.eval.batch_size
+        for places in loader.eval_batches(table, batch_size=batch_size, places=True):
+            yield self._batch(places)[self._stored.kind]
+
+    def _where(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turns places into positions on the devices, int32 arrays of the same shape.
 
         Args:
@@ -90,7 +128,30 @@ class Resident:
         }
         return {key: value.astype(np.int32) for key, value in where.items()}
 
-    def cut(self, records: jax.Array, where: Mapping[str, jax.Array]) -> jax.Array:
+    def _batch(self, places: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Returns a batch as the stream has it: what is stored, and the labels."""
+        where = sharding.put_replicated(self._where(places), self._mesh)
+        labels = places['label'][sharding.rows_here(len(places['label']), self._mesh)]
+        placed = sharding.put_batch({'label': labels}, self._mesh)
+        return {self._stored.kind: self._cut(self.records, where)} | placed
+
+    def _block(self, places: Sequence[Mapping[str, np.ndarray]]) -> tuple[jax.Array, dict]:
+        """Returns the records, and positions and labels of several batches, filled up to `most_steps`."""
+        filled = [*places, *places[-1:] * (self.most_steps - len(places))]
+        stacked = {
+            key: np.stack([place[key] for place in filled]) for key in ('track', 'start', 'label')
+        }
+        arrays = self._where(stacked) | {'label': stacked['label']}
+        return self.records, sharding.put_replicated(arrays, self._mesh)
+
+    def batch_of_block(self, block: tuple[jax.Array, dict], i: jax.Array) -> dict[str, jax.Array]:
+        """See `feed.Feed.batch_of_block`."""
+        records, arrays = block
+        where = {key: value[i] for key, value in arrays.items()}
+        labels = where.pop('label')
+        return {self._stored.kind: self._cut_windows(records, where), 'label': labels}
+
+    def _cut_windows(self, records: jax.Array, where: Mapping[str, jax.Array]) -> jax.Array:
         """Cuts a batch out of the records, on the devices; to be traced.
 
         Args:
@@ -124,17 +185,3 @@ class Resident:
         return jax.shard_map(one_device, mesh=self._mesh, in_specs=(split, whole), out_specs=split)(
             records, where
         )
-
-    def batch(self, places: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Returns a batch as `sharding.put_batch` does: what is stored, and the labels.
-
-        Args:
-            places: of the global batch.
-        """
-        where = sharding.put_replicated(self.where(places), self._mesh)
-        labels = places['label']
-        with jax.transfer_guard_host_to_device('allow'):
-            placed = jax.make_array_from_callback(
-                labels.shape, sharding.by_example(self._mesh), labels.__getitem__
-            )
-        return {self._stored.kind: self._cut(self.records, where), 'label': placed}

@@ -19,7 +19,7 @@ from genre_jax.convert import init_from
 from genre_jax.convert.engine import Converted
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
-from genre_jax.loading.resident import Resident
+from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, parameter_table, summary_lines
 from genre_jax.run import folder as run_folder
 from genre_jax.run import result as run_result
@@ -139,21 +139,19 @@ def _train_and_test(
     config, workdir, tables = job.config, logbook.workdir, data.tables
     prepared_s = time.monotonic()
     run_data.announce(data.dataset, data.split, tables, logbook)
-    resident = (
-        Resident(data.dataset, job.stored, job.mesh) if config.train.device_resident else None
-    )
-    predict = make_predict(job, resident)
+    feed = open_feed(config, data.dataset, job.stored, job.mesh)
+    predict = make_predict(job, feed)
 
-    def validate(state: train.TrainState) -> tuple[dict[str, float], list[float]]:
+    def validate(state: train.TrainState, step: int) -> tuple[dict[str, float], list[float]]:
         figures, rank = run_result.validation(job, data, predict(state.evaluated, tables['val']))
         logbook.say(
-            f'epoch {job.length.epochs(int(state.step)):6.1f}: validation accuracy '
+            f'epoch {job.length.epochs(step):6.1f}: validation accuracy '
             + ', '.join(
                 f'{kind} {100 * figures[f"val/{kind}/accuracy"]:.1f} %' for kind in evaluate.KINDS
             )
         )
         if on_validation is not None:
-            on_validation(int(state.step), figures)
+            on_validation(step, figures)
         return figures, rank
 
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep_latest)
@@ -173,7 +171,7 @@ def _train_and_test(
         state = restored[1]
     first_step = int(state.step)
     logbook.rewind(first_step)
-    state = loop.fit(job, state, tables['train'], validate, checkpoints, logbook, resident)
+    state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook)
     trained_s = time.monotonic()
 
     best_step, best = checkpoints.restore_best(shapes)

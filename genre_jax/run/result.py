@@ -53,7 +53,7 @@ def validation(
         data: of the run.
         probabilities: of the validation part, float32 [windows, classes].
     """
-    predictions = train.to_predictions(data.tables['val'], probabilities)
+    predictions = data.tables['val'].predictions(probabilities)
     scores = evaluate.evaluate(predictions, data.groups, bootstrap_samples=0)
     figures = {
         f'val/{kind}/{name}': scores[kind][name]
@@ -88,7 +88,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
     samples = config.eval.bootstrap_samples
     predictions = {
-        part: train.to_predictions(data.tables[part], probabilities)
+        part: data.tables[part].predictions(probabilities)
         for part, probabilities in ended.probabilities.items()
     }
     result = {

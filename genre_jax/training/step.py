@@ -1,4 +1,4 @@
-"""The training state, the step, and prediction."""
+"""The training state, and the step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import numpy as np
 import optax
 
 from genre_jax import sharding
-from genre_jax.evaluation import evaluate
-from genre_jax.loading import loader
-from genre_jax.loading.resident import Resident
+from genre_jax.loading.feed import Feed
 from genre_jax.training import freezing, losses, optim, step_numbers, watch
 from genre_jax.training.job import Job
 
@@ -125,6 +123,50 @@ def make_train_step(
         donate_argnums=1,
     )
     return functools.partial(step, placed_numbers(job))
+
+
+def make_dispatch(
+    job: Job, groups: Mapping[str, frozenset[str]], feed: Feed
+) -> Callable[[TrainState, int, Any], tuple[TrainState, dict]]:
+    """Compiles what trains on one block of a feed: a step, or several steps as one program.
+
+    Args:
+        job: what stays fixed.
+        groups: as in `make_train_step`.
+        feed: of the blocks.
+
+    Returns:
+        Maps a state, the number of steps and the block to the new state and the outputs: 'loss', of each step
+        where they are several, 0 behind the last; 'learning_rate' of the last.
+    """
+    if feed.most_steps == 1:
+        step = make_train_step(job, groups)
+        return lambda state, steps, batch: step(state, batch)
+    whole, step = sharding.replicated(job.mesh), numbered_step(job, groups)
+
+    def train_steps(
+        numbers: dict, state: TrainState, steps: jax.Array, block: Any
+    ) -> tuple[TrainState, dict]:
+        def one(i: jax.Array, carry: tuple) -> tuple:
+            state, outputs = carry
+            # Nothing of the step is computed otherwise than in a program of its own.
+            batch = jax.lax.optimization_barrier(feed.batch_of_block(block, i))
+            state, new = step(numbers, state, batch)
+            losses = outputs['loss'].at[i].set(new['loss'])
+            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
+
+        outputs = {'loss': jnp.zeros(feed.most_steps), 'learning_rate': jnp.float32(0)}
+        return jax.lax.fori_loop(0, steps, one, (state, outputs))
+
+    program = jax.jit(train_steps, out_shardings=whole, donate_argnums=1)
+    numbers = placed_numbers(job)
+
+    def dispatch(state: TrainState, steps: int, block: Any) -> tuple[TrainState, dict]:
+        # The number of steps is no constant of the program.
+        steps = sharding.put_replicated({'steps': np.int32(steps)}, job.mesh)['steps']
+        return program(numbers, state, steps, block)
+
+    return dispatch
 
 
 def placed_numbers(job: Job) -> dict[str, jax.Array]:
@@ -278,53 +320,3 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         return jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
 
     return train_step
-
-
-def reading(job: Job, resident: Resident | None) -> dict[str, int | bool]:
-    """Returns how the loader feeds this process.
-
-    Args:
-        job: what stays fixed.
-        resident: the records, where they lie on the devices.
-    """
-    if resident is not None:  # only positions: every process needs those of the whole batch
-        return {'places': True}
-    return {
-        'process': jax.process_index(),
-        'processes': jax.process_count(),
-        'workers': job.config.train.loader_workers,
-    }
-
-
-def put(batch: dict, job: Job, resident: Resident | None) -> dict[str, jax.Array]:
-    """Returns a batch on the devices.
-
-    Args:
-        batch: of the loader.
-        job: what stays fixed.
-        resident: the records, where they lie on the devices.
-    """
-    if resident is not None:
-        return resident.batch(batch)
-    kind = job.stored.kind
-    return sharding.put_batch({kind: batch[kind], 'label': batch['label']}, job.mesh)
-
-
-def to_predictions(table: loader.WindowTable, probabilities: np.ndarray) -> evaluate.Predictions:
-    """Joins the windows of a table with their probabilities.
-
-    Args:
-        table: the windows.
-        probabilities: float32 [windows, classes].
-    """
-    tracks = table.dataset.tracks
-    names = np.asarray([track['track'] for track in tracks])
-    groups = np.asarray([track['group'] for track in tracks])
-    return evaluate.Predictions(
-        names[table.track],
-        table.start_s,
-        table.labels,
-        probabilities,
-        np.asarray(table.dataset.labels),
-        groups[table.track],
-    )

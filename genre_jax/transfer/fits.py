@@ -19,7 +19,6 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, prepared, run_data
 from genre_jax.logbook import write_json
 from genre_jax.run import folder as run_folder
-from genre_jax.training import step as train
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
@@ -184,7 +183,7 @@ def _predictions(
     """Joins answers with the windows that they stand for: all, or the first of each song."""
     spread = np.zeros((len(table), probabilities.shape[1]), np.float32)
     spread[rows] = probabilities
-    whole = train.to_predictions(table, spread)
+    whole = table.predictions(spread)
     columns = {
         name: array[rows]
         for name, array in vars(whole).items()

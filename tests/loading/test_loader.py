@@ -1,6 +1,7 @@
 """Windows and batches of a real prepared dataset whose every sample tells its own position."""
 
 import collections
+import functools
 import itertools
 import pickle
 import types
@@ -203,11 +204,23 @@ BATCH = 4  # 30 windows: 7 steps an epoch, 2 windows left out
 
 
 def stream(table, first_step=0, steps=21, batch_size=BATCH, seed=0, **keys):
-    return list(
-        loader.train_batches(
-            table, batch_size=batch_size, seed=seed, first_step=first_step, steps=steps, **keys
-        )
-    )
+    keys |= {'batch_size': batch_size, 'seed': seed, 'first_step': first_step, 'steps': steps}
+    return with_places(functools.partial(loader.train_batches, table, **keys))
+
+
+def in_order(table, **keys):
+    return with_places(functools.partial(loader.eval_batches, table, **keys))
+
+
+def with_places(batches):
+    """Returns the batches, each with where its windows lie."""
+    found = []
+    for read, places in zip(batches(), batches(places=True), strict=True):
+        assert read.keys() == {'audio', 'label'}
+        np.testing.assert_array_equal(read['label'], places['label'])
+        start_s = (places['start'] / RATE_HZ).astype(np.float32)
+        found.append(read | {'track': places['track'], 'start_s': start_s})
+    return found
 
 
 def equal(ours, theirs):
@@ -224,7 +237,6 @@ def test_training_rows_are_right(dataset):
     for batch in batches:
         check_rows(batch)
         assert batch['audio'].shape == (BATCH, WINDOW) and batch['audio'].dtype == np.int16
-        np.testing.assert_array_equal(batch['mask'], np.ones(BATCH, np.float32))
     assert set(np.concatenate([batch['track'] for batch in batches])) == {0, 2, 5, 9}
 
 
@@ -280,11 +292,16 @@ def test_processes_share_each_batch(dataset, processes, draw):
     whole = stream(table)
     for first_step in (0, 5):
         parts = [
-            stream(table, first_step, 21 - first_step, process=p, processes=processes)
+            stream(table, first_step, 21 - first_step, rows=np.arange(p, BATCH, processes))
             for p in range(processes)
         ]
         joined = [
-            {key: np.concatenate([batch[key] for batch in step]) for key in step[0]}
+            {
+                key: np.stack([batch[key] for batch in step], 1).reshape(
+                    BATCH, *step[0][key].shape[1:]
+                )
+                for key in step[0]
+            }
             for step in zip(*parts, strict=True)
         ]
         assert equal(joined, whole[first_step:])
@@ -397,7 +414,8 @@ def test_segments_are_repeated(dataset):
     assert sorted(by_class['a']) == [2, 2, 3, 3, 3]
     assert sorted(by_class['b']) == [3, 3, 3, 4]
     # One window says where it lies, whatever comes before it.
-    check_rows(table.read(table.places(np.array([0, 20, 38]))))
+    places = table.places(np.array([0, 20, 38]))
+    check_rows(table.read(places) | places | {'start_s': places['start'] / RATE_HZ})
 
 
 # --- evaluation batches --------------------------------------------------------------------------
@@ -408,25 +426,24 @@ def test_segments_are_repeated(dataset):
 def test_evaluation_batches(dataset, batch_size, draw):
     table = table_of(dataset, train=False, eval_draw=draw)
     assert len(table) == 40
-    batches = list(loader.eval_batches(table, batch_size=batch_size))
+    batches = in_order(table, batch_size=batch_size)
     assert len(batches) == -(-40 // batch_size)
     for batch in batches:
         check_rows(batch)
         assert len(batch['audio']) == batch_size
-    mask = np.concatenate([batch['mask'] for batch in batches])
-    np.testing.assert_array_equal(mask, np.arange(len(mask)) < 40)
     rows = rows_of(batches)
+    assert set(rows[40:]) <= {rows[39]}  # the last batch is filled up with the last window
     assert rows[:40] == list(zip(table.track.tolist(), table.start.tolist(), strict=True))
-    assert equal(batches, list(loader.eval_batches(table, batch_size=batch_size)))
+    assert equal(batches, in_order(table, batch_size=batch_size))
     np.testing.assert_allclose(table.start_s, table.start / RATE_HZ)
 
 
 @pytest.mark.parametrize('processes', [2, 4])
 def test_evaluation_rows_are_shared_among_processes(dataset, processes):
     table = table_of(dataset, train=False)
-    whole = list(loader.eval_batches(table, batch_size=12))
+    whole = in_order(table, batch_size=12)
     parts = [
-        list(loader.eval_batches(table, batch_size=12, process=p, processes=processes))
+        in_order(table, batch_size=12, rows=np.arange(12).reshape(processes, -1)[p])
         for p in range(processes)
     ]
     joined = [

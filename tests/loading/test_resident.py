@@ -1,14 +1,14 @@
 """Records on the devices: the windows, the order and the results of the streaming loader."""
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 
 from genre_jax import sharding
+from genre_jax.config import keys
 from genre_jax.data import prepare
 from genre_jax.data.recordings import Recording, Source
-from genre_jax.loading import loader, prepared, resident
+from genre_jax.loading import feed, loader, prepared, resident
 from tests import program
 
 RATE_HZ, CHUNK_S = 100, 1.0
@@ -51,33 +51,41 @@ def dataset(request, tmp_path_factory):
     return prepared.Dataset(folder)
 
 
+def alternating(devices):
+    """Returns devices in another order than that of their numbers, which nothing may rely on."""
+    return [*devices[::2], *devices[1::2]][::-1]
+
+
 @pytest.mark.parametrize('devices', [1, 2, 8])
 @pytest.mark.parametrize('window_s', [0.5, 1.0, 2.35])
 @pytest.mark.parametrize('draw', ['random', 'grid'])
 def test_the_batches_of_the_stream(dataset, draw, window_s, devices):
-    windows = ml_collections.ConfigDict(
-        {
-            'window_s': window_s, 'train_per_track': 4, 'train_draw': draw,
-            'eval_per_track': 3, 'eval_draw': 'even', 'balance': 'none',
-        }
-    )  # fmt: skip
-    table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), windows, train=True, seed=3)
-    mesh = jax.sharding.Mesh(jax.devices()[:devices], ('data',))
-    placed = resident.Resident(dataset, table.stored, mesh)
-    keys = {'batch_size': BATCH, 'seed': 5, 'first_step': 1, 'steps': 4}
-    batches = zip(
-        loader.train_batches(table, **keys),
-        loader.train_batches(table, **keys, places=True),
-        strict=True,
-    )
-    for streamed, places in batches:
-        batch = placed.batch(places)
-        examples = batch[dataset.kind]
-        assert examples.sharding.is_equivalent_to(sharding.by_example(mesh), examples.ndim)
-        np.testing.assert_array_equal(examples, streamed[dataset.kind])
-        assert examples.dtype == streamed[dataset.kind].dtype
-        np.testing.assert_array_equal(batch['label'], streamed['label'])
-        np.testing.assert_array_equal(places['track'], streamed['track'])
+    config = keys.get_config()
+    config.windows.window_s, config.windows.train_draw = window_s, draw
+    config.windows.train_per_track, config.windows.eval_per_track = 4, 3
+    config.train.batch_size = config.eval.batch_size = BATCH
+    config.seed = 5
+    table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), config.windows, train=True, seed=3)
+    mesh = jax.sharding.Mesh(alternating(jax.devices()[:devices]), ('data',))
+    read = list(loader.train_batches(table, batch_size=BATCH, seed=5, first_step=1, steps=4))
+    for one in (
+        resident.Resident(config, dataset, table.stored, mesh),
+        feed.Streamed(config, mesh),
+    ):
+        take = one.train(table, 1, 5)
+        for expected in read:
+            steps, batch = take(3)
+            assert steps == 1
+            examples = batch[dataset.kind]
+            assert examples.sharding.is_equivalent_to(sharding.by_example(mesh), examples.ndim)
+            np.testing.assert_array_equal(examples, expected[dataset.kind])
+            assert examples.dtype == expected[dataset.kind].dtype
+            np.testing.assert_array_equal(batch['label'], expected['label'])
+        whole = np.concatenate(list(one.evaluate(table)))
+        np.testing.assert_array_equal(whole[: len(table)], table.read_all())
+        assert (
+            whole[len(table) :] == whole[len(table) - 1]
+        ).all()  # filled up with the last window
 
 
 @pytest.fixture(scope='module')

@@ -18,6 +18,7 @@ from genre_jax.configs import mlp_features
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.loading import prepared
+from genre_jax.loading.feed import Streamed
 from genre_jax.models import layers
 from genre_jax.sweep import packed
 from genre_jax.sweep import space as search_space
@@ -124,8 +125,8 @@ def together(job, points, monkeypatch, at_once=None, steps=STEPS):
         pack_program.loader, 'train_batches', lambda table, **_: batches(job.stored, table)
     )
     seeds = {point.get('seed', job.config.seed) for point in points}
-    states, losses = made.make_states(), []
-    for number, batch_of in made.batches({seed: seed for seed in seeds}, 0, steps, None):
+    states, losses, feed = made.make_states(), [], Streamed(job.config, job.mesh)
+    for number, batch_of in made.batches({seed: seed for seed in seeds}, 0, steps, feed):
         outputs = []
         for chunk in range(len(made.chunks)):
             states[chunk], new = made.step(

@@ -39,7 +39,7 @@ from genre_jax import report, sharding
 from genre_jax import run as run_lib
 from genre_jax.errors import UserError
 from genre_jax.loading import run_data
-from genre_jax.loading.resident import Resident
+from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.run import folder as run_folder
 from genre_jax.sweep import space as search_space
@@ -234,8 +234,10 @@ def _train(
         members.append(Member(member, by_seed[own.seed], Logbook(folder, quiet), live))
     logbook = Logbook(place, quiet)
     run_data.announce(data.dataset, data.split, data.tables, logbook)
-    resident = None
-    if config.train.device_resident and 'seed' not in values[0]:
-        resident = Resident(data.dataset, job.stored, mesh)
+    reading = {
+        'train.steps_per_dispatch': 1,
+        'train.device_resident': config.train.device_resident and 'seed' not in values[0],
+    }
+    feed = open_feed(step_numbers.with_values(config, reading), data.dataset, job.stored, mesh)
     program = Program(job, values, members_at_once)
-    PackLoop(program, members, place, logbook, resident, started_s).train()
+    PackLoop(program, members, place, logbook, feed, started_s).train()

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from genre_jax import config as config_lib
 from genre_jax.errors import Stopped
-from genre_jax.loading.resident import Resident
+from genre_jax.loading.feed import Feed
 from genre_jax.loading.run_data import Data
 from genre_jax.logbook import Logbook, parameter_table, write_json
 from genre_jax.run import result as run_result
@@ -24,8 +23,6 @@ from genre_jax.training import step as train
 from genre_jax.training.checkpoint import Checkpoints
 from genre_jax.training.job import Job
 from genre_jax.training.stop_signal import StopSignal
-
-_PERIODS = ('train.log_every', 'eval.every', 'checkpoint.every')
 
 
 @dataclasses.dataclass
@@ -61,7 +58,7 @@ class PackLoop:
         members: Sequence[Member],
         folder: pathlib.Path,
         logbook: Logbook,
-        resident: Resident | None,
+        feed: Feed,
         started_s: float,
     ) -> None:
         """Begins at the pack's newest checkpoint, or anew.
@@ -71,11 +68,11 @@ class PackLoop:
             members: in the order of the program.
             folder: of the pack's checkpoints.
             logbook: for what is said of all.
-            resident: the records, where they lie on the devices.
+            feed: what brings windows to the devices.
             started_s: `time.monotonic()` when preparation began.
         """
         self._program, self._members = program, members
-        self._logbook, self._resident = logbook, resident
+        self._logbook, self._feed = logbook, feed
         self._started_s, self._prepared_s = started_s, time.monotonic()
         self._checkpoints = Checkpoints(
             folder / 'checkpoints', program.job.config.checkpoint.keep_latest
@@ -164,11 +161,9 @@ class PackLoop:
         """
         program, job = self._program, self._program.job
         length = job.length
-        periods = {key: config_lib.every_steps(job.config, key, length) for key in _PERIODS}
+        milestones = loop.Milestones(job)
         tables = {m.job.config.seed: m.data.tables['train'] for m in self._members}
-        batches = program.batches(
-            tables, self._step, length.total_steps - self._step, self._resident
-        )
+        batches = program.batches(tables, self._step, length.total_steps - self._step, self._feed)
         self._logbook.start_progress(self._step, length.total_steps)
         # What a checkpoint says has ended was not written to the end.
         self._end(self._ended())
@@ -186,12 +181,8 @@ class PackLoop:
                     self._look_at_losses(*last)
                 self._step += 1
                 last = self._step, {chunk: new['loss'] for chunk, new in outputs.items()}
-                due = {
-                    key
-                    for key, period in periods.items()
-                    if self._step % period == 0 or self._step == length.total_steps
-                }
-                stopped_by = stop.at(self._step)
+                due = milestones.due(self._step)
+                stopped_by = stop.after_dispatch()
                 if not due and stopped_by is None:
                     continue
                 # Log, then evaluate, then save: what is saved never runs ahead of what is written.
@@ -236,7 +227,7 @@ class PackLoop:
         table = self._members[0].data.tables['val']
         variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
         figures, chosen = {}, {}
-        for chunk, probabilities in program.predict(variables, table, self._resident).items():
+        for chunk, probabilities in program.predict(variables, table, self._feed).items():
             remembered = program.split(chunk, states[chunk].watch)
             better = [False] * len(remembered)
             for row, member in self._of_chunk(chunk):
@@ -302,8 +293,7 @@ class PackLoop:
         variables = {chunk: self._best[chunk] for chunk in chunks}
         tables = self._members[0].data.tables
         probabilities = {
-            part: program.predict(variables, tables[part], self._resident)
-            for part in ('val', 'test')
+            part: program.predict(variables, tables[part], self._feed) for part in ('val', 'test')
         }
         for chunk in chunks:
             states = program.split(chunk, self._states[chunk])

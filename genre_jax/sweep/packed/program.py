@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from genre_jax import sharding
 from genre_jax.loading import loader
-from genre_jax.loading.resident import Resident
+from genre_jax.loading.feed import Feed
 from genre_jax.sweep.packed.size import members_at_once
 from genre_jax.training import step as train
 from genre_jax.training import step_numbers
@@ -190,7 +190,7 @@ class Program:
         tables: Mapping[int, loader.WindowTable],
         first_step: int,
         steps: int,
-        resident: Resident | None,
+        feed: Feed,
     ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
         """Yields for each step its number, and a function from the number of a chunk to its batch.
 
@@ -200,38 +200,54 @@ class Program:
             tables: training windows by seed.
             first_step: steps done before.
             steps: how many batches.
-            resident: the records, where they lie on the devices and all members see the same batches.
+            feed: what brings windows to the devices, where all members see the same batches.
         """
-        job, kind = self.job, self.job.stored.kind
-        loaders = {
+        of_step = self._same_for_all if self._shares_batch else self._by_seed
+        chunks = of_step(tables, first_step, steps, feed)
+        for step in range(first_step, first_step + steps):
+            number = sharding.put_replicated({'step': np.int32(step)}, self.job.mesh)['step']
+            yield number, chunks(number)
+
+    def _same_for_all(
+        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
+    ) -> Callable[[jax.Array], Callable[[int], dict]]:
+        """Returns what takes the next batch, whole on every device."""
+        (table,) = tables.values()
+        take = feed.train(table, first_step, first_step + steps)
+
+        def of_step(number: jax.Array) -> Callable[[int], dict]:
+            _, placed = take(1)
+            if self._shares_pictures:
+                placed = self._examples(number, placed)
+            else:
+                placed = jax.device_put(placed, sharding.replicated(self.job.mesh))
+            return functools.partial(self._on_devices_of, tree=placed)
+
+        return of_step
+
+    def _by_seed(
+        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
+    ) -> Callable[[jax.Array], Callable[[int], dict]]:
+        """Returns what takes the next batches, of each member's seed."""
+        batches = {
             seed: loader.train_batches(
                 table,
-                batch_size=job.config.train.batch_size,
+                batch_size=self.job.config.train.batch_size,
                 seed=seed,
                 first_step=first_step,
                 steps=steps,
-                **train.reading(job, resident),
+                workers=self.job.config.train.loader_workers,
             )
             for seed, table in tables.items()
         }
-        for step in range(first_step, first_step + steps):
-            number = sharding.put_replicated({'step': np.int32(step)}, job.mesh)['step']
-            rows = {seed: next(batches) for seed, batches in loaders.items()}
-            if self._shares_batch:
-                placed = train.put(rows.popitem()[1], job, resident)
-                if self._shares_pictures:
-                    placed = self._examples(number, placed)
-                else:
-                    placed = jax.device_put(placed, sharding.replicated(job.mesh))
-                yield number, functools.partial(self._on_devices_of, tree=placed)
-                continue
 
-            def of_chunk(chunk: int, rows: Mapping = rows) -> dict:
-                seeds = [self._values[i]['seed'] for i in self._filled(chunk)]
-                own = [{key: rows[seed][key] for key in (kind, 'label')} for seed in seeds]
-                return self.join(chunk, own)
+        def of_step(number: jax.Array) -> Callable[[int], dict]:
+            rows = {seed: next(own) for seed, own in batches.items()}
+            return lambda chunk: self.join(
+                chunk, [rows[self._values[i]['seed']] for i in self._filled(chunk)]
+            )
 
-            yield number, of_chunk
+        return of_step
 
     def _on_devices_of(self, chunk: int, tree: Any) -> Any:
         """Returns what is whole on every device as a chunk takes it."""
@@ -281,24 +297,20 @@ class Program:
         return jax.nn.softmax(logits)
 
     def predict(
-        self, variables: Mapping[int, Any], table: loader.WindowTable, resident: Resident | None
+        self, variables: Mapping[int, Any], table: loader.WindowTable, feed: Feed
     ) -> dict[int, list[np.ndarray]]:
         """Predicts with the members of some chunks; the features are computed once for all.
 
         Args:
             variables: of the members, by number of the chunk.
             table: windows.
-            resident: the records, where they lie on the devices.
+            feed: what brings windows to the devices.
 
         Returns:
             By number of the chunk, for each of its members probabilities, float32 [windows, classes].
         """
         outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
-        size = self.job.config.eval.batch_size
-        for batch in loader.eval_batches(
-            table, batch_size=size, **train.reading(self.job, resident)
-        ):
-            examples = train.put(batch, self.job, resident)[self.job.stored.kind]
+        for examples in feed.evaluate(table):
             pictures = self._featurize(examples)
             new = {
                 chunk: self._predict(own, self._on_devices_of(chunk, pictures))

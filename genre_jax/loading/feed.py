@@ -1,0 +1,112 @@
+"""How windows reach the devices: one interface for training and evaluation, two ways behind it.
+
+`Streamed` reads records ahead and copies each batch over; `resident.Resident` has all records on the devices
+and cuts the windows there. Order and content of the batches are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import ml_collections
+from jax.sharding import Mesh
+
+from genre_jax import sharding
+from genre_jax.loading import loader, prepared
+from genre_jax.loading.resident import Resident
+
+
+class Feed(Protocol):
+    """Yields what is on the devices already.
+
+    Training takes blocks: a batch, or, where `most_steps` is above 1, what `batch_of_block` cuts the batches
+    of several steps from, inside the program that trains them.
+
+    Attributes:
+        most_steps: of one block.
+    """
+
+    most_steps: int
+
+    def train(
+        self, table: loader.WindowTable, first_step: int, last_step: int
+    ) -> Callable[[int], tuple[int, Any]]:
+        """Returns what takes the next block, of at most so many steps: their number, and the block.
+
+        Args:
+            table: the windows of the training part.
+            first_step: steps done before.
+            last_step: steps done after the last block.
+        """
+
+    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+        """Yields what is stored of all windows in order, (config.eval.batch_size, ...); the last one repeats.
+
+        Args:
+            table: the windows of a part.
+        """
+
+    def batch_of_block(self, block: Any, i: jax.Array) -> dict[str, jax.Array]:
+        """Returns the batch of a step of a block; to be traced."""
+
+
+def open_feed(
+    config: ml_collections.ConfigDict,
+    dataset: prepared.Dataset,
+    stored: prepared.Stored,
+    mesh: Mesh,
+) -> Feed:
+    """Returns the feed that config.train asks for.
+
+    Args:
+        config: the whole config.
+        dataset: the prepared dataset.
+        stored: what one example is.
+        mesh: all devices.
+    """
+    if config.train.device_resident:
+        return Resident(config, dataset, stored, mesh)
+    return Streamed(config, mesh)
+
+
+class Streamed:
+    """Batches that are read, and copied one by one; each process reads the rows that its devices hold."""
+
+    most_steps = 1
+
+    def __init__(self, config: ml_collections.ConfigDict, mesh: Mesh) -> None:
+        """Notes how to read.
+
+        Args:
+            config: the whole config.
+            mesh: all devices.
+        """
+        self._config, self._mesh = config, mesh
+
+    def _reading(self, batch_size: int) -> dict[str, Any]:
+        return {
+            'batch_size': batch_size,
+            'rows': sharding.rows_here(batch_size, self._mesh),
+            'workers': self._config.train.loader_workers,
+        }
+
+    def train(
+        self, table: loader.WindowTable, first_step: int, last_step: int
+    ) -> Callable[[int], tuple[int, Any]]:
+        """See `Feed.train`."""
+        batches = loader.train_batches(
+            table,
+            seed=self._config.seed,
+            first_step=first_step,
+            steps=last_step - first_step,
+            **self._reading(self._config.train.batch_size),
+        )
+        return lambda most: (1, sharding.put_batch(next(batches), self._mesh))
+
+    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+        """See `Feed.evaluate`."""
+        kind = table.stored.kind
+        for batch in loader.eval_batches(table, **self._reading(self._config.eval.batch_size)):
+            yield sharding.put_batch({kind: batch[kind]}, self._mesh)[kind]

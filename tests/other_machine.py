@@ -1,0 +1,56 @@
+"""`python -m genre_jax.main` as on a machine that this one is not; MACHINE names what is emulated.
+
+guarded: copies from the devices to the host obey the transfer guard, as on GPUs and TPUs. CPUs let them
+through, whatever the guard says.
+interleaved: the mesh alternates between the hosts, as those of TPU pods do.
+"""
+
+import os
+
+import jax
+from absl import app
+from jax._src.array import ArrayImpl
+from jax._src.lib import guard_lib
+
+from genre_jax import main, program, sharding
+
+
+def guard_transfers():
+    """Lets the guard see what reads an array's value."""
+    value, copy = ArrayImpl._value, ArrayImpl.copy_to_host_async
+
+    def check():
+        state = guard_lib.thread_local_state()
+        if (
+            state.device_to_host == guard_lib.TransferGuardLevel.DISALLOW
+            and not state.explicit_device_get
+        ):
+            raise RuntimeError('a copy from the devices to the host that the guard disallows')
+
+    def guarded_value(self):
+        check()
+        return value.fget(self)
+
+    def guarded_copy(self):
+        check()
+        return copy(self)
+
+    ArrayImpl._value = property(guarded_value)
+    ArrayImpl.copy_to_host_async = guarded_copy
+
+
+def interleave_mesh():
+    """Orders the devices p0d0 p1d0 p0d1 p1d1 ..."""
+    make_mesh = sharding.make_mesh
+
+    def made(devices=None):
+        devices = devices or sorted(jax.devices(), key=lambda d: (d.id % 1000, d.process_index))
+        return jax.sharding.Mesh(devices, make_mesh(devices).axis_names)
+
+    sharding.make_mesh = made
+
+
+if __name__ == '__main__':
+    for name in os.environ['MACHINE'].split(','):
+        {'guarded': guard_transfers, 'interleaved': interleave_mesh}[name]()
+    app.run(program.guarded(main.main), flags_parser=program.parse_flags)
