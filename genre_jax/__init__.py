@@ -1,5 +1,8 @@
 """Training, fine-tuning and honestly evaluating music genre, subgenre and raag classifiers."""
 
-from genre_jax import xla_flags
+import sys
 
+from genre_jax import programs, xla_flags
+
+programs.refuse_others(sys.orig_argv)
 xla_flags.set_flags()

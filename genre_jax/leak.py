@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 from genre_jax.evaluation import paired
@@ -208,4 +208,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

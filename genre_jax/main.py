@@ -5,8 +5,6 @@ The same command continues a run that was stopped or killed; exit codes: program
 
 from __future__ import annotations
 
-from absl import app
-
 from genre_jax import program
 
 # Heavy imports are inside the functions: worker processes import this module too.
@@ -26,4 +24,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import itertools
 import os
 import pathlib
 import re
@@ -17,24 +16,41 @@ import traceback
 from collections.abc import Callable
 
 import ml_collections
-from absl import flags, logging
-from ml_collections import config_flags
+from absl import app, flags, logging
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config page, e.g. configs/folder.py.')
-_WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Run folder; the same folder again continues the run.'
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'This is one of several processes of one run.'
-)
+# Heavy imports are inside the functions: worker processes import this module too, and --help shall be quick.
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HELP = ('--help', '-help', '-h', '--helpshort', '--helpfull')
+
+
+def run(
+    main: Callable[[list[str]], None],
+    *,
+    config: bool = True,
+    others: bool = False,
+    more_help: Callable[[], str] = str,
+) -> None:
+    """Runs a program: parses its flags, and ends with one line and an exit code where it raises.
+
+    Args:
+        main: takes what is left of the command line.
+        config: whether the program takes --config, --workdir and --distributed.
+        others: whether flags that are not defined are left to the program.
+        more_help: what --help says at the end.
+    """
+    if config:
+        flags.DEFINE_string('config', None, 'config page: folder, or path/to/page.py[:arguments]')
+        flags.DEFINE_string('workdir', None, 'run folder; the same folder again continues the run')
+        flags.DEFINE_bool('distributed', False, 'this is one of several processes of one run')
+    app.run(
+        functools.partial(_run_or_one_line, main),
+        flags_parser=functools.partial(_parse_flags, others=others, more_help=more_help),
+    )
 
 
 def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
-    """Checks the flags and starts jax.
+    """Checks the flags of a program with a config, and starts jax.
 
     Args:
         argv: what is left of the command line.
@@ -48,16 +64,32 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
     from genre_jax import config as config_lib
     from genre_jax.errors import UserError
 
-    if len(argv) > 1:
-        raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
-    if _CONFIG.value is None or not _WORKDIR.value:
-        raise UserError('--config=PAGE and --workdir=DIR are needed; pages are in configs/')
+    refuse_words(argv)
+    given, workdir = flags.FLAGS['config'].value, flags.FLAGS.workdir
+    if given is None or not workdir:
+        raise UserError('--config=PAGE and --workdir=DIR are needed; --help lists the pages')
     log_warnings_only()
-    config_lib.validate(_CONFIG.value)
+    config_lib.validate(given)
 
     start_jax()
-    set_precision(_CONFIG.value)
-    return _CONFIG.value, pathlib.Path(_WORKDIR.value)
+    set_precision(given)
+    return given, pathlib.Path(workdir)
+
+
+def refuse_words(argv: list[str]) -> None:
+    """Refuses what is left of a command line of flags alone."""
+    from genre_jax.errors import UserError
+
+    if len(argv) > 1:
+        raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+
+
+def page() -> str:
+    """Returns the value of --config as it was given."""
+    return _page[0]
+
+
+_page = ['']
 
 
 def log_warnings_only() -> None:
@@ -88,7 +120,7 @@ def start_jax() -> None:
     try:
         import jax
 
-        if _DISTRIBUTED.value:
+        if flags.FLAGS.distributed:
             # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
             jax.distributed.initialize(
                 num_processes=_environment_int('JAX_NUM_PROCESSES'),
@@ -106,29 +138,28 @@ def _environment_int(name: str) -> int | None:
     return int(os.environ[name]) if os.environ.get(name) else None
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; a mistake becomes one line with the nearest valid name.
-
-    Args:
-        argv: the command line.
-
-    Returns:
-        What is left of it.
-    """
-    from genre_jax import config as config_lib
+def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) -> list[str]:
+    """Parses the flags; a mistake becomes one line with the nearest valid name."""
     from genre_jax.errors import UserError
 
+    if any(word in _HELP for word in argv[1 : (argv + ['--']).index('--')]):
+        print('\n'.join([*_help(), more_help()]).strip())
+        sys.exit(0)
     try:
-        # Before ml_collections does: what it says about a wrong page or key is hard to read.
         words = flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
-        pages = _pages(words)
-        if len(pages) > 1:
-            raise UserError(f'--config is given {len(pages)} times: {", ".join(pages)}')
-        if not pages and any(word.startswith('--config.') for word in words):
-            raise UserError('--config=PAGE is needed before --config.key=value')
-        for page in pages:
-            config_lib.check_overrides(words, config_lib.load_page(page))
-        return flags.FLAGS(argv)
+        config = None
+        if 'config' in flags.FLAGS:
+            from genre_jax.config import overrides
+
+            _page[0], assignments, words = overrides.split(words)
+            if _page[0]:
+                config, notes = overrides.load(_page[0], assignments)
+                for note in notes:
+                    print(f'note: {note}', file=sys.stderr)
+        rest = flags.FLAGS([argv[0], *words], known_only=others)
+        if config is not None:
+            flags.FLAGS['config'].value = config
+        return rest
     except flags.IllegalFlagValueError as error:
         given, name = re.match(r'flag (--(.+?)=.*?): ', str(error), re.DOTALL).groups()
         _fail(f'error: {given}: expected {flags.FLAGS[name].parser.flag_type()}')
@@ -136,14 +167,27 @@ def parse_flags(argv: list[str]) -> list[str]:
         _fail(f'error: {_one_line(error)}')
 
 
-def _pages(words: list[str]) -> list[str]:
-    """Returns the values of --config, written with '=' or with a space."""
-    pages = []
-    for word, following in itertools.pairwise([*words, '']):
-        name, separator, value = word.partition('=')
-        if name in ('--config', '-config'):
-            pages.append(value if separator else following)
-    return pages
+def _help() -> list[str]:
+    """Returns what a program says of itself: its docstring, its flags, and of a config the pages."""
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    shared = flags.FLAGS.get_key_flags_for_module(__name__)
+    text = [(sys.modules['__main__'].__doc__ or '').strip(), '']
+    for flag in sorted(
+        {flag.name: flag for flag in [*own, *shared]}.values(), key=lambda f: f.name
+    ):
+        values = '|'.join(getattr(flag.parser, 'enum_values', ()))
+        shown = f'--{flag.name}=<{values}>' if values else f'--{flag.name}'
+        default = '' if flag.default in (None, '', False, []) else f' (default: {flag.default})'
+        text.append(f'  {shown}: {flag.help}{default}')
+    if 'config' in flags.FLAGS:
+        from genre_jax.config import pages
+
+        text += [
+            '  --config.SECTION.KEY=VALUE: any key of the config: python -m genre_jax.config lists them',
+            '',
+            f'Pages: {", ".join(pages.packaged())}.',
+        ]
+    return text
 
 
 def _one_line(error: Exception) -> str:
@@ -158,20 +202,11 @@ def _fail(message: str, exit_code: int = 2) -> None:
     os._exit(exit_code)
 
 
-def guarded(program: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Returns a program that ends with one line and an exit code where it raises.
-
-    Args:
-        program: takes what is left of the command line.
-    """
-    return functools.partial(_run_or_one_line, program)
-
-
-def _run_or_one_line(program: Callable[[list[str]], None], argv: list[str]) -> None:
+def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None:
     from genre_jax.errors import Stopped, UserError
 
     try:
-        program(argv)
+        main(argv)
     except UserError as error:
         _fail(f'error: {error}')
     except Stopped as stopped:

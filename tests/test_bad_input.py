@@ -105,8 +105,11 @@ def test_command_line(tmp_path, flags, said):
         ((), '--config=PAGE and --workdir=DIR are needed'),
         ((f'--config={program.PAGE}',), '--config=PAGE and --workdir=DIR are needed'),
         (('--workdir=x', '--config.seed=1'), '--config=PAGE is needed'),
-        (('--workdir=x', '--config=nowhere.py'), "there is no file 'nowhere.py'"),
-        (('--workdir=x', '--config=configs'), "there is no file 'configs'"),
+        (
+            ('--workdir=x', '--config=nowhere.py'),
+            "nowhere.py', and the package has no page 'nowhere'",
+        ),
+        (('--workdir=x', '--config=configs'), "configs', and the package has no page 'configs'"),
         (('--workdir=x', '--config=configs/folder.py:foo=1'), 'configs/folder.py:foo=1'),
         (
             ('--workdir=x', '--config=configs/shallow_cnn_gtzan.py:foo=1'),
@@ -153,9 +156,9 @@ def test_mistakes_in_a_page(tmp_path, lines, said):
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        ('', 'usage: python -m data.prepare NAME'),
+        ('', 'usage: python -m genre_jax.data.prepare NAME'),
         ('foldr', "config.data.name='foldr'; did you mean 'folder'?"),
-        ('folder --rot=x', "did you mean 'config.data.root'?"),
+        ('folder --rot=x', "did you mean 'root'?"),
         ('folder --root=nowhere', 'nowhere does not exist'),
         ('folder --root=nowhere --chunk_s=abc', '--chunk_s=abc: expected float'),
     ],

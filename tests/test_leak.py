@@ -13,7 +13,6 @@ from genre_jax.config import load_page
 from genre_jax.evaluation import paired
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.loading import run_data
-from genre_jax.training import step as train
 from tests import program
 
 CLASSES = np.array(['a', 'b', 'c'])
@@ -212,7 +211,7 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
         table = run_data.make_tables(config, dataset, split)['test']
         assert workdir == tmp_path / config.split.protocol / f'fold_{config.split.fold}'
         seen[config.split.protocol].update(zip(table.track, table.start, strict=True))
-        return train.to_predictions(table, np.eye(3, dtype=np.float32)[table.labels])
+        return table.predictions(np.eye(3, dtype=np.float32)[table.labels])
 
     result = leak.measure(config, tmp_path, 3, perfect)
     assert [(row['protocol'], row['leaky']) for row in result['protocols']] == [

@@ -53,6 +53,24 @@ _ALL = {**WAVEFORM, **PICTURE, **MIXING}
 _POLICY = ('one_of', 'one_of_probability', 'emphasis')
 
 
+def takes(name: str) -> dict[str, config_lib.Setting]:
+    """Returns the keys of config.augment.NAME, for one of the augmentations.
+
+    Raises:
+        UserError: there is no such augmentation.
+    """
+    if name not in _ALL:
+        known = [f'config.augment.{each}' for each in _ALL]
+        hint = config_lib.nearest(f'config.augment.{name}', known)
+        raise UserError(f'unknown key config.augment.{name}{hint}')
+    own = {'on': config_lib.Setting(str), 'halve': config_lib.Setting(bool)}
+    return {
+        'probability': config_lib.Setting(float),
+        **(own if name == 'mixup' else {}),
+        **config_lib.accepted(_ALL[name]),
+    }
+
+
 class Augmentation:
     """The section config.augment, checked and ready to be applied.
 

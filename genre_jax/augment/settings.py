@@ -29,8 +29,13 @@ _RANGES = {
     'mel_width_bins': (1, math.inf, True),
 }
 _WHOLE = ('time_stripes', 'mel_stripes', 'time_width_frames', 'mel_width_bins')
-# They decide shapes, so they are the same for all examples.
+# They decide shapes, so they are the same for all examples, and constants of the program.
 _SAME_FOR_ALL = ('max_semitones', *_WHOLE)
+
+
+def is_number(amount: str) -> bool:
+    """Tells whether an amount may be an argument of the training step's program (step_numbers.py)."""
+    return amount == 'one_of_probability' or (amount in _RANGES and amount not in _SAME_FOR_ALL)
 
 
 @dataclasses.dataclass(frozen=True)

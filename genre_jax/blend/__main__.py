@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 from genre_jax.blend import integer_weights
@@ -109,4 +109,4 @@ def _check_flags(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

@@ -219,7 +219,7 @@ def run(
     Raises:
         UserError: the runs cannot be blended, or the folder holds something else.
     """
-    from genre_jax import report
+    from genre_jax.report import page as report
     from genre_jax.run import folder as run_folder
 
     _check_folders(folders, workdir)

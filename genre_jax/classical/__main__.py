@@ -21,7 +21,7 @@ only what is missing.
 from __future__ import annotations
 
 import ml_collections
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 from genre_jax.loading import protocols
@@ -38,12 +38,13 @@ _OF = flags.DEFINE_string('embeddings_of', '', 'a network: its embeddings in the
 def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses what cannot be, before anything is prepared."""
     from genre_jax import config as config_lib
+    from genre_jax.config import keys
     from genre_jax.data import prepare
     from genre_jax.errors import UserError
 
     for name in _PROTOCOLS.value:
-        if name not in config_lib.PROTOCOLS:
-            hint = config_lib.nearest(name, config_lib.PROTOCOLS)
+        if name not in keys.PROTOCOL.choices:
+            hint = config_lib.nearest(name, keys.PROTOCOL.choices)
             raise UserError(f'--protocols: unknown protocol {name!r}{hint}')
         if _FOLDS.value and name not in protocols.WORDS:
             raise UserError(
@@ -89,4 +90,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

@@ -11,9 +11,9 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from genre_jax import embeddings
 from genre_jax.classical import estimators
 from genre_jax.classical import table as classical_report
+from genre_jax.embeddings import network as embeddings
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import prepared, protocols, run_data
 from genre_jax.logbook import write_json

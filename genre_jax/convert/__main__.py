@@ -9,17 +9,18 @@ Prints and stores (conversion.json) a verification report. No pickle is executed
 from __future__ import annotations
 
 import pathlib
-import sys
 
-from absl import app, flags
+from absl import flags
 
-from genre_jax import convert
-from genre_jax.convert import store, tables
+from genre_jax import program
 from genre_jax.errors import UserError
 
-_MODELS = sorted({table.model for table in tables.TABLES})
-_MODEL = flags.DEFINE_enum(
-    'model', None, _MODELS, 'model that the checkpoint is of; without: by its tensors'
+# Heavy imports are inside the functions: --help shall be quick.
+
+_MODEL = flags.DEFINE_string(
+    'model',
+    None,
+    'model that the checkpoint is of: a module of genre_jax.models; without: by its tensors',
 )
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, 'file of the checkpoint, or the name of a published one', required=True
@@ -41,15 +42,20 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: a mistake of the user.
     """
-    if len(argv) > 1:
-        raise UserError(f'unexpected argument {argv[1]!r}')
+    from genre_jax import config as config_lib
+    from genre_jax.convert import checkpoint, store, tables
+
+    program.refuse_words(argv)
+    known = sorted({table.model for table in tables.TABLES})
+    if _MODEL.value not in (None, *known):
+        raise UserError(f'--model={_MODEL.value}{config_lib.nearest(_MODEL.value, known)}')
     overrides = {}
     for item in _SET.value:
         key, separator, value = item.partition('=')
         if not separator or not value.lstrip('-').isdigit():
             raise UserError(f'--set={item}: expected key=value with a whole number')
         overrides[key] = int(value)
-    converted, source = convert.convert_checkpoint(_CHECKPOINT.value, _MODEL.value, overrides)
+    converted, source = checkpoint.convert_checkpoint(_CHECKPOINT.value, _MODEL.value, overrides)
     out = pathlib.Path(_OUT.value)
     try:
         report = store.save(converted, out, source)
@@ -59,13 +65,5 @@ def main(argv: list[str]) -> None:
     print(f'written: {out} (config.init.checkpoint={out})')
 
 
-def _main_or_one_line(argv: list[str]) -> None:
-    try:
-        main(argv)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == '__main__':
-    app.run(_main_or_one_line)
+    program.run(main, config=False)

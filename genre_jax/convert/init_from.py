@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax import convert
+from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import fetch, store
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError

@@ -1,9 +1,9 @@
 """Looks for what could leak from training into test: copies, and recordings of one artist or album.
 
-    python -m data.audit gtzan --source=genres.tar.gz --out=prepared
-    python -m data.audit folder --source=DIR --json=audit.json
+    python -m genre_jax.data.audit gtzan --root=genres.tar.gz
+    python -m genre_jax.data.audit folder --root=DIR --json=audit.json
 
-Prepares the dataset if need be, as `python -m data.prepare` does, and prints the recordings that belong
+Prepares the dataset if need be, as genre_jax.data.prepare does, and prints the recordings that belong
 together, and for every split that the dataset brings (official, published lists) which of them stand
 in more than one part of it. Copies were found when the dataset was prepared; the rest takes no time.
 """
@@ -18,6 +18,7 @@ import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from genre_jax import program
 from genre_jax.data import command, duplicates, grouping, prepare
 from genre_jax.errors import UserError
 
@@ -261,7 +262,7 @@ def _protocol_lines(
 
 
 def main(argv: list[str]) -> None:
-    """`python -m data.audit NAME [--json=FILE] [--key=value ...]`: prepares, and prints what it found.
+    """Prepares, and prints what it found.
 
     Raises:
         UserError: an argument, the dataset, or the file to write is no good.
@@ -274,7 +275,7 @@ def main(argv: list[str]) -> None:
         raise UserError('--json: expected the name of a file to write') from None
     if not rest or rest[0].startswith('-'):
         raise UserError(
-            'usage: python -m data.audit NAME --source=DIR --out=DIR [--json=FILE] [--key=value ...]'
+            'usage: python -m genre_jax.data.audit NAME --root=DIR [--json=FILE] [--key=value ...]'
         )
     if given.json and not given.json.absolute().parent.is_dir():
         raise UserError(f'--json={given.json}: there is no folder {given.json.absolute().parent}')
@@ -299,4 +300,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    command.run(main)
+    program.run(lambda argv: main(argv[1:]), config=False, others=True, more_help=command.names)

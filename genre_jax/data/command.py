@@ -1,40 +1,25 @@
-"""What the programs of this folder share: arguments, and one line for every mistake."""
+"""The command lines of prepare and audit: a dataset's name, and its keys as flags."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Sequence
 
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax.config import keys
+from genre_jax.config import keys, overrides, sections
 from genre_jax.errors import UserError
 
-
-def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; a mistake ends it with one line and exit code 2, Ctrl-C with 130.
-
-    Args:
-        main: takes the arguments of the command line.
-    """
-    try:
-        main(sys.argv[1:])
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print('interrupted: the same command continues', file=sys.stderr)
-        sys.exit(130)
+_OWN = {key.name.partition('.')[2]: key for key in keys.KEYS if key.name.startswith('data.')}
+_FORMER = {'source': 'root', 'out': 'prepared_dir'}
 
 
 def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
     """Turns a dataset's name and --key=value arguments into the section config.data.
 
     Args:
-        argv: ['gtzan', '--source=DIR', '--out=DIR', ...].
+        argv: ['gtzan', '--root=DIR', '--prepared_dir=DIR', ...]; --source and --out are their former names.
 
     Raises:
         UserError: an argument that is no such pair, or a value that cannot be.
@@ -42,18 +27,25 @@ def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
     config = keys.get_config()
     settings = config.data
     settings.name = argv[0]
+    takes = {name: type(key.default) for name, key in _OWN.items() if name != 'name'}
+    takes |= {key: setting.type for key, setting in sections.settings_of('data', argv[0]).items()}
     for item in argv[1:]:
         key, separator, value = item.removeprefix('--').partition('=')
         if not separator:
             raise UserError(f'{item!r}: expected --key=value')
-        key = {'source': 'root', 'out': 'prepared_dir'}.get(key, key)
-        with contextlib.suppress(json.JSONDecodeError):
-            value = json.loads(value)
+        key = _FORMER.get(key, key)
+        if key not in takes:
+            raise UserError(f'--{key}: {argv[0]} has no such key{config_lib.nearest(key, takes)}')
         try:
-            settings[key] = value
-        except TypeError:
-            raise UserError(f'{item}: expected {type(settings[key]).__name__}') from None
+            settings[key] = overrides.parse(key, value, takes[key])
         except ValueError as error:  # a section with a dot in the name of a key
             raise UserError(f'{item}: {error}') from None
     config_lib.validate(config)
     return settings
+
+
+def names() -> str:
+    """Returns what --help says of the datasets."""
+    root = pathlib.Path(__file__).parent
+    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
+    return f'Datasets: {", ".join(known)}.'

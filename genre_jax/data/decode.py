@@ -10,7 +10,9 @@ import io
 import multiprocessing
 import multiprocessing.resource_tracker
 import os
+import pathlib
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -181,6 +183,16 @@ def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:
     return _decode_one(source, *clip)
 
 
+def _script_without_guard() -> str:
+    """Returns the script that runs, if processes which it starts would run it again."""
+    script = getattr(sys.modules['__main__'], '__file__', None)
+    if script is None or sys.modules['__main__'].__spec__ is not None:  # python -m: never run again
+        return ''
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return '' if '__main__' in pathlib.Path(script).read_text() else script
+    return ''
+
+
 def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[str]:
     """Decodes with one process per core; returns '' or the reason for each."""
     # spawn: a forked child of a process that runs XLA's threads can deadlock.
@@ -201,6 +213,11 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
                 if interrupts:
                     raise KeyboardInterrupt
         except concurrent.futures.process.BrokenProcessPool:
+            if script := _script_without_guard():
+                raise UserError(
+                    f'{script}: each process that decodes runs this file from the top: put what it does '
+                    "under if __name__ == '__main__':"
+                ) from None
             raise UserError(
                 f'a process that decoded {source.name} was killed (out of memory?): run the same '
                 'command again, what is already decoded is kept'

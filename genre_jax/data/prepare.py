@@ -1,12 +1,13 @@
 """Prepares a dataset once: every recording decoded and stored as ArrayRecord by TFDS.
 
-    python -m data.prepare gtzan --source=genres.tar.gz --out=prepared
-    python -m data.prepare folder --source=DIR --sample_rate_hz=22050
+    python -m genre_jax.data.prepare gtzan --root=genres.tar.gz
+    python -m genre_jax.data.prepare folder --root=DIR --sample_rate_hz=22050
 
-    python -m data.prepare folder --source=DIR --runner=DirectRunner --beam_options='--direct_num_workers=4'
+    python -m genre_jax.data.prepare folder --root=DIR --runner=DirectRunner \
+        --beam_options='--direct_num_workers=4'
 
-Training does the same on first use. `--source` is config.data.root, `--out` config.data.prepared_dir; the
-other keys are those of the dataset (data/NAME/README.md).
+Training does the same on first use. Flags are the keys of config.data: `--root`, `--prepared_dir`,
+`--chunk_s`, and those of the dataset (data/NAME/README.md).
 
 A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: TFDS's files and `manifest.json`,
 which says what was prepared from what. The folder appears under that name only when it is whole; in an
@@ -33,6 +34,7 @@ import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax import program
 from genre_jax.data import command, decode, duplicates, storage
 from genre_jax.data.pipeline import Pipeline, from_arguments
 from genre_jax.data.recordings import Recording, Source
@@ -61,6 +63,11 @@ def source_class(name: str, section: str = 'data') -> type[Source]:
     if name not in known:
         raise UserError(f'config.{section}.name={name!r}{config_lib.nearest(str(name), known)}')
     return importlib.import_module(f'genre_jax.data.{name}').Source
+
+
+def takes(name: str) -> dict[str, config_lib.Setting]:
+    """Returns the further keys of config.data that a dataset takes."""
+    return config_lib.accepted(source_class(name))
 
 
 def load_source(settings: Mapping, section: str = 'data') -> Source:
@@ -284,11 +291,11 @@ def open_records(folder: pathlib.Path, feature: str) -> Sequence:
 
 
 def main(argv: list[str]) -> None:
-    """`python -m data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
+    """`python -m genre_jax.data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
     pipeline, argv = from_arguments(argv)
     if not argv:
         raise UserError(
-            'usage: python -m data.prepare NAME --source=DIR --out=DIR [--key=value ...]'
+            'usage: python -m genre_jax.data.prepare NAME --root=DIR --prepared_dir=DIR [--key=value ...]'
         )
     settings = command.settings_from(argv)
     folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'], pipeline)
@@ -325,4 +332,4 @@ def summary(manifest: Mapping) -> str:
 
 
 if __name__ == '__main__':
-    command.run(main)
+    program.run(lambda argv: main(argv[1:]), config=False, others=True, more_help=command.names)

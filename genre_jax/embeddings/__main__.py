@@ -19,7 +19,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     """
     config, workdir = program.prepare(argv)
 
-    from genre_jax import embeddings
+    from genre_jax.embeddings import network as embeddings
     from genre_jax.errors import UserError
     from genre_jax.loading import run_data
     from genre_jax.run import folder as run_folder
@@ -87,4 +87,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

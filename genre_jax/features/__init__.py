@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -70,6 +70,26 @@ FLAVOURS = {
 STORED = {'picture': Pictures, 'table': Table}
 
 
+def find(name: str) -> Callable[..., FrontEnd]:
+    """Returns the front end of a name, to be called with the fields that shall be others.
+
+    Args:
+        name: config.features.name.
+
+    Raises:
+        UserError: there is no such front end.
+    """
+    known = {**FLAVOURS, **STORED}
+    if name not in known:
+        raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, known)}')
+    return known[name]
+
+
+def takes(name: str) -> dict[str, config_lib.Setting]:
+    """Returns the further keys of config.features that a front end takes."""
+    return config_lib.accepted(find(name))
+
+
 def build(settings: Mapping) -> FrontEnd:
     """Builds the front end of the section config.features.
 
@@ -79,8 +99,5 @@ def build(settings: Mapping) -> FrontEnd:
     Raises:
         UserError: unknown flavour or field, or a value that cannot be.
     """
-    name = settings['name']
-    known = {**FLAVOURS, **STORED}
-    if name not in known:
-        raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, known)}')
-    return config_lib.call_with_section(known[name], 'features', settings, skip=('name',))
+    front_end = find(settings['name'])
+    return config_lib.call_with_section(front_end, 'features', settings, skip=('name',))

@@ -12,6 +12,30 @@ from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 
 
+def find(name: str) -> type[nn.Module]:
+    """Returns the Model of a module of this package.
+
+    Args:
+        name: config.model.name.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    known = sorted(
+        p.stem
+        for p in pathlib.Path(__file__).parent.glob('*.py')
+        if p.stem not in ('__init__', 'layers')
+    )
+    if name not in known:
+        raise UserError(f'config.model.name={name!r}{config_lib.nearest(name, known)}')
+    return importlib.import_module(f'genre_jax.models.{name}').Model
+
+
+def takes(name: str) -> dict[str, config_lib.Setting]:
+    """Returns the further keys of config.model that a model takes."""
+    return config_lib.accepted(find(name), fixed=('num_classes',))
+
+
 def build(settings: Mapping, num_classes: int) -> nn.Module:
     """Builds the model of the section config.model.
 
@@ -26,15 +50,6 @@ def build(settings: Mapping, num_classes: int) -> nn.Module:
     Raises:
         UserError: unknown model, or a key that it does not take.
     """
-    name = settings['name']
-    known = sorted(
-        p.stem
-        for p in pathlib.Path(__file__).parent.glob('*.py')
-        if p.stem not in ('__init__', 'layers')
-    )
-    if name not in known:
-        raise UserError(f'config.model.name={name!r}{config_lib.nearest(name, known)}')
-    model = importlib.import_module(f'genre_jax.models.{name}').Model
     return config_lib.call_with_section(
-        model, 'model', settings, skip=('name',), num_classes=num_classes
+        find(settings['name']), 'model', settings, skip=('name',), num_classes=num_classes
     )

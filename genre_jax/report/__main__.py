@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-from absl import app
-
 from genre_jax import program
 from genre_jax.errors import UserError
 
@@ -19,10 +17,10 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise UserError('usage: python -m genre_jax.report RUN, the folder of a finished run')
 
-    from genre_jax import report
+    from genre_jax.report import page as report
 
     print(report.write_report(pathlib.Path(argv[1])))
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main, config=False)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 
@@ -163,4 +163,4 @@ def _remember(paper: str, wishes) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

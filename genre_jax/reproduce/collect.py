@@ -106,7 +106,7 @@ def collect(
         'settings': {
             key: str(value)
             for key, value in wishes.settings.items()
-            if not key.startswith(config_lib.FREE_ON_RESUME)
+            if not config_lib.may_differ_on_resume(key)
         },
         'differences': list(paper.differences),
         'notes': _notes(folders),

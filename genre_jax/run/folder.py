@@ -15,12 +15,12 @@ import ml_collections
 from jax.experimental import multihost_utils
 
 from genre_jax import config as config_lib
-from genre_jax import report
 from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared, splits
 from genre_jax.logbook import environment, read_json, summary_lines, write_json
+from genre_jax.report import page as report
 from genre_jax.training.job import Job
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax import report
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, write_json
+from genre_jax.report import page as report
 from genre_jax.run import folder as run_folder
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import digest

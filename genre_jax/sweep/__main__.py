@@ -26,8 +26,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import ml_collections
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags, logging
 
 from genre_jax import program
 
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> None:
     from genre_jax.sweep import study as sweep_study
     from genre_jax.sweep import table as sweep_report
 
-    page = config_flags.get_config_filename(flags.FLAGS['config'])
+    page = program.page()
     sweep = _with_flags(search_space.load(page))
     sweep = search_space.check(sweep, config, f'sweep() of {page}')
     if _EXPORT.value:
@@ -259,4 +258,4 @@ def _watch(
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

@@ -32,6 +32,7 @@ import ml_collections
 import numpy as np
 
 from genre_jax import config as config_lib
+from genre_jax.config import keys
 from genre_jax.errors import UserError
 
 METHODS = ('grid', 'random', 'tpe')
@@ -303,10 +304,10 @@ def check(sweep: Sweep, config: ml_collections.ConfigDict, where: str) -> Sweep:
                 raise UserError(f'{where}: {key} cannot be {value!r}: {error}') from None
     _check_numbers(sweep, where)
     metric = sweep.metric or f'val/{config.eval.select_on}/accuracy'
-    if metric not in config_lib.METRICS:
+    if metric not in keys.METRIC.choices:
         raise UserError(
             f'{where}: metric={metric!r}: a sweep chooses by a figure of the validation part'
-            f'{config_lib.nearest(metric, config_lib.METRICS)}'
+            f'{config_lib.nearest(metric, keys.METRIC.choices)}'
         )
     return dataclasses.replace(sweep, metric=metric)
 

@@ -17,18 +17,9 @@ import numpy as np
 
 from genre_jax import augment, models
 from genre_jax import config as config_lib
+from genre_jax.augment import settings
+from genre_jax.config.keys import BY_NAME
 from genre_jax.training.job import Job
-
-_KEYS = (
-    'seed', 'optim.learning_rate', 'optim.b1', 'optim.b2', 'optim.eps', 'optim.momentum',
-    'optim.weight_decay', 'optim.l1', 'optim.l2', 'optim.clip_norm', 'optim.ema_decay',
-    'train.label_smoothing',
-)  # fmt: skip
-# Amounts of augmentation that decide no shape.
-_AMOUNTS = (
-    'probability', 'one_of_probability', 'max_db', 'sigma', 'max_share', 'min_share', 'max_factor',
-    'alpha',
-)  # fmt: skip
 
 
 def is_number(key: str, value: object) -> bool:
@@ -41,9 +32,9 @@ def is_number(key: str, value: object) -> bool:
     section, _, name = key.partition('.')
     kind_fits = isinstance(value, int | float) and not isinstance(value, bool)
     return kind_fits and (
-        key in _KEYS
+        (key in BY_NAME and BY_NAME[key].number)
         or (section == 'model' and 'dropout' in name)
-        or (section == 'augment' and name.rsplit('.', 1)[-1] in _AMOUNTS)
+        or (section == 'augment' and settings.is_number(name.rsplit('.', 1)[-1]))
     )
 
 

@@ -26,7 +26,7 @@ Two heads, two sources, or a head and a fine-tuned network of the same split are
 
 from __future__ import annotations
 
-from absl import app, flags
+from absl import flags
 
 from genre_jax import program
 
@@ -65,4 +65,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(program.guarded(main), flags_parser=program.parse_flags)
+    program.run(main)

@@ -20,7 +20,7 @@ from genre_jax import augment, features, models, sharding
 from genre_jax import config as config_lib
 from genre_jax.convert import init_from, store
 from genre_jax.convert.engine import Converted
-from genre_jax.embeddings import Network
+from genre_jax.embeddings.network import Network
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
 from genre_jax.training.job import Job

@@ -254,8 +254,8 @@ def test_the_command_prints_a_table_and_writes_json(recorded, tmp_path, capsys):
 @pytest.mark.parametrize(
     'arguments, said',
     (
-        ('', 'usage: python -m data.audit NAME --source=DIR'),
-        ('--json=x.json', 'usage: python -m data.audit NAME --source=DIR'),
+        ('', 'usage: python -m genre_jax.data.audit NAME --root=DIR'),
+        ('--json=x.json', 'usage: python -m genre_jax.data.audit NAME --root=DIR'),
         ('nonesuch', "config.data.name='nonesuch'"),
         ('folder --json', '--json: expected the name of a file'),
         ('folder --source', "'--source': expected --key=value"),

@@ -339,17 +339,18 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
 @pytest.mark.parametrize(
     'argument, parts',
     [
-        ('--sample_rate_hz=abc', ("sample_rate_hz='abc'", 'expected int')),
-        ('--sample_rate_hz=22050.5', ('sample_rate_hz=22050.5', 'expected int')),
-        ('--index=5', ('index=5', 'expected str', './NAME')),
-        ('--indx=a.txt', ('config.data.indx', "'config.data.index'")),
+        ('--sample_rate_hz=abc', ('--sample_rate_hz=abc', 'expected int')),
+        ('--sample_rate_hz=22050.5', ('--sample_rate_hz=22050.5', 'expected int')),
+        ('--index=5', ('index: 5 is no file',)),  # a name, though it looks like a number
+        ('--indx=a.txt', ('--indx', "did you mean 'index'")),
     ],
 )
 def test_mistakes_on_the_command_line(tmp_path, argument, parts):
     make(tmp_path, each=1)
-    settings = command.settings_from(['gtzan', f'--source={tmp_path}', argument])
     with pytest.raises(UserError) as caught:
-        prepare.load_source(settings)
+        prepare.load_source(
+            command.settings_from(['gtzan', f'--root={tmp_path}', argument])
+        ).recordings()
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 

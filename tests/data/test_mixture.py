@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from genre_jax import config as config_lib
+from genre_jax.config import overrides
 from genre_jax.data import prepare
 from genre_jax.data.folder import Source as Folder
 from genre_jax.data.mixture import Source
@@ -224,13 +225,10 @@ def test_the_page_takes_its_roots_and_balances_its_classes(tmp_path):
     for root, labels in ((west, ('bluegrass', 'country', 'folk')), (raag, ('yaman', 'bhoopali'))):
         songs = 4 if root is west else 6
         write(root, *(f'{label}/{i}.wav' for label in labels for i in range(songs)))
-    config = config_lib.load_page('configs/mixture.py')
-    config_lib.check_overrides(
-        ['--config.data.parts.western.root=x', '--config.data.parts.raag.name=folder'], config
-    )
+    roots = [('data.parts.western.root', str(west)), ('data.parts.raag.root', str(raag))]
+    config, _ = overrides.load('mixture', roots)
     with pytest.raises(UserError, match=r"mean 'config\.data\.parts\.western\.root'"):
-        config_lib.check_overrides(['--config.data.parts.western.rot=x'], config)
-    config.data.parts.western.root, config.data.parts.raag.root = str(west), str(raag)
+        overrides.load('mixture', [('data.parts.western.rot', 'x')])
     config.data.prepared_dir = str(tmp_path / 'prepared')
     config_lib.validate(config)
     dataset = run_data.open_dataset(config)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import embeddings, features, models
+from genre_jax import features, models
 from genre_jax.config import load_page
 from genre_jax.convert import store
+from genre_jax.embeddings import network as embeddings
 from genre_jax.errors import UserError
 from genre_jax.loading import run_data
 from tests import program

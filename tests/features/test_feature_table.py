@@ -17,7 +17,7 @@ from tests.program import ROOT
 
 def run(*flags):
     return subprocess.run(
-        [sys.executable, '-m', 'genre_jax.features.feature_table', *flags],
+        [sys.executable, '-m', 'genre_jax.feature_table', *flags],
         cwd=ROOT, env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'}, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip

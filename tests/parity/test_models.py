@@ -17,7 +17,8 @@ import pytest
 import scipy.special
 import soundfile
 
-from genre_jax import convert, features, models
+from genre_jax import features, models
+from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import engine, read, tables
 from genre_jax.training import losses
 from tests import golden

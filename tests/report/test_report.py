@@ -13,9 +13,9 @@ import sys
 import numpy as np
 import pytest
 
-from genre_jax import report
 from genre_jax.errors import UserError
 from genre_jax.report import __main__ as report_program
+from genre_jax.report import page as report
 from tests import program
 
 VOID = {'area', 'br', 'col', 'hr', 'img', 'input', 'link', 'meta', 'source', 'wbr'}

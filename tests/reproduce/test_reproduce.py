@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from genre_jax import config as config_lib
 from genre_jax.classical import estimators
+from genre_jax.config import overrides
 from genre_jax.errors import UserError
 from genre_jax.reproduce import collect, paper, plan, present
 from genre_jax.reproduce.present import Given
@@ -109,8 +109,8 @@ def check_command(words):
         assert set(given) <= {'leaky_fit_on_test'}
         return None
     page = given['config']
-    config = config_lib.load_page(str(program.ROOT / page))
-    config_lib.check_overrides([w for w in words if w.startswith('--config.')], config)
+    _, assignments, _ = overrides.split(words)
+    config, _ = overrides.load(page, assignments)
     if kind == 'classical':
         assert given['models'] in estimators.MODELS
         assert given['protocols'] == config.split.protocol

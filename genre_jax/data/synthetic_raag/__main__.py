@@ -1,17 +1,16 @@
 """Draws one recording: its spectrogram, and over it the pitch that was played.
 
-python -m data.synthetic_raag [--track=yaman/0000] [--seed=0] [--out=picture.png]
+python -m genre_jax.data.synthetic_raag [--track=yaman/0000] [--seed=0] [--out=picture.png]
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-import matplotlib.figure
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from genre_jax import program
 from genre_jax.data.recordings import Recording
 from genre_jax.data.synthetic_raag import Source, grammar, sound
 from genre_jax.errors import UserError
@@ -34,6 +33,8 @@ def draw(source: Source, track: str, path: str) -> None:
     Raises:
         UserError: no such track, or the file cannot be written.
     """
+    import matplotlib.figure
+
     rate_hz, tonic_hz = source.sample_rate_hz(), source.performance(track).tonic_hz
     raag = track.split('/')[0]
     audio = source.load(Recording(track, label=raag, group=''))
@@ -65,14 +66,9 @@ def main(argv: Sequence[str]) -> None:
     Args:
         argv: what is left of the command line.
     """
-    if len(argv) > 1:
-        raise UserError(f'unexpected argument {argv[1]!r}')
+    program.refuse_words(argv)
     draw(Source(seed=_SEED.value, duration_s=_DURATION_S), _TRACK.value, _OUT.value)
 
 
 if __name__ == '__main__':
-    try:
-        app.run(main)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+    program.run(main, config=False)

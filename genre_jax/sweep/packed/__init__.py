@@ -35,12 +35,13 @@ import jax
 import ml_collections
 
 from genre_jax import config as config_lib
-from genre_jax import report, sharding
 from genre_jax import run as run_lib
+from genre_jax import sharding
 from genre_jax.errors import UserError
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, read_json, write_json
+from genre_jax.report import page as report
 from genre_jax.run import folder as run_folder
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep.packed.loop import Member, PackLoop

@@ -1,30 +1,19 @@
-"""Draws every front end and every augmentation on one clip.
-
-    python -m genre_jax.gallery [--audio=FILE] [--out=docs]
-
-Writes front_ends.png and augmentations.png. Without a file the clip is a public-domain dance tune
-from the scores in music21, played by the project's synthesiser.
-"""
+"""Every front end and every augmentation, drawn on one clip."""
 
 from __future__ import annotations
 
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import jax
 import matplotlib.figure
 import numpy as np
-from absl import app, flags
 
 from genre_jax import augment, features
 from genre_jax.data import audio, synthesis
 from genre_jax.data.tunes import corpus, synth
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.features.resample import resample
-
-_AUDIO = flags.DEFINE_string('audio', '', 'audio file; empty: a dance tune')
-_OUT = flags.DEFINE_string('out', 'docs', 'folder for the pictures')
 
 _RATE_HZ, _DURATION_S = 44100, 5.0
 # Stronger than in training, so that it can be seen.
@@ -130,27 +119,3 @@ def _grid(n: int) -> tuple[matplotlib.figure.Figure, Sequence]:
 def _show(ax: object, picture: np.ndarray, title: str, **limits: float) -> None:
     ax.imshow(np.asarray(picture).T, origin='lower', aspect='auto', cmap='magma', **limits)
     ax.set_title(title, fontsize=11, loc='left')
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes both pictures."""
-    if len(argv) > 1:
-        raise UserError(f'{argv[1]!r}: expected --audio=FILE or --out=DIR')
-    folder = pathlib.Path(_OUT.value)
-    clip, other = read_clip(_AUDIO.value), read_clip('', tune=40)
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_front_ends(clip, folder / 'front_ends.png')
-    draw_augmentations(clip, other, folder / 'augmentations.png')
-    print(f'wrote {folder / "front_ends.png"} and {folder / "augmentations.png"}')
-
-
-def _main(argv: Sequence[str]) -> None:
-    try:
-        main(argv)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == '__main__':
-    app.run(_main)

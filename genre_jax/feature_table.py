@@ -1,6 +1,6 @@
 """Writes a table of handcrafted features: the columns of GTZAN's features_30_sec.csv, song and group.
 
-    python -m genre_jax.features.feature_table --root=DIR --out=features.csv [--segment_s=3]
+    python -m genre_jax.feature_table --root=DIR --out=features.csv [--segment_s=3]
 
 DIR as for configs/folder.py. One row for each recording, or for each whole segment of `segment_s`
 seconds; then the names are those of the published 3-second table, NAME.0.wav, NAME.1.wav, ... The columns
@@ -13,18 +13,21 @@ from __future__ import annotations
 import collections
 import csv
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
-import tqdm
-from absl import app, flags
+from absl import flags
 
-from genre_jax.data import folder
-from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax import program
 from genre_jax.errors import BadAudio, UserError
-from genre_jax.features.handcrafted import COLUMNS, Handcrafted
+
+if TYPE_CHECKING:
+    from genre_jax.data import folder
+    from genre_jax.data.recordings import Quarantined, Recording
+    from genre_jax.features.handcrafted import Handcrafted
+
+# Heavy imports are inside the functions: --help shall be quick.
 
 _ROOT = flags.DEFINE_string('root', '', 'folder with one folder per class, or with a CSV')
 _OUT = flags.DEFINE_string('out', 'features.csv', 'table to write')
@@ -50,6 +53,11 @@ def rows(
     Yields:
         filename, length in samples, the features, label, song, group.
     """
+    import jax
+    import tqdm
+
+    from genre_jax.data.recordings import Quarantined
+
     recordings, unusable = source.recordings()
     quarantined.extend(unusable)
     jitted = jax.jit(compute)
@@ -85,8 +93,12 @@ def rows(
 
 def main(argv: Sequence[str]) -> None:
     """Writes the table."""
-    if len(argv) > 1 or not _ROOT.value:
-        raise UserError('expected --root=DIR, and nothing without a flag before it')
+    from genre_jax.data import folder
+    from genre_jax.features.handcrafted import COLUMNS, Handcrafted
+
+    program.refuse_words(argv)
+    if not _ROOT.value:
+        raise UserError('expected --root=DIR')
     if _SEGMENT_S.value < 0:
         raise UserError(f'--segment_s={_SEGMENT_S.value}: expected 0 or more')
     source = folder.Source(root=_ROOT.value, sample_rate_hz=_RATE_HZ)
@@ -108,13 +120,5 @@ def main(argv: Sequence[str]) -> None:
     print(f'{out}: {len(table)} rows, {len(quarantined)} files left out')
 
 
-def _main(argv: Sequence[str]) -> None:
-    try:
-        main(argv)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == '__main__':
-    app.run(_main)
+    program.run(main, config=False)

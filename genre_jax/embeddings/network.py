@@ -1,0 +1,315 @@
+"""What a network makes of every window before its output layer: embeddings, for other models to learn from.
+
+The windows are those of evaluation (config.windows.eval_per_track and eval_draw), in the training part too:
+without augmentation, the same whatever the split. So they are computed once for all folds, and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+import zipfile
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+
+from genre_jax import config as config_lib
+from genre_jax import features, sharding
+from genre_jax.config import keys
+from genre_jax.convert import init_from
+from genre_jax.errors import UserError
+from genre_jax.evaluation import evaluate
+from genre_jax.loading import loader, prepared, run_data, splits
+from genre_jax.loading.feed import Streamed
+from genre_jax.logbook import read_json
+from genre_jax.training.job import Job, make_job
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings(evaluate.Arrays):
+    """Embeddings of the windows of one part of a split, in the order of its predictions.
+
+    Attributes:
+        track: name of the song of each window, str [n].
+        start_s: where the window starts, in seconds, float32 [n].
+        label: class id, int32 [n].
+        embedding: float32 [n, units].
+        classes: names of the classes, str [C].
+    """
+
+    track: np.ndarray
+    start_s: np.ndarray
+    label: np.ndarray
+    embedding: np.ndarray
+    classes: np.ndarray
+
+
+class Network:
+    """A trained network that gives embeddings.
+
+    Attributes:
+        config: the whole config with the network's own model, front end and length of a window, and
+            nothing of a training: no augmentation, no balancing, no frozen layers.
+        source: the checkpoint.
+    """
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
+    ) -> None:
+        """Finds the network.
+
+        Args:
+            config: the whole config; with the folder of a run, its model, its front end and the length
+                of its windows are taken from that run instead.
+            checkpoint: as config.init.checkpoint: the folder of a finished run or of a conversion, a
+                checkpoint's file, or the name of a published one.
+            cache: folder that keeps what was computed.
+
+        Raises:
+            UserError: there is no such checkpoint, or a section does not fit it.
+        """
+        self.source = init_from.find(checkpoint)
+        self.config = config.copy_and_resolve_references()
+        defaults = keys.get_config()
+        defaults.train.loader_workers = config.train.loader_workers
+        self.config.update(optim=defaults.optim, train=defaults.train)
+        self.config.augment = ml_collections.ConfigDict()
+        self.config.windows.balance = 'none'
+        self.config.init.checkpoint = checkpoint
+        self._run = pathlib.Path(checkpoint)
+        self._is_run = (self._run / 'result.json').exists()
+        if self._is_run:
+            trained = read_json(self._run / 'config.json', 'restore it')
+            for section in ('features', 'model'):
+                self.config[section] = ml_collections.ConfigDict(_tuples(trained[section]))
+            self.config.windows.window_s = trained['windows']['window_s']
+        self._front_end = features.build(self.config.features)
+        if isinstance(self._front_end, features.Table) and self._is_run:
+            report = read_json(self._run / 'model' / 'conversion.json', 'restore it')
+            fitted = _tuples(report['source']['front_end'])
+            self._front_end = dataclasses.replace(self._front_end, **fitted)
+        if self._front_end.kind == 'audio':
+            rate_hz = self._front_end.sample_rate_hz
+            self._front_end.check_length(round(self.config.windows.window_s * rate_hz))
+        self._mesh = sharding.make_mesh()
+        sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
+        self._cache = cache
+        self._held: dict[str, np.ndarray] = {}
+
+    def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:
+        """Finds out whether the network has learned from songs that another model shall be tested on.
+
+        Args:
+            dataset: the prepared dataset.
+            split: of its tracks.
+
+        Returns:
+            The split, marked leaky if the network has, or may have.
+
+        Raises:
+            UserError: it has, and config.split.allow_leak does not allow it.
+        """
+        if not self._is_run:
+            return split
+        environment = read_json(self._run / 'environment.json', 'restore it')
+        result = read_json(self._run / 'result.json', 'restore it')
+        own = split.fingerprint([track['track'] for track in dataset.tracks])
+        if environment['split_fingerprint'] == own:
+            return dataclasses.replace(split, leaky=split.leaky or result['leaky'])
+        data = read_json(self._run / 'config.json', 'restore it')['data']
+        same_root = data.get('root') and data['root'] == self.config.data.get('root')
+        same_data = environment['dataset']['fingerprint'] == dataset.manifest['fingerprint']
+        if not (same_root or same_data):
+            return split
+        found = (
+            f'the network of {self._run} was trained on the same recordings under another split '
+            f'({result["protocol"]}: {result["protocol_detail"]})'
+        )
+        if not self.config.split.allow_leak:
+            raise UserError(
+                f'the {split.protocol} split leaks: {found}; use the protocol and the config.split of that '
+                'run, or set config.split.allow_leak=True to have every figure marked LEAKY'
+            )
+        return dataclasses.replace(split, leaky=True, detail=f'{split.detail}; {found}')
+
+    def tables(
+        self, dataset: prepared.Dataset, split: splits.Split
+    ) -> dict[str, loader.WindowTable]:
+        """Lays out the windows of each part.
+
+        Args:
+            dataset: the prepared dataset.
+            split: of its tracks.
+        """
+        return {
+            part: self._table(dataset, rows, split.segments and split.segments[part])
+            for part, rows in split.tracks.items()
+        }
+
+    def embed(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+        """Returns the embeddings of some windows, float32 [windows, units].
+
+        Those of all windows that are laid out alike are computed with them, once.
+
+        Args:
+            dataset: the prepared dataset.
+            table: the windows, of `tables`.
+
+        Raises:
+            UserError: the network does not fit the data, or an embedding is not finite.
+        """
+        whole = self._table(dataset, np.arange(len(dataset.tracks)), None)
+        positions = _positions(whole, table)
+        if positions is None:  # by segment: side by side instead of config.windows.eval_draw
+            segments = {
+                row: np.arange(max(1, track['n_samples'] // table.window)) * table.window
+                for row, track in enumerate(dataset.tracks)
+            }
+            whole = self._table(dataset, np.arange(len(dataset.tracks)), segments)
+            positions = _positions(whole, table)
+        return self._whole(dataset, whole)[positions]
+
+    def _table(
+        self,
+        dataset: prepared.Dataset,
+        tracks: np.ndarray,
+        segments: Mapping[int, np.ndarray] | None,
+    ) -> loader.WindowTable:
+        windows, seed = self.config.windows, self.config.split.seed
+        return loader.WindowTable(
+            dataset, tracks, windows, train=False, seed=seed, segments=segments
+        )
+
+    def _whole(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+        """Returns the embeddings of all windows of a layout: held, kept in the cache, or computed."""
+        what = {
+            'data': dataset.manifest['fingerprint'],
+            'network': self.source.sha256,
+            'front_end': repr(self._front_end),
+            'model': json.loads(config_lib.to_json(self.config))['model'],
+            'window': table.window,
+            'windows': hashlib.sha256(table.track.tobytes() + table.start.tobytes()).hexdigest(),
+        }
+        name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        if name not in self._held:
+            file = self._cache and self._cache / f'{name}.npz'
+            if file and file.exists():
+                self._held[name] = _load(file).embedding
+            else:
+                self._held[name] = self._compute(dataset, table)
+                if file:
+                    as_embeddings(table, self._held[name]).save(file)
+        return self._held[name]
+
+    def _compute(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+        job = make_job(
+            self.config,
+            table.stored,
+            self.config.train.batch_size,  # nothing is trained: an epoch of one step
+            self._mesh,
+            self.source,
+            self._front_end,
+        )
+        fresh = jax.jit(job.init)(jax.random.key(0))
+        variables, _ = job.initial(jax.device_get(fresh))
+        forward = _make_forward(job)
+        variables = jax.device_put(variables, sharding.replicated(self._mesh))
+        batch_size = self.config.eval.batch_size
+        outputs = []
+        with tqdm.tqdm(
+            total=len(table),
+            desc='embeddings',
+            unit=' windows',
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        ) as bar:
+            for examples in Streamed(self.config, self._mesh).evaluate(table):
+                outputs.append(jax.device_get(forward(variables, examples)))
+                bar.update(min(batch_size, len(table) - bar.n))
+        embedding = np.concatenate(outputs)[: len(table)].astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(embedding).all(1))
+        if len(bad):
+            song = dataset.tracks[table.track[bad[0]]]['track']
+            raise UserError(
+                f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
+                f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
+            )
+        return embedding
+
+
+def embed(
+    config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
+) -> dict[str, Embeddings]:
+    """Computes the embeddings of the windows of each part of the split.
+
+    Args:
+        config: the whole config: which data, which split, how many windows.
+        checkpoint: the network, see `Network`.
+        cache: folder that keeps what was computed.
+
+    Returns:
+        {'train': Embeddings, 'val': ..., 'test': ...}.
+
+    Raises:
+        UserError: a mistake in them, or a network that has learned from the test part's songs.
+    """
+    network = Network(config, checkpoint, cache)
+    dataset = run_data.open_dataset(network.config)
+    split = network.check_split(dataset, run_data.make_split(network.config, dataset))
+    return {
+        part: as_embeddings(table, network.embed(dataset, table))
+        for part, table in network.tables(dataset, split).items()
+    }
+
+
+def as_embeddings(table: loader.WindowTable, embedding: np.ndarray) -> Embeddings:
+    """Joins the windows of a table with their embeddings.
+
+    Args:
+        table: the windows.
+        embedding: float32 [windows, units].
+    """
+    names = np.asarray([track['track'] for track in table.dataset.tracks])
+    classes = np.asarray(table.dataset.labels)
+    return Embeddings(names[table.track], table.start_s, table.labels, embedding, classes)
+
+
+def _make_forward(job: Job):
+    """Compiles the way from what is stored to embeddings (batch, units)."""
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+
+    def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
+        _, embedding = job.model.apply(variables, job.featurize(examples), train=False)
+        return embedding
+
+    return jax.jit(forward, in_shardings=(whole, split), out_shardings=whole)
+
+
+def _positions(whole: loader.WindowTable, table: loader.WindowTable) -> np.ndarray | None:
+    """Returns where the windows of a table stand among all of them; None if some do not."""
+    most = 1 + int(max(whole.start.max(), table.start.max()))
+    keys = whole.track.astype(np.int64) * most + whole.start
+    wanted = table.track.astype(np.int64) * most + table.start
+    order = np.argsort(keys, kind='stable')
+    found = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    return found if (keys[found] == wanted).all() else None
+
+
+def _load(file: pathlib.Path) -> Embeddings:
+    try:
+        return Embeddings.load(file)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f'{file}: cannot be read as embeddings ({type(error).__name__}): delete it, it is computed '
+            'again'
+        ) from None
+
+
+def _tuples(settings: Mapping) -> dict:
+    """Returns settings as a config page has them: JSON knows no tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}

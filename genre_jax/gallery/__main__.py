@@ -1,0 +1,35 @@
+"""Draws every front end and every augmentation on one clip.
+
+    python -m genre_jax.gallery [--audio=FILE] [--out=docs]
+
+Writes front_ends.png and augmentations.png. Without a file the clip is a public-domain dance tune
+from the scores in music21, played by the project's synthesiser.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import flags
+
+from genre_jax import program
+
+_AUDIO = flags.DEFINE_string('audio', '', 'audio file; empty: a dance tune')
+_OUT = flags.DEFINE_string('out', 'docs', 'folder for the pictures')
+
+
+def main(argv: list[str]) -> None:
+    """Writes both pictures."""
+    from genre_jax.gallery import pictures
+
+    program.refuse_words(argv)
+    folder = pathlib.Path(_OUT.value)
+    clip, other = pictures.read_clip(_AUDIO.value), pictures.read_clip('', tune=40)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures.draw_front_ends(clip, folder / 'front_ends.png')
+    pictures.draw_augmentations(clip, other, folder / 'augmentations.png')
+    print(f'wrote {folder / "front_ends.png"} and {folder / "augmentations.png"}')
+
+
+if __name__ == '__main__':
+    program.run(main, config=False)

@@ -1,0 +1,268 @@
+"""One self-contained HTML page from the files of a run folder: `python -m genre_jax.report DIR`.
+
+The page is a pure function of the folder: the same files give the same bytes. It loads nothing
+from outside, follows the reader's light or dark setting, and prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from genre_jax.errors import UserError
+from genre_jax.evaluation.evaluate import Predictions, pool_songs, roc_curves
+from genre_jax.report import blends
+from genre_jax.report import charts as report_charts
+
+_METRIC_KEYS = [
+    'n',
+    'accuracy',
+    'accuracy_ci95',
+    'macro_f1',
+    'macro_f1_ci95',
+    'log_loss',
+    'log_loss_ci95',
+    'confusion',
+    'per_class',
+]
+# What a network's training adds to result.json; a classical model has none of it.
+_TRAINING_KEYS = [
+    'steps',
+    'epochs',
+    'best_step',
+    'best_epoch',
+    'selected_on',
+    'parameters_sha256',
+    'state_sha256',
+    'best_parameters_sha256',
+]
+# What the page needs of each file, checked when it is read.
+_KEYS = {
+    'config.json': ['model.name', 'features.name', 'optim.name', 'seed'],
+    'result.json': [
+        'protocol',
+        'protocol_detail',
+        'leaky',
+        'classes',
+        'n_songs',
+        'n_groups',
+        'n_segments',
+        'songs_per_class',
+        'chance',
+        'majority.class',
+        'majority.accuracy',
+        'majority.accuracy_ci95',
+        'quarantined.count',
+        'quarantined.files',
+        'warnings',
+    ]
+    + [f'parts.test.{level}.{key}' for level in report_charts.LEVELS for key in _METRIC_KEYS],
+    'environment.json': [
+        'python',
+        'platform',
+        'packages',
+        'backend',
+        'devices',
+        'device_kind',
+        'processes',
+        'git_commit',
+        'split_fingerprint',
+        'dataset.name',
+        'dataset.description',
+        'dataset.fingerprint',
+        'dataset.sample_rate_hz',
+        'dataset.recordings',
+        'dataset.hours',
+        'dataset.group_key',
+    ],
+    'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
+}
+
+
+def write_report(run_dir: pathlib.Path) -> pathlib.Path:
+    """Writes `report.html` into a run folder, from the files of that folder alone.
+
+    Args:
+        run_dir: folder of a finished run: `config.json` and `result.json`, and, where they are
+            there, `environment.json`, `metrics.jsonl`, `timing.json`, `parameters.txt` and
+            `predictions/test.npz`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: a file is missing or damaged, or the page cannot be written.
+    """
+    run_dir = run_dir.resolve()
+    result = _read_json(run_dir / 'result.json')
+    predictions = _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes'])
+    metrics = _read_metrics(run_dir / 'metrics.jsonl')
+    parameters_path = run_dir / 'parameters.txt'
+    config = _read_json(run_dir / 'config.json')
+    environment = _read_json(run_dir / 'environment.json', optional=True)
+    curves = [None] * len(result['classes'])
+    if predictions is not None:
+        songs = pool_songs(predictions)
+        curves = roc_curves(songs.label, songs.probability)
+    contents = {
+        'name': run_dir.name,
+        'result': result,
+        'config': config,
+        'environment': environment,
+        'config_text': json.dumps(config, indent=2, ensure_ascii=False),
+        'environment_text': json.dumps(environment, indent=2, ensure_ascii=False),
+        'timing': _read_json(run_dir / 'timing.json', optional=True),
+        'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
+        'per_class': _per_class(result, curves),
+        'wrong_songs': None if predictions is None else wrong_songs(predictions),
+        'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
+        'levels': report_charts.LEVELS,
+        'palette': report_charts.PALETTE,
+        'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
+    }
+    with report_charts.chart_style():
+        contents['charts'] = {
+            'intervals': report_charts.interval_chart(result),
+            'curves': report_charts.curve_charts(metrics, result),
+            'confusion': report_charts.confusion_chart(result),
+            'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
+        }
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(
+        percent=report_charts.percent, interval=report_charts.interval, duration=_duration
+    )
+    page = templates.get_template('page.html.j2').render(contents).strip() + '\n'
+    path = run_dir / 'report.html'
+    temporary = path.with_suffix('.html.tmp')
+    try:
+        # A file name that is not valid Unicode reaches us as lone surrogates: show its bytes.
+        temporary.write_bytes(page.encode('utf-8', 'backslashreplace'))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
+    return path
+
+
+def wrong_songs(predictions: Predictions) -> list[dict[str, Any]]:
+    """Lists the songs whose most probable class is not the true one, the surest mistake first.
+
+    Args:
+        predictions: of the segments of one part.
+
+    Returns:
+        One dict a song: `track`, `true`, `predicted`, and the song's `probability` of the
+        predicted and `true_probability` of the true class.
+    """
+    songs = pool_songs(predictions)
+    predicted = songs.max_probability()
+    wrong = [
+        {
+            'track': str(songs.track[i]),
+            'true': str(predictions.classes[songs.label[i]]),
+            'predicted': str(predictions.classes[predicted[i]]),
+            'probability': songs.probability[i, predicted[i]],
+            'true_probability': songs.probability[i, songs.label[i]],
+        }
+        for i in np.flatnonzero(predicted != songs.label)
+    ]
+    return sorted(wrong, key=lambda song: (-song['probability'], song['track']))
+
+
+# Reading
+
+
+def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text('utf-8'))
+    except FileNotFoundError as error:
+        if optional:
+            return None
+        raise UserError(
+            f'{path.parent}: has no {path.name}; expected the folder of a finished run '
+            '(the --workdir of genre_jax.main) with config.json and result.json'
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: cannot be read as JSON ({error})') from error
+    needed = _KEYS[path.name]
+    if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
+        needed = needed + _TRAINING_KEYS
+    missing = [key for key in needed if not _has(value, key.split('.'))]
+    if missing:
+        raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
+    return value
+
+
+def _has(value: Any, keys: list[str]) -> bool:
+    return not keys or (
+        isinstance(value, dict) and keys[0] in value and _has(value[keys[0]], keys[1:])
+    )
+
+
+def _read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f'{path}, line {number}: not a JSON object ({error})') from error
+    return rows
+
+
+def _read_predictions(path: pathlib.Path, classes: list[str]) -> Predictions | None:
+    if not path.exists():
+        return None
+    try:
+        predictions = Predictions.load(path)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f'{path}: cannot be read as predictions ({error})') from error
+    if predictions.classes.tolist() != classes:
+        raise UserError(f'{path}: its classes are not those of result.json: another run wrote it')
+    return predictions
+
+
+# Numbers
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes} min'
+    return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
+
+
+def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[dict[str, Any]]:
+    song = result['parts']['test']['song_max_probability']
+    classes = result['classes']
+    rows = []
+    for index, name in enumerate(classes):
+        mistakes = np.array(song['confusion'][index])
+        mistakes[index] = 0
+        most = int(mistakes.max())
+        called = [classes[i] for i in np.flatnonzero(mistakes == most)] if most else []
+        rows.append(
+            {
+                'name': name,
+                'train': result['songs_per_class'][name]['train'],
+                'called': called,
+                'times': most,
+                'auc': curves[index] and curves[index][2],
+                **song['per_class'][name],
+            }
+        )
+    return rows
