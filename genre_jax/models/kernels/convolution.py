@@ -23,16 +23,10 @@ _FEW_CHANNELS = 32
 def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """Convolves pictures with one channel and a large kernel.
 
-    XLA's gradient of the pictures takes up to fifty times as long on a CPU as products of matrices, and with
-    few channels the rest takes up to twice as long.
-
-    Args:
-        pictures: (batch, height, width).
-        kernel: (rows, columns, 1, channels).
-        pads: zeros before and after, of the rows and of the columns.
-
-    Returns:
-        (batch, height, width, channels), smaller by the kernel and larger by the pads.
+    Pictures are (batch, height, width), kernels (rows, columns, 1, channels). The result (batch, height,
+    width, channels) is smaller by the kernel and larger by the pads, zeros before and after, of the rows
+    and of the columns. XLA's gradient of the pictures takes up to fifty times as long on a CPU as products
+    of matrices, and with few channels the rest takes up to twice as long.
     """
     few = kernel.shape[-1] <= _FEW_CHANNELS
     return jax.lax.platform_dependent(
@@ -112,18 +106,11 @@ def _by_products(pictures, kernel, pads):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves every channel with its own kernel, 'same'.
+    """Convolves every channel with its own kernel, 'same', and a stride of both axes.
 
-    XLA's grouped convolutions are slow on CPUs: a sum of shifted maps takes a tenth to a fifth of the time
-    there, with these gradients.
-
-    Args:
-        maps: (batch, height, width, channels).
-        kernel: (rows, columns, 1, channels).
-        stride: of both axes.
-
-    Returns:
-        (batch, ceil(height / stride), ceil(width / stride), channels).
+    (batch, height, width, channels) with kernels (rows, columns, 1, channels) give (batch, ceil(height /
+    stride), ceil(width / stride), channels). XLA's grouped convolutions are slow on CPUs: a sum of shifted
+    maps takes a tenth to a fifth of the time there, with these gradients.
     """
     return jax.lax.platform_dependent(
         maps,
