@@ -71,13 +71,9 @@ STORED = {'picture': Pictures, 'table': Table}
 
 
 def build(settings: Mapping) -> FrontEnd:
-    """Builds the front end of the section config.features.
+    """Builds the front end of the section config.features: a flavour's 'name', and keys that override fields.
 
-    Args:
-        settings: 'name' of a flavour; further keys override its fields.
-
-    Raises:
-        UserError: unknown flavour or field, or a value that cannot be.
+    Raises a UserError for an unknown flavour or field, or a value that cannot be.
     """
     name = settings['name']
     known = {**FLAVOURS, **STORED}
