@@ -175,8 +175,7 @@ def _all_heads(queries, keys, values):
 
 
 attend.defvjp(
-    lambda *inputs: jax.vjp(_all_heads, *inputs),
-    lambda pull_back, gradient: pull_back(gradient),
+    lambda *inputs: jax.vjp(_all_heads, *inputs), lambda pull_back, gradient: pull_back(gradient)
 )
 
 
