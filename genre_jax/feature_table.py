@@ -42,16 +42,10 @@ _BATCH = 8
 def rows(
     source: folder.Source, segment_s: float, compute: Handcrafted, quarantined: list[Quarantined]
 ) -> Iterator[list]:
-    """Computes the rows of a table.
+    """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds.
 
-    Args:
-        source: the recordings.
-        segment_s: length of a segment in seconds, 0 for whole recordings.
-        compute: the features.
-        quarantined: files that cannot be used are added here.
-
-    Yields:
-        filename, length in samples, the features, label, song, group.
+    Yields filename, length in samples, the features, label, song, group; files that cannot be used are
+    added to `quarantined`.
     """
     import jax
     import tqdm

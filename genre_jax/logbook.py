@@ -36,27 +36,14 @@ _PACKAGES = (
 
 
 def write_json(file: pathlib.Path, content: Any) -> None:
-    """Writes JSON atomically: the file is whole or as it was.
-
-    Args:
-        file: path to write.
-        content: anything JSON takes.
-    """
+    """Writes JSON atomically: the file is whole or as it was."""
     temporary = file.with_name(file.name + '.tmp')
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
     os.replace(temporary, file)
 
 
 def read_json(file: pathlib.Path, remedy: str = 'restore it, or use another --workdir') -> dict:
-    """Reads what `write_json` wrote.
-
-    Args:
-        file: path of a JSON object.
-        remedy: what to do if it is damaged.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """Reads a JSON object that `write_json` wrote; a UserError with the remedy where it is damaged."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
@@ -91,11 +78,7 @@ def environment() -> dict:
 
 
 def parameter_table(params: Mapping) -> str:
-    """Returns a table of all parameters: name, shape, size.
-
-    Args:
-        params: nested dict of arrays.
-    """
+    """Returns a table of all parameters: name, shape, size."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [
         ('.'.join(entry.key for entry in path), str(leaf.shape), f'{leaf.size:,}')
@@ -111,12 +94,7 @@ class Logbook:
     """The records of one run."""
 
     def __init__(self, workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-        """Opens the run folder's records.
-
-        Args:
-            workdir: the run folder.
-            config: the whole config.
-        """
+        """Opens the run folder's records."""
         self.workdir = workdir
         self.enabled = jax.process_index() == 0
         self._metrics_file = workdir / 'metrics.jsonl'
@@ -133,11 +111,7 @@ class Logbook:
     def rewind(self, step: int) -> None:
         """Drops the metrics of steps after `step`: they are about to be computed again.
 
-        Args:
-            step: the step that training continues from.
-
-        Raises:
-            UserError: a line is damaged.
+        A damaged line is a UserError.
         """
         if not self.enabled or not self._metrics_file.exists():
             return
@@ -158,13 +132,7 @@ class Logbook:
         os.replace(temporary, self._metrics_file)
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Appends figures to metrics.jsonl and sends them to W&B.
-
-        Args:
-            step: steps done.
-            epoch: the same in epochs.
-            values: names such as 'val/segment/accuracy' with their values.
-        """
+        """Appends figures by name, such as 'val/segment/accuracy', to metrics.jsonl and sends them to W&B."""
         if not self.enabled:
             return
         line = json.dumps({'step': step, 'epoch': epoch} | dict(values))
@@ -175,12 +143,7 @@ class Logbook:
         self._track(lambda run: run.log({'epoch': epoch} | dict(values), step=step))
 
     def start_progress(self, step: int, total_steps: int) -> None:
-        """Shows the progress bar with its ETA.
-
-        Args:
-            step: steps already done.
-            total_steps: steps in all.
-        """
+        """Shows the progress bar with its ETA, `step` steps being done."""
         if self.enabled:
             # Without a terminal a line now and then is enough for a log file.
             seconds = 0.5 if sys.stderr.isatty() else 30
@@ -189,12 +152,7 @@ class Logbook:
             )
 
     def advance(self, loss: float, steps: int) -> None:
-        """Moves the progress bar.
-
-        Args:
-            loss: of the last step.
-            steps: how many were done.
-        """
+        """Moves the progress bar by some steps and shows the loss of the last."""
         if self._bar is not None:
             self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
             self._bar.update(steps)
@@ -206,21 +164,13 @@ class Logbook:
             self._bar = None
 
     def say(self, text: str) -> None:
-        """Prints to stdout without breaking the progress bar.
-
-        Args:
-            text: one or more lines.
-        """
+        """Prints lines to stdout without breaking the progress bar."""
         if self.enabled:
             with tqdm.tqdm.external_write_mode():
                 print(text, flush=True)
 
     def finish(self, result: Mapping) -> None:
-        """Sends the result and the confusion matrix to W&B.
-
-        Args:
-            result: what result.json holds.
-        """
+        """Sends the result, as result.json holds it, and the confusion matrix to W&B."""
 
         def send(run) -> None:
             import wandb
@@ -306,10 +256,7 @@ def _logged_in_to_wandb() -> bool:
 def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Sequence[str]:
     """Returns the last lines that a run prints: the numbers and where everything is.
 
-    Args:
-        result: what result.json holds.
-        workdir: the run folder.
-        wandb_dir: folder of the W&B files, '' if there are none.
+    `wandb_dir` is '' if there are no files of W&B.
     """
 
     def percent(figures: Mapping, key: str = 'accuracy') -> str:

@@ -13,11 +13,7 @@ from genre_jax.errors import UserError
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns a mesh; its one axis, `data`, splits batches.
-
-    Args:
-        devices: of the mesh; None: all devices of all processes.
-    """
+    """Returns a mesh, by default of all devices of all processes; its one axis, `data`, splits batches."""
     n_devices = jax.device_count() if devices is None else len(devices)
     # Auto: under the default, Explicit, dropout and gathers of sharded arrays do not trace.
     return jax.make_mesh((n_devices,), ('data',), axis_types=(AxisType.Auto,), devices=devices)
@@ -34,16 +30,7 @@ def by_example(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, key: str, mesh: Mesh) -> None:
-    """Refuses a batch that cannot be divided among the devices.
-
-    Args:
-        batch_size: examples in a global batch.
-        key: its config key.
-        mesh: the mesh.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """Refuses a global batch, set by a config key, that cannot be divided among the devices: a UserError."""
     if batch_size % mesh.size:
         raise UserError(f'config.{key}={batch_size} cannot be divided among {mesh.size} devices')
 
@@ -53,25 +40,13 @@ def rows_here(batch_size: int, mesh: Mesh) -> np.ndarray:
     """Returns which rows of a global batch the devices of this process hold, ascending.
 
     They follow from the mesh, which may alternate between the hosts, not from the process's number.
-
-    Args:
-        batch_size: examples in a global batch.
-        mesh: the mesh.
     """
     held = by_example(mesh).addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in held]))
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's rows of a batch on its devices.
-
-    Args:
-        batch: arrays whose first axis is `rows_here` of the global batch.
-        mesh: the mesh.
-
-    Returns:
-        Global arrays, split over the devices by example.
-    """
+    """Places this process's rows of a batch, `rows_here`, on its devices: global arrays, split by example."""
     rows_of_one = len(next(iter(batch.values()))) // len(mesh.local_devices)
     rows = rows_here(rows_of_one * mesh.size, mesh)
 
@@ -88,12 +63,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
 
 
 def put_replicated(arrays: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places arrays, the same in every process, whole on every device.
-
-    Args:
-        arrays: on the host.
-        mesh: the mesh.
-    """
+    """Places arrays, the same in every process, whole on every device."""
     with jax.transfer_guard_host_to_device('allow'):
         return {
             key: jax.make_array_from_process_local_data(replicated(mesh), array, array.shape)

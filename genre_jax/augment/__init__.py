@@ -80,14 +80,9 @@ class Augmentation:
     """
 
     def __init__(self, settings: Mapping, labels: Sequence[str] | None) -> None:
-        """Checks a config.
+        """Checks the section config.augment; `labels`, the dataset's classes, are None while not known.
 
-        Args:
-            settings: the section config.augment.
-            labels: names of the dataset's classes; None while they are not known.
-
-        Raises:
-            UserError: an unknown name, or an amount that cannot be.
+        Raises a UserError for an unknown name, or an amount that cannot be.
         """
         for name in settings:
             if name not in (*_ALL, *_POLICY):
@@ -143,14 +138,7 @@ class Augmentation:
         return dict.fromkeys(self._classes, self._copies) if self._copies else {}
 
     def check_kind(self, kind: Kind) -> None:
-        """Refuses augmentations of audio where none is stored.
-
-        Args:
-            kind: what is stored.
-
-        Raises:
-            UserError: an augmentation that pictures or rows of features do not have.
-        """
+        """Refuses augmentations that stored pictures or rows of features do not have: a UserError."""
         allowed = {'audio': tuple(_ALL), 'image': ('mixup',), 'table': ('mixup',)}[kind]
         for name in self._steps:
             if name not in allowed or (kind != 'audio' and self._mixup_on == 'waveform'):
@@ -160,15 +148,7 @@ class Augmentation:
                 )
 
     def check_picture(self, frames: int, bins: int) -> None:
-        """Refuses stripes that are wider than a picture.
-
-        Args:
-            frames: frames of a picture.
-            bins: its bins.
-
-        Raises:
-            UserError: a stripe may be wider.
-        """
+        """Refuses stripes that may be wider than a picture: a UserError."""
         if 'spec_augment' not in self._steps:
             return
         amounts = self._steps['spec_augment'].amounts

@@ -13,15 +13,9 @@ import jax.numpy as jnp
 def mixup(
     key: jax.Array, one: jax.Array, other: jax.Array, *, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Adds two examples with weights share and 1 - share.
+    """Adds two waveforms or pictures with weights share and 1 - share, drawn from Beta(alpha, alpha).
 
     Source: Zhang et al. (2018); on pictures in PANNs (alpha 1), on waveforms in AST (alpha 10).
-
-    Args:
-        key: random key.
-        one: float32 (...), waveform or picture.
-        other: of the same shape.
-        alpha: the share is drawn from Beta(alpha, alpha).
     """
     share = jax.random.beta(key, alpha, alpha)
     return share * one + (1 - share) * other, share
@@ -35,17 +29,11 @@ def cutmix(
     alpha: float = 1.0,
     whole_bins: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """Pastes a rectangle of one picture into the other.
+    """Pastes a rectangle of one picture (frames, bins) into the other.
 
     Source: Yun et al. (2019): its area is a share 1 - Beta(alpha, alpha), its centre uniform; what
-    lies outside the picture is cut off, and the labels' shares follow the area that is left.
-
-    Args:
-        key: random key.
-        one: float32 (frames, bins).
-        other: picture that the rectangle comes from.
-        alpha: of the Beta distribution.
-        whole_bins: the rectangle spans all bins: a stretch of time.
+    lies outside the picture is cut off, and the labels' shares follow the area that is left. With
+    `whole_bins` the rectangle spans all bins: a stretch of time.
     """
     share_key, *centre_keys = jax.random.split(key, 3)
     cut = 1 - jax.random.beta(share_key, alpha, alpha)

@@ -21,20 +21,11 @@ def spec_augment(
     mel_width_bins: int = 8,
     fill: Fill = 'mean',
 ) -> jax.Array:
-    """Masks stripes of time and of frequency.
+    """Masks stripes of time and of frequency, each as wide as drawn, with the picture's mean or a number.
 
     Source: Park et al. (2019), drawn as in PANNs and AST: the width of a stripe is uniform over
     0 ... width - 1, its start over 0 ... total - width - 1. The defaults are those of PANNs, whose
     pictures are normalised: its fill, 0, is their mean.
-
-    Args:
-        key: random key.
-        picture: float32 (frames, bins).
-        time_stripes: stripes of frames to mask.
-        time_width_frames: upper bound of a stripe's width, in frames.
-        mel_stripes: stripes of bins to mask.
-        mel_width_bins: upper bound of a stripe's width, in bins.
-        fill: 'mean' or a number.
     """
     time_key, mel_key = jax.random.split(key)
     frames, bins = picture.shape
@@ -49,13 +40,6 @@ def spectral_masking(
     """Masks one band of frequencies, of `min_share` ... `max_share` of all bins.
 
     Source: Bu et al., Table VII.
-
-    Args:
-        key: random key.
-        picture: float32 (frames, bins).
-        min_share: smallest share of the bins.
-        max_share: largest share of the bins.
-        fill: 'mean' or a number.
     """
     width_key, start_key = jax.random.split(key)
     bins = picture.shape[1]
@@ -67,13 +51,7 @@ def spectral_masking(
 
 
 def picture_noise(key: jax.Array, picture: jax.Array, *, sigma: float) -> jax.Array:
-    """Adds white noise to the picture itself, as the code of Bu et al. does.
-
-    Args:
-        key: random key.
-        picture: float32 (frames, bins).
-        sigma: standard deviation of the noise, in the picture's unit.
-    """
+    """Adds white noise to the picture itself, as the code of Bu et al. does; `sigma` is in its unit."""
     return picture + sigma * jax.random.normal(key, picture.shape)
 
 

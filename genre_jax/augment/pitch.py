@@ -22,41 +22,25 @@ _BLOCK = 32
 
 
 def pitch_shift(key: jax.Array, waveform: jax.Array, *, max_semitones: float) -> jax.Array:
-    """Shifts the pitch by up to +-`max_semitones`, uniform; tempo and length stay.
-
-    Args:
-        key: random key.
-        waveform: float32 (time,).
-        max_semitones: largest shift, in equal-tempered semitones.
-    """
+    """Shifts the pitch by up to +-`max_semitones`, uniform and equal-tempered; tempo and length stay."""
     semitones = jax.random.uniform(key, minval=-1) * max_semitones
     return shift_pitch(waveform, semitones, max_semitones)
 
 
 def time_stretch(key: jax.Array, waveform: jax.Array, *, max_factor: float) -> jax.Array:
-    """Makes the clip up to `max_factor` times longer or shorter, the pitch stays.
+    """Makes the clip up to `max_factor` (above 1) times longer or shorter, the pitch stays.
 
     The factor is log-uniform. The beginning stays in place; what is longer is cut, what is shorter is
     followed by silence.
-
-    Args:
-        key: random key.
-        waveform: float32 (time,).
-        max_factor: largest factor of the duration, above 1.
     """
     factor = max_factor ** jax.random.uniform(key, minval=-1)
     return stretch(waveform, factor, waveform.shape[0])
 
 
 def speed(key: jax.Array, waveform: jax.Array, *, max_factor: float) -> jax.Array:
-    """Plays the clip up to `max_factor` times slower or faster: pitch and tempo change together.
+    """Plays the clip up to `max_factor` (above 1) times slower or faster: pitch and tempo change together.
 
     The factor is log-uniform; ends as in `time_stretch`.
-
-    Args:
-        key: random key.
-        waveform: float32 (time,).
-        max_factor: largest factor of the speed, above 1.
     """
     factor = max_factor ** jax.random.uniform(key, minval=-1)
     spectrum = jnp.fft.rfft(waveform)
@@ -66,16 +50,7 @@ def speed(key: jax.Array, waveform: jax.Array, *, max_factor: float) -> jax.Arra
 
 
 def shift_pitch(waveform: jax.Array, semitones: jax.Array, max_semitones: float) -> jax.Array:
-    """Shifts the pitch: stretches in time, then plays the result faster.
-
-    Args:
-        waveform: float32 (time,).
-        semitones: shift, scalar.
-        max_semitones: bound of the shift, for the shapes.
-
-    Returns:
-        float32 (time,).
-    """
+    """Stretches in time, then plays the result faster; shapes follow from `max_semitones`."""
     factor = 2 ** (semitones / 12)
     longest = math.ceil(waveform.shape[0] * 2 ** (max_semitones / 12))
     # What the faster reading would bring above half the sample rate is left out before.
@@ -86,20 +61,12 @@ def shift_pitch(waveform: jax.Array, semitones: jax.Array, max_semitones: float)
 def stretch(
     waveform: jax.Array, factor: jax.Array, n_samples: int, kept_share: jax.Array | float = 1.0
 ) -> jax.Array:
-    """Changes the duration with a phase vocoder: an onset at t moves to factor * t.
+    """Changes the duration with a phase vocoder: an onset at t moves to factor * t, silence follows the end.
 
     Source: Flanagan and Golden (1966), Dolson (1986), as `librosa.phase_vocoder`. Between frames
     magnitudes are interpolated; phases advance from frame to frame as they do in the original, by a
-    product of unit vectors, in which whole turns vanish by themselves.
-
-    Args:
-        waveform: float32 (time,).
-        factor: of the duration, scalar.
-        n_samples: length of the result.
-        kept_share: frequencies above this share of half the sample rate are left out.
-
-    Returns:
-        float32 (n_samples,); silence after the end.
+    product of unit vectors, in which whole turns vanish by themselves. Frequencies above `kept_share` of
+    half the sample rate are left out.
     """
     spectrum = stft.stft(
         waveform, n_fft=_N_FFT, win_length=_N_FFT, hop_length=_HOP_LENGTH, padding='zeros'
@@ -138,19 +105,12 @@ def _running_product(unit_vectors: jax.Array) -> jax.Array:
 
 
 def read_at_speed(waveform: jax.Array, factor: jax.Array, n_samples: int) -> jax.Array:
-    """Reads a waveform at `factor` times its speed.
+    """Reads a waveform at `factor` times its speed, to float32 (n_samples,); silence follows the end.
 
-    Each sample is a product with a Kaiser-windowed sinc of 24 taps, in Farrow's form (1988): between
-    two half samples the taps are polynomials of the position, so that filters with their coefficients
-    run over the waveform once, and each sample needs one row of their output.
-
-    Args:
-        waveform: float32 (time,), nothing in it that the faster reading would alias.
-        factor: scalar, above 0.
-        n_samples: length of the result.
-
-    Returns:
-        float32 (n_samples,); silence after the end.
+    Each sample is a product with a Kaiser-windowed sinc of 24 taps, in Farrow's form (1988): between two
+    half samples the taps are polynomials of the position, so that filters with their coefficients run over
+    the waveform once, and each sample needs one row of their output. Nothing may be in the waveform that
+    the faster reading would alias.
     """
     filters = _farrow_filters()
     taps, columns = filters.shape

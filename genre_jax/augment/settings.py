@@ -49,16 +49,10 @@ class Step:
 
 
 def make_step(name: str, function: Callable, settings: Mapping, emphasized: Mapping) -> Step:
-    """Checks the section of one augmentation.
+    """Checks the section of one augmentation, and that of config.augment.emphasis.
 
-    Args:
-        name: its name.
-        function: what it does; its keyword-only arguments are the amounts.
-        settings: its section of config.augment.
-        emphasized: its section of config.augment.emphasis.
-
-    Raises:
-        UserError: an unknown or missing amount, or one that cannot be.
+    The amounts are the keyword-only arguments of `function`. Raises a UserError for an unknown or missing
+    amount, or one that cannot be.
     """
     if not hasattr(emphasized, 'items'):
         raise UserError(
@@ -98,16 +92,7 @@ def make_step(name: str, function: Callable, settings: Mapping, emphasized: Mapp
 
 
 def check_range(full: str, key: str, value: object) -> None:
-    """Refuses a value that its name rules out.
-
-    Args:
-        full: the whole key, for the message.
-        key: its last part.
-        value: its value.
-
-    Raises:
-        UserError: the value cannot be.
-    """
+    """Refuses a value that its name, the last part of the `full` key, rules out: a UserError."""
     if key == 'fill':
         if value != 'mean' and (isinstance(value, bool | str) or not math.isfinite(value)):
             raise UserError(f"{full}={value!r}: expected 'mean' or a number")
@@ -128,15 +113,7 @@ def check_range(full: str, key: str, value: object) -> None:
 def alternatives(
     one_of: Sequence[Sequence[str]], steps: Mapping[str, Step]
 ) -> tuple[tuple[str, ...], ...]:
-    """Checks config.augment.one_of.
-
-    Args:
-        one_of: tuples of names.
-        steps: the augmentations in use, by name.
-
-    Raises:
-        UserError: something else, or a name that is not in use.
-    """
+    """Checks config.augment.one_of: tuples of names in use, else a UserError."""
     for group in one_of:
         if isinstance(group, str):
             raise UserError(
@@ -151,14 +128,9 @@ def alternatives(
 
 
 def class_ids(classes: Sequence[str], labels: Sequence[str] | None) -> tuple[int, ...]:
-    """Returns the numbers of classes.
+    """Returns the numbers of classes among the dataset's labels, none while those are not known.
 
-    Args:
-        classes: their names.
-        labels: names of all classes of the dataset, in order; None while they are not known.
-
-    Raises:
-        UserError: a name that the dataset has not.
+    Raises a UserError for a name that the dataset has not.
     """
     if labels is None:
         return ()

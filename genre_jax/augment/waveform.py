@@ -7,24 +7,12 @@ import jax.numpy as jnp
 
 
 def gain(key: jax.Array, waveform: jax.Array, *, max_db: float) -> jax.Array:
-    """Changes the level by up to +-`max_db` dB, uniform in dB.
-
-    Args:
-        key: random key.
-        waveform: float32 (time,).
-        max_db: largest change, in dB.
-    """
+    """Changes the level by up to +-`max_db` dB, uniform in dB."""
     return waveform * 10 ** (jax.random.uniform(key, minval=-1) * max_db / 20)
 
 
 def gaussian_noise(key: jax.Array, waveform: jax.Array, *, sigma: float) -> jax.Array:
-    """Adds white noise.
-
-    Args:
-        key: random key.
-        waveform: float32 (time,), full scale 1.
-        sigma: standard deviation of the noise.
-    """
+    """Adds white noise of standard deviation `sigma`, full scale 1."""
     return waveform + sigma * jax.random.normal(key, waveform.shape)
 
 
@@ -33,11 +21,7 @@ def time_shift(
 ) -> jax.Array:
     """Moves the waveform by up to +-`max_share` of its length.
 
-    Args:
-        key: random key.
-        waveform: float32 (time,).
-        max_share: largest shift as a share of the clip.
-        wrap: what leaves at one end comes in at the other; else silence comes in.
+    What leaves at one end comes in at the other with `wrap`; else silence comes in.
     """
     n_samples = waveform.shape[0]
     shift = jnp.round(jax.random.uniform(key, minval=-1) * max_share * n_samples).astype(jnp.int32)

@@ -12,18 +12,13 @@ from genre_jax.convert import engine, fetch, read, tables
 def convert_checkpoint(
     checkpoint: str, model: str | None = None, overrides: Mapping | None = None
 ) -> tuple[engine.Converted, dict]:
-    """Reads and converts a checkpoint.
+    """Reads and converts a checkpoint, a file or the name of a published one.
 
-    Args:
-        checkpoint: a file, or the name of a published checkpoint.
-        model: the module of genre_jax.models it is of; None: by its tensors.
-        overrides: settings of the model that the tensors do not tell.
+    `model` is the module of genre_jax.models it is of, by default told by its tensors; `overrides` are
+    settings of the model that the tensors do not tell.
 
-    Returns:
-        The converted checkpoint, and facts about the file: its name and sha256.
-
-    Raises:
-        UserError: the file cannot be fetched, read or converted.
+    Returns the converted checkpoint, and facts about the file: its name and sha256. Raises a UserError
+    where it cannot be fetched, read or converted.
     """
     path = pathlib.Path(checkpoint)
     if not path.exists() and checkpoint in fetch.PUBLISHED:

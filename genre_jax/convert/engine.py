@@ -114,16 +114,7 @@ class Converted:
 
 
 def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], where: str) -> Table:
-    """Finds the table whose marks a checkpoint has.
-
-    Args:
-        tensors: the checkpoint.
-        tables: those that come into question.
-        where: the file, for messages.
-
-    Raises:
-        UserError: there is none, or more than one.
-    """
+    """Finds the one table whose marks a checkpoint has; none, or several, are a UserError."""
     found = [table for table in tables if _wrapping(tensors, table) is not None]
     if len(found) == 1:
         return found[0]
@@ -149,21 +140,14 @@ def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
 def convert(
     tensors: Mapping[str, np.ndarray], table: Table, overrides: Mapping, where: str
 ) -> Converted:
-    """Converts a checkpoint.
+    """Converts a checkpoint of a table's kind; `overrides` replace settings of the model found in it.
 
-    Args:
-        tensors: the checkpoint.
-        table: of its kind.
-        overrides: settings of the model that replace those found in the checkpoint.
-        where: the file, for messages.
-
-    Raises:
-        UserError: keys that match no rule or several, that go to the same place, have the wrong shape or
-            are not finite, or parameters that stay empty; all of them in one line.
+    Raises a UserError for keys that match no rule or several, that go to the same place, have the wrong
+    shape or are not finite, and for parameters that stay empty; all of them in one line.
     """
     prefix = _wrapping(tensors, table)
     faults, rows = [], []
-    parts = collections.defaultdict(dict)
+    parts, sizes = collections.defaultdict(dict), {}
     inner = {}
     for key, value in tensors.items():
         if key.startswith(prefix):
@@ -180,6 +164,7 @@ def convert(
             rows.append((prefix + key, None, value.shape, rule.reason))
             continue
         path = re.match(rule.pattern, key).expand(rule.target)
+        index, sizes[path] = rule.part
         layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
         try:
             array = np.asarray(layout(value), np.float32)
@@ -188,33 +173,25 @@ def convert(
             continue
         if not np.isfinite(array).all():
             faults.append(f'{key} holds values that are not finite')
-        if rule.part[0] in parts[path]:
+        if index in parts[path]:
             faults.append(f'{key} is the second tensor for {path}')
-        parts[path][rule.part[0]] = array
+        parts[path][index] = array
         rows.append((prefix + key, path, value.shape, getattr(layout, '__name__', rule.layout)))
     if faults:
-        raise UserError(f'{where}: as {table.title}: {_some(faults)}')
+        raise UserError(f'{where}: as {table.title}: {some(faults)}')
 
     described = table.describe(inner, overrides) | dict(overrides)
     picture = described.pop('picture')
     features, num_classes = described.pop('features'), described.pop('num_classes')
     expected = _expected(table.model, described, num_classes, picture)
-    sizes = {
-        re.match(rule.pattern, key).expand(rule.target): rule.part[1]
-        for key in inner
-        for rule in table.rules
-        if rule.target and re.fullmatch(rule.pattern, key)
-    }
     variables = {}
     for path, pieces in parts.items():
         if sorted(pieces) != list(range(sizes[path])):
             faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
             continue
-        value = (
-            np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
-            if len(pieces) > 1
-            else pieces[0]
-        )
+        value = pieces[0]
+        if len(pieces) > 1:
+            value = np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
         if path not in expected:
             faults.append(f'{path} is not in the model')
         elif value.shape != expected[path]:
@@ -227,7 +204,7 @@ def convert(
         elif path not in parts and not re.fullmatch(table.optional, path):
             faults.append(f'{path} stays empty')
     if faults:
-        raise UserError(f'{where}: as {table.title}: {_some(faults)}')
+        raise UserError(f'{where}: as {table.title}: {some(faults)}')
     return Converted(
         table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
     )
@@ -244,6 +221,7 @@ def _expected(
     return {path: value.shape for path, value in flat.items()}
 
 
-def _some(faults: list[str], limit: int = 6) -> str:
+def some(faults: list[str], limit: int = 6) -> str:
+    """Returns the first faults on one line, and how many more there are."""
     more = f'; and {len(faults) - limit} more' if len(faults) > limit else ''
     return '; '.join(faults[:limit]) + more

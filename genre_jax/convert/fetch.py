@@ -52,12 +52,16 @@ def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
     )
 
 
+def _musicnn(folder: str) -> Published:
+    digest = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
+    wheel = 'musicnn-0.1.0-py3-none-any.whl'
+    return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{folder}')
+
+
 _KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
 _VGG16, _VGG16_CONV = (
     f'vgg16_weights_tf_dim_ordering_tf_kernels{ending}.h5' for ending in ('', '_notop')
 )
-_MUSICNN = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
-
 PUBLISHED = {
     'cnn14': _panns('Cnn14_mAP=0.431.pth', '541141fa2ee191a88f24a3219fff024e'),
     'cnn14_16k': _panns('Cnn14_16k_mAP=0.438.pth', '362fc5ff18f1d6ad2f6d464b45893f2c'),
@@ -65,9 +69,7 @@ PUBLISHED = {
     'cnn6': _panns('Cnn6_mAP=0.343.pth', 'e25e26b84585b14c7754c91e48efc9be'),
     'ast': Published(
         'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
-        'audioset_10_10_0.4593.pth',
-        '',
-        'ast',
+        'audioset_10_10_0.4593.pth', '', 'ast',
     ),
     'vgg16': Published(
         _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'
@@ -77,30 +79,14 @@ PUBLISHED = {
     ),
     'vgg16_torchvision': Published(
         'https://download.pytorch.org/models/vgg16-397923af.pth',
-        'vgg16-397923af.pth',
-        'sha256:397923af',
-        'vgg16',
+        'vgg16-397923af.pth', 'sha256:397923af', 'vgg16',
     ),
     'yamnet': Published(
-        'https://storage.googleapis.com/audioset/yamnet.h5',
-        'yamnet.h5',
-        'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744',
-        'yamnet',
+        'https://storage.googleapis.com/audioset/yamnet.h5', 'yamnet.h5',
+        'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'yamnet',
     ),
-    'musicnn_msd': Published(
-        'pip:musicnn==0.1.0',
-        'musicnn-0.1.0-py3-none-any.whl',
-        _MUSICNN,
-        'musicnn',
-        'musicnn/MSD_musicnn',
-    ),
-    'musicnn_mtt': Published(
-        'pip:musicnn==0.1.0',
-        'musicnn-0.1.0-py3-none-any.whl',
-        _MUSICNN,
-        'musicnn',
-        'musicnn/MTT_musicnn',
-    ),
+    'musicnn_msd': _musicnn('MSD_musicnn'),
+    'musicnn_mtt': _musicnn('MTT_musicnn'),
 }  # fmt: skip
 
 
@@ -113,13 +99,8 @@ def cache() -> pathlib.Path:
 def fetch(name: str) -> pathlib.Path:
     """Returns the file of a published checkpoint, fetched into the cache unless it is there.
 
-    A download that was cut off goes on where it stopped.
-
-    Args:
-        name: in PUBLISHED.
-
-    Raises:
-        UserError: unknown name, no network, or a file whose digest is wrong.
+    A download that was cut off goes on where it stopped. Raises a UserError for an unknown name, no
+    network, or a file whose digest is wrong.
     """
     if name not in PUBLISHED:
         raise UserError(f'no published checkpoint {name!r}{config_lib.nearest(name, PUBLISHED)}')
@@ -129,11 +110,7 @@ def fetch(name: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def alone(folder: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time write to a folder of the cache; the others wait.
-
-    Args:
-        folder: is made.
-    """
+    """Lets one process at a time write to a folder of the cache, which is made; the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / '.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

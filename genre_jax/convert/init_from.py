@@ -14,7 +14,7 @@ import numpy as np
 
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import fetch, store
-from genre_jax.convert.engine import Converted
+from genre_jax.convert.engine import Converted, some
 from genre_jax.errors import UserError
 from genre_jax.models import ast
 
@@ -22,12 +22,9 @@ from genre_jax.models import ast
 def find(setting: str) -> Converted:
     """Returns the checkpoint that config.init.checkpoint names.
 
-    Args:
-        setting: a folder that `python -m genre_jax.convert` wrote, the folder of a finished run, a
-            checkpoint's file, or the name of a published checkpoint (genre_jax.convert.fetch).
-
-    Raises:
-        UserError: it is none of these, or cannot be fetched, read or converted.
+    That is a folder that `python -m genre_jax.convert` wrote, the folder of a finished run, a checkpoint's
+    file, or the name of a published checkpoint (genre_jax.convert.fetch). Raises a UserError where it is
+    none of these, or cannot be fetched, read or converted.
     """
     path = pathlib.Path(setting)
     for folder in (path, path / 'model'):
@@ -115,9 +112,8 @@ def variables(
     unused = [path for path in source.variables if path not in own and not stays_new(path)]
     faults += [f'{path} is not in the model' for path in unused]
     if faults:
-        more = f'; and {len(faults) - 4} more' if len(faults) > 4 else ''
         raise UserError(
-            f'config.init.checkpoint does not fit config.model: {"; ".join(faults[:4])}{more}: correct '
+            f'config.init.checkpoint does not fit config.model: {some(faults, 4)}: correct '
             'config.model, or name in config.init.new the layers that shall stay new'
         )
     taken = [path for path in own if not stays_new(path)]
@@ -135,12 +131,7 @@ def variables(
 
 
 def matches(pattern: str, layer: str) -> bool:
-    """Says whether a regular expression matches a parameter's path or a layer above it.
-
-    Args:
-        pattern: of config.init.new or config.optim.
-        layer: path of the parameter, 'conv_block1/conv1/kernel'.
-    """
+    """Says whether a pattern matches a parameter's path, 'conv_block1/conv1/kernel', or a layer above it."""
     return re.fullmatch(f'(?:{pattern})(?:/.*)?', layer) is not None
 
 

@@ -17,16 +17,11 @@ BYTES = {name: dtype.itemsize for name, dtype in _PLAIN.items()} | {'bool': 1, '
 
 
 def decode(raw: bytes | memoryview, kind: str, order: str = '<') -> np.ndarray:
-    """Reads numbers that lie one behind the other.
+    """Reads a whole number of elements (count,) of one of BYTES that lie one behind the other.
 
-    Args:
-        raw: bytes, a whole number of elements.
-        kind: name of the type: one of BYTES. NumPy has no bfloat16; it becomes float32, which holds
-            each of its values exactly.
-        order: '<' for little-endian, '>' for big-endian.
-
-    Returns:
-        (count,), in the machine's byte order. Without a copy where possible, then read-only.
+    '<' is little-endian, '>' big-endian; the result has the machine's byte order, without a copy where
+    possible, then read-only. NumPy has no bfloat16; it becomes float32, which holds each of its values
+    exactly.
     """
     if kind == 'bool':
         return np.frombuffer(raw, np.uint8) != 0
@@ -40,20 +35,9 @@ def decode(raw: bytes | memoryview, kind: str, order: str = '<') -> np.ndarray:
 def shaped(
     raw: bytes | memoryview, kind: str, shape: Sequence[int], name: str, order: str = '<'
 ) -> np.ndarray:
-    """Reads a tensor, after checking that it has as many bytes as its shape asks for.
+    """Reads a tensor as `decode` does; nothing is allocated before its shape was checked.
 
-    Args:
-        raw: its bytes.
-        kind: name of the type: one of BYTES.
-        shape: of the tensor; nothing is allocated before it was checked.
-        name: of the tensor, for the error.
-        order: '<' for little-endian, '>' for big-endian.
-
-    Returns:
-        `shape`; float32 where the file has bfloat16.
-
-    Raises:
-        UserError: shape and bytes differ; without the file's name.
+    Raises a UserError where shape and bytes differ; without the file's name.
     """
     if min(shape, default=0) < 0 or math.prod(shape) * BYTES[kind] != len(raw):
         raise UserError(

@@ -33,21 +33,10 @@ _OTHERS = {
 }
 _HEAD = 512
 _SAFETENSORS = {
-    'BOOL': 'bool',
-    'U8': 'uint8',
-    'I8': 'int8',
-    'I16': 'int16',
-    'U16': 'uint16',
-    'I32': 'int32',
-    'U32': 'uint32',
-    'I64': 'int64',
-    'U64': 'uint64',
-    'F16': 'float16',
-    'BF16': 'bfloat16',
-    'F32': 'float32',
-    'F64': 'float64',
-    'C64': 'complex64',
-}
+    'BOOL': 'bool', 'U8': 'uint8', 'I8': 'int8', 'I16': 'int16', 'U16': 'uint16', 'I32': 'int32',
+    'U32': 'uint32', 'I64': 'int64', 'U64': 'uint64', 'F16': 'float16', 'BF16': 'bfloat16',
+    'F32': 'float32', 'F64': 'float64', 'C64': 'complex64',
+}  # fmt: skip
 # Deflate makes nothing smaller than by this factor; a file that announces more is made up.
 _MAX_DEFLATION = 1032
 

@@ -17,15 +17,9 @@ _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
-    """Writes a converted checkpoint.
+    """Writes a converted checkpoint in place of an earlier one, with facts about the file it came from.
 
-    Args:
-        converted: the checkpoint.
-        out: the folder; what an earlier conversion left there is replaced.
-        source: facts about the file it came from.
-
-    Returns:
-        What conversion.json holds: the verification report.
+    Returns what conversion.json holds: the verification report.
     """
     report = {
         **{
@@ -58,14 +52,7 @@ def is_converted(folder: pathlib.Path) -> bool:
 
 
 def load(folder: pathlib.Path) -> Converted:
-    """Reads a converted checkpoint and checks its digest.
-
-    Args:
-        folder: that `save` wrote.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """Reads the folder of a converted checkpoint and checks its digest; damage is a UserError."""
     try:
         report = json.loads((folder / _CONVERSION).read_text())
         with np.load(folder / _PARAMETERS, allow_pickle=False) as arrays:
@@ -83,11 +70,7 @@ def load(folder: pathlib.Path) -> Converted:
 
 
 def report_lines(report: Mapping) -> str:
-    """Returns the verification report for people.
-
-    Args:
-        report: what `save` returned.
-    """
+    """Returns the verification report of `save` for people."""
     used = [row for row in report['keys'] if row['path']]
     left_out = [row for row in report['keys'] if not row['path']]
     settings = ', '.join(f'{key}={value!r}' for key, value in report['settings'].items())

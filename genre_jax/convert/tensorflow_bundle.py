@@ -24,38 +24,19 @@ _FOOTER = 48
 _MAX_NAME = 1000
 _STRING = 7
 _KINDS = {
-    1: 'float32',
-    2: 'float64',
-    3: 'int32',
-    4: 'uint8',
-    5: 'int16',
-    6: 'int8',
-    8: 'complex64',
-    9: 'int64',
-    10: 'bool',
-    14: 'bfloat16',
-    17: 'uint16',
-    18: 'complex128',
-    19: 'float16',
-    22: 'uint32',
-    23: 'uint64',
-}
+    1: 'float32', 2: 'float64', 3: 'int32', 4: 'uint8', 5: 'int16', 6: 'int8', 8: 'complex64',
+    9: 'int64', 10: 'bool', 14: 'bfloat16', 17: 'uint16', 18: 'complex128', 19: 'float16',
+    22: 'uint32', 23: 'uint64',
+}  # fmt: skip
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads all tensors of numbers of a checkpoint, and checks their sums.
+    """Reads all tensors of numbers of a checkpoint, and checks their sums; the data lie beside the index.
 
-    Args:
-        path: of the index; its data lie beside it.
+    Returns arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left out.
 
-    Returns:
-        Arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left
-        out.
-
-    Raises:
-        UserError: a file is missing or cut off, or of a kind that is not read; without the file's
-            name.
-        Exception: of nearly any kind, where it is damaged.
+    Raises a UserError, without the file's name, where a file is missing or cut off, or of a kind that is
+    not read; an exception of nearly any kind where it is damaged.
     """
     entries = _table(path.read_bytes())
     header = _fields(next(entries, (b'', b''))[1])

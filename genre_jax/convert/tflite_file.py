@@ -19,41 +19,23 @@ from genre_jax.errors import UserError
 
 IDENTIFIER = b'TFL3'  # at byte 4
 _KINDS = {
-    0: 'float32',
-    1: 'float16',
-    2: 'int32',
-    3: 'uint8',
-    4: 'int64',
-    6: 'bool',
-    7: 'int16',
-    8: 'complex64',
-    9: 'int8',
-    10: 'float64',
-    11: 'complex128',
-    12: 'uint64',
-    15: 'uint32',
-    16: 'uint16',
-    18: 'bfloat16',
-}
+    0: 'float32', 1: 'float16', 2: 'int32', 3: 'uint8', 4: 'int64', 6: 'bool', 7: 'int16',
+    8: 'complex64', 9: 'int8', 10: 'float64', 11: 'complex128', 12: 'uint64', 15: 'uint32',
+    16: 'uint16', 18: 'bfloat16',
+}  # fmt: skip
 _STRING = 5
 # Tensors may share a buffer, and 8 bits become 32: more than this was made to fill the memory.
 _MAX_GROWTH = 32
 
 
 def read(data: bytes) -> dict[str, np.ndarray]:
-    """Reads the constants of all subgraphs; 8-bit numbers and such in their true scale.
+    """Reads the constants of all subgraphs of a file; 8-bit numbers and such in their true scale.
 
-    Args:
-        data: the file.
+    Returns arrays by the tensors' names; a tensor without a name has ''. Quantised ones are float32,
+    (q - zero_point) * scale, the others as they are. Tensors of strings are left out.
 
-    Returns:
-        Arrays by the tensors' names; a tensor without a name has ''. Quantised ones are float32,
-        (q - zero_point) * scale, the others as they are. Tensors of strings are left out.
-
-    Raises:
-        UserError: two different constants have one name, or one is of a kind that is not read;
-            without the file's name.
-        Exception: of nearly any kind, where it is damaged.
+    Raises a UserError, without the file's name, where two different constants have one name, or one is of a
+    kind that is not read; an exception of nearly any kind where the file is damaged.
     """
     model = _Table.root(data)
     buffers = model.tables(4)

@@ -27,17 +27,10 @@ _MAX_NAME = 1000
 
 
 def read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads what torch.save writes since PyTorch 1.6.
+    """Reads what torch.save writes since PyTorch 1.6, a zip archive: arrays by dotted name, read-only.
 
-    Args:
-        path: of a zip archive.
-
-    Returns:
-        Arrays by dotted name, read-only.
-
-    Raises:
-        UserError: it holds other things than weights; without the file's name.
-        Exception: of nearly any kind, where it is damaged.
+    Raises a UserError, without the file's name, where it holds other things than weights; an exception of
+    nearly any kind where it is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         records = {info.filename: info for info in archive.infolist()}
@@ -73,18 +66,7 @@ def read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_legacy(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads what torch.save wrote before PyTorch 1.6: five pickles, then the storages.
-
-    Args:
-        path: of a file that begins with a pickle.
-
-    Returns:
-        Arrays by dotted name, read-only.
-
-    Raises:
-        UserError: it holds other things than weights; without the file's name.
-        Exception: of nearly any kind, where it is damaged.
-    """
+    """Reads what torch.save wrote before PyTorch 1.6: five pickles, then the storages. Else as `read_zip`."""
     data = path.read_bytes()
     file = io.BytesIO(data)
     storages: dict[str, torch_stand_ins.Storage] = {}
@@ -116,10 +98,7 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     """Turns what a pickle held into arrays by name; those of one storage share memory.
 
-    Args:
-        tree: result of torch_pickle.load.
-        raw: bytes of each storage, by key.
-        order: of their bytes, '<' or '>'.
+    `raw` holds the bytes of each storage by key, in the order '<' or '>'.
     """
     arrays: dict[str, np.ndarray] = {}
     numbers: dict[tuple[str, str], np.ndarray] = {}

@@ -27,19 +27,13 @@ _MAX_GROWTH = 16
 
 
 def load(file: BinaryIO, storages: dict[str, Storage]) -> object:
-    """Reads the next pickle of a file.
+    """Reads the next pickle of a file in memory; `storages` gets those that the pickle mentions, by key.
 
-    Args:
-        file: in memory; left behind the end of the pickle.
-        storages: by key; gets those that the pickle mentions.
+    Returns what the pickle holds: dicts, lists, tuples, strings, numbers, and the descriptions of
+    torch_stand_ins; None in place of other harmless objects.
 
-    Returns:
-        What the pickle holds: dicts, lists, tuples, strings, numbers, and the descriptions of
-        torch_stand_ins; None in place of other harmless objects.
-
-    Raises:
-        UserError: it asks for more than weights; without the file's name.
-        Exception: of nearly any kind, where the pickle is damaged.
+    Raises a UserError, without the file's name, where it asks for more than weights; an exception of nearly
+    any kind where the pickle is damaged.
     """
     start = file.tell()
     machine = _Machine(storages, _MAX_GROWTH * file.seek(0, os.SEEK_END))

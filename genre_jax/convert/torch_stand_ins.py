@@ -19,20 +19,12 @@ from genre_jax.convert import raw_numbers
 from genre_jax.errors import UserError
 
 _STORAGES = {
-    'torch.FloatStorage': 'float32',
-    'torch.DoubleStorage': 'float64',
-    'torch.HalfStorage': 'float16',
-    'torch.BFloat16Storage': 'bfloat16',
-    'torch.LongStorage': 'int64',
-    'torch.IntStorage': 'int32',
-    'torch.ShortStorage': 'int16',
-    'torch.CharStorage': 'int8',
-    'torch.ByteStorage': 'uint8',
-    'torch.BoolStorage': 'bool',
-    'torch.ComplexFloatStorage': 'complex64',
-    'torch.ComplexDoubleStorage': 'complex128',
-    'torch.storage.UntypedStorage': 'uint8',
-}
+    'torch.FloatStorage': 'float32', 'torch.DoubleStorage': 'float64', 'torch.HalfStorage': 'float16',
+    'torch.BFloat16Storage': 'bfloat16', 'torch.LongStorage': 'int64', 'torch.IntStorage': 'int32',
+    'torch.ShortStorage': 'int16', 'torch.CharStorage': 'int8', 'torch.ByteStorage': 'uint8',
+    'torch.BoolStorage': 'bool', 'torch.ComplexFloatStorage': 'complex64',
+    'torch.ComplexDoubleStorage': 'complex128', 'torch.storage.UntypedStorage': 'uint8',
+}  # fmt: skip
 _TYPES = {f'torch.{kind}': kind for kind in raw_numbers.BYTES}
 # Names that stand in a pickle as arguments, and are not called.
 _NAMES = {
@@ -109,11 +101,7 @@ def add_items(target: object, items: list) -> None:
 
 
 def find(module: object, name: object) -> _Global:
-    """Returns the mark of a function or class that a pickle names.
-
-    Raises:
-        UserError: it is none of those that stand for weights.
-    """
+    """Returns the mark of a function or class that a pickle names; a UserError if not for weights."""
     if type(module) is not str or type(name) is not str:
         raise ValueError('a function whose name is no string')
     full = f'{module}.{name}'
@@ -130,11 +118,7 @@ def _refused(name: str) -> UserError:
 
 
 def call(function: object, arguments: object) -> object:
-    """Calls what stands in for a function.
-
-    Raises:
-        UserError: there is nothing that stands in for it.
-    """
+    """Calls what stands in for a function; a UserError where nothing does."""
     if not isinstance(function, _Global) or function.name not in _CALLS:
         raise _refused(getattr(function, 'name', f'a {type(function).__name__}'))
     if type(arguments) is not tuple:

@@ -32,13 +32,7 @@ _CSV = flags.DEFINE_string('csv', '', 'table to write')
 
 
 def write_csv(parts: Mapping, groups: Mapping[str, str], file: pathlib.Path) -> None:
-    """Writes embeddings as a table that data/feature_table reads.
-
-    Args:
-        parts: genre_jax.embeddings.Embeddings by part.
-        groups: group of every song.
-        file: to write.
-    """
+    """Writes embeddings by part, with the group of every song, as a table that data/feature_table reads."""
     partial = file.with_name(f'{file.name}.partial')
     with partial.open('w', newline='') as stream:
         table = csv.writer(stream)

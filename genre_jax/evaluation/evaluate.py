@@ -87,11 +87,7 @@ class Songs:
 
 
 def pool_songs(predictions: Predictions) -> Songs:
-    """Pools segments to songs by summed probability and by votes (Schindler, Herbert).
-
-    Args:
-        predictions: segments in any order.
-    """
+    """Pools segments, in any order, to songs by summed probability and by votes (Schindler, Herbert)."""
     names, first, song = np.unique(predictions.track, return_index=True, return_inverse=True)
     order = np.argsort(first)
     position = np.empty_like(order)
@@ -107,12 +103,7 @@ def pool_songs(predictions: Predictions) -> Songs:
 
 
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns -ln of the probability of the true class, float64 [n].
-
-    Args:
-        labels: class ids [n].
-        probabilities: [n, C].
-    """
+    """Returns -ln of the probability of the true class, float64 [n], of probabilities [n, C]."""
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     # float32 softmax underflows to 0 at about e^-103; there the loss is large, not infinite.
     return -np.log(np.maximum(chosen, np.finfo(np.float32).tiny))
@@ -123,14 +114,9 @@ def roc_curves(
 ) -> list[tuple[np.ndarray, np.ndarray, float] | None]:
     """Returns the receiver operating characteristic of each class against all others.
 
-    Args:
-        labels: class ids [n].
-        probabilities: [n, C].
-
-    Returns:
-        For each class the false and the true positive rates at all thresholds, and the area under them: the
-        chance that an item of the class has a larger probability than one of another class. None for a
-        class that all items have, or none.
+    Of class ids [n] and probabilities [n, C]: for each class the false and the true positive rates at all
+    thresholds, and the area under them, the chance that an item of the class has a larger probability than
+    one of another class. None for a class that all items have, or none.
     """
     curves = []
     for i in range(probabilities.shape[1]):
@@ -235,15 +221,9 @@ def _intervals(labels, predicted, groups, n_classes, losses, samples) -> dict:
 def evaluate(
     predictions: Predictions, group_of_track: dict[str, str], bootstrap_samples: int = 2000
 ) -> dict[str, dict]:
-    """Scores one part: by segment, and by song in two ways.
+    """Scores one part, by segment and by song in two ways: {kind: figures} for the three KINDS.
 
-    Args:
-        predictions: of one part.
-        group_of_track: group of every track.
-        bootstrap_samples: resamplings for the intervals; 0 leaves them out.
-
-    Returns:
-        {kind: figures} for the three KINDS.
+    Without `bootstrap_samples` there are no intervals.
     """
     songs = pool_songs(predictions)
     segment_groups = [group_of_track[track] for track in predictions.track]
@@ -275,14 +255,7 @@ def majority_class(
 ) -> dict:
     """Scores the classifier that always names the most frequent class of the training songs.
 
-    Args:
-        train_labels: class ids of the training songs.
-        predictions: of the part to score it on (only its songs and labels matter).
-        group_of_track: group of every track.
-        bootstrap_samples: resamplings for the interval.
-
-    Returns:
-        {'class', 'accuracy', 'accuracy_ci95'}.
+    Only the songs and labels of the predictions matter. Returns {'class', 'accuracy', 'accuracy_ci95'}.
     """
     songs = pool_songs(predictions)
     classes = predictions.classes.tolist()

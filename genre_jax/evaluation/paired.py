@@ -26,12 +26,7 @@ class Tested:
 
 
 def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Tested:
-    """Joins the test predictions of all folds.
-
-    Args:
-        parts: of each fold.
-        tracks: names of all songs; each is tested in some fold.
-    """
+    """Joins the test predictions of all folds; each song is tested in some fold."""
     whole = evaluate.Predictions(
         *(
             np.concatenate([getattr(part, name) for part in parts])
@@ -55,12 +50,7 @@ def compare(tested: Mapping[str, Tested], groups: Sequence[str], bootstrap_sampl
     """Computes accuracies, and their differences to the strictest protocol, with 95 % intervals.
 
     The intervals draw whole groups with replacement, the same ones for every protocol: the differences are
-    paired (Efron and Tibshirani 1993).
-
-    Args:
-        tested: by protocol, the strictest last.
-        groups: group of each song.
-        bootstrap_samples: resamplings.
+    paired (Efron and Tibshirani 1993). The strictest protocol comes last in `tested`.
 
     Returns:
         {protocol: {'segment' or 'song': {'accuracy', 'accuracy_ci95', 'inflation', 'inflation_ci95'}}}.

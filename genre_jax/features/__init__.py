@@ -91,13 +91,9 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
 
 
 def build(settings: Mapping) -> FrontEnd:
-    """Builds the front end of the section config.features.
+    """Builds the front end of the section config.features: a flavour's 'name', and keys that override fields.
 
-    Args:
-        settings: 'name' of a flavour; further keys override its fields.
-
-    Raises:
-        UserError: unknown flavour or field, or a value that cannot be.
+    Raises a UserError for an unknown flavour or field, or a value that cannot be.
     """
     front_end = find(settings['name'])
     return config_lib.call_with_section(front_end, 'features', settings, skip=('name',))

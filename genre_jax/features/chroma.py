@@ -59,17 +59,10 @@ class Chroma(FrontEnd):
             waveform, n_fft=self.n_fft, win_length=self.n_fft, hop_length=self.hop_length,
             padding=self.padding, float64=True,
         )  # fmt: skip
-        return self.from_power(spectrum.real**2 + spectrum.imag**2)
+        return self.from_power(stft.power(spectrum))
 
     def from_power(self, power: jax.Array) -> jax.Array:
-        """Computes the features from a power spectrogram.
-
-        Args:
-            power: float32 (frames, n_fft // 2 + 1).
-
-        Returns:
-            float32 (frames, n_chroma).
-        """
+        """Computes float32 (frames, n_chroma) from a power spectrogram float32 (frames, n_fft // 2 + 1)."""
         rate_hz, n_fft, n_chroma = self.sample_rate_hz, self.n_fft, self.n_chroma
         if self.tuning is None:
             candidates = jnp.asarray(
@@ -87,16 +80,8 @@ class Chroma(FrontEnd):
 def chroma_filters(sample_rate_hz: int, n_fft: int, n_chroma: int, tuning: float) -> np.ndarray:
     """Builds Gaussian filters that map a spectrum to pitch classes, as `librosa.filters.chroma`.
 
-    Source: Ellis, Chroma feature analysis and synthesis (2007).
-
-    Args:
-        sample_rate_hz: sample rate.
-        n_fft: FFT length.
-        n_chroma: pitch classes in an octave.
-        tuning: deviation from A = 440 Hz in shares of a class.
-
-    Returns:
-        float32 [n_fft // 2 + 1, n_chroma].
+    Source: Ellis, Chroma feature analysis and synthesis (2007). float32 [n_fft // 2 + 1, n_chroma];
+    `tuning` is the deviation from A = 440 Hz in shares of a class.
     """
     hz = np.arange(1, n_fft) * sample_rate_hz / n_fft
     low_a_hz = 440 * 2 ** (tuning / n_chroma) / 16
@@ -115,13 +100,8 @@ def chroma_filters(sample_rate_hz: int, n_fft: int, n_chroma: int, tuning: float
 def estimate_tuning(power: jax.Array, sample_rate_hz: int, n_chroma: int) -> jax.Array:
     """Estimates how far the spectral peaks lie from equal temperament, as `librosa.estimate_tuning`.
 
-    Args:
-        power: float32 (frames, n_fft // 2 + 1), power spectrogram of one clip.
-        sample_rate_hz: sample rate.
-        n_chroma: pitch classes in an octave.
-
-    Returns:
-        int32, number of hundredths of a class above -0.5; 50, no deviation, for a clip without peaks.
+    `power` is float32 (frames, n_fft // 2 + 1) of one clip. Returns an int32, the number of hundredths of a
+    class above -0.5; 50, no deviation, for a clip without peaks.
     """
     n_fft = 2 * (power.shape[1] - 1)
     bin_hz = sample_rate_hz / n_fft

@@ -97,7 +97,7 @@ class ConstantQ(FrontEnd):
             frames = stft.frames(padded, len(kernel), self.hop_length >> halvings)
             both = jnp.matmul(frames, kernel, precision='highest')
             real, imaginary = jnp.split(both, 2, axis=1)
-            octaves.append(_magnitude(real, imaginary))
+            octaves.append(stft.magnitude(real**2 + imaginary**2))
         n_frames = min(len(octave) for octave in octaves)
         bins = jnp.concatenate([octave[:n_frames] for octave in octaves[::-1]], axis=1)
         if self.compression == 'db':
@@ -105,19 +105,11 @@ class ConstantQ(FrontEnd):
         return bins
 
 
-def _magnitude(real: jax.Array, imaginary: jax.Array) -> jax.Array:
-    power = real**2 + imaginary**2
-    # The square root's slope at zero is infinite; its gradient is taken to be zero.
-    return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
-
-
 @functools.cache
 def _octaves(front_end: ConstantQ) -> list[tuple[np.ndarray, int]]:
-    """Builds the filters of each octave, from the highest.
+    """Builds the filters of each octave, from the highest, and how often the waveform is halved before.
 
-    Returns:
-        Tuples of float32 [samples, 2 x bins] (real parts, then imaginary), and how often the waveform
-        is halved before.
+    Filters are float32 [samples, 2 x bins], real parts, then imaginary ones.
     """
     frequencies_hz, quality = front_end.frequencies_hz(), front_end._quality()
     cutoff_hz = frequencies_hz[-1] * (1 + _HANN_BANDWIDTH / 2 / quality)
@@ -130,13 +122,7 @@ def _octaves(front_end: ConstantQ) -> list[tuple[np.ndarray, int]]:
     last = front_end.n_bins
     while last > 0:
         first = max(0, last - front_end.bins_per_octave)
-        kernel = _filters(
-            frequencies_hz[first:last],
-            quality,
-            front_end.sample_rate_hz,
-            halvings,
-            front_end.sparsity,
-        )
+        kernel = _filters(front_end, frequencies_hz[first:last], halvings)
         octaves.append((kernel, halvings))
         last = first
         if halvings < twos:
@@ -144,10 +130,9 @@ def _octaves(front_end: ConstantQ) -> list[tuple[np.ndarray, int]]:
     return octaves
 
 
-def _filters(
-    frequencies_hz: np.ndarray, quality: float, full_rate_hz: int, halvings: int, sparsity: float
-) -> np.ndarray:
+def _filters(front_end: ConstantQ, frequencies_hz: np.ndarray, halvings: int) -> np.ndarray:
     """Builds the windows of some bins as librosa does, float32 [samples, 2 x bins]."""
+    quality, full_rate_hz = front_end._quality(), front_end.sample_rate_hz
     lengths = quality * full_rate_hz / frequencies_hz / 2**halvings
     n_fft = 2 ** math.ceil(math.log2(lengths.max()))
     windows = np.zeros((len(lengths), n_fft), np.complex128)
@@ -157,18 +142,12 @@ def _filters(
         wave = window * np.exp(2j * np.pi * hz * 2**halvings / full_rate_hz * n)
         start = (n_fft - len(n)) // 2
         # The halved waveform gathers half as much in half as many samples: 2**halvings.
-        row[start : start + len(n)] = (
-            wave
-            / window.sum()
-            * length
-            / n_fft
-            * 2**halvings
-            / np.sqrt(quality * full_rate_hz / hz)
-        )
+        wave = wave / window.sum() * length / n_fft * 2**halvings
+        row[start : start + len(n)] = wave / np.sqrt(quality * full_rate_hz / hz)
     spectra = np.fft.fft(windows)[:, : n_fft // 2 + 1]
-    if sparsity:
+    if front_end.sparsity:
         weakest = np.sort(np.abs(spectra), axis=1)
-        dropped = np.cumsum(weakest / weakest.sum(1, keepdims=True), axis=1) < sparsity
+        dropped = np.cumsum(weakest / weakest.sum(1, keepdims=True), axis=1) < front_end.sparsity
         least = np.take_along_axis(weakest, dropped.argmin(1)[:, None], 1)
         spectra = np.where(np.abs(spectra) >= least, spectra, 0)
     # A product with the frame's spectrum, written as one with the frame.

@@ -78,14 +78,7 @@ class FrontEnd:
         raise NotImplementedError
 
     def check_length(self, n_samples: int) -> None:
-        """Refuses clips that have no features.
-
-        Args:
-            n_samples: length of the clips at `sample_rate_hz`.
-
-        Raises:
-            UserError: they are shorter than one frame.
-        """
+        """Refuses clips of fewer samples, at `sample_rate_hz`, than one frame: a UserError."""
         if n_samples < self.least_samples:
             raise UserError(
                 f'config.windows.window_s: clips of {n_samples} samples (at {self.sample_rate_hz} Hz) are '
@@ -93,16 +86,9 @@ class FrontEnd:
             )
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
-        """Computes the features.
+        """Computes float32 (..., frames, bins) from float32 (..., time) in [-1, 1] at `sample_rate_hz`.
 
-        Args:
-            waveform: float32 (..., time) in [-1, 1] at `sample_rate_hz`.
-
-        Returns:
-            float32 (..., frames, bins).
-
-        Raises:
-            UserError: the waveform is shorter than one frame.
+        Raises a UserError where the waveform is shorter than one frame.
         """
         n_samples = waveform.shape[-1]
         FrontEnd.check_length(self, n_samples)
@@ -113,15 +99,7 @@ class FrontEnd:
 
 
 def require_positive(front_end: FrontEnd, *names: str) -> None:
-    """Refuses fields of a front end that are not above 0.
-
-    Args:
-        front_end: the front end.
-        *names: its fields to look at.
-
-    Raises:
-        UserError: the first that is not.
-    """
+    """Refuses fields of a front end that are not above 0: a UserError."""
     for name in names:
         value = getattr(front_end, name)
         if not value > 0:
@@ -129,16 +107,7 @@ def require_positive(front_end: FrontEnd, *names: str) -> None:
 
 
 def require_choice(front_end: FrontEnd, name: str, choices: tuple[str, ...]) -> None:
-    """Refuses a field of a front end that is not one of `choices`.
-
-    Args:
-        front_end: the front end.
-        name: its field.
-        choices: the values it may have.
-
-    Raises:
-        UserError: it has another.
-    """
+    """Refuses a field of a front end that is not one of `choices`: a UserError."""
     value = getattr(front_end, name)
     if value not in choices:
         raise UserError(

@@ -53,16 +53,9 @@ class Handcrafted:
         require_choice(self, 'padding', ('reflect', 'zeros'))
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
-        """Computes the features.
+        """Computes float32 (..., 57), in the order of `COLUMNS`, from float32 (..., time) in [-1, 1].
 
-        Args:
-            waveform: float32 (..., time) in [-1, 1] at `sample_rate_hz`.
-
-        Returns:
-            float32 (..., 57), in the order of `COLUMNS`.
-
-        Raises:
-            UserError: the waveform is shorter than one frame.
+        Raises a UserError where the waveform is shorter than one frame.
         """
         n_samples = waveform.shape[-1]
         if n_samples < self.n_fft:
@@ -80,7 +73,7 @@ class Handcrafted:
             waveform, n_fft=n_fft, win_length=n_fft, hop_length=hop_length, padding=self.padding,
             float64=True,
         )  # fmt: skip
-        power = spectrum.real**2 + spectrum.imag**2
+        power = stft.power(spectrum)
         magnitude = jnp.sqrt(power)
         filters = mel.mel_filters(rate_hz, n_fft, 128, 0.0, 0.0)
         mel_db = decibel(jnp.matmul(power, filters, precision='highest'), 2, 'one', 80.0)
@@ -134,12 +127,7 @@ def spectral_shape(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Computes spectral centroid, bandwidth (order 2) and rolloff (85 %) of each frame, as librosa.
 
-    Args:
-        magnitude: float32 (frames, bins).
-        sample_rate_hz: sample rate.
-
-    Returns:
-        Three float32 (frames,), in Hz; 0 for silent frames.
+    float32 (frames, bins) give three float32 (frames,), in Hz; 0 for silent frames.
     """
     n_bins = magnitude.shape[1]
     hz = np.linspace(0, sample_rate_hz / 2, n_bins).astype(np.float32)
@@ -165,29 +153,15 @@ def _running_sum(values: jax.Array) -> jax.Array:
 
 
 def rms(waveform: jax.Array, frame_length: int, padding: stft.Padding) -> jax.Array:
-    """Computes the root mean square of centred frames, four to a frame length, as librosa.
-
-    Args:
-        waveform: float32 (time,).
-        frame_length: samples in one frame.
-        padding: 'zeros' or 'reflect'.
-
-    Returns:
-        float32 (frames,).
-    """
+    """Computes the root mean square of each centred frame, four to a frame length, as librosa."""
     squares = stft.pad(waveform, frame_length, padding) ** 2
     return jnp.sqrt(_sums_of_frames(squares, frame_length) / frame_length)
 
 
 def zero_crossing_rate(waveform: jax.Array, frame_length: int) -> jax.Array:
-    """Computes the share of samples whose sign is not that of the sample before, as librosa.
+    """Computes the share of samples in each frame whose sign is not that of the sample before, as librosa.
 
-    Args:
-        waveform: float32 (time,).
-        frame_length: samples in one centred frame, four hops.
-
-    Returns:
-        float32 (frames,).
+    Frames are centred, four to a frame length.
     """
     padded = jnp.pad(waveform, frame_length // 2, mode='edge')
     negative = padded < -_CROSSING_THRESHOLD

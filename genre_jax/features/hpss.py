@@ -12,14 +12,9 @@ _STRIP = 64  # rows or columns whose windows stay in a CPU's cache
 
 
 def median_filter_31(values: jax.Array, axis: int) -> jax.Array:
-    """Computes the running median of 31 neighbours, the ends reflected (the edge value repeated).
+    """Computes the running median of 31 neighbours along axis 0 or 1 of float32 (rows, columns), 0 or more.
 
-    Args:
-        values: float32 (rows, columns), 0 or more.
-        axis: along which to filter, 0 or 1.
-
-    Returns:
-        float32 (rows, columns), as `scipy.ndimage.median_filter(mode='reflect')`.
+    The ends are reflected (the edge value repeated), as `scipy.ndimage.median_filter(mode='reflect')`.
     """
     # Floats of 0 and above are ordered as their bits are, and integers have no NaN to look out for.
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
@@ -70,15 +65,9 @@ def _kth_of_two(left: list[jax.Array], right: list[jax.Array], k: int) -> jax.Ar
 
 
 def soft_masks(magnitude: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Computes the shares of the harmonic and of the percussive part, which sum to 1.
+    """Computes the shares of the harmonic and of the percussive part of (frames, bins), which sum to 1.
 
     Source: Fitzgerald (2010), as `librosa.decompose.hpss` with its defaults (31 x 31, power 2).
-
-    Args:
-        magnitude: float32 (frames, bins).
-
-    Returns:
-        Two float32 (frames, bins).
     """
     harmonic = median_filter_31(magnitude, axis=0)
     percussive = median_filter_31(magnitude, axis=1)

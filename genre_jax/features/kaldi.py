@@ -70,14 +70,7 @@ class KaldiFilterBank(FrontEnd):
         return self.frame_length
 
     def check_length(self, n_samples: int) -> None:
-        """Refuses clips shorter than one frame, and clips of which `target_frames` would drop a part.
-
-        Args:
-            n_samples: length of the clips at `sample_rate_hz`.
-
-        Raises:
-            UserError: they are too short or too long.
-        """
+        """Refuses clips shorter than one frame, and clips of which `target_frames` would drop a part."""
         super().check_length(n_samples)
         n_frames = 1 + (n_samples - self.frame_length) // self.hop_length
         if self.target_frames and n_frames > self.target_frames:
@@ -93,7 +86,7 @@ class KaldiFilterBank(FrontEnd):
             self.sample_rate_hz, self.n_fft, self.n_mels, self.f_min_hz, self.f_max_hz,
             scale='htk', triangles='mel', unit_area=False,
         )  # fmt: skip
-        power = spectrum.real**2 + spectrum.imag**2
+        power = stft.power(spectrum)
         bands = jnp.log(jnp.maximum(jnp.matmul(power, filters, precision='highest'), _FLOOR))
         if self.target_frames:
             missing = max(0, self.target_frames - bands.shape[0])

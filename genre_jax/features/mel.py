@@ -16,10 +16,7 @@ MEL_SCALES = ('slaney', 'htk')
 def hz_to_mel(hz: np.ndarray | float, scale: MelScale) -> np.ndarray:
     """Converts frequencies to mel.
 
-    Args:
-        hz: frequencies.
-        scale: 'slaney' (3 mel for 200 Hz up to 1 kHz, then 27 mel for each factor of 6.4) or 'htk'
-            (1127 ln(1 + f / 700)).
+    'slaney': 3 mel for 200 Hz up to 1 kHz, then 27 mel for each factor of 6.4. 'htk': 1127 ln(1 + f / 700).
     """
     hz = np.asarray(hz, np.float64)
     if scale == 'htk':
@@ -37,16 +34,7 @@ def mel_to_hz(mel: np.ndarray | float, scale: MelScale) -> np.ndarray:
 
 
 def check_band_edges(sample_rate_hz: int, f_min_hz: float, f_max_hz: float) -> None:
-    """Refuses band edges that the sample rate does not hold.
-
-    Args:
-        sample_rate_hz: sample rate.
-        f_min_hz: lower edge of the lowest band.
-        f_max_hz: upper edge of the highest band, 0 for half the sample rate.
-
-    Raises:
-        UserError: they lie outside 0 ... half the sample rate, or in the wrong order.
-    """
+    """Refuses band edges outside 0 ... half the sample rate, or in the wrong order: a UserError."""
     nyquist_hz = sample_rate_hz / 2
     if not 0 <= f_min_hz < (f_max_hz or nyquist_hz) <= nyquist_hz:
         raise UserError(
@@ -68,18 +56,9 @@ def mel_filters(
 ) -> np.ndarray:
     """Builds triangular filters whose edges are spaced evenly in mel.
 
-    Args:
-        sample_rate_hz: sample rate.
-        n_fft: FFT length.
-        n_mels: number of bands.
-        f_min_hz: lower edge of the lowest band.
-        f_max_hz: upper edge of the highest band, 0 for half the sample rate.
-        scale: see `hz_to_mel`.
-        triangles: whether their sides are straight over Hz (librosa) or over mel (Kaldi, HTK).
-        unit_area: scales each to unit area in Hz ("Slaney" normalisation), else to a peak of 1.
-
-    Returns:
-        float32 [n_fft // 2 + 1, n_mels], as `librosa.filters.mel(...).T` with the defaults.
+    As `librosa.filters.mel(...).T` with the defaults, float32 [n_fft // 2 + 1, n_mels]. An `f_max_hz` of 0
+    is half the sample rate. The triangles' sides are straight over Hz (librosa) or over mel (Kaldi, HTK).
+    `unit_area` scales each to unit area in Hz ("Slaney" normalisation), else to a peak of 1.
     """
     low, high = hz_to_mel(f_min_hz, scale), hz_to_mel(f_max_hz or sample_rate_hz / 2, scale)
     edges_mel = np.linspace(low, high, n_mels + 2)

@@ -23,18 +23,10 @@ _LEAST_BLOCK = 4096
 
 
 def resample(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
-    """Resamples along the last axis with a windowed sinc.
+    """Resamples float32 (..., time) with a windowed sinc to (..., ceil(time * to_hz / from_hz)).
 
     Source: Smith, Digital Audio Resampling. Overlapping blocks are filtered in the frequency domain,
     where another rate is another number of bins.
-
-    Args:
-        waveform: float32 (..., time) at `from_hz`.
-        from_hz: sample rate of the input.
-        to_hz: sample rate wanted.
-
-    Returns:
-        float32 (..., ceil(time * to_hz / from_hz)).
     """
     if from_hz == to_hz:
         return waveform
@@ -70,12 +62,7 @@ def _resample_clip(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
 
 @functools.cache
 def _low_pass(cutoff: float, n_fft: int) -> np.ndarray:
-    """Builds the filter's response, float32 [n_fft // 2 + 1].
-
-    Args:
-        cutoff: as a share of the Nyquist frequency.
-        n_fft: length of the FFT.
-    """
+    """Builds the response, float32 [n_fft // 2 + 1]; the cutoff is a share of the Nyquist frequency."""
     reach = math.floor(_ZEROS / cutoff)
     offset = np.arange(-reach, reach + 1)
     window = np.i0(_KAISER_BETA * np.sqrt(1 - (offset * cutoff / _ZEROS) ** 2))

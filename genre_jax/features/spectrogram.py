@@ -124,10 +124,9 @@ class Spectrogram(FrontEnd):
         )  # fmt: skip
         if self.drop_last_frame:
             spectrum = spectrum[:-1]
-        bands = spectrum.real**2 + spectrum.imag**2
+        bands = stft.power(spectrum)
         if self.power == 1:
-            # The square root's slope at an empty bin is infinite; its gradient is taken to be zero.
-            bands = jnp.where(bands > 0, jnp.sqrt(jnp.where(bands > 0, bands, 1)), 0)
+            bands = stft.magnitude(bands)
         if self.n_mels:
             bands = jnp.matmul(bands, self._filters(), precision='highest')
         if self.compression == 'ln':
@@ -142,13 +141,9 @@ class Spectrogram(FrontEnd):
 def decibel(
     bands: jax.Array, power: int, reference: Literal['one', 'peak'], top_db: float
 ) -> jax.Array:
-    """Converts to decibel, as `librosa.power_to_db` and `librosa.amplitude_to_db`.
+    """Converts one clip to decibel, as `librosa.power_to_db` and `librosa.amplitude_to_db`.
 
-    Args:
-        bands: float32 (frames, bins) of one clip.
-        power: 1 for magnitudes, 2 for powers.
-        reference: 0 dB is a value of 'one', or the clip's 'peak'.
-        top_db: values more than so much below the clip's peak are raised to that; 0: none.
+    `power` is 1 for magnitudes, 2 for powers; reference and `top_db` are those of `Spectrogram`.
     """
     values = 20 / power * jnp.log10(jnp.maximum(bands, 1e-10 if power == 2 else 1e-5))
     if reference == 'peak':

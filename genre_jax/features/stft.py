@@ -19,21 +19,16 @@ PADDINGS = ('zeros', 'reflect', 'none')
 def hann_window(n: int, periodic: bool = True) -> np.ndarray:
     """Returns the Hann window of `n` samples, float64 [n].
 
-    Args:
-        n: its length.
-        periodic: as for spectra (one period of n samples), else symmetric (of n - 1).
+    Periodic as for spectra (one period of n samples), else symmetric (of n - 1).
     """
     period = n if periodic else n - 1
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / period)
 
 
 def pad(waveform: jax.Array, n_fft: int, padding: Padding) -> jax.Array:
-    """Adds half a frame at both ends, so that frame t is centred at sample t * hop_length.
+    """Adds half a frame at both ends of (time,), so that frame t is centred at sample t * hop_length.
 
-    Args:
-        waveform: (time,).
-        n_fft: length of a frame.
-        padding: 'zeros', 'reflect' (about the first and the last sample), or 'none': nothing added.
+    'reflect' is about the first and the last sample, 'none' adds nothing.
     """
     if padding == 'none':
         return waveform
@@ -42,16 +37,7 @@ def pad(waveform: jax.Array, n_fft: int, padding: Padding) -> jax.Array:
 
 
 def frames(waveform: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
-    """Cuts a waveform into its whole frames.
-
-    Args:
-        waveform: (time,), at least one frame long.
-        frame_length: samples in one frame.
-        hop_length: samples from frame to frame.
-
-    Returns:
-        (1 + (time - frame_length) // hop_length, frame_length).
-    """
+    """Cuts (time,) into its whole frames, (1 + (time - frame_length) // hop_length, frame_length)."""
     starts = np.arange(1 + (waveform.shape[0] - frame_length) // hop_length) * hop_length
     # Copies of whole frames: a gather of single samples takes several times as long.
     return jax.vmap(lambda start: jax.lax.dynamic_slice(waveform, (start,), (frame_length,)))(
@@ -60,16 +46,12 @@ def frames(waveform: jax.Array, frame_length: int, hop_length: int) -> jax.Array
 
 
 def in_float64(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Lets a function of one array compute in float64 where the backend is a CPU.
+    """Lets a function of one float32 array compute in float64 where the backend is a CPU.
 
     In float32 the rounding of a strong partial covers whatever lies 140 dB below it, which a logarithm
-    brings to light. Other backends, where float64 is slow or missing, stay with float32.
-
-    Args:
-        function: maps a float32 array to a float32 or complex64 array, with constants of its input's type.
-
-    Returns:
-        The same function, results in float32 or complex64; its gradient is the float32 one.
+    brings to light. Other backends, where float64 is slow or missing, stay with float32. The function's
+    constants are of its input's type; results are float32 or complex64, and the gradient is the float32
+    one.
     """
 
     def with_float64(x: jax.Array) -> jax.Array:
@@ -105,19 +87,10 @@ def stft(
     padding: Padding,
     float64: bool = False,
 ) -> jax.Array:
-    """Computes the short-time Fourier transform with a periodic Hann window.
+    """Computes complex64 (frames, n_fft // 2 + 1) from float32 (time,) with a periodic Hann window.
 
-    Args:
-        waveform: float32 (time,).
-        n_fft: length of the FFT, in samples.
-        win_length: length of the window, in samples: where it is shorter than the FFT, centred in it
-            when `padding` centres the frames (as librosa does), else followed by zeros.
-        hop_length: samples from frame to frame.
-        padding: see `pad`.
-        float64: computes in float64 on a CPU, see `in_float64`.
-
-    Returns:
-        complex64 (frames, n_fft // 2 + 1).
+    A window shorter than the FFT is centred in it when `padding` centres the frames (as librosa does), else
+    followed by zeros. See `pad` for the padding, `in_float64` for float64.
     """
     window = np.zeros(n_fft)
     before = 0 if padding == 'none' else (n_fft - win_length) // 2
@@ -132,15 +105,21 @@ def stft(
     return (in_float64(transform) if float64 else transform)(frames(padded, n_fft, hop_length))
 
 
+def power(spectrum: jax.Array) -> jax.Array:
+    """Returns the squared magnitude."""
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def magnitude(power: jax.Array) -> jax.Array:
+    """Returns the root of a power; its slope at 0 is infinite, and the gradient taken to be zero."""
+    return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
+
+
 def inverse(spectrum: jax.Array, n_samples: int) -> jax.Array:
     """Inverts a centred short-time Fourier transform with a Hann window of four hops.
 
-    Args:
-        spectrum: complex64 (frames, n_fft // 2 + 1).
-        n_samples: length wanted, at most that of the frames without half a frame at the beginning.
-
-    Returns:
-        float32 (n_samples,).
+    complex64 (frames, n_fft // 2 + 1) give float32 (n_samples,): at most as many as the frames have without
+    half a frame at the beginning.
     """
     n_frames, n_fft = spectrum.shape[0], 2 * (spectrum.shape[1] - 1)
     window = hann_window(n_fft).astype(np.float32)

@@ -56,8 +56,7 @@ class Table(FrontEnd):
     def fitted(self, rows: np.ndarray) -> Table:
         """Takes means and deviations (of the population) from the training part, and only from it.
 
-        Args:
-            rows: float32 [rows, columns], each as often as it trains in an epoch.
+        `rows` are float32 [rows, columns], each as often as it trains in an epoch.
         """
         std = rows.std(0, dtype=np.float64)
         return dataclasses.replace(

@@ -15,15 +15,8 @@ _TYPICAL_BPM, _FASTEST_BPM = 120.0, 320.0
 def onset_strength(mel_db: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
     """Computes how much louder than the frame before each frame is, the median over the bands.
 
-    Source: `librosa.onset.onset_strength(aggregate=np.median)`.
-
-    Args:
-        mel_db: float32 (frames, bands), mel spectrogram in dB, centred frames.
-        n_fft: its window, in samples.
-        hop_length: samples between its frames.
-
-    Returns:
-        float32 (frames,).
+    Source: `librosa.onset.onset_strength(aggregate=np.median)`. `mel_db` is float32 (frames, bands) of
+    centred frames of `n_fft` samples, in dB.
     """
     n_frames = mel_db.shape[0]
     rise = jnp.median(jnp.maximum(0.0, mel_db[1:] - mel_db[:-1]), axis=1)
@@ -31,18 +24,10 @@ def onset_strength(mel_db: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
 
 
 def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
-    """Estimates the tempo that `librosa.beat.beat_track` begins with.
+    """Estimates the tempo that `librosa.beat.beat_track` begins with, in beats a minute.
 
-    The mean autocorrelation of the onset strength in windows of 8 s, weighted by a log-normal prior
-    around 120 beats a minute (Ellis, 2007).
-
-    Args:
-        onsets: float32 (frames,).
-        sample_rate_hz: sample rate.
-        hop_length: samples between frames.
-
-    Returns:
-        float32, beats a minute; 0 where there are no onsets.
+    The mean autocorrelation of the onset strength, float32 (frames,), in windows of 8 s, weighted by a
+    log-normal prior around 120 beats a minute (Ellis, 2007). Without onsets it is 0.
     """
     length = int(_WINDOW_S * sample_rate_hz // hop_length)
     half = length // 2
@@ -53,7 +38,7 @@ def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
 
     def autocorrelation(windows: jax.Array) -> jax.Array:
         spectrum = jnp.fft.rfft(windows, 2 * length)
-        return jnp.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * length)[:, :length]
+        return jnp.fft.irfft(stft.power(spectrum), 2 * length)[:, :length]
 
     # In float32, rounding times 1e6 would outweigh the prior where nothing repeats.
     lags = stft.in_float64(autocorrelation)(windows)

@@ -33,14 +33,9 @@ _AMOUNTS = {
 
 
 def read_clip(file: str, tune: int = 0) -> np.ndarray:
-    """Reads or plays a clip, float32 [time] at 44.1 kHz.
+    """Reads an audio file, or plays a dance tune where it is '': float32 [time] at 44.1 kHz.
 
-    Args:
-        file: audio file, or '' for a dance tune.
-        tune: which one.
-
-    Raises:
-        UserError: the file cannot be used.
+    A file that cannot be used is a UserError.
     """
     if file:
         try:
@@ -61,12 +56,7 @@ def read_clip(file: str, tune: int = 0) -> np.ndarray:
 
 
 def draw_front_ends(clip: np.ndarray, path: pathlib.Path) -> None:
-    """Draws the clip through every flavour.
-
-    Args:
-        clip: float32 [time] at 44.1 kHz.
-        path: PNG to write.
-    """
+    """Draws the clip, float32 [time] at 44.1 kHz, through every flavour."""
     figure, axes = _grid(len(features.FLAVOURS))
     for name, ax in zip(features.FLAVOURS, axes, strict=False):
         front_end = features.build({'name': name})
@@ -81,13 +71,7 @@ def draw_front_ends(clip: np.ndarray, path: pathlib.Path) -> None:
 
 
 def draw_augmentations(clip: np.ndarray, other: np.ndarray, path: pathlib.Path) -> None:
-    """Draws the clip after every augmentation, through the front end of PANNs at 32 kHz.
-
-    Args:
-        clip: float32 [time] at 44.1 kHz.
-        other: what it is mixed with.
-        path: PNG to write.
-    """
+    """Draws the clip after every augmentation, through the front end of PANNs at 32 kHz."""
     front_end = features.build({'name': 'panns_32k'})
     pair = [resample(jax.numpy.asarray(each), _RATE_HZ, 32000) for each in (clip, other)]
     length = min(map(len, pair))

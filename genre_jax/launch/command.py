@@ -17,14 +17,7 @@ COORDINATOR_PORT = 8476
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Makes a parser with the flags that every recipe has.
-
-    Args:
-        description: first lines of the recipe's help page.
-
-    Returns:
-        A parser with `--module` and `--dry-run`; the recipe adds its own flags.
-    """
+    """Makes a parser with the flags that every recipe has, `--module` and `--dry-run`."""
     made = argparse.ArgumentParser(
         description=description,
         epilog='Everything else goes to genre_jax.main: --config=FILE --workdir=DIR '
@@ -38,20 +31,11 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def parse(
-    flags: argparse.ArgumentParser,
-    argv: Sequence[str],
+    flags: argparse.ArgumentParser, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Separates the recipe's flags from the program's arguments.
+    """Separates the recipe's flags from the program's arguments, which keep their order.
 
-    Args:
-        flags: the recipe's parser.
-        argv: arguments of the command line, without the recipe's own name.
-
-    Returns:
-        The recipe's flags, and the program's arguments in their order.
-
-    Raises:
-        UserError: the program's arguments lack --config or --workdir.
+    Raises a UserError where the program's arguments lack --config or --workdir.
     """
     argv = list(argv)
     if '--' in argv:
@@ -67,15 +51,8 @@ def parse(
 def value_of(arguments: Sequence[str], name: str) -> str:
     """Finds the value of one of the program's flags, written `--name=value` or `--name value`.
 
-    Args:
-        arguments: the program's arguments.
-        name: the flag, without dashes.
-
-    Returns:
-        The value; the last one where the flag is repeated, as in the program itself.
-
-    Raises:
-        UserError: the flag is not there.
+    The last one counts where the flag is repeated, as in the program itself; a UserError where it is not
+    there.
     """
     found = None
     for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
@@ -89,32 +66,13 @@ def value_of(arguments: Sequence[str], name: str) -> str:
 
 
 def program(module: str, arguments: Sequence[str], python: str = 'python') -> list[str]:
-    """Builds the command line of one process of the run.
-
-    Args:
-        module: module to run, `genre_jax.main`.
-        arguments: the program's arguments.
-        python: interpreter.
-
-    Returns:
-        The words of the command, unquoted.
-    """
+    """Builds the command line of one process of the run, in words, unquoted."""
     others = [argument for argument in arguments if argument != '--distributed']
     return [python, '-m', module, *others, '--distributed']
 
 
 def dns_label(value: str) -> str:
-    """Checks a name that becomes part of a host name (argparse type).
-
-    Args:
-        value: name given by the user.
-
-    Returns:
-        The same name.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not a DNS label of at most 40 characters.
-    """
+    """Checks a name that becomes part of a host name: a DNS label of at most 40 characters."""
     if not re.fullmatch(r'[a-z]([-a-z0-9]{0,38}[a-z0-9])?', value):
         raise argparse.ArgumentTypeError(
             f'{value!r}: at most 40 lower-case letters, digits and dashes, a letter first'
@@ -125,17 +83,8 @@ def dns_label(value: str) -> str:
 def submit(document: str, command: Sequence[str], suffix: str, dry_run: bool) -> int:
     """Writes a document to a temporary file and runs `command FILE`, or prints both.
 
-    Args:
-        document: a script or manifest, complete.
-        command: words of the command that takes the file as its last argument.
-        suffix: ending of the file's name, with its dot.
-        dry_run: print the document on standard output and the command on standard error instead.
-
-    Returns:
-        Exit code of the command; 0 for a dry run.
-
-    Raises:
-        UserError: the command is not installed.
+    A dry run has the document on standard output and the command on standard error. Returns the exit code
+    of the command; a UserError where it is not installed.
     """
     if dry_run:
         print(f'would run: {shlex.join(command)} FILE{suffix}, the file being:', file=sys.stderr)
@@ -149,24 +98,13 @@ def submit(document: str, command: Sequence[str], suffix: str, dry_run: bool) ->
 
 
 def require(tool: str) -> None:
-    """Makes sure that a command-line tool is there before anything is started with it.
-
-    Args:
-        tool: name of the executable.
-
-    Raises:
-        UserError: it is not on the PATH.
-    """
+    """Makes sure that a command-line tool is on the PATH before anything is started with it."""
     if shutil.which(tool) is None:
         raise UserError(f'{tool} is not on the PATH: install it, or see the plan with --dry-run')
 
 
 def run_as_program(main: Callable[[Sequence[str]], int]) -> None:
-    """Runs a recipe on the process's arguments; a user's mistake is one line and exit code 2.
-
-    Args:
-        main: the recipe; takes the arguments, returns the exit code.
-    """
+    """Runs a recipe on the process's arguments; a user's mistake is one line and exit code 2."""
     try:
         code = main(sys.argv[1:])
     except UserError as error:

@@ -79,16 +79,9 @@ spec:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the manifest and applies it, or prints it.
+    """Writes the manifest and applies it, or prints it; returns the exit code of kubectl.
 
-    Args:
-        argv: command-line arguments.
-
-    Returns:
-        Exit code of kubectl; 0 for a dry run.
-
-    Raises:
-        UserError: the workdir would be lost with the pod, or flags contradict each other.
+    Raises a UserError where the workdir would be lost with the pod, or flags contradict each other.
     """
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)

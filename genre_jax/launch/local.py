@@ -36,17 +36,7 @@ def free_port() -> int:
 
 
 def environment(process: int, processes: int, devices: int, port: int) -> dict[str, str]:
-    """Makes the variables that tell one process its place in the run.
-
-    Args:
-        process: index of the process.
-        processes: how many there are.
-        devices: devices of each process.
-        port: the coordinator's TCP port.
-
-    Returns:
-        Variables to add to the process's environment.
-    """
+    """Makes the variables that tell one process its place in the run, and the coordinator's TCP port."""
     own = range(process * devices, (process + 1) * devices)
     return {
         'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
@@ -61,16 +51,10 @@ def environment(process: int, processes: int, devices: int, port: int) -> dict[s
 
 
 def start(words: Sequence[str], variables: Mapping[str, str], process: int) -> subprocess.Popen:
-    """Starts one process.
+    """Starts one process with additions to the environment.
 
-    Args:
-        words: its command.
-        variables: additions to the environment.
-        process: its index; process 0 keeps the terminal, where there is one, and its own standard
-            error, for progress bars; the others write into a pipe, for `echo`.
-
-    Returns:
-        The running process, leader of its own group: Ctrl-C reaches it through us, once.
+    Process 0 keeps the terminal, where there is one, and its own standard error, for progress bars; the
+    others write into a pipe, for `echo`. Each leads its own group: Ctrl-C reaches it through us, once.
     """
     piped = {}
     if process or not sys.stdout.isatty():
@@ -83,12 +67,7 @@ def start(words: Sequence[str], variables: Mapping[str, str], process: int) -> s
 
 
 def echo(source: subprocess.Popen, process: int) -> None:
-    """Copies a process's lines to standard output, those of process i > 0 with `[i] ` before them.
-
-    Args:
-        source: process whose standard output is a pipe.
-        process: its index.
-    """
+    """Copies a process's piped lines to standard output, those of process i > 0 with `[i] ` before them."""
     prefix = b'[%d] ' % process if process else b''
     for line in source.stdout:
         # One write a line, whole: the other processes' lines come before or after it.
@@ -99,13 +78,8 @@ def echo(source: subprocess.Popen, process: int) -> None:
 def wait(running: Sequence[subprocess.Popen], received: list[int], grace_s: float) -> int:
     """Waits for all processes, passing a signal on, and for `grace_s` at most once one has failed.
 
-    Args:
-        running: the processes.
-        received: numbers of the signals that have come in, filled by the signal handlers.
-        grace_s: how long the others may go on after the first failure, in seconds.
-
-    Returns:
-        0, or the code of the first process that failed, 128 + n where signal n ended it or us.
+    `received` holds the numbers of the signals that have come in, filled by the signal handlers. Returns 0,
+    or the code of the first process that failed, 128 + n where signal n ended it or us.
     """
     code, deadline_s, told = 0, float('inf'), False
     while True:
@@ -133,11 +107,7 @@ def wait(running: Sequence[subprocess.Popen], received: list[int], grace_s: floa
 
 
 def kill(process: subprocess.Popen) -> None:
-    """Kills whatever is left of a process and its children, data workers included.
-
-    Args:
-        process: leader of its own process group, ended or not.
-    """
+    """Kills whatever is left of a process and its group, data workers included."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -146,14 +116,7 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Starts the processes and sees them through, or prints their commands.
-
-    Args:
-        argv: command-line arguments.
-
-    Returns:
-        The exit code.
-    """
+    """Starts the processes and sees them through, or prints their commands; returns the exit code."""
     flags = command.parser(__doc__)
     flags.add_argument('--processes', type=int, required=True)
     flags.add_argument('--devices_per_process', type=int, default=1)

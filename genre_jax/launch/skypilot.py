@@ -52,16 +52,9 @@ exec ~/venv/bin/{program}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the task and launches it, or prints it.
+    """Writes the task and launches it, or prints it; returns the exit code of sky.
 
-    Args:
-        argv: command-line arguments.
-
-    Returns:
-        Exit code of sky; 0 for a dry run.
-
-    Raises:
-        UserError: the workdir would be lost with the machine, or the accelerators are TPUs.
+    Raises a UserError where the workdir would be lost with the machine, or the accelerators are TPUs.
     """
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)

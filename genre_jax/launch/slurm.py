@@ -36,14 +36,7 @@ exit "$code"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the batch script and submits it, or prints it.
-
-    Args:
-        argv: command-line arguments.
-
-    Returns:
-        Exit code of sbatch; 0 for a dry run.
-    """
+    """Writes the batch script and submits it, or prints it; returns the exit code of sbatch."""
     flags = command.parser(__doc__)
     flags.add_argument('--nodes', type=int, default=1)
     flags.add_argument('--gpus_per_node', type=int, default=0)

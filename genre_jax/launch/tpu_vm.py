@@ -72,14 +72,7 @@ RUN = 'cd genre_jax && exec ~/venv/bin/{program}'
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the script and runs it, or prints it.
-
-    Args:
-        argv: command-line arguments.
-
-    Returns:
-        Exit code of the run on the TPU; 0 for a dry run.
-    """
+    """Writes the script and runs it, or prints it; returns the exit code of the run on the TPU."""
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)
     flags.add_argument('--zone', required=True)

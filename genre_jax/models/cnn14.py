@@ -59,14 +59,11 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures.
+        """Classifies log-mel pictures float32 (batch, frames, bins) in dB, at least 32 x 32.
 
-        Args:
-            features: float32 (batch, frames, bins) in dB, at least 32 frames and bins (CNN14) or 16.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
+        16 x 16 are enough for CNN10 and CNN6.
 
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, embedding_units).
+        Returns logits (batch, num_classes) and the embedding (batch, embedding_units).
         """
         channels, n_convs, kernel = _VARIANTS[self.variant]
         halvings = min(len(channels), 5)  # the sixth block does not pool
@@ -78,25 +75,11 @@ class Model(nn.Module):
             if i < halvings:
                 maps = layers.avg_pool_2x2(maps)
             maps = layers.Dropout(self.block_dropout)(maps, train)
-        return head(
-            maps,
-            train,
-            units=self.embedding_units or channels[-1],
-            num_classes=self.num_classes,
-            pooled_dropout=self.pooled_dropout,
-            head_dropout=self.head_dropout,
-        )
+        return head(self, maps, train, self.embedding_units or channels[-1])
 
 
 class ConvBlock(nn.Module):
-    """One or two convolutions without bias, each with batch normalisation and ReLU.
-
-    Attributes:
-        channels: of the output.
-        n_convs: 1 or 2.
-        kernel: rows and columns of the kernels.
-        dtype: of the computation.
-    """
+    """One or two convolutions without bias, each with batch normalisation and ReLU."""
 
     channels: int
     n_convs: int
@@ -119,33 +102,17 @@ class ConvBlock(nn.Module):
         return maps
 
 
-def head(
-    maps: jax.Array,
-    train: bool,
-    *,
-    units: int,
-    num_classes: int,
-    pooled_dropout: float,
-    head_dropout: float,
-) -> tuple[jax.Array, jax.Array]:
+def head(model: nn.Module, maps: jax.Array, train: bool, units: int) -> tuple[jax.Array, jax.Array]:
     """Pools the maps and classifies: the end of every network of PANNs, inside its module.
 
-    Args:
-        maps: (batch, frames, bins, channels).
-        train: whether dropout is on.
-        units: width of the embedding.
-        num_classes: size of the output.
-        pooled_dropout: rate of dropout before the embedding's layer.
-        head_dropout: rate of dropout before the output.
-
-    Returns:
-        Logits (batch, num_classes) and the embedding (batch, units), float32.
+    Maps (batch, frames, bins, channels) give logits (batch, num_classes) and the embedding (batch, units),
+    float32. The rates of dropout are those of the model.
     """
     init = nn.initializers.xavier_uniform()
     # The barrier: the gradient looks for the maximum again, among values that must be the same bits.
     sequence = jax.lax.optimization_barrier(maps.astype(jnp.float32).mean(2))
     pooled = sequence.max(1) + sequence.mean(1)
-    pooled = layers.Dropout(pooled_dropout)(pooled, train)
+    pooled = layers.Dropout(model.pooled_dropout)(pooled, train)
     embedding = nn.relu(nn.Dense(units, kernel_init=init, name='fc1')(pooled))
-    dropped = layers.Dropout(head_dropout)(embedding, train)
-    return nn.Dense(num_classes, kernel_init=init, name='fc_audioset')(dropped), embedding
+    dropped = layers.Dropout(model.head_dropout)(embedding, train)
+    return nn.Dense(model.num_classes, kernel_init=init, name='fc_audioset')(dropped), embedding

@@ -23,117 +23,11 @@ from genre_jax.models.kernels import recurrent_scan
 _LAYERS = 2
 
 
-class Model(nn.Module):
-    """The network. 38,889 parameters with 8 classes.
-
-    Attributes:
-        num_classes: size of the output.
-        hidden_units: of the recurrent layers and the embedding.
-        cnn_dropout: rate of dropout of whole channels at the end of the trunk, and half of it before.
-        classifier_dropout: rate of dropout before the output.
-        dtype: of the computation, 'float32' or 'bfloat16'.
-    """
-
-    num_classes: int
-    hidden_units: int = 32
-    cnn_dropout: float = 0.3
-    classifier_dropout: float = 0.3
-    dtype: str = 'float32'
-
-    def __post_init__(self) -> None:
-        check(self)
-        super().__post_init__()
-
-    @property
-    def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the layers from input to output, for freezing."""
-        return blocks('gru')
-
-    @nn.compact
-    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures.
-
-        Args:
-            features: float32 (batch, frames, bins), at least 8 frames and bins; 1292 x 128 published.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, hidden_units).
-        """
-        return classify(self, features, train, GRU, 'gru', 'mel')
-
-
-def check(model: nn.Module) -> None:
-    """Refuses impossible options of the hybrid networks.
-
-    Args:
-        model: with the attributes of Model.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-    layers.check_dtype(model.dtype)
-    layers.check_units('hidden_units', (model.hidden_units,))
-    for name in ('cnn_dropout', 'classifier_dropout'):
-        layers.check_dropout(name, getattr(model, name))
-
-
-def blocks(kind: str) -> tuple[tuple[str, ...], ...]:
-    """Returns the names of the layers of a hybrid network from input to output.
-
-    Args:
-        kind: of the recurrent layers, 'gru' or 'lstm'.
-    """
-    recurrent = tuple(f'{kind}_l{i}' for i in range(_LAYERS))
-    return (
-        *efficient_cnn.TRUNK_BLOCKS,
-        (*recurrent, 'residual_proj'),
-        ('attention_0', 'attention_2'),
-        ('classifier_1',),
-    )
-
-
-def classify(
-    model: nn.Module, features: jax.Array, train: bool, layer: type, kind: str, recurrence: str
-) -> tuple[jax.Array, jax.Array]:
-    """Applies a hybrid network inside its module.
-
-    Args:
-        model: with the attributes of Model.
-        features: float32 (batch, frames, bins).
-        train: whether dropout is on and batch normalisation uses the batch's statistics.
-        layer: GRU or lstm.LSTM.
-        kind: of the recurrent layers, as in their names.
-        recurrence: 'mel': the maps' mean over time is a sequence of mel rows, low to high, 16 of 128
-            bins. 'time': their mean over mel rows is a sequence in time, 161 steps of 1292 frames.
-
-    Returns:
-        Logits (batch, num_classes) and the embedding (batch, hidden_units).
-    """
-    maps = efficient_cnn.trunk(features, train, model.cnn_dropout, model.dtype)
-    sequence = maps.mean(1 if recurrence == 'mel' else 2)
-    states = sequence
-    for i in range(_LAYERS):
-        states = layer(model.hidden_units, dtype=model.dtype, name=f'{kind}_l{i}')(states)
-    states += layers.torch_dense(
-        sequence, model.hidden_units, name='residual_proj', dtype=model.dtype
-    )
-    scores = nn.tanh(layers.torch_dense(states, 16, name='attention_0', dtype=model.dtype))
-    weights = nn.softmax(layers.torch_dense(scores, 1, name='attention_2'), axis=1)
-    embedding = (weights * states).sum(1)
-    dropped = layers.Dropout(model.classifier_dropout)(embedding, train)
-    return layers.torch_dense(dropped, model.num_classes, name='classifier_1'), embedding
-
-
 class GRU(nn.Module):
     """A layer of gated recurrent units, PyTorch's `nn.GRU`; the gates are reset, update, new.
 
     `nn.GRUCell` of Flax computes another function: it has no bias of the hidden state inside the product
-    with the reset gate.
-
-    Attributes:
-        units: width of the hidden state.
-        dtype: of the products with kernels; gates and state are float32.
+    with the reset gate. The products with kernels are of `dtype`; gates and state are float32.
     """
 
     units: int
@@ -162,3 +56,67 @@ def _cell(projected, recurrent, states):
     update = nn.sigmoid(in_update + update)
     new = jnp.tanh(in_new + nn.sigmoid(in_reset + reset) * new)
     return (new + update * (state - new),)
+
+
+class Model(nn.Module):
+    """The network. 38,889 parameters with 8 classes.
+
+    Attributes:
+        num_classes: size of the output.
+        hidden_units: of the recurrent layers and the embedding.
+        cnn_dropout: rate of dropout of whole channels at the end of the trunk, and half of it before.
+        classifier_dropout: rate of dropout before the output.
+        dtype: of the computation, 'float32' or 'bfloat16'.
+    """
+
+    num_classes: int
+    hidden_units: int = 32
+    cnn_dropout: float = 0.3
+    classifier_dropout: float = 0.3
+    dtype: str = 'float32'
+
+    # What the sisters have otherwise: the recurrent layer, its kind in the layers' names, and its axis.
+    layer = GRU
+    kind = 'gru'
+    recurrence = 'mel'
+
+    def __post_init__(self) -> None:
+        layers.check_dtype(self.dtype)
+        layers.check_units('hidden_units', (self.hidden_units,))
+        for name in ('cnn_dropout', 'classifier_dropout'):
+            layers.check_dropout(name, getattr(self, name))
+        super().__post_init__()
+
+    @property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the layers from input to output, for freezing."""
+        recurrent = (f'{self.kind}_l{i}' for i in range(_LAYERS))
+        return (
+            *efficient_cnn.TRUNK_BLOCKS,
+            (*recurrent, 'residual_proj'),
+            ('attention_0', 'attention_2'),
+            ('classifier_1',),
+        )
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Classifies pictures float32 (batch, frames, bins), at least 8 x 8; 1292 x 128 published.
+
+        Returns logits (batch, num_classes) and the embedding (batch, hidden_units).
+        """
+        maps = efficient_cnn.trunk(features, train, self.cnn_dropout, self.dtype)
+        # The mean over time is a sequence of mel rows, low to high, 16 of 128 bins; the mean over mel rows is
+        # a sequence in time, 161 steps of 1292 frames.
+        sequence = maps.mean(1 if self.recurrence == 'mel' else 2)
+        states = sequence
+        for i in range(_LAYERS):
+            name = f'{self.kind}_l{i}'
+            states = self.layer(self.hidden_units, dtype=self.dtype, name=name)(states)
+        states += layers.torch_dense(
+            sequence, self.hidden_units, name='residual_proj', dtype=self.dtype
+        )
+        scores = nn.tanh(layers.torch_dense(states, 16, name='attention_0', dtype=self.dtype))
+        weights = nn.softmax(layers.torch_dense(scores, 1, name='attention_2'), axis=1)
+        embedding = (weights * states).sum(1)
+        dropped = layers.Dropout(self.classifier_dropout)(embedding, train)
+        return layers.torch_dense(dropped, self.num_classes, name='classifier_1'), embedding

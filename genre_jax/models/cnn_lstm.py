@@ -8,47 +8,11 @@ is PyTorch's.
 
 from __future__ import annotations
 
-import flax.linen as nn
-import jax
-
 from genre_jax.models import cnn_gru, lstm
 
 
-class Model(nn.Module):
-    """The network. 46,185 parameters with 8 classes.
+class Model(cnn_gru.Model):
+    """The network. 46,185 parameters with 8 classes; its attributes are those of cnn_gru.Model."""
 
-    Attributes:
-        num_classes: size of the output.
-        hidden_units: of the recurrent layers and the embedding.
-        cnn_dropout: rate of dropout of whole channels at the end of the trunk, and half of it before.
-        classifier_dropout: rate of dropout before the output.
-        dtype: of the computation, 'float32' or 'bfloat16'.
-    """
-
-    num_classes: int
-    hidden_units: int = 32
-    cnn_dropout: float = 0.3
-    classifier_dropout: float = 0.3
-    dtype: str = 'float32'
-
-    def __post_init__(self) -> None:
-        cnn_gru.check(self)
-        super().__post_init__()
-
-    @property
-    def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the layers from input to output, for freezing."""
-        return cnn_gru.blocks('lstm')
-
-    @nn.compact
-    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures.
-
-        Args:
-            features: float32 (batch, frames, bins), at least 8 frames and bins; 1292 x 128 published.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, hidden_units).
-        """
-        return cnn_gru.classify(self, features, train, lstm.LSTM, 'lstm', 'mel')
+    layer = lstm.LSTM
+    kind = 'lstm'

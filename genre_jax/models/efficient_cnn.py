@@ -50,14 +50,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures.
+        """Classifies pictures float32 (batch, frames, bins), at least 8 x 8; 1292 x 128 published.
 
-        Args:
-            features: float32 (batch, frames, bins), at least 8 frames and bins; 1292 x 128 published.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, 32).
+        Returns logits (batch, num_classes) and the embedding (batch, 32).
         """
         pooled = trunk(features, train, self.cnn_dropout, self.dtype).mean((1, 2))
         pooled = layers.Dropout(self.classifier_dropout)(pooled, train)
@@ -69,14 +64,8 @@ class Model(nn.Module):
 def trunk(features: jax.Array, train: bool, dropout: float, dtype: str) -> jax.Array:
     """Computes the maps of three convolutions inside the calling module: 12,064 parameters.
 
-    Args:
-        features: float32 (batch, frames, bins), at least 8 frames and bins.
-        train: whether dropout is on and batch normalisation uses the batch's statistics.
-        dropout: rate of dropout of whole channels at the end; half of it one stage before.
-        dtype: of the computation.
-
-    Returns:
-        float32 (batch, frames // 8, bins // 8, 128).
+    float32 (batch, frames, bins), at least 8 x 8, becomes float32 (batch, frames // 8, bins // 8, 128).
+    `dropout` is the rate of dropout of whole channels at the end; half of it one stage before.
     """
     layers.check_picture(features, 8, 8)
     maps = Conv(32, dtype, name='cnn_features_0')(features[..., None])
@@ -100,10 +89,6 @@ class Conv(nn.Module):
 
     The gradient of the bias is zero, and said to be zero: see layers.SingleChannelConv, which pays with
     larger kernels only.
-
-    Attributes:
-        channels: of the output.
-        dtype: of the computation.
     """
 
     channels: int
@@ -129,10 +114,6 @@ class PointwiseConv(nn.Module):
     """A 1 x 1 convolution without bias, as a product of matrices.
 
     XLA on CPU transposes all maps for the gradient of the kernel of a convolution.
-
-    Attributes:
-        channels: of the output.
-        dtype: of the computation.
     """
 
     channels: int

@@ -16,12 +16,9 @@ from genre_jax.models.kernels import convolution
 
 
 def he_normal(negative_slope: float) -> Callable:
-    """Returns He's Gaussian initialiser for leaky ReLU: variance 2 / ((1 + slope^2) fan_in).
+    """He's Gaussian initialiser for the leaky ReLU that follows: variance 2 / ((1 + slope^2) fan_in).
 
     Source: He et al. (2015); `torch.nn.init.kaiming_normal_(a=negative_slope)`.
-
-    Args:
-        negative_slope: of the leaky ReLU that follows.
     """
     return nn.initializers.variance_scaling(2 / (1 + negative_slope**2), 'fan_in', 'normal')
 
@@ -74,15 +71,9 @@ def batch_norm(
 ) -> jax.Array:
     """Normalises the last axis inside the calling module, with the batch's or the running statistics.
 
-    Args:
-        values: (..., channels).
-        train: whether the batch's statistics are used; frozen layers use the running ones nevertheless
-            (genre_jax.training.freezing).
-        name: of the layer.
-        dtype: of the result. Statistics are float32 always.
-        epsilon: added to the variance; PyTorch's default.
-        momentum: share of the old running statistics that stays: PyTorch's 0.1 is 0.9 here.
-        use_scale: whether there is a scale besides the bias.
+    Where `train` is set the batch's are used, unless the layer is frozen (genre_jax.training.freezing).
+    Statistics are float32 always. `epsilon` is PyTorch's default, added to the variance; `momentum` the
+    share of the old running statistics that stays: PyTorch's 0.1 is 0.9 here.
     """
     norm = batch_norm_lib.BatchNorm(epsilon, momentum, use_scale, dtype, name=name)
     # At the call, not in the constructor: there the freezing of layers can overrule it.
@@ -143,26 +134,18 @@ class DepthwiseConv(nn.Module):
 def max_pool_2x2(maps: jax.Array) -> jax.Array:
     """Takes the maximum of every 2 x 2 fields; an odd last row or column is left out.
 
-    The gradient of XLA's pooling windows takes over ten times as long on CPUs. The first of equal maxima
-    gets it.
-
-    Args:
-        maps: (batch, height, width, channels).
+    Maps are (batch, height, width, channels). The gradient of XLA's pooling windows takes over ten times as
+    long on CPUs. The first of equal maxima gets it.
     """
     return functools.reduce(_larger, _fields(maps))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool_along(maps: jax.Array, axis: int, size: int) -> jax.Array:
-    """Takes the maximum of every `size` values along an axis; what is left over at its end is left out.
+    """Takes the maximum of every `size` values along axis 1 or 2 of (batch, height, width, channels).
 
-    The gradient of XLA's pooling windows takes three times as long on CPUs. The first of equal maxima gets
-    it.
-
-    Args:
-        maps: (batch, height, width, channels).
-        axis: 1 or 2.
-        size: of the windows.
+    What is left over at its end is left out. The gradient of XLA's pooling windows takes three times as
+    long on CPUs. The first of equal maxima gets it.
     """
     return _windows(maps, axis, size).max(axis + 1)
 
@@ -198,10 +181,8 @@ max_pool_along.defvjp(_max_pool_forward, _max_pool_backward)
 def avg_pool_2x2(maps: jax.Array) -> jax.Array:
     """Takes the mean of every 2 x 2 fields; an odd last row or column is left out.
 
-    XLA would join its pooling windows on CPUs with the convolution before them, to something slower.
-
-    Args:
-        maps: (batch, height, width, channels).
+    Maps are (batch, height, width, channels). XLA would join its pooling windows on CPUs with the convolution
+    before them, to something slower.
     """
     return sum(_fields(maps)) / 4
 
@@ -218,13 +199,11 @@ def _larger(first, second):
 
 
 def uniform_fan_in(fan_in: int) -> Callable:
-    """Returns PyTorch's default initialiser of convolutions, linear layers and biases.
+    """PyTorch's default initialiser of convolutions, linear layers and biases.
 
-    Uniform in +-1/sqrt(fan_in); `torch.nn.init.kaiming_uniform_(a=sqrt(5))` for kernels. Recurrent
-    layers take their number of units for fan_in.
-
-    Args:
-        fan_in: number of inputs of one unit.
+    `fan_in` is the number of inputs of one unit. Uniform in +-1/sqrt(fan_in);
+    `torch.nn.init.kaiming_uniform_(a=sqrt(5))` for kernels. Recurrent layers take their number of units for
+    fan_in.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -234,69 +213,33 @@ def uniform_fan_in(fan_in: int) -> Callable:
 
 
 def torch_dense(inputs: jax.Array, units: int, *, name: str, dtype: str = 'float32') -> jax.Array:
-    """Applies a linear layer with PyTorch's initialisation inside the calling module.
-
-    Args:
-        inputs: (..., inputs).
-        units: width of the output.
-        name: of the layer.
-        dtype: of the computation.
-    """
+    """Applies a linear layer of PyTorch, (..., inputs) to (..., units), inside the calling module."""
     init = uniform_fan_in(inputs.shape[-1])
     return nn.Dense(units, kernel_init=init, bias_init=init, dtype=dtype, name=name)(inputs)
 
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
-    """Refuses a value of config.model that is none of the choices.
-
-    Args:
-        key: of config.model.
-        value: what it is.
-        choices: what it may be.
-
-    Raises:
-        UserError: it is none of them.
-    """
+    """Refuses a value of config.model that is none of the choices: a UserError."""
     if value not in choices:
         raise UserError(f'config.model.{key}={value!r}{config_lib.nearest(str(value), choices)}')
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuses a type of computation other than 'float32' and 'bfloat16'.
-
-    Args:
-        dtype: config.model.dtype.
-
-    Raises:
-        UserError: it is neither.
-    """
+    """Refuses a type of computation other than 'float32' and 'bfloat16': a UserError."""
     check_choice('dtype', dtype, ('float32', 'bfloat16'))
 
 
 def check_dropout(key: str, rate: float) -> None:
-    """Refuses a rate of dropout outside [0, 1).
-
-    Args:
-        key: of config.model.
-        rate: what it is.
-
-    Raises:
-        UserError: it is outside.
-    """
+    """Refuses a rate of dropout outside [0, 1): a UserError."""
     # A packed sweep has checked the rates of its members before it traces them.
     if not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
         raise UserError(f'config.model.{key}={rate}: expected a number in [0, 1)')
 
 
 def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[float, ...]:
-    """Returns the rate of dropout after each of several layers.
+    """Returns the rate of dropout after each of several layers, from one for all or one for each.
 
-    Args:
-        rates: config.model.dropout, one for all of them or one for each.
-        n_layers: how many they are.
-
-    Raises:
-        UserError: another number of rates, or one outside [0, 1).
+    Raises a UserError for another number of rates, or one outside [0, 1).
     """
     if isinstance(rates, int | float | jax.Array):  # a traced number has a length, too
         rates = (rates,) * n_layers
@@ -310,30 +253,13 @@ def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[floa
 
 
 def check_units(key: str, units: Collection[int]) -> None:
-    """Refuses widths of layers below 1.
-
-    Args:
-        key: of config.model.
-        units: the widths.
-
-    Raises:
-        UserError: one is below 1.
-    """
+    """Refuses widths of layers below 1: a UserError."""
     if any(width < 1 for width in units):
         raise UserError(f'config.model.{key}={tuple(units)}: expected widths of at least 1')
 
 
 def check_picture(features: jax.Array, frames: int, bins: int) -> None:
-    """Refuses pictures that are too small for the network.
-
-    Args:
-        features: (batch, frames, bins).
-        frames: least number of frames.
-        bins: least number of bins.
-
-    Raises:
-        UserError: they are smaller.
-    """
+    """Refuses features (batch, frames, bins) with fewer frames or bins than a network needs: a UserError."""
     if features.shape[1] < frames or features.shape[2] < bins:
         raise UserError(
             f'config.model needs at least {frames} frames and {bins} bins, and config.windows.window_s '

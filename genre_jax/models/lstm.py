@@ -50,15 +50,10 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies sequences.
+        """Classifies sequences float32 (batch, frames, bins).
 
-        Args:
-            features: float32 (batch, frames, bins).
-            train: whether dropout is on.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding, the last state of the last recurrent layer
-            (batch, units).
+        Returns logits (batch, num_classes) and the embedding, the last state of the last recurrent layer
+        (batch, units).
         """
         dropped = features
         for i, (units, rate) in enumerate(zip(self.hidden_units, self.dropout, strict=True), 1):

@@ -30,17 +30,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies features that change over time.
+        """Classifies features that change over time, float32 (batch, frames, bins); others are a UserError.
 
-        Args:
-            features: float32 (batch, frames, bins).
-            train: makes no difference.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding, means before deviations (batch, 2 bins).
-
-        Raises:
-            UserError: the features have no frames.
+        Returns logits (batch, num_classes) and the embedding, means before deviations (batch, 2 bins).
         """
         del train
         if features.ndim != 3:

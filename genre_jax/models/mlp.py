@@ -57,14 +57,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies rows of a table.
+        """Classifies float32 rows of a table (batch, columns), or (batch, frames, bins), which are flattened.
 
-        Args:
-            features: float32 (batch, columns), or (batch, frames, bins), which are flattened.
-            train: whether dropout is on.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding, the last hidden layer (batch, units).
+        Returns logits (batch, num_classes) and the embedding, the last hidden layer (batch, units).
         """
         init = nn.initializers.glorot_uniform()
         activation = _ACTIVATIONS[self.activation]

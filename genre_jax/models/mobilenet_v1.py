@@ -48,36 +48,20 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures.
+        """Classifies log-mel pictures float32 (batch, frames, bins) in dB, at least 32 x 32.
 
-        Args:
-            features: float32 (batch, frames, bins) in dB, at least 32 frames and bins.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, 1024).
+        Returns logits (batch, num_classes) and the embedding (batch, 1024).
         """
         layers.check_picture(features, 32, 32)
         maps = layers.batch_norm(features, train, name='bn0')[..., None].astype(self.dtype)
         maps = FirstBlock(self.dtype, name='features_0')(maps, train)
         for i, (channels, halving) in enumerate(_BLOCKS, 1):
             maps = Separable(channels, halving, self.dtype, name=f'features_{i}')(maps, train)
-        return cnn14.head(
-            maps,
-            train,
-            units=1024,
-            num_classes=self.num_classes,
-            pooled_dropout=self.pooled_dropout,
-            head_dropout=self.head_dropout,
-        )
+        return cnn14.head(self, maps, train, units=1024)
 
 
 class FirstBlock(nn.Module):
-    """Convolution to 32 channels, halving, batch normalisation, ReLU.
-
-    Attributes:
-        dtype: of the computation.
-    """
+    """Convolution to 32 channels, halving, batch normalisation, ReLU."""
 
     dtype: str
 
@@ -93,10 +77,7 @@ class FirstBlock(nn.Module):
 class Separable(nn.Module):
     """Depthwise and pointwise convolution, each with batch normalisation and ReLU.
 
-    Attributes:
-        channels: of the output.
-        halving: 2 to average pairs of frames and of bins after the depthwise convolution, or 1.
-        dtype: of the computation.
+    A `halving` of 2 averages pairs of frames and of bins after the depthwise convolution; 1 does not.
     """
 
     channels: int

@@ -50,14 +50,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures.
+        """Classifies log-mel pictures float32 (batch, frames, bins).
 
-        Args:
-            features: float32 (batch, frames, bins).
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the penultimate layer (batch, hidden_units).
+        Returns logits (batch, num_classes) and the penultimate layer (batch, hidden_units).
         """
         layers.check_picture(features, 1, 2)
         bins = features.shape[2]
@@ -97,25 +92,14 @@ _INIT = nn.initializers.glorot_uniform()
 
 
 def norm(values: jax.Array, train: bool, name: str, dtype: str) -> jax.Array:
-    """Normalises the last axis with the constants of TensorFlow.
-
-    Args:
-        values: (..., channels).
-        train: whether the batch's statistics are used.
-        name: of the layer.
-        dtype: of the result.
-    """
+    """Normalises the last axis with the constants of TensorFlow."""
     return layers.batch_norm(values, train, name=name, dtype=dtype, epsilon=1e-3, momentum=0.99)
 
 
 class PooledConv(nn.Module):
     """Convolution, ReLU, batch normalisation, and the maximum over all bins.
 
-    Attributes:
-        channels: of the output.
-        frames: width of the kernel, 'same' along time.
-        bins: height of the kernel, 'valid' along frequency.
-        dtype: of the computation.
+    The kernel is `frames` wide, 'same' along time, and `bins` high, 'valid' along frequency.
     """
 
     channels: int
@@ -140,12 +124,7 @@ class PooledConv(nn.Module):
 
 
 class TimeConv(nn.Module):
-    """Convolution over seven frames and all channels, ReLU, batch normalisation.
-
-    Attributes:
-        channels: of the output.
-        dtype: of the computation.
-    """
+    """Convolution over seven frames and all channels, ReLU, batch normalisation."""
 
     channels: int
     dtype: str

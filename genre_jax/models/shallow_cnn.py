@@ -49,14 +49,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures.
+        """Classifies log-mel pictures float32 (batch, frames, bins), at least 20 x 20; 80 x 80 published.
 
-        Args:
-            features: float32 (batch, frames, bins), at least 20 frames and 20 bins; 80 x 80 published.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
-
-        Returns:
-            Logits (batch, num_classes) and the embedding (batch, hidden_units).
+        Returns logits (batch, num_classes) and the embedding (batch, hidden_units).
         """
         layers.check_picture(features, 20, 20)
         left = self._pipeline(features, 'left', (23, 10), axis=1, train=train)

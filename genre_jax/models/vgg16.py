@@ -57,16 +57,12 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies images or spectrograms.
+        """Classifies RGB images or spectrograms, at least 32 pixels each way.
 
-        Args:
-            features: RGB images, float32 (batch, rows, columns, 3) from 0 to 255, or spectrograms
-                (batch, frames, bins), which become grey images, the lowest bin at the bottom, their
-                least value black and their greatest white. At least 32 pixels each way.
-            train: whether dropout is on.
+        Images are float32 (batch, rows, columns, 3) from 0 to 255. Spectrograms (batch, frames, bins)
+        become grey images, the lowest bin at the bottom, their least value black and their greatest white.
 
-        Returns:
-            Logits (batch, num_classes) and the embedding, what the output layer reads.
+        Returns logits (batch, num_classes) and the embedding, what the output layer reads.
         """
         layers.check_picture(features, 32, 32)
         maps = features if features.ndim == 4 else as_image(features)
@@ -99,8 +95,7 @@ def _names() -> list[list[str]]:
 def as_image(features: jax.Array) -> jax.Array:
     """Draws spectrograms in grey: float32 (batch, frames, bins) to (batch, bins, frames, 3), 0 to 255.
 
-    Args:
-        features: the spectrograms; each is scaled by its own least and greatest value.
+    Each is scaled by its own least and greatest value.
     """
     low = features.min((1, 2), keepdims=True)
     high = features.max((1, 2), keepdims=True)

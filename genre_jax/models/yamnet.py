@@ -60,15 +60,11 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures.
+        """Classifies log-mel pictures float32 (batch, frames, 64), at least 96 frames.
 
-        Args:
-            features: float32 (batch, frames, 64), at least 96 frames; patches of 96 begin every 48, what
-                is left over at the end is not seen.
-            train: whether dropout is on and batch normalisation uses the batch's statistics.
+        Patches of 96 frames begin every 48; what is left over at the end is not seen.
 
-        Returns:
-            Logits (batch, num_classes) and YAMNet's embedding (batch, 1024), the mean over the patches.
+        Returns logits (batch, num_classes) and YAMNet's embedding (batch, 1024), the mean over the patches.
         """
         layers.check_picture(features, _PATCH_FRAMES, 32)
         batch, frames, bins = features.shape
@@ -116,11 +112,7 @@ def _norm(maps: jax.Array, train: bool, name: str, dtype: str) -> jax.Array:
 
 
 class FirstLayer(nn.Module):
-    """Convolution with stride 2 to 32 channels, batch normalisation, ReLU.
-
-    Attributes:
-        dtype: of the computation.
-    """
+    """Convolution with stride 2 to 32 channels, batch normalisation, ReLU."""
 
     dtype: str
 
@@ -136,10 +128,8 @@ class FirstLayer(nn.Module):
 class Separable(nn.Module):
     """Depthwise and pointwise convolution, each with batch normalisation and ReLU.
 
-    Attributes:
-        channels: of the output.
-        stride: of the depthwise convolution; padding goes after the last frame and bin, as in TensorFlow.
-        dtype: of the computation.
+    The stride is that of the depthwise convolution; padding goes after the last frame and bin, as in
+    TensorFlow.
     """
 
     channels: int

@@ -1,4 +1,7 @@
-"""What a blend came to, in words: a table, and the part of its page."""
+"""What a blend came to, in words: a table, and the part of its page.
+
+`result` is what result.json holds, `blend` what stands there under 'blend'.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,7 @@ KINDS = {
 
 
 def words(result: Mapping) -> str:
-    """Says in a line what was blended, how, and what it was fitted to.
-
-    Args:
-        result: what result.json holds.
-    """
+    """Says in a line what was blended, how, and what it was fitted to."""
     blend = result['blend']
     settings = ', '.join(f'{key} {value}' for key, value in blend['settings'].items())
     return (
@@ -30,11 +29,7 @@ def words(result: Mapping) -> str:
 def rows(result: Mapping) -> list[dict]:
     """Returns the rows of the table: each member, then the blend, honest and, where asked for, leaky.
 
-    Args:
-        result: what result.json holds.
-
-    Returns:
-        Of each: 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
+    Of each 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
     """
     blend = result['blend']
     found = [
@@ -55,21 +50,13 @@ def rows(result: Mapping) -> list[dict]:
 
 
 def shares(blend: Mapping) -> np.ndarray:
-    """Returns how much each member counts, the mean over the folds, float64 [M], 1 in all.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
+    """Returns how much each member counts, the mean over the folds, float64 [M], 1 in all."""
     each = np.array(blend['weights'])
     return (each / each.sum(1, keepdims=True)).mean(0)
 
 
 def weights(blend: Mapping) -> list[str]:
-    """Returns the weights in words, those of a leaky fit behind the honest ones, in parentheses.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
+    """Returns the weights in words, those of a leaky fit behind the honest ones, in parentheses."""
     if 'honest' in blend:
         both = zip(in_words(blend['honest']), in_words(blend), strict=True)
         return [f'{honest} ({leaky})' for honest, leaky in both]
@@ -77,20 +64,12 @@ def weights(blend: Mapping) -> list[str]:
 
 
 def weight_title(blend: Mapping) -> str:
-    """Returns what stands above the weights.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
+    """Returns what stands above the weights."""
     return 'weight (LEAKY)' if 'honest' in blend else 'weight'
 
 
 def in_words(blend: Mapping) -> list[str]:
-    """Returns the weights: whole numbers as they are, others, and those of folds, as shares.
-
-    Args:
-        blend: 'blend' of result.json, or 'honest' of that.
-    """
+    """Returns the weights: whole numbers as they are, others, and those of folds, as shares."""
     found = blend['weights']
     if len(found) == 1 and all(float(weight).is_integer() for weight in found[0]):
         return [f'{weight:g}' for weight in found[0]]
@@ -98,11 +77,7 @@ def in_words(blend: Mapping) -> list[str]:
 
 
 def table(result: Mapping) -> str:
-    """Returns the result as text.
-
-    Args:
-        result: what result.json holds.
-    """
+    """Returns the result as text."""
     shown, cells = rows(result), columns(result['blend'])
     width = max(len(row['name']) for row in shown)
     weight = weight_title(result['blend'])
@@ -122,11 +97,7 @@ def table(result: Mapping) -> str:
 
 
 def page(result: Mapping) -> dict:
-    """Returns what the report page shows of a blend.
-
-    Args:
-        result: what result.json holds.
-    """
+    """Returns what the report page shows of a blend."""
     blend = result['blend']
     return {
         'words': words(result),
@@ -140,22 +111,14 @@ def page(result: Mapping) -> dict:
 
 
 def columns(blend: Mapping) -> list[tuple[str, str, str]]:
-    """Returns part, kind and title of the figures that are shown.
-
-    Args:
-        blend: 'blend' of result.json.
-    """
+    """Returns part, kind and title of the figures that are shown."""
     kinds = KINDS[blend['level']]
     parts = [part for part in ('val', 'test') if part in blend['parts']]
     return [(part, kind, f'{part} {kinds[kind]}') for part in parts for kind in kinds]
 
 
 def differences(result: Mapping) -> list[str]:
-    """Says how the blend compares with its best member, and the leaky fit with the honest one.
-
-    Args:
-        result: what result.json holds.
-    """
+    """Says how the blend compares with its best member, and the leaky fit with the honest one."""
     blend = result['blend']
     pairs = [('blend', f'the best member by {blend["best_on"]}, {blend["best"]}', 'versus_best')]
     if 'gap' in blend:

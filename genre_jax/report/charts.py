@@ -69,12 +69,7 @@ def interval(ci95: list[float] | None, scale: float = 100, digits: int = 1) -> s
 
 
 def label(name: str, limit: int = 22) -> str:
-    """Returns a name as a chart can show it: one line, printable, not too long.
-
-    Args:
-        name: of a class, for instance.
-        limit: characters at most.
-    """
+    """Returns a name as a chart can show it: one line, printable, at most `limit` characters."""
     name = ''.join(c if c.isprintable() else ' ' for c in name)
     return name if len(name) <= limit else name[: limit - 1] + '…'
 
@@ -125,10 +120,7 @@ def curve_charts(
 ) -> list[tuple[str, markupsafe.Markup]]:
     """Returns caption and chart of the losses and of the accuracies, where there are any."""
     lines = {
-        'loss': (
-            ('train/loss', 'train', 'accent', '-'),
-            ('val/loss', 'validation', 'second', '-'),
-        ),
+        'loss': (('train/loss', 'train', 'accent', '-'), ('val/loss', 'validation', 'second', '-')),
         'accuracy': (
             ('train/accuracy', 'train, segment', 'accent', '-'),
             ('val/segment/accuracy', 'val, segment', 'second', '--'),
@@ -219,12 +211,7 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
 def roc_chart(
     curves: list[tuple[np.ndarray, np.ndarray, float] | None], result: dict[str, Any]
 ) -> markupsafe.Markup:
-    """Draws the receiver operating characteristic of each class, and their mean.
-
-    Args:
-        curves: of genre_jax.evaluation.evaluate.roc_curves.
-        result: what result.json holds.
-    """
+    """Draws the receiver operating characteristic of each class, from `roc_curves`, and their mean."""
     figure, axes = new_figure(300, 300)
     axes.plot([0, 100], [0, 100], ':', color=LIGHT['muted'], linewidth=1)
     there = [curve for curve in curves if curve is not None]
@@ -258,12 +245,7 @@ def chart_style() -> Iterator[None]:
 def new_figure(
     width_px: float, height_px: float
 ) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
-    """Returns a figure and axes that fill it: labels go around it, and `svg` makes room.
-
-    Args:
-        width_px: of the axes.
-        height_px: of the axes.
-    """
+    """Returns a figure and axes that fill it: labels go around it, and `svg` makes room."""
     figure = matplotlib.figure.Figure(figsize=(width_px / _PX_PER_INCH, height_px / _PX_PER_INCH))
     return figure, figure.add_axes((0, 0, 1, 1))
 
@@ -273,11 +255,8 @@ def svg(
 ) -> markupsafe.Markup:
     """Returns a figure as an `<svg>` that stands inside the page and follows its colours.
 
-    Args:
-        figure: drawn in `chart_style()` with the colours of LIGHT.
-        name: unique on the page.
-        summary: what it shows, for readers who do not see it.
-        leaky: whether it is marked so.
+    It was drawn in `chart_style()` with the colours of LIGHT. `name` is unique on the page, `summary` tells
+    readers who do not see it what it shows.
     """
     if leaky:
         figure.axes[0].set_title('LEAKY', loc='right', color=LIGHT['alarm'], weight='bold', pad=22)
@@ -302,11 +281,6 @@ def svg(
     for element in (root.find('metadata'), root.find('defs')):
         root.remove(element)
     root.attrib.update(
-        {
-            'width': str(width),
-            'height': str(height),
-            'role': 'img',
-            'aria-label': summary,
-        }
+        {'width': str(width), 'height': str(height), 'role': 'img', 'aria-label': summary}
     )
     return markupsafe.Markup(ElementTree.tostring(root, encoding='unicode'))

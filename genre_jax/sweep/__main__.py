@@ -131,11 +131,7 @@ def _check_data(sweep: Sweep, config: ml_collections.ConfigDict) -> None:
 def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
     """Trains all points together that can be, to finished runs in the trials' folders.
 
-    `run_trials` then finds them finished, and notes what they came to.
-
-    Args:
-        study: the sweep's; its method is not 'tpe'.
-        config: the whole config; each trial changes some of it.
+    `run_trials` then finds them finished, and notes what they came to. The method is not 'tpe'.
     """
     from genre_jax.sweep import packed
     from genre_jax.sweep import space as search_space
@@ -162,12 +158,7 @@ def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
 def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
     """Trains trials until none is left to begin or to continue.
 
-    Args:
-        study: the sweep's.
-        config: the whole config; each trial changes some of it.
-
-    Raises:
-        genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+    Raises genre_jax.errors.Stopped on SIGTERM or SIGINT, after saving.
     """
     import jax
 

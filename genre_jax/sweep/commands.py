@@ -15,24 +15,13 @@ _METHODS = {'grid': 'grid', 'random': 'random', 'tpe': 'bayes'}
 
 
 def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
-    """Returns the command line that trains a config.
-
-    Args:
-        page: of the config, with its arguments.
-        config: the whole config; what differs from the page is written out.
-        workdir: folder of the sweep.
-    """
+    """Returns the command line that trains a config: its page, and what differs from that."""
     words = ['python', '-m', 'genre_jax.main', *config_words(page, config)]
     return shlex.join([*words, f'--workdir={workdir}_best'])
 
 
 def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
-    """Returns the flags that make a config of its page.
-
-    Args:
-        page: of the config, with its arguments.
-        config: the whole config.
-    """
+    """Returns the flags that make a config of its page."""
     plain = config_lib.flatten(config_lib.load_page(page))
     changed = config_lib.flatten(config)
     return [f'--config={page}'] + [
@@ -43,15 +32,10 @@ def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
 def wandb_yaml(
     sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> str:
-    """Returns a sweep as `wandb sweep` takes it; its agents call genre_jax.main.
+    """Returns a checked sweep as `wandb sweep` takes it; its agents call genre_jax.main.
 
-    https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys.
-
-    Args:
-        sweep: checked.
-        page: of the config, with its arguments.
-        config: the whole config; what differs from the page is in the command.
-        workdir: folder for the runs, each in a folder of its own.
+    https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys. Each run has a folder of its
+    own in `workdir`.
     """
     content = {
         'name': workdir.resolve().name,

@@ -27,13 +27,8 @@ _INK, _PALE, _MARK = '#2f5f98', '#9db8d9', '#bf4a0b'
 def importances(study: SharedStudy) -> dict[str, float]:
     """Returns the share of the metric's variance that each hyperparameter explains by itself.
 
-    The functional analysis of variance of Hutter, Hoos and Leyton-Brown (2014), by Optuna.
-
-    Args:
-        study: the sweep's.
-
-    Returns:
-        Config key to share, the largest first; {} where there are too few trials, or all are alike.
+    The functional analysis of variance of Hutter, Hoos and Leyton-Brown (2014), by Optuna: config key to
+    share, the largest first; {} where there are too few trials, or all are alike.
     """
     complete = [trial for trial in study.trials() if trial.state.name == 'COMPLETE']
     if len(complete) < _LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
@@ -43,14 +38,7 @@ def importances(study: SharedStudy) -> dict[str, float]:
 
 
 def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Path) -> None:
-    """Draws a panel for each hyperparameter: its value against the metric.
-
-    Args:
-        found: the trials, the best first.
-        study: the sweep's.
-        title: what the figures are of.
-        file: PNG to write.
-    """
+    """Draws a panel for each hyperparameter, its value against the metric, of trials sorted by `rows`."""
     space, metric = study.sweep.space, study.sweep.metric
     columns = min(_COLUMNS, len(space))
     height = math.ceil(len(space) / columns)
@@ -95,8 +83,7 @@ def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
 def _choices(axes, found: Sequence[Row], key: str, choice: Choice, scale: float) -> None:
     """Draws the trials above the values they have, and the median of each value."""
     values = sorted(
-        choice.values,
-        key=lambda value: value if isinstance(value, numbers.Real) else math.inf,
+        choice.values, key=lambda value: value if isinstance(value, numbers.Real) else math.inf
     )
     position = {label(value): x for x, value in enumerate(values)}
     columns = [[] for _ in values]

@@ -67,22 +67,13 @@ class Choice:
         return tuple(self.values)
 
     def draw(self, rng: np.random.Generator) -> object:
-        """Returns one of the values.
-
-        Args:
-            rng: source of randomness.
-        """
+        """Returns one of the values."""
         return self.values[rng.integers(len(self.values))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """A number between two others.
-
-    Attributes:
-        low: the smallest.
-        high: the largest.
-    """
+    """A number between two others."""
 
     low: float
     high: float
@@ -98,11 +89,7 @@ class Uniform:
         return self.low, self.high
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Returns a number between the ends.
-
-        Args:
-            rng: source of randomness.
-        """
+        """Returns a number between the ends."""
         return float(rng.uniform(self.low, self.high))
 
 
@@ -115,11 +102,7 @@ class LogUniform(Uniform):
         return super().mistake() or ('' if self.low > 0 else 'expected low above 0')
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Returns a number between the ends.
-
-        Args:
-            rng: source of randomness.
-        """
+        """Returns a number between the ends."""
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         return min(max(value, self.low), self.high)
 
@@ -138,11 +121,7 @@ class IntUniform(Uniform):
         return super().mistake()
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Returns a whole number from low to high.
-
-        Args:
-            rng: source of randomness.
-        """
+        """Returns a whole number from low to high."""
         return int(rng.integers(self.low, self.high, endpoint=True))
 
 
@@ -188,14 +167,7 @@ class Sweep:
 
 
 def load(page: str) -> Sweep:
-    """Calls the sweep() of a config page.
-
-    Args:
-        page: path of the page, then a colon and its arguments if it takes some.
-
-    Raises:
-        UserError: there is no such page or function, or it is wrong.
-    """
+    """Calls the sweep() of a config page; a UserError where there is none, or it is wrong."""
     sweep = config_lib.call_page(page, 'sweep')
     if not isinstance(sweep, Sweep):
         raise UserError(
@@ -206,24 +178,15 @@ def load(page: str) -> Sweep:
 
 
 def label(value: object) -> bool | int | float | str | None:
-    """Returns a value as a study keeps it: sequences as JSON text.
-
-    Args:
-        value: of a hyperparameter.
-    """
+    """Returns a hyperparameter's value as a study keeps it: sequences as JSON text."""
     plain = value is None or isinstance(value, bool | int | float | str)
     return value if plain else json.dumps(value, allow_nan=False)
 
 
 def apply(config: ml_collections.ConfigDict, point: Mapping) -> ml_collections.ConfigDict:
-    """Returns a copy of a config with other values.
+    """Returns a copy of a config with other values, by config key; the keys exist.
 
-    Args:
-        config: the whole config.
-        point: config key to value; the keys exist.
-
-    Raises:
-        TypeError: a value of another type than the config's.
+    Raises a TypeError for a value of another type than the config's.
     """
     changed = copy.deepcopy(config)
     for key, value in point.items():
@@ -239,9 +202,6 @@ def make_points(sweep: Sweep) -> list[dict[str, object]]:
     """Returns the points of a grid or a random search: the same for the same sweep, in the same order.
 
     A longer random search begins with the points of a shorter one.
-
-    Args:
-        sweep: checked; its method is not 'tpe'.
     """
     if sweep.method == 'grid':
         values = itertools.product(*(each.values for each in sweep.space.values()))
@@ -254,12 +214,9 @@ def make_points(sweep: Sweep) -> list[dict[str, object]]:
 
 
 def figure(result: Mapping, metric: str, part: str = 'val') -> tuple[float, list[float] | None]:
-    """Returns the metric of a finished run, and its 95 % interval, None without.
+    """Returns the metric of a finished run, as result.json holds it, and its 95 % interval, None without.
 
-    Args:
-        result: what result.json holds.
-        metric: one of genre_jax.config.METRICS.
-        part: 'val', or 'test' for the same figure there.
+    `metric` is one of genre_jax.config.METRICS; the part 'test' has the same figure there.
     """
     kind, name = ('segment', 'log_loss') if metric == 'val/loss' else metric.split('/')[1:]
     figures = result['parts'][part][kind]
@@ -267,18 +224,9 @@ def figure(result: Mapping, metric: str, part: str = 'val') -> tuple[float, list
 
 
 def check(sweep: Sweep, config: ml_collections.ConfigDict, where: str) -> Sweep:
-    """Checks a sweep against the config that it changes.
+    """Checks a sweep against the whole config that it changes; returns it with its metric filled in.
 
-    Args:
-        sweep: what a page returned, or the flags made of it.
-        config: the whole config, checked.
-        where: what to call the sweep in messages.
-
-    Returns:
-        The sweep with its metric filled in.
-
-    Raises:
-        UserError: the first mistake.
+    `where` is what to call the sweep in messages. The first mistake is a UserError.
     """
     if sweep.method not in METHODS:
         hint = config_lib.nearest(str(sweep.method), METHODS)

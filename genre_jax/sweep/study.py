@@ -130,29 +130,17 @@ class SharedStudy:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Holds something for this program alone; others wait.
-
-        Args:
-            name: of what is held.
-        """
+        """Holds something, by its name, for this program alone; others wait."""
         with (self._workdir / 'locks' / name).open('w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def folder(self, number: int) -> pathlib.Path:
-        """Returns the folder of a trial.
-
-        Args:
-            number: of the trial.
-        """
+        """Returns the folder of a trial."""
         return self._workdir / 'trials' / f'{number:04d}'
 
     def run_folders(self, number: int) -> list[pathlib.Path]:
-        """Returns the run folder of each training of a trial.
-
-        Args:
-            number: of the trial.
-        """
+        """Returns the run folder of each training of a trial."""
         folder = self.folder(number)
         return [folder] if self.seeds == 1 else [folder / f'seed_{i}' for i in range(self.seeds)]
 
@@ -161,11 +149,7 @@ class SharedStudy:
         return self.study.get_trials(deepcopy=False)[: self.sweep.size]
 
     def point(self, trial: optuna.trial.FrozenTrial | optuna.Trial) -> dict[str, object]:
-        """Returns the values of a trial, as the config takes them.
-
-        Args:
-            trial: of this study.
-        """
+        """Returns the values of a trial, as the config takes them."""
         point = {}
         for key, each in self.sweep.space.items():
             value = trial.params.get(key)
@@ -228,30 +212,20 @@ class SharedStudy:
                 trial.suggest_int(key, each.low, each.high)
             else:
                 trial.suggest_float(key, each.low, each.high, log=isinstance(each, LogUniform))
-        return Claim(
-            trial=trial,
-            point=self.point(trial),
-            earlier_s=trial.user_attrs.get('seconds', 0.0),
-            lock=lock,
-            started_s=time.monotonic(),
-        )
+        earlier_s = trial.user_attrs.get('seconds', 0.0)
+        return Claim(trial, self.point(trial), earlier_s, lock, time.monotonic())
 
     @contextlib.contextmanager
     def signs_of_life(self, claim: Claim) -> Iterator[None]:
-        """Gives signs of life while a trial is trained.
-
-        Args:
-            claim: the trial, which has not ended.
-        """
+        """Gives signs of life while a trial is trained."""
         ended = threading.Event()
 
         def live() -> None:
             while not ended.wait(_SIGN_OF_LIFE_S):
                 try:
                     self._note_time(claim)
-                except (
-                    Exception
-                ) as error:  # the database may be away for a while; the training goes on
+                # The database may be away for a while; the training goes on.
+                except Exception as error:
                     logging.warning('no sign of life to the study: %s', error)
 
         thread = threading.Thread(target=live, daemon=True)
@@ -268,44 +242,23 @@ class SharedStudy:
         claim.trial.set_user_attr('seconds', claim.seconds)
 
     def report(self, claim: Claim, validation: int, value: float) -> bool:
-        """Notes a figure during the training; returns whether to end the trial.
-
-        Args:
-            claim: the trial.
-            validation: which validation of the trial it is, from 1.
-            value: the metric.
-        """
+        """Notes the metric at a validation, counted from 1; returns whether to end the trial."""
         known = self.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
         if validation not in known:  # a continued trial may validate once more where it was cut off
             claim.trial.report(value, validation)
         return claim.trial.should_prune()
 
     def finish(self, claim: Claim, value: float, figures: Mapping) -> None:
-        """Notes what a trial came to.
-
-        Args:
-            claim: the trial.
-            value: the metric.
-            figures: what the tables show, as JSON takes it.
-        """
+        """Notes what a trial came to: the metric, and what the tables show, as JSON takes it."""
         claim.trial.set_user_attr('figures', dict(figures))
         self._end(claim, State.COMPLETE, value)
 
     def prune(self, claim: Claim) -> None:
-        """Notes that a trial was ended early.
-
-        Args:
-            claim: the trial.
-        """
+        """Notes that a trial was ended early."""
         self._end(claim, State.PRUNED)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """Notes that a trial could not be trained to the end.
-
-        Args:
-            claim: the trial.
-            reason: one line.
-        """
+        """Notes in one line why a trial could not be trained to the end."""
         claim.trial.set_user_attr('reason', reason)
         self._end(claim, State.FAIL)
 

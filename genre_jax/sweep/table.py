@@ -61,11 +61,7 @@ class Row:
 
 
 def rows(study: SharedStudy) -> list[Row]:
-    """Returns the trials, the best first; those that did not finish follow.
-
-    Args:
-        study: the sweep's.
-    """
+    """Returns the trials, the best first; those that did not finish follow."""
     lower = study.sweep.metric.endswith('loss')
     found = []
     for trial in study.trials():
@@ -75,12 +71,8 @@ def rows(study: SharedStudy) -> list[Row]:
             value = (min if lower else max)(trial.intermediate_values.values())
             epochs = f'{max(trial.intermediate_values)} validations'
         else:
-            epochs = ', '.join(
-                f'{best:g} of {all_:g}'
-                for best, all_ in zip(
-                    figures.get('best_epoch', ()), figures.get('epochs', ()), strict=True
-                )
-            )
+            pairs = zip(figures.get('best_epoch', ()), figures.get('epochs', ()), strict=True)
+            epochs = ', '.join(f'{best:g} of {all_:g}' for best, all_ in pairs)
         found.append(
             Row(
                 number=trial.number,
@@ -105,21 +97,14 @@ def rows(study: SharedStudy) -> list[Row]:
 
 
 def ended(study: SharedStudy) -> int:
-    """Returns how many trials have ended, well or not.
-
-    Args:
-        study: the sweep's.
-    """
+    """Returns how many trials have ended, well or not."""
     return sum(trial.state.is_finished() for trial in study.trials())
 
 
 def progress(study: SharedStudy, seconds: float, ended_before: int) -> str:
     """Returns a line: what is done, the best, and how long the rest will take.
 
-    Args:
-        study: the sweep's.
-        seconds: since this program began.
-        ended_before: trials that had ended then.
+    `ended_before` trials had ended when this program began, `seconds` ago.
     """
     done, size = ended(study), study.sweep.size
     remaining_s = round(seconds / max(1, done - ended_before) * (size - done))
@@ -131,13 +116,7 @@ def progress(study: SharedStudy, seconds: float, ended_before: int) -> str:
 
 
 def show(value: float | None, metric: str, ci95: Sequence[float] | None = None) -> str:
-    """Returns a figure as text: losses as they are, the others in percent.
-
-    Args:
-        value: the figure; None: a dash.
-        metric: its name.
-        ci95: its interval, None without.
-    """
+    """Returns a figure as text: losses as they are, the others in percent, a dash for None."""
     if value is None:
         return '-'
 
@@ -149,12 +128,7 @@ def show(value: float | None, metric: str, ci95: Sequence[float] | None = None) 
 
 
 def table(found: Sequence[Row], metric: str) -> list[list[str]]:
-    """Returns the cells of the table, its heading first.
-
-    Args:
-        found: from `rows`.
-        metric: of the sweep.
-    """
+    """Returns the cells of the table, its heading first."""
     several = any(len(row.values) > 1 for row in found)
     heading = f'{metric}, mean (sd) over seeds' if several else f'{metric} [95 % interval]'
     cells = [['trial', *found[0].point, heading, 'best epoch', 'seconds', 'status']]
@@ -169,21 +143,11 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
 
 
 def report(
-    study: SharedStudy,
-    page: str,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
+    study: SharedStudy, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> None:
     """Prints and writes what the sweep came to; the test figures only once all trials have ended.
 
-    Args:
-        study: the sweep's.
-        page: of the config, with its arguments.
-        config: the whole config, before trials change it.
-        workdir: folder of the sweep.
-
-    Raises:
-        UserError: all trials failed.
+    A UserError where all trials failed.
     """
     found, metric = rows(study), study.sweep.metric
     running = sum(not trial.state.is_finished() for trial in study.trials())
@@ -284,28 +248,14 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
 def write_csv(
     found: Sequence[Row], metric: str, chosen: Mapping | None, file: pathlib.Path
 ) -> None:
-    """Writes the table with all digits.
-
-    Args:
-        found: from `rows`.
-        metric: of the sweep.
-        chosen: what best.json holds, None as long as nothing is chosen.
-        file: CSV to write.
-    """
+    """Writes the table with all digits; `chosen` is what best.json holds, None while nothing is."""
     test = metric.replace('val/', 'test/', 1)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(
         ['trial', *found[0].point, metric, f'{metric}_low', f'{metric}_high', f'{metric}_by_seed']
-        + [
-            'epochs',
-            'seconds',
-            'status',
-            'reason',
-            'protocol',
-            'leaky',
-            f'{test} of the chosen one',
-        ]
+        + ['epochs', 'seconds', 'status', 'reason', 'protocol', 'leaky']
+        + [f'{test} of the chosen one']
     )
     for row in found:
         tested = chosen is not None and row.number == chosen['trial'] and chosen.get('test')

@@ -49,21 +49,12 @@ class Plan:
 
 
 def make_plan(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    params: Mapping,
-    length: config_lib.Length,
+    config: ml_collections.ConfigDict, model: nn.Module, params: Mapping, length: config_lib.Length
 ) -> Plan:
     """Reads config.optim.freeze, unfreeze_at, layer_decay and factors.
 
-    Args:
-        config: the whole config.
-        model: the network, whose `blocks` are its layers from input to output.
-        params: its parameters, or their shapes.
-        length: of the training.
-
-    Raises:
-        UserError: a setting that means nothing, names no layer, or leaves nothing to train.
+    The model's `blocks` are its layers from input to output; `params` may be shapes. A setting that means
+    nothing, names no layer, or leaves nothing to train is a UserError.
     """
     settings = config.optim
     paths = sorted(flax.traverse_util.flatten_dict(params, sep='/'))
@@ -130,23 +121,13 @@ def _is_frozen(freeze: str, path: str, depth: Mapping[str, int], n_blocks: int) 
 
 
 def select(params: Mapping, paths: frozenset[str]) -> dict:
-    """Returns the nested dict of the parameters with these paths.
-
-    Args:
-        params: nested dict.
-        paths: 'layer/kernel' and the like.
-    """
+    """Returns the nested dict of the parameters with these paths, 'layer/kernel' and the like."""
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     return flax.traverse_util.unflatten_dict({p: flat[p] for p in sorted(paths)}, sep='/')
 
 
 def merge(params: Mapping, *changed: Mapping) -> dict:
-    """Returns the parameters with some of them replaced.
-
-    Args:
-        params: nested dict.
-        *changed: nested dicts of those that are replaced.
-    """
+    """Returns the parameters with some of them replaced, all in nested dicts."""
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     for part in changed:
         flat |= flax.traverse_util.flatten_dict(part, sep='/')
@@ -156,11 +137,7 @@ def merge(params: Mapping, *changed: Mapping) -> dict:
 def frozen_statistics(trained: frozenset[str]) -> contextlib.AbstractContextManager:
     """Lets batch normalisation without trained parameters use, and keep, its running statistics.
 
-    Args:
-        trained: paths of all parameters that train.
-
-    Returns:
-        A context in which models are called.
+    `trained` are the paths of all parameters that train. Returns a context in which models are called.
     """
 
     def interceptor(call, args, kwargs, context) -> jax.Array:

@@ -22,13 +22,8 @@ def cross_entropy(
     """Returns the cross-entropy of every example, in nats: float32 [B].
 
     The mean over a batch is that of torch.nn.CrossEntropyLoss: where classes are weighted, the sum of the
-    batch is divided by the weights of its targets, not by its size.
-
-    Args:
-        logits: float32 [B, C].
-        targets: float32 [B, C], shares of the classes that sum to 1.
-        label_smoothing: share of the target that goes to all classes alike.
-        class_weights: float32 [C], or None for 1.
+    batch is divided by the weights of its targets, not by its size. Logits and targets are float32 [B, C],
+    the targets shares of the classes that sum to 1, of which `label_smoothing` goes to all classes alike.
     """
     smooth = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
     if class_weights is None:
@@ -40,18 +35,11 @@ def cross_entropy(
 def class_weights(
     settings: Sequence[str], labels: Sequence[str], counts: np.ndarray
 ) -> np.ndarray | None:
-    """Reads config.train.class_weights.
+    """Reads config.train.class_weights: (), ('balanced',) or ('LABEL=WEIGHT', ...).
 
-    Args:
-        settings: (), ('balanced',) or ('LABEL=WEIGHT', ...).
-        labels: names of the classes.
-        counts: training windows of each class.
-
-    Returns:
-        float32 [C]; 'balanced' gives n / (C * count), as scikit-learn. None without weights.
-
-    Raises:
-        UserError: none of these, or a class that is not there.
+    `counts` are training windows of each class. Returns float32 [C]; 'balanced' gives n / (C * count), as
+    scikit-learn. None without weights. What is none of these, or names a class that is not there, is a
+    UserError.
     """
     if not settings:
         return None
@@ -77,11 +65,6 @@ def penalty(params: Mapping, l1: float | jax.Array, l2: float | jax.Array) -> ja
     """Sums l1 * |w| + l2 * w^2 over all weights: kernels and normalisation scales, no biases.
 
     Those are the parameters whose names end in 'weight' in Herbert's PyTorch code.
-
-    Args:
-        params: nested dict of parameters.
-        l1: config.optim.l1.
-        l2: config.optim.l2.
     """
     flat = flax.traverse_util.flatten_dict(params)
     weights = [value for path, value in flat.items() if path[-1].endswith(('kernel', 'scale'))]

@@ -18,8 +18,7 @@ from genre_jax.errors import UserError
 def in_use(value: float | jax.Array) -> bool:
     """Tells whether a number of the config does anything: whether it is not 0.
 
-    Args:
-        value: the number; one that is an argument of the program (genre_jax.training.step_numbers) is in use.
+    One that is an argument of the program (genre_jax.training.step_numbers) is in use.
     """
     return isinstance(value, jax.Array) or value != 0
 
@@ -28,14 +27,7 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
     """Builds the learning rate as a function of the step: linear warm-up, then what config.optim says.
 
     'halving' counts its periods from the first step, as PyTorch's StepLR; of 'plateau' this is the rate
-    before it falls (genre_jax/training/watch.py).
-
-    Args:
-        config: the whole config.
-        length: of the training.
-
-    Raises:
-        UserError: the warm-up is as long as the training.
+    before it falls (genre_jax/training/watch.py). A warm-up as long as the training is a UserError.
     """
     settings = config.optim
     warmup = config_lib.duration_steps(settings.warmup, 'optim.warmup', length)
@@ -63,10 +55,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Builds the optimiser of config.optim, in the formulas of torch.optim.
 
-    Args:
-        config: the whole config.
-        schedule: the learning rate.
-        factors: of the learning rate, by path of the parameter; None: all 1.
+    `factors` are those of the learning rate, by path of the parameter; None: all 1.
     """
     settings = config.optim
     betas = {name: settings[name] for name in ('b1', 'b2', 'eps')}
@@ -94,27 +83,16 @@ def _scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation
 
 
 def clipped(gradients: Any, norm: float | jax.Array) -> Any:
-    """Returns the gradients, shortened where all of them together are longer than `norm` (0: never).
-
-    Args:
-        gradients: of all parameters that train.
-        norm: the largest, config.optim.clip_norm.
-    """
+    """Returns the gradients, shortened where all of them together are longer than `norm` (0: never)."""
     if not in_use(norm):
         return gradients
     return optax.clip_by_global_norm(norm).update(gradients, optax.EmptyState())[0]
 
 
 def moving_average(average: Any, new: Any, decay: float | jax.Array, step: jax.Array) -> Any:
-    """Returns decay * average + (1 - decay) * new; after the first step the new values themselves.
+    """Returns decay * average + (1 - decay) * new; after the first step (step 0) the new values themselves.
 
     So does PyTorch's AveragedModel with get_ema_multi_avg_fn and use_buffers.
-
-    Args:
-        average: before the step.
-        new: after the step.
-        decay: config.optim.ema_decay.
-        step: steps done before this one.
     """
     kept = jnp.where(step == 0, 0.0, decay)
     return jax.tree.map(lambda old, value: kept * old + (1 - kept) * value, average, new)

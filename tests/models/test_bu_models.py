@@ -1,7 +1,6 @@
 """The networks of Bu et al. against published numbers, closed forms and XLA's own layers."""
 
 import functools
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from genre_jax import models
 from genre_jax.errors import UserError
 from genre_jax.models import cnn_gru, efficient_cnn, layers, lstm
 from genre_jax.models.kernels import convolution
+from tests.golden import norm_shapes, torch_tensor, u
 
 NETWORKS = [
     {'name': 'efficient_cnn'},
@@ -55,67 +55,42 @@ def test_every_layer_is_in_one_block(settings):
     assert model.blocks[-1] in (('classifier_1',), ('classifier_4',))
 
 
-def u(name, shape):
-    """Values in [-1, 1) that any language can make: a hash of the position and the name."""
-    wrap = np.uint64(0xFFFFFFFF)
-    h = (np.arange(np.prod(shape), dtype=np.uint64) + np.uint64(zlib.crc32(name.encode()))) & wrap
-    for factor, shift in ((2654435761, 16), (2246822519, 13), (3266489917, 16)):
-        h = (h * np.uint64(factor)) & wrap
-        h ^= h >> np.uint64(shift)
-    return (h / 2**31 - 1).reshape(shape)
-
-
-def matrix(key, *shape):
-    """PyTorch's kernel of that key, filled by rule, with its axes reversed: as Flax lays it out."""
-    return np.float32(np.sqrt(6 / np.prod(shape[1:])) * u(key, shape)).T
-
-
-def norm(key, channels):
-    scale, bias = 1 + 0.1 * u(f'{key}.weight', channels), 0.1 * u(f'{key}.bias', channels)
-    mean, var = (
-        0.1 * u(f'{key}.running_mean', channels),
-        1 + 0.1 * u(f'{key}.running_var', channels),
-    )
-    return {'scale': scale, 'bias': bias}, {'mean': mean, 'var': var}
-
-
 def golden_variables():
-    """The weights that the reference figures were computed with. Kernels are mel x time there."""
+    """The weights that the reference figures were computed with.
+
+    Kernels are mel x time there: reversed axes are those of Flax, and time before mel.
+    """
     params, stats = {}, {}
 
-    def dense(key, outputs, inputs):
-        params[key.replace('.', '_')] = {
-            'kernel': matrix(f'{key}.weight', outputs, inputs),
-            'bias': 0.1 * u(f'{key}.bias', outputs),
-        }
+    def layer(key, *shape, bias=True):
+        new = params[key.replace('.', '_')] = {'kernel': torch_tensor(f'{key}.weight', *shape).T}
+        if bias:
+            new['bias'] = torch_tensor(f'{key}.bias', shape[0])
 
-    params['cnn_features_0'] = {
-        'kernel': matrix('cnn_features.0.weight', 32, 1, 3, 3),
-        'bias': 0.1 * u('cnn_features.0.bias', 32),
-    }
+    layer('cnn_features.0', 32, 1, 3, 3)
     norms = {'cnn_features.1': 32}
     for i, inputs in (4, 32), (7, 64):
-        depthwise = matrix(f'cnn_features.{i}.0.weight', inputs, 1, 3, 3)
-        pointwise = matrix(f'cnn_features.{i}.3.weight', 2 * inputs, inputs, 1, 1)
-        params[f'cnn_features_{i}_0'] = {'kernel': depthwise}
-        params[f'cnn_features_{i}_3'] = {'kernel': pointwise}
+        layer(f'cnn_features.{i}.0', inputs, 1, 3, 3, bias=False)
+        layer(f'cnn_features.{i}.3', 2 * inputs, inputs, 1, 1, bias=False)
         norms |= {f'cnn_features.{i}.1': inputs, f'cnn_features.{i}.4': 2 * inputs}
     for key, channels in norms.items():
-        name = key.replace('.', '_')
-        params[name], stats[name] = norm(key, channels)
+        scale, bias, mean, var = (
+            torch_tensor(each, channels) for each in norm_shapes(key, channels)
+        )
+        params[key.replace('.', '_')] = {'scale': scale, 'bias': bias}
+        stats[key.replace('.', '_')] = {'mean': mean, 'var': var}
     for i, inputs in (0, 128), (1, 32):
         params[f'gru_l{i}'] = {
-            'input_kernel': matrix(f'gru.weight_ih_l{i}', 96, inputs),
-            'hidden_kernel': matrix(f'gru.weight_hh_l{i}', 96, 32),
-            'input_bias': 0.1 * u(f'gru.bias_ih_l{i}', 96),
-            'hidden_bias': 0.1 * u(f'gru.bias_hh_l{i}', 96),
+            'input_kernel': torch_tensor(f'gru.weight_ih_l{i}', 96, inputs).T,
+            'hidden_kernel': torch_tensor(f'gru.weight_hh_l{i}', 96, 32).T,
+            'input_bias': torch_tensor(f'gru.bias_ih_l{i}', 96),
+            'hidden_bias': torch_tensor(f'gru.bias_hh_l{i}', 96),
         }
-    dense('residual_proj', 32, 128)
-    dense('attention.0', 16, 32)
-    dense('attention.2', 1, 16)
-    dense('classifier.1', 8, 32)
-    variables = {'params': params, 'batch_stats': stats}
-    return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), variables)
+    layer('residual_proj', 32, 128)
+    layer('attention.0', 16, 32)
+    layer('attention.2', 1, 16)
+    layer('classifier.1', 8, 32)
+    return {'params': params, 'batch_stats': stats}
 
 
 @pytest.mark.parametrize('name', ['cnn_gru', 'cnn_gru_attention'])
@@ -249,13 +224,18 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize('steps', [1, 3, 21])
-def test_gru_follows_its_equations(steps):
+def sequence_and_weights(layer, steps):
+    """A batch of two sequences, and a recurrent layer's parameters, all drawn."""
     rng = np.random.default_rng(steps)
     sequence = rng.standard_normal((2, steps, 5))
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), jnp.float32(sequence))['params']
+    return sequence, {name: rng.standard_normal(leaf.shape) for name, leaf in shapes.items()}
+
+
+@pytest.mark.parametrize('steps', [1, 3, 21])
+def test_gru_follows_its_equations(steps):
     layer = cnn_gru.GRU(4)
-    shape = jax.eval_shape(layer.init, jax.random.key(0), jnp.float32(sequence))['params']
-    p = {name: rng.standard_normal(leaf.shape) for name, leaf in shape.items()}
+    sequence, p = sequence_and_weights(layer, steps)
     state, states = np.zeros((2, 4)), []
     for i in range(steps):
         a = np.split(sequence[:, i] @ p['input_kernel'] + p['input_bias'], 3, axis=1)
@@ -270,12 +250,9 @@ def test_gru_follows_its_equations(steps):
 @pytest.mark.parametrize('flavour', ['torch', 'keras'])
 @pytest.mark.parametrize('steps', [1, 3, 21])
 def test_lstm_follows_its_equations(steps, flavour):
-    rng = np.random.default_rng(steps)
-    sequence = rng.standard_normal((2, steps, 5))
     layer = lstm.LSTM(4, flavour)
-    shape = jax.eval_shape(layer.init, jax.random.key(0), jnp.float32(sequence))['params']
-    assert ('hidden_bias' in shape) == (flavour == 'torch')
-    p = {name: rng.standard_normal(leaf.shape) for name, leaf in shape.items()}
+    sequence, p = sequence_and_weights(layer, steps)
+    assert ('hidden_bias' in p) == (flavour == 'torch')
     bias = p['input_bias'] + p.get('hidden_bias', 0)
     state, memory, states = np.zeros((2, 4)), np.zeros((2, 4)), []
     for i in range(steps):

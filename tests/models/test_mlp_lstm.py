@@ -23,12 +23,7 @@ def count(settings, shape):
 
 @pytest.mark.parametrize(
     ('columns', 'hidden_units'),
-    [
-        (58, (256, 256)),
-        (58, (2048, 1024, 512, 256, 128, 64)),
-        (40, (448, 672, 32)),
-        (3, (1,)),
-    ],
+    [(58, (256, 256)), (58, (2048, 1024, 512, 256, 128, 64)), (40, (448, 672, 32)), (3, (1,))],
 )
 def test_parameters_of_the_perceptron(columns, hidden_units):
     widths = (columns, *hidden_units, 10)

@@ -211,12 +211,7 @@ def make_run(run_dir, n_classes=3, leaky=False, n_songs=64, quarantined=(), **ch
     )
     write_json(
         run_dir / 'timing.json',
-        {
-            'prepare_s': 41.2,
-            'train_s': 3725.0,
-            'evaluate_s': 6.3,
-            'examples_per_s': 512.4,
-        },
+        {'prepare_s': 41.2, 'train_s': 3725.0, 'evaluate_s': 6.3, 'examples_per_s': 512.4},
     )
     (run_dir / 'parameters.txt').write_text('dense/kernel 4800x200 960000\n')
     rows = []
@@ -444,11 +439,7 @@ def test_same_folder_gives_same_bytes_also_from_the_command_line(tmp_path):
         text=True,
         check=True,
         capture_output=True,
-        env=os.environ
-        | {
-            'PYTHONPATH': str(program.ROOT),
-            'PYTHONHASHSEED': '7',
-        },
+        env=os.environ | {'PYTHONPATH': str(program.ROOT), 'PYTHONHASHSEED': '7'},
     )
     assert done.stdout.strip() == str(run_dir.resolve() / 'report.html')
     assert (run_dir / 'report.html').read_bytes() == first

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer
+from genre_jax.convert.tables.torch_layers import torch_layer, torch_layer_norm
 
 _BINS, _PATCH = 128, 16
 
@@ -54,17 +54,14 @@ AST = Table(
     rules=(
         Rule(r'v\.(cls_token|dist_token|pos_embed)', r'params/\1'),
         *torch_layer(r'v\.patch_embed\.proj', 'patch_embed', 'torch_conv'),
-        Rule(rf'{_AST_BLOCK}\.(norm\d)\.weight', r'params/blocks_\1/\2/scale'),
-        Rule(rf'{_AST_BLOCK}\.(norm\d)\.bias', r'params/blocks_\1/\2/bias'),
+        *torch_layer_norm(rf'{_AST_BLOCK}\.(norm\d)', r'blocks_\1/\2'),
         *torch_layer(rf'{_AST_BLOCK}\.attn\.(qkv|proj)', r'blocks_\1/attn_\2', 'torch_linear'),
         *torch_layer(rf'{_AST_BLOCK}\.mlp\.(fc\d)', r'blocks_\1/mlp_\2', 'torch_linear'),
-        Rule(r'v\.norm\.weight', 'params/norm/scale'),
-        Rule(r'v\.norm\.bias', 'params/norm/bias'),
+        *torch_layer_norm(r'v\.norm', 'norm'),
         Rule(
             r'v\.head(_dist)?\.(weight|bias)', reason='heads for ImageNet, which AST does not use'
         ),
-        Rule(r'mlp_head\.0\.weight', 'params/mlp_head_norm/scale'),
-        Rule(r'mlp_head\.0\.bias', 'params/mlp_head_norm/bias'),
+        *torch_layer_norm(r'mlp_head\.0', 'mlp_head_norm'),
         *torch_layer(r'mlp_head\.1', 'mlp_head', 'torch_linear'),
     ),
     describe=functools.partial(
@@ -75,16 +72,6 @@ AST = Table(
 _HF = r'audio_spectrogram_transformer\.'
 # transformers 4 and 5 have different names.
 _HF_BLOCK = rf'{_HF}(?:encoder\.layer|encoder\.layers|layers)\.(\d+)'
-
-
-def _hf_attention() -> tuple[Rule, ...]:
-    rules = []
-    for i, (old, new) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v'))):
-        name = rf'{_HF_BLOCK}\.attention\.(?:attention\.{old}|{new}_proj)'
-        target = r'params/blocks_\1/attn_qkv'
-        rules.append(Rule(rf'{name}\.weight', f'{target}/kernel', 'torch_linear', part=(i, 3)))
-        rules.append(Rule(rf'{name}\.bias', f'{target}/bias', part=(i, 3)))
-    return tuple(rules)
 
 
 def _describe_hf(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
@@ -109,12 +96,18 @@ AST_HUGGING_FACE = Table(
         *torch_layer(
             rf'{_HF}embeddings\.patch_embeddings\.projection', 'patch_embed', 'torch_conv'
         ),
+        *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_before', r'blocks_\1/norm1'),
+        *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_after', r'blocks_\1/norm2'),
         *(
-            Rule(rf'{_HF_BLOCK}\.layernorm_{place}\.{old}', rf'params/blocks_\1/norm{i}/{new}')
-            for i, place in ((1, 'before'), (2, 'after'))
-            for old, new in (('weight', 'scale'), ('bias', 'bias'))
+            rule
+            for i, (old, new) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v')))
+            for rule in torch_layer(
+                rf'{_HF_BLOCK}\.attention\.(?:attention\.{old}|{new}_proj)',
+                r'blocks_\1/attn_qkv',
+                'torch_linear',
+                part=(i, 3),
+            )
         ),
-        *_hf_attention(),
         *torch_layer(
             rf'{_HF_BLOCK}\.attention\.(?:output\.dense|o_proj)',
             r'blocks_\1/attn_proj',
@@ -126,10 +119,8 @@ AST_HUGGING_FACE = Table(
         *torch_layer(
             rf'{_HF_BLOCK}\.(?:output\.dense|mlp\.fc2)', r'blocks_\1/mlp_fc2', 'torch_linear'
         ),
-        Rule(rf'{_HF}layernorm\.weight', 'params/norm/scale'),
-        Rule(rf'{_HF}layernorm\.bias', 'params/norm/bias'),
-        Rule(r'classifier\.layernorm\.weight', 'params/mlp_head_norm/scale'),
-        Rule(r'classifier\.layernorm\.bias', 'params/mlp_head_norm/bias'),
+        *torch_layer_norm(rf'{_HF}layernorm', 'norm'),
+        *torch_layer_norm(r'classifier\.layernorm', 'mlp_head_norm'),
         *torch_layer(r'classifier\.dense', 'mlp_head', 'torch_linear'),
     ),
     describe=_describe_hf,

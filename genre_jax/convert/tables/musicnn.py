@@ -30,15 +30,12 @@ MUSICNN = Table(
     rules=(
         *(
             Rule(
-                f'{_counted("conv2d", i)}/kernel',
-                f'params/{name}/conv/kernel',
-                _without_height if name.startswith('midend') else 'same',
+                f'{_counted("conv2d", i)}/{part}',
+                f'params/{name}/conv/{part}',
+                _without_height if name.startswith('midend') and part == 'kernel' else 'same',
             )
             for i, name in enumerate(_MUSICNN_CONVS)
-        ),
-        *(
-            Rule(f'{_counted("conv2d", i)}/bias', f'params/{name}/conv/bias')
-            for i, name in enumerate(_MUSICNN_CONVS)
+            for part in ('kernel', 'bias')
         ),
         *(
             Rule(f'{_counted("batch_normalization", i)}/{old}', f'{kind}/{name}/{new}')

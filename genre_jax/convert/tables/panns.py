@@ -56,6 +56,7 @@ CNN14 = Table(
     describe=_describe_cnn,
 )
 
+_BLOCK = r'features\.([1-9]\d*)'
 MOBILENET_V1 = Table(
     title='MobileNetV1 of PANNs (.pth)',
     model='mobilenet_v1',
@@ -64,14 +65,10 @@ MOBILENET_V1 = Table(
         *_PANNS,
         Rule(r'features\.0\.0\.weight', 'params/features_0/conv/kernel', 'torch_conv'),
         *torch_norm(r'features\.0\.2', 'features_0/bn'),
-        Rule(
-            r'features\.([1-9]\d*)\.0\.weight', r'params/features_\1/depthwise/kernel', 'torch_conv'
-        ),
-        *torch_norm(r'features\.([1-9]\d*)\.2', r'features_\1/bn_depthwise'),
-        Rule(
-            r'features\.([1-9]\d*)\.4\.weight', r'params/features_\1/pointwise/kernel', 'torch_conv'
-        ),
-        *torch_norm(r'features\.([1-9]\d*)\.5', r'features_\1/bn_pointwise'),
+        Rule(rf'{_BLOCK}\.0\.weight', r'params/features_\1/depthwise/kernel', 'torch_conv'),
+        *torch_norm(rf'{_BLOCK}\.2', r'features_\1/bn_depthwise'),
+        Rule(rf'{_BLOCK}\.4\.weight', r'params/features_\1/pointwise/kernel', 'torch_conv'),
+        *torch_norm(rf'{_BLOCK}\.5', r'features_\1/bn_pointwise'),
     ),
     describe=_describe_panns,
 )

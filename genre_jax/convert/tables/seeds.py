@@ -30,8 +30,7 @@ SHALLOW_CNN = Table(
     rules=(
         *torch_layer('conv_(left|right)', r'conv_\1', 'torch_conv_mel_first'),
         *torch_norm('bn_conv_(left|right)', r'bn_conv_\1'),
-        Rule(r'fc_1\.weight', 'params/fc_1/kernel', _rows_time_first),
-        Rule(r'fc_1\.bias', 'params/fc_1/bias'),
+        *torch_layer('fc_1', 'fc_1', _rows_time_first),
         *torch_layer('fc_2', 'fc_2', 'torch_linear'),
     ),
     describe=lambda tensors, given: {

@@ -99,8 +99,7 @@ VGG16_TORCHVISION = Table(
             for i, name in _VGG_TORCH.items()
             for rule in torch_layer(rf'features\.{i}', name, 'torch_conv')
         ),
-        Rule(r'classifier\.0\.weight', 'params/fc1/kernel', _rows_channels_last),
-        Rule(r'classifier\.0\.bias', 'params/fc1/bias'),
+        *torch_layer(r'classifier\.0', 'fc1', _rows_channels_last),
         *torch_layer(r'classifier\.3', 'fc2', 'torch_linear'),
         *torch_layer(r'classifier\.6', 'predictions', 'torch_linear'),
     ),

@@ -23,24 +23,13 @@ _FEW_CHANNELS = 32
 def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """Convolves pictures with one channel and a large kernel.
 
-    XLA's gradient of the pictures takes up to fifty times as long on a CPU as products of matrices, and with
-    few channels the rest takes up to twice as long.
-
-    Args:
-        pictures: (batch, height, width).
-        kernel: (rows, columns, 1, channels).
-        pads: zeros before and after, of the rows and of the columns.
-
-    Returns:
-        (batch, height, width, channels), smaller by the kernel and larger by the pads.
+    Pictures are (batch, height, width), kernels (rows, columns, 1, channels). The result (batch, height,
+    width, channels) is smaller by the kernel and larger by the pads, zeros before and after, of the rows
+    and of the columns. XLA's gradient of the pictures takes up to fifty times as long on a CPU as products
+    of matrices, and with few channels the rest takes up to twice as long.
     """
-    few = kernel.shape[-1] <= _FEW_CHANNELS
-    return jax.lax.platform_dependent(
-        pictures,
-        kernel,
-        cpu=functools.partial(_by_products if few else _by_xla, pads=pads),
-        default=functools.partial(_by_xla, pads=pads),
-    )
+    on_cpu = _by_products if kernel.shape[-1] <= _FEW_CHANNELS else _by_xla
+    return _by_platform(on_cpu, _by_xla, pictures, kernel, pads=pads)
 
 
 def _single_channel_forward(pictures, kernel, pads):
@@ -56,22 +45,26 @@ def _single_channel_backward(pads, saved, gradient):
     def of_kernel(convolve, pictures, kernel, gradient):
         return jax.vjp(lambda kernel: convolve(pictures, kernel, pads), kernel)[1](gradient)[0]
 
-    def choose(gradient_of, by_products):
-        on_cpu = _by_products if by_products else _by_xla
-        return jax.lax.platform_dependent(
-            *saved,
-            gradient,
-            cpu=functools.partial(gradient_of, on_cpu),
-            default=functools.partial(gradient_of, _by_xla),
-        )
+    def choose(gradient_of, on_cpu):
+        both = (functools.partial(gradient_of, convolve) for convolve in (on_cpu, _by_xla))
+        return _by_platform(*both, *saved, gradient)
 
     # Wide kernels waste fewer of the Toeplitz matrix's products, which are zeros beside the kernel.
     _, columns, _, channels = saved[1].shape
     few_and_wide = channels <= _FEW_CHANNELS and columns >= _BLOCK
-    return choose(of_pictures, True), choose(of_kernel, few_and_wide)
+    of_the_kernel = choose(of_kernel, _by_products if few_and_wide else _by_xla)
+    return choose(of_pictures, _by_products), of_the_kernel
 
 
 single_channel.defvjp(_single_channel_forward, _single_channel_backward)
+
+
+def _by_platform(on_cpu, elsewhere, *arrays, **settings):
+    return jax.lax.platform_dependent(
+        *arrays,
+        cpu=functools.partial(on_cpu, **settings),
+        default=functools.partial(elsewhere, **settings),
+    )
 
 
 def _by_xla(pictures, kernel, pads):
@@ -112,25 +105,13 @@ def _by_products(pictures, kernel, pads):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves every channel with its own kernel, 'same'.
+    """Convolves every channel with its own kernel, 'same', and a stride of both axes.
 
-    XLA's grouped convolutions are slow on CPUs: a sum of shifted maps takes a tenth to a fifth of the time
-    there, with these gradients.
-
-    Args:
-        maps: (batch, height, width, channels).
-        kernel: (rows, columns, 1, channels).
-        stride: of both axes.
-
-    Returns:
-        (batch, ceil(height / stride), ceil(width / stride), channels).
+    (batch, height, width, channels) with kernels (rows, columns, 1, channels) give (batch, ceil(height /
+    stride), ceil(width / stride), channels). XLA's grouped convolutions are slow on CPUs: a sum of shifted
+    maps takes a tenth to a fifth of the time there, with these gradients.
     """
-    return jax.lax.platform_dependent(
-        maps,
-        kernel,
-        cpu=functools.partial(_depthwise_shifted, stride=stride),
-        default=functools.partial(_depthwise_grouped, stride=stride),
-    )
+    return _by_platform(_depthwise_shifted, _depthwise_grouped, maps, kernel, stride=stride)
 
 
 def _depthwise_forward(maps, kernel, stride):
@@ -141,12 +122,8 @@ def _depthwise_forward(maps, kernel, stride):
 
 
 def _depthwise_backward(stride, saved, gradient):
-    return jax.lax.platform_dependent(
-        *saved,
-        gradient,
-        cpu=functools.partial(_depthwise_shifted_gradients, stride=stride),
-        default=functools.partial(_depthwise_grouped_gradients, stride=stride),
-    )
+    gradients = (_depthwise_shifted_gradients, _depthwise_grouped_gradients)
+    return _by_platform(*gradients, *saved, gradient, stride=stride)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
@@ -183,9 +160,8 @@ def _depthwise_shifted_gradients(maps, kernel, gradient, stride):
     if stride == 1 and rows % 2 and columns % 2:
         of_maps = _depthwise_shifted(gradient, kernel[::-1, ::-1], 1)
     else:
-        of_maps = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride), maps)[1](gradient)[
-            0
-        ]
+        _, pull_back = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride), maps)
+        (of_maps,) = pull_back(gradient)
     padded = _pad_same(maps, kernel.shape, stride)
     height, width = gradient.shape[1:3]
 

@@ -43,13 +43,7 @@ def states(
 
 
 def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
-    """Multiplies matrices in `dtype`; the sums are float32.
-
-    Args:
-        values: (..., inputs).
-        kernel: (inputs, outputs).
-        dtype: of the factors.
-    """
+    """Multiplies (..., inputs) by (inputs, outputs), the factors in `dtype`; the sums are float32."""
     return jnp.matmul(
         values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32
     )
