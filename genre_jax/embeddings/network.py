@@ -105,15 +105,8 @@ class Network:
     def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:
         """Finds out whether the network has learned from songs that another model shall be tested on.
 
-        Args:
-            dataset: the prepared dataset.
-            split: of its tracks.
-
-        Returns:
-            The split, marked leaky if the network has, or may have.
-
-        Raises:
-            UserError: it has, and config.split.allow_leak does not allow it.
+        Returns the split, marked leaky if the network has, or may have; a UserError where
+        config.split.allow_leak does not allow it.
         """
         if not self._is_run:
             return split
@@ -141,28 +134,17 @@ class Network:
     def tables(
         self, dataset: prepared.Dataset, split: splits.Split
     ) -> dict[str, loader.WindowTable]:
-        """Lays out the windows of each part.
-
-        Args:
-            dataset: the prepared dataset.
-            split: of its tracks.
-        """
+        """Lays out the windows of each part."""
         return {
             part: self._table(dataset, rows, split.segments and split.segments[part])
             for part, rows in split.tracks.items()
         }
 
     def embed(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
-        """Returns the embeddings of some windows, float32 [windows, units].
+        """Returns the embeddings of the windows of a table, of `tables`, float32 [windows, units].
 
-        Those of all windows that are laid out alike are computed with them, once.
-
-        Args:
-            dataset: the prepared dataset.
-            table: the windows, of `tables`.
-
-        Raises:
-            UserError: the network does not fit the data, or an embedding is not finite.
+        Those of all windows that are laid out alike are computed with them, once. A network that does not
+        fit the data, or an embedding that is not finite, is a UserError.
         """
         whole = self._table(dataset, np.arange(len(dataset.tracks)), None)
         positions = _positions(whole, table)
@@ -245,18 +227,10 @@ class Network:
 def embed(
     config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
 ) -> dict[str, Embeddings]:
-    """Computes the embeddings of the windows of each part of the split.
+    """Computes the embeddings of the windows of each part of the split: {'train': Embeddings, 'val': ...}.
 
-    Args:
-        config: the whole config: which data, which split, how many windows.
-        checkpoint: the network, see `Network`.
-        cache: folder that keeps what was computed.
-
-    Returns:
-        {'train': Embeddings, 'val': ..., 'test': ...}.
-
-    Raises:
-        UserError: a mistake in them, or a network that has learned from the test part's songs.
+    The config says which data, which split, how many windows; for the rest see `Network`. A mistake in
+    them, or a network that has learned from the test part's songs, is a UserError.
     """
     network = Network(config, checkpoint, cache)
     dataset = run_data.open_dataset(network.config)
@@ -268,12 +242,7 @@ def embed(
 
 
 def as_embeddings(table: loader.WindowTable, embedding: np.ndarray) -> Embeddings:
-    """Joins the windows of a table with their embeddings.
-
-    Args:
-        table: the windows.
-        embedding: float32 [windows, units].
-    """
+    """Joins the windows of a table with their embeddings, float32 [windows, units]."""
     names = np.asarray([track['track'] for track in table.dataset.tracks])
     classes = np.asarray(table.dataset.labels)
     return Embeddings(names[table.track], table.start_s, table.labels, embedding, classes)

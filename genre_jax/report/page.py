@@ -21,84 +21,40 @@ from genre_jax.evaluation.evaluate import Predictions, pool_songs, roc_curves
 from genre_jax.report import blends
 from genre_jax.report import charts as report_charts
 
-_METRIC_KEYS = [
-    'n',
-    'accuracy',
-    'accuracy_ci95',
-    'macro_f1',
-    'macro_f1_ci95',
-    'log_loss',
-    'log_loss_ci95',
-    'confusion',
-    'per_class',
-]
+_METRIC_KEYS = (
+    'n', 'accuracy', 'accuracy_ci95', 'macro_f1', 'macro_f1_ci95', 'log_loss', 'log_loss_ci95',
+    'confusion', 'per_class',
+)  # fmt: skip
 # What a network's training adds to result.json; a classical model has none of it.
 _TRAINING_KEYS = [
-    'steps',
-    'epochs',
-    'best_step',
-    'best_epoch',
-    'selected_on',
-    'parameters_sha256',
-    'state_sha256',
+    'steps', 'epochs', 'best_step', 'best_epoch', 'selected_on', 'parameters_sha256', 'state_sha256',
     'best_parameters_sha256',
-]
+]  # fmt: skip
 # What the page needs of each file, checked when it is read.
 _KEYS = {
     'config.json': ['model.name', 'features.name', 'optim.name', 'seed'],
     'result.json': [
-        'protocol',
-        'protocol_detail',
-        'leaky',
-        'classes',
-        'n_songs',
-        'n_groups',
-        'n_segments',
-        'songs_per_class',
-        'chance',
-        'majority.class',
-        'majority.accuracy',
-        'majority.accuracy_ci95',
-        'quarantined.count',
-        'quarantined.files',
-        'warnings',
-    ]
-    + [f'parts.test.{level}.{key}' for level in report_charts.LEVELS for key in _METRIC_KEYS],
+        'protocol', 'protocol_detail', 'leaky', 'classes', 'n_songs', 'n_groups', 'n_segments',
+        'songs_per_class', 'chance', 'majority.class', 'majority.accuracy', 'majority.accuracy_ci95',
+        'quarantined.count', 'quarantined.files', 'warnings',
+        *(f'parts.test.{level}.{key}' for level in report_charts.LEVELS for key in _METRIC_KEYS),
+    ],
     'environment.json': [
-        'python',
-        'platform',
-        'packages',
-        'backend',
-        'devices',
-        'device_kind',
-        'processes',
-        'git_commit',
-        'split_fingerprint',
-        'dataset.name',
-        'dataset.description',
-        'dataset.fingerprint',
-        'dataset.sample_rate_hz',
-        'dataset.recordings',
-        'dataset.hours',
+        'python', 'platform', 'packages', 'backend', 'devices', 'device_kind', 'processes',
+        'git_commit', 'split_fingerprint', 'dataset.name', 'dataset.description',
+        'dataset.fingerprint', 'dataset.sample_rate_hz', 'dataset.recordings', 'dataset.hours',
         'dataset.group_key',
     ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
-}
+}  # fmt: skip
 
 
 def write_report(run_dir: pathlib.Path) -> pathlib.Path:
-    """Writes `report.html` into a run folder, from the files of that folder alone.
+    """Writes `report.html` into the folder of a finished run, from its files alone; returns its path.
 
-    Args:
-        run_dir: folder of a finished run: `config.json` and `result.json`, and, where they are
-            there, `environment.json`, `metrics.jsonl`, `timing.json`, `parameters.txt` and
-            `predictions/test.npz`.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        UserError: a file is missing or damaged, or the page cannot be written.
+    The files are `config.json` and `result.json`, and, where they are there, `environment.json`,
+    `metrics.jsonl`, `timing.json`, `parameters.txt` and `predictions/test.npz`. One that is missing or
+    damaged, or a page that cannot be written, is a UserError.
     """
     run_dir = run_dir.resolve()
     result = _read_json(run_dir / 'result.json')
@@ -159,12 +115,8 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
 def wrong_songs(predictions: Predictions) -> list[dict[str, Any]]:
     """Lists the songs whose most probable class is not the true one, the surest mistake first.
 
-    Args:
-        predictions: of the segments of one part.
-
-    Returns:
-        One dict a song: `track`, `true`, `predicted`, and the song's `probability` of the
-        predicted and `true_probability` of the true class.
+    One dict a song: `track`, `true`, `predicted`, and the song's `probability` of the predicted and
+    `true_probability` of the true class.
     """
     songs = pool_songs(predictions)
     predicted = songs.max_probability()
