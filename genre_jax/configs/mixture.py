@@ -24,15 +24,14 @@ from genre_jax.configs import folder
 def get_config() -> ml_collections.ConfigDict:
     """Returns the config."""
     config = folder.get_config()
-    config.data = {
-        'name': 'mixture',
-        'prepared_dir': config.data.prepared_dir,
-        'chunk_s': config.data.chunk_s,
-        'sample_rate_hz': 22050,
-        'parts': {
-            'western': {'name': 'western', 'root': '', 'group': 'auto'},
-            'raag': {'name': 'raag', 'root': '', 'group': 'auto'},
-        },
+    config.data.name = 'mixture'
+    for key in ('root', 'sample_rate_hz', 'group'):  # of one folder
+        if key in config.data:
+            del config.data[key]
+    config.data.sample_rate_hz = 22050
+    config.data.parts = {
+        'western': {'name': 'western', 'root': '', 'group': 'auto'},
+        'raag': {'name': 'raag', 'root': '', 'group': 'auto'},
     }
     config.windows.balance = 'class'
     return config

@@ -94,6 +94,10 @@ class Source(files.FileSource):
             )
         return picture[None]
 
+    def content(self, recording: Recording) -> str:
+        """Returns the digest of the file, and the size that pictures must have."""
+        return f'{super().content(recording)}/{self._size}'
+
     def __getstate__(self) -> dict:
         # Found once, not in every worker.
         return super().__getstate__() | {'_size': self._size}
