@@ -35,11 +35,16 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def write_json(file: pathlib.Path, content: Any) -> None:
-    """Writes JSON atomically: the file is whole or as it was."""
+def write_text(file: pathlib.Path, text: str) -> None:
+    """Writes a text file atomically: it is whole or as it was."""
     temporary = file.with_name(file.name + '.tmp')
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
+    temporary.write_text(text)
     os.replace(temporary, file)
+
+
+def write_json(file: pathlib.Path, content: Any) -> None:
+    """Writes JSON as `write_text` writes text."""
+    write_text(file, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
 
 
 def read_json(file: pathlib.Path, remedy: str = 'restore it, or use another --workdir') -> dict:

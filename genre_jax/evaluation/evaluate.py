@@ -226,27 +226,18 @@ def evaluate(
     Without `bootstrap_samples` there are no intervals.
     """
     songs = pool_songs(predictions)
-    segment_groups = [group_of_track[track] for track in predictions.track]
-    song_groups = [group_of_track[track] for track in songs.track]
     classes = predictions.classes.tolist()
 
-    def figures(labels, predicted, groups, losses):
-        return score(labels, predicted, groups, classes, losses, bootstrap_samples)
+    def figures(part, predicted, probabilities=None):
+        losses = None if probabilities is None else log_losses(part.label, probabilities)
+        groups = [group_of_track[track] for track in part.track]
+        return score(part.label, predicted, groups, classes, losses, bootstrap_samples)
 
+    chosen = predictions.probabilities.argmax(-1)
     return {
-        'segment': figures(
-            predictions.label,
-            predictions.probabilities.argmax(-1),
-            segment_groups,
-            log_losses(predictions.label, predictions.probabilities),
-        ),
-        'song_max_probability': figures(
-            songs.label,
-            songs.max_probability(),
-            song_groups,
-            log_losses(songs.label, songs.probability),
-        ),
-        'song_majority': figures(songs.label, songs.majority(), song_groups, None),
+        'segment': figures(predictions, chosen, predictions.probabilities),
+        'song_max_probability': figures(songs, songs.max_probability(), songs.probability),
+        'song_majority': figures(songs, songs.majority()),
     }
 
 

@@ -70,6 +70,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from genre_jax.errors import UserError
+    from genre_jax.logbook import write_text
     from genre_jax.sweep import commands as sweep_commands
     from genre_jax.sweep import space as search_space
     from genre_jax.sweep import study as sweep_study
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> None:
     sweep = search_space.check(sweep, config, f'sweep() of {page}')
     if _EXPORT.value:
         text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
-        sweep_report.write_text(pathlib.Path(_EXPORT.value), text)
+        write_text(pathlib.Path(_EXPORT.value), text)
         print(
             f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says'
         )

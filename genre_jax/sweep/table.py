@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import io
 import json
-import os
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
-from genre_jax.logbook import read_json, summary_lines, write_json
+from genre_jax.logbook import read_json, summary_lines, write_json, write_text
 from genre_jax.sweep import commands as sweep_commands
 from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
@@ -286,15 +285,3 @@ def _markdown(cells: Sequence[Sequence[str]], lines: Sequence[str], workdir: pat
     table_lines = '\n'.join([heading, rule, *body])
     said = '\n'.join(lines)
     return f'# {workdir.resolve().name}\n\n{table_lines}\n\n{picture}\n\n```\n{said}\n```\n'
-
-
-def write_text(file: pathlib.Path, text: str) -> None:
-    """Writes a text file atomically: it is whole or as it was.
-
-    Args:
-        file: path to write.
-        text: what it will hold.
-    """
-    temporary = file.with_name(file.name + '.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, file)

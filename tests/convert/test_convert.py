@@ -1,5 +1,6 @@
 """Conversion: golden outputs of the original networks, and every fault of a checkpoint told."""
 
+import functools
 import json
 import pathlib
 
@@ -29,8 +30,13 @@ def apply(converted, pictures):
     return (np.asarray(output, np.float64) for output in apply(variables, jnp.asarray(pictures)))
 
 
-def tiny_cnn(num_classes=5):
-    return golden.state_dict(golden.cnn_shapes((64, 128, 256, 512), 5, 1, num_classes))
+@functools.cache
+def _tiny_cnn():
+    return golden.state_dict(golden.cnn_shapes((64, 128, 256, 512), 5, 1, num_classes=5))
+
+
+def tiny_cnn():
+    return dict(_tiny_cnn())
 
 
 # --- outputs of the original code ----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Beginning at a checkpoint: what is taken, what stays new, and what does not fit."""
 
 import dataclasses
+import functools
 import hashlib
 import http.server
 import threading
@@ -17,16 +18,18 @@ from genre_jax.errors import UserError
 from tests import golden, program
 
 
-def cnn6(num_classes=5):
-    tensors = golden.state_dict(golden.cnn_shapes((64, 128, 256, 512), 5, 1, num_classes))
+@functools.cache
+def cnn6():
+    tensors = golden.state_dict(golden.cnn_shapes((64, 128, 256, 512), 5, 1, num_classes=5))
     return engine.convert(tensors, engine.recognise(tensors, tables.TABLES, 'x'), {}, 'x')
 
 
 def begin(source, name='cnn14', new='', labels=('a', 'b', 'c'), picture=(40, 64), **settings):
     model = models.build({'name': name, **settings}, len(labels))
-    fresh = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(
-        jnp.zeros((1, *picture))
-    )
+    zeros = jnp.zeros((1, *picture))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(1), zeros, train=False))
+    rng = np.random.default_rng(1)
+    fresh = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
     variables, notes = init_from.variables(
         source, model, fresh, name=name, new=new, labels=labels, picture=picture
     )

@@ -19,24 +19,12 @@ from tests.program import ROOT
 AWKWARD = 'it\'s 100% $HOME "x" $(JAX_PROCESS_ID)'  # a folder's name that shells trip over
 
 CLUSTER = {
-    'slurm': ['--nodes=2', '--gpus_per_node=4', '--time=1:00:00', '--partition=gpu'],
-    'tpu_vm': [
-        '--name=run-1',
-        '--zone=z',
-        '--accelerator_type=v6e-16',
-        '--runtime_version=v2',
-        '--repo=https://example.com/g',
-        '--commit=abc',
-    ],
-    'gke': [
-        '--name=run-1',
-        '--image=i',
-        '--nodes=2',
-        '--claim=c',
-        '--accelerator=nvidia-l4',
-        '--devices_per_node=8',
-    ],
-    'skypilot': ['--name=run-1', '--bucket=gs://b', '--nodes=2', '--accelerators=A100:8', '--spot'],
+    'slurm': '--nodes=2 --gpus_per_node=4 --time=1:00:00 --partition=gpu'.split(),
+    'tpu_vm': '--name=run-1 --zone=z --accelerator_type=v6e-16 --runtime_version=v2 '
+    '--repo=https://example.com/g --commit=abc'.split(),
+    'gke': '--name=run-1 --image=i --nodes=2 --claim=c --accelerator=nvidia-l4 '
+    '--devices_per_node=8'.split(),
+    'skypilot': '--name=run-1 --bucket=gs://b --nodes=2 --accelerators=A100:8 --spot'.split(),
 }
 WORKDIR = {'slurm': '/r', 'tpu_vm': '/r', 'gke': '/data', 'skypilot': '/bucket'}
 
@@ -60,24 +48,14 @@ def launch(
 
 def cluster(recipe: str, *more: str) -> list[str]:
     """Arguments of a cluster's recipe, the workdir as awkward as can be."""
-    return [
-        *CLUSTER[recipe],
-        *more,
-        '--',
-        '--config=c.py',
-        f'--workdir={WORKDIR[recipe]}/{AWKWARD}',
-    ]
+    program = ['--', '--config=c.py', f'--workdir={WORKDIR[recipe]}/{AWKWARD}']
+    return [*CLUSTER[recipe], *more, *program]
 
 
 def expected(recipe: str) -> list[str]:
     """The command line that the program has to receive, after `python`."""
-    return [
-        '-m',
-        'genre_jax.main',
-        '--config=c.py',
-        f'--workdir={WORKDIR[recipe]}/{AWKWARD}',
-        '--distributed',
-    ]
+    workdir = f'--workdir={WORKDIR[recipe]}/{AWKWARD}'
+    return ['-m', 'genre_jax.main', '--config=c.py', workdir, '--distributed']
 
 
 @pytest.fixture
@@ -99,16 +77,10 @@ def tools(tmp_path):
 
 @pytest.mark.parametrize('recipe', [*CLUSTER, 'local'])
 def test_recipe_runs_by_path_and_as_module(recipe):
-    flags = CLUSTER.get(recipe, ['--processes=1'])
+    flags = [*CLUSTER.get(recipe, ['--processes=1']), '--dry-run', '--config=c']
     for as_module in (True, False):
-        done = launch(
-            recipe,
-            *flags,
-            '--dry-run',
-            '--config=c',
-            f'--workdir={WORKDIR.get(recipe, "")}/x',
-            as_module=as_module,
-        )
+        workdir = f'--workdir={WORKDIR.get(recipe, "")}/x'
+        done = launch(recipe, *flags, workdir, as_module=as_module)
         assert done.returncode == 0, done.stderr
         assert 'genre_jax.main' in done.stdout
 
@@ -284,21 +256,11 @@ def test_gke_manifest_for_gpus():
 
 
 def test_gke_manifest_for_a_tpu_slice_and_a_bucket():
-    manifest = yaml.safe_load(
-        launch(
-            'gke',
-            '--dry-run',
-            '--name=t',
-            '--image=i',
-            '--nodes=4',
-            '--bucket=b',
-            '--accelerator=tpu-v6e-slice',
-            '--topology=4x4',
-            '--devices_per_node=4',
-            '--config=c.py',
-            '--workdir=/data/x',
-        ).stdout
+    flags = (
+        '--dry-run --name=t --image=i --nodes=4 --bucket=b --accelerator=tpu-v6e-slice --topology=4x4 '
+        '--devices_per_node=4 --config=c.py --workdir=/data/x'
     )
+    manifest = yaml.safe_load(launch('gke', *flags.split()).stdout)
     assert manifest['metadata']['annotations'] == {
         'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
     }
@@ -323,16 +285,8 @@ def test_gke_manifest_for_a_tpu_slice_and_a_bucket():
     ],
 )
 def test_gke_refuses_contradictions(flags):
-    done = launch(
-        'gke',
-        '--name=t',
-        '--image=i',
-        '--claim=c',
-        *flags,
-        '--dry-run',
-        '--config=c.py',
-        '--workdir=/data/x',
-    )
+    others = '--dry-run --config=c.py --workdir=/data/x'
+    done = launch('gke', '--name=t', '--image=i', '--claim=c', *flags, *others.split())
     assert done.returncode == 2 and 'Traceback' not in done.stderr and done.stdout == ''
 
 
@@ -412,17 +366,9 @@ class Local:
     def __init__(self, folder: pathlib.Path, processes: int, *arguments: str, grace_s: float = 0.3):
         (folder / 'stub.py').write_text(STUB)
         self.folder, self.processes = folder, processes
-        self.words = [
-            sys.executable,
-            'launch/local.py',
-            f'--processes={processes}',
-            f'--grace_s={grace_s}',
-            '--module=stub',
-            '--',
-            '--config=c',
-            '--workdir=w',
-            *arguments,
-        ]
+        own = [f'--processes={processes}', f'--grace_s={grace_s}', '--module=stub']
+        program = ['--config=c', '--workdir=w', *arguments]
+        self.words = [sys.executable, 'launch/local.py', *own, '--', *program]
         self.running = subprocess.Popen(
             self.words,
             cwd=ROOT,
@@ -474,26 +420,10 @@ def test_local_environment_arguments_and_prefixes(tmp_path):
     assert {each['env']['JAX_NUM_PROCESSES'] for each in facts} == {'3'}
     assert len({each['env']['JAX_COORDINATOR_ADDRESS'] for each in facts}) == 1
     assert [each['env']['JAX_LOCAL_DEVICE_IDS'] for each in facts] == ['0', '1', '2']
-    assert facts[1]['argv'] == [
-        '--config=c',
-        '--workdir=w',
-        '--end0=0',
-        '--end1=0',
-        '--end2=0',
-        '--distributed',
-    ]
-    assert sorted(output.splitlines()) == sorted(
-        [
-            'hello',
-            'from 0',
-            '[1] hello',
-            '[1] from 1',
-            '[1] and stderr',
-            '[2] hello',
-            '[2] from 2',
-            '[2] and stderr',
-        ]
-    )
+    ends = ['--end0=0', '--end1=0', '--end2=0']
+    assert facts[1]['argv'] == ['--config=c', '--workdir=w', *ends, '--distributed']
+    others = [f'[{i}] {line}' for i in (1, 2) for line in ('hello', f'from {i}', 'and stderr')]
+    assert sorted(output.splitlines()) == sorted(['hello', 'from 0', *others])
     assert errors == 'and stderr\n', 'process 0 keeps its two streams'
 
 
@@ -550,15 +480,8 @@ def test_local_dry_run_can_be_pasted(tmp_path):
         'import os, sys\nprint(os.environ["JAX_PROCESS_ID"], '
         'os.environ["JAX_NUM_CPU_DEVICES"], sys.argv[2])'
     )
-    done = launch(
-        'local',
-        '--dry-run',
-        '--processes=2',
-        '--devices_per_process=3',
-        '--module=stub',
-        '--config=c',
-        f'--workdir={AWKWARD}',
-    )
+    flags = '--dry-run --processes=2 --devices_per_process=3 --module=stub --config=c'
+    done = launch('local', *flags.split(), f'--workdir={AWKWARD}')
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and 'JAX_LOCAL_DEVICE_IDS=3,4,5' in lines[1]
     for i, line in enumerate(lines):
@@ -575,14 +498,8 @@ for _ in range(2000):
 
 def test_local_lines_never_run_into_each_other(tmp_path):
     (tmp_path / 'stub.py').write_text(PIECES_STUB)
-    done = launch(
-        'local',
-        '--processes=2',
-        '--module=stub',
-        '--config=c',
-        '--workdir=w',
-        env={'PYTHONPATH': str(tmp_path)},
-    )
+    flags = '--processes=2 --module=stub --config=c --workdir=w'
+    done = launch('local', *flags.split(), env={'PYTHONPATH': str(tmp_path)})
     lines = done.stdout.splitlines()
     assert sorted(lines) == ['[1] a b c 1'] * 2000 + ['a b c 0'] * 2000
 
@@ -605,15 +522,9 @@ print('sum', int(total), 'devices', jax.local_device_count(), jax.device_count()
 
 def test_local_processes_share_one_mesh(tmp_path):
     (tmp_path / 'stub.py').write_text(MESH_STUB)
-    done = launch(
-        'local',
-        '--processes=2',
-        '--devices_per_process=2',
-        '--module=stub',
-        '--config=c',
-        '--workdir=w',
-        env={'PYTHONPATH': str(tmp_path), 'JAX_PLATFORMS': 'cpu'},
-    )
+    flags = '--processes=2 --devices_per_process=2 --module=stub --config=c --workdir=w'
+    environment = {'PYTHONPATH': str(tmp_path), 'JAX_PLATFORMS': 'cpu'}
+    done = launch('local', *flags.split(), env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     # Each device holds another power of ten, so the sum shows that every one of the four took part.
     lines = [line for line in done.stdout.splitlines() if 'sum' in line]
