@@ -274,6 +274,7 @@ def test_folders_without_enough_music(places, tmp_path):
 # --- while it trains -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(places, tmp_path):
     workdir = tmp_path / 'run'
     flags = ('--config.optim.learning_rate=1e30', '--config.checkpoint.every=1 steps')
@@ -283,6 +284,7 @@ def test_a_loss_that_is_not_finite(places, tmp_path):
     assert not (workdir / 'result.json').exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk(places, unharmed, tmp_path):
     """A limit on the size of files fails where a full disk does; then there is room again."""
 

@@ -217,6 +217,7 @@ def test_workers_get_no_lists(collection):
     assert (again.protocols(), again.fingerprint, again.notes()) == expected
 
 
+@pytest.mark.slow
 def test_the_page_trains_and_keeps_the_tonics(tmp_path):
     """configs/ast_raag.py from end to end, with a small transformer on short windows."""
     classes = (('yaman', 220), ('desh', 660), ('todi', 1760))

@@ -155,6 +155,7 @@ def test_stretches_of_a_song_go_together(tmp_path):
     assert len(parts) == 30 and all(len(found) == 1 for found in parts.values())
 
 
+@pytest.mark.slow
 def test_the_page_trains(tmp_path):
     """configs/cnn14_western.py from end to end, with the smallest of the networks on short windows."""
     classes = (('Bluegrass', 220), ('country', 660), ('FOLK', 1760))

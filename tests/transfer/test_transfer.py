@@ -152,6 +152,7 @@ def test_attention_finds_the_window_that_tells(planted_parts):
     assert attention.chosen['seeds'] == [0, 1] and len(attention.chosen['best_epochs']) == 2
 
 
+@pytest.mark.slow
 def test_members_that_train_together_are_those_that_train_alone():
     rng = np.random.default_rng(3)
     train, val = (attention_pool.make_bags(*ragged(rng, rng.integers(1, 6, n), 4)) for n in (21, 9))
@@ -377,6 +378,7 @@ def trained(tmp_path_factory):
     return base, first, target
 
 
+@pytest.mark.slow
 def test_the_command(trained):
     base, _, target = trained
     words = [
