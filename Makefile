@@ -35,6 +35,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
@@ -46,4 +47,4 @@ bench: env
 	$(BIN)/python -m benchmarks.sweep
 
 clean:
-	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache
+	rm -rf $(VENV) site runs prepared .pytest_cache .ruff_cache

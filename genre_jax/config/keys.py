@@ -124,7 +124,7 @@ PROTOCOL = one_of(
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky'
 )  # fmt: skip
 _PROTOCOL = (
-    'which songs train, validate and test: loading/splits.py; data/NAME/README.md has the lists'
+    'which songs train, validate and test: loading/splits.py; docs/datasets/NAME.md has the lists'
 )
 _SHARE = 'of the training songs, by whole groups, class by class; a smaller share is part of a larger one'
 _BALANCE = "'class': as many training windows of every class as of the largest; more: augment.emphasis.copies"

@@ -3,8 +3,8 @@
     python -m genre_jax.main --config=configs/mixture.py --config.data.parts.western.root=DIR \
         --config.data.parts.raag.root=DIR --workdir=runs/mixture
 
-Each part is a dataset with its own keys (data/mixture/README.md); `name` says which, so a folder of your own
-takes the place of either: --config.data.parts.western.name=folder. For other parts copy this page.
+Each part is a dataset with its own keys (docs/datasets/mixture.md); `name` says which, so a folder of your
+own takes the place of either: --config.data.parts.western.name=folder. For other parts copy this page.
 
 The shallow CNN with batch normalisation on 2.8-s windows, as in configs/folder.py. Two collections are seldom
 of one size, so every class gets the same number of windows. A minute an epoch for 200 half-minute clips in 14

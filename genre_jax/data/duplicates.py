@@ -26,7 +26,7 @@ NEAR = 'near-identical'
 
 # Different real recordings agree in 0.19 of their peaks at most (one drone machine), pieces that one
 # synthesiser plays at exactly one tempo in 0.28; of copies altered in one way half agree in 0.57 and more,
-# but for Opus at 7 kbit/s (README.md of data/).
+# but for Opus at 7 kbit/s (docs/data.md).
 _MIN_SHARE = 0.3
 # Of peaks in common. Those of unrelated recordings agree by chance about 0.01 times at any one
 # displacement: 8 would happen once in 1e20 displacements.

@@ -7,7 +7,7 @@
         --beam_options='--direct_num_workers=4'
 
 Training does the same on first use. Flags are the keys of config.data: `--root`, `--prepared_dir`,
-`--chunk_s`, and those of the dataset (data/NAME/README.md).
+`--chunk_s`, and those of the dataset (docs/datasets/NAME.md).
 
 A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: `manifest.json` and tables, which say
 what was prepared from what. The samples lie beside it in `records/`, by content (store.py): a corrected
@@ -17,7 +17,7 @@ the next call keeps what was decoded.
 
 Files are hashed when their size or the time of their last change is new; `--verify` hashes all.
 
-`--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (README.md of data/).
+`--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (docs/data.md).
 """
 
 from __future__ import annotations

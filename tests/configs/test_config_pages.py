@@ -1,4 +1,4 @@
-"""The pages of the papers: every command of configs/README.md, under both protocols, without data."""
+"""The pages of the papers: every command of docs/papers.md, under both protocols, without data."""
 
 import functools
 import importlib
@@ -22,7 +22,7 @@ from genre_jax.sweep import space as search_space
 from genre_jax.training import job as job_lib
 from tests.program import ROOT
 
-README = (ROOT / 'configs/README.md').read_text()
+README = (ROOT / 'docs/papers.md').read_text()
 # | experiment | `main page.py:arguments` | the paper's figure | ours | ours |
 ROWS = re.findall(
     r'^\| ([^|]+) \| `(main|sweep) ([^`]+)` \|([^|]*)\|.*\|.*\|$', README, re.MULTILINE

@@ -1,4 +1,4 @@
-"""Pictures of spectrograms in one folder per class (see README.md)."""
+"""Pictures of spectrograms in one folder per class (docs/datasets)."""
 
 from __future__ import annotations
 

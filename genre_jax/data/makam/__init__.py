@@ -1,4 +1,4 @@
-"""Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (see README.md)."""
+"""Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (docs/datasets)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several datasets of audio as one (see README.md)."""
+"""Several datasets of audio as one (docs/datasets)."""
 
 from __future__ import annotations
 
