@@ -15,6 +15,11 @@ label, a moved or an added file costs that file alone. The folder appears under 
 whole; in an object store, which has no folders to rename, the manifest is written last. Stopped half way,
 the next call keeps what was decoded.
 
+    python -m genre_jax.data.prepare --prune [--prepared_dir=DIR] [--yes]
+
+lists what is prepared with its size, and deletes what nothing needs any more: superseded preparations, those
+of older versions, records that no preparation points to.
+
 Files are hashed when their size or the time of their last change is new; `--verify` hashes all.
 
 `--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (docs/data.md).
@@ -38,6 +43,7 @@ from absl import logging
 
 from genre_jax import config as config_lib
 from genre_jax import program
+from genre_jax.config import keys
 from genre_jax.data import command, duplicates, storage, store
 from genre_jax.data import manifest as manifest_lib
 from genre_jax.data.digests import Digests
@@ -350,6 +356,9 @@ def open_records(folder: pathlib.Path, manifest: Mapping) -> store.Records:
 
 def main(argv: list[str]) -> None:
     """`python -m genre_jax.data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
+    if '--prune' in argv:
+        _prune([word for word in argv if word != '--prune'])
+        return
     pipeline, argv = from_arguments(argv)
     if not argv:
         raise UserError(
@@ -359,6 +368,25 @@ def main(argv: list[str]) -> None:
     settings = command.settings_from([word for word in argv if word != '--verify'])
     folder = from_settings(settings, pipeline, verify=verify)
     print(f'{folder}\n{summary(read_manifest(folder))}')
+
+
+def _prune(words: list[str]) -> None:
+    """Lists what is prepared, and with --yes deletes what nothing needs any more."""
+    from genre_jax.data import prune
+
+    folder = keys.BY_NAME['data.prepared_dir'].default
+    for word in words:
+        key, separator, value = word.partition('=')
+        if key == '--prepared_dir' and separator:
+            folder = value
+        elif word != '--yes':
+            raise UserError(f'{word!r}: with --prune expected --prepared_dir=DIR and --yes')
+    items = prune.find(folder)
+    print(prune.table(items))
+    if '--yes' in words:
+        prune.remove(items)
+    elif not all(item.needed for item in items):
+        print('the same with --yes deletes what is marked')
 
 
 def summary(manifest: Mapping) -> str:

@@ -125,7 +125,6 @@ def add(
                 'n_samples': [clip.shape[0] for clip in clips],
             }
         )
-        storage.remove(folder / 'decoded')
         written = io.BytesIO()
         pyarrow.parquet.write_table(table, written)
         (folder / 'contents.parquet').write_bytes(
@@ -133,6 +132,7 @@ def add(
         )  # last: it makes the batch whole
         if folder != target:
             folder.rename(target)
+        storage.remove(target / 'decoded')
     else:
         storage.remove(folder)
     return reasons

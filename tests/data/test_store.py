@@ -193,3 +193,31 @@ def test_damage_is_named_and_mended_by_deleting_what_is_named(root, decoded):
     shutil.rmtree(dataset.folder)
     decoded.clear()
     assert len(sounds(opened(root))) == 6 and not decoded
+
+
+def test_pruning_deletes_what_nothing_needs(root, tmp_path, capsys):
+    home = tmp_path / 'prepared' / 'folder'
+    superseded = opened(root).folder
+    (root / 'low' / '1.wav').unlink()
+    write(root / 'low' / '0.wav', 8)
+    kept = opened(root)
+    other = opened(root, sample_rate_hz=4000)  # another setting is another preparation
+    shutil.rmtree(other.folder)
+    old = home / '0123456789abcdef'
+    (old / 'tfds').mkdir(parents=True)
+    (old / 'manifest.json').write_text('{}')
+    words = ['--prune', f'--prepared_dir={tmp_path / "prepared"}']
+    prepare.main(words)
+    shown = capsys.readouterr().out
+    marked = {line.split()[3] for line in shown.splitlines() if ' prune ' in line}
+    (records,) = set(other.manifest['batches'])
+    assert marked == {str(superseded), str(old), str(home / 'records' / records)}
+    assert old.exists() and '--yes' in shown
+    before = sounds(kept)
+    prepare.main([*words, '--yes'])
+    assert not any(map(os.path.exists, marked))
+    assert sounds(opened(root)).keys() == before.keys()
+    prepare.main(words)
+    assert ' prune ' not in capsys.readouterr().out.split('can be freed')[-2]
+    with pytest.raises(UserError, match='no folder'):
+        prepare.main(['--prune', f'--prepared_dir={tmp_path / "nowhere"}'])

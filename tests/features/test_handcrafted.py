@@ -116,7 +116,7 @@ def librosa_row(waveform):
     return np.array(row, np.float64)
 
 
-@pytest.mark.slow(but='noise')
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['music', 'noise', 'silence', 'full_scale_sine'])
 def test_rows_are_librosas(kind):
     waveform = real_clip() if kind == 'music' else signal(kind, 22050, 100001)

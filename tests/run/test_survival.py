@@ -189,7 +189,7 @@ def test_preparation_killed_half_way_keeps_what_is_decoded(places, tmp_path):
     words = program.command(tmp_path / 'run', tmp_path / 'tones', tmp_path / 'prepared')
 
     def decoded():
-        return list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))
+        return list((tmp_path / 'prepared').glob('folder/records/*.partial/decoded/*.npy'))
 
     kill_when(words, lambda: len(decoded()) >= 5)
     kept = {path.name: path.stat().st_mtime_ns for path in decoded()}

@@ -166,6 +166,7 @@ def test_members_that_train_together_are_those_that_train_alone():
     assert not np.allclose(together.apply(val)[0][1, 0], together.apply(val)[0][1, 1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_epoch_that_is_kept_has_the_lowest_validation_loss():
     """The same training, ended at each epoch: none of them is better on val."""
     rng = np.random.default_rng(4)
@@ -451,6 +452,7 @@ def test_the_command(trained):
         )
 
 
+@pytest.mark.slow
 def test_two_heads_and_two_sources_are_one_blend(trained):
     """After the study above: its cells are members, fold by fold."""
     base = trained[0]
@@ -470,6 +472,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
     assert found['accuracy'] == pytest.approx(np.concatenate(by_hand).mean())
 
 
+@pytest.mark.slow
 def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_path):
     base, first, _ = trained
     config = target_config(first, base / 'prepared')
@@ -486,6 +489,7 @@ def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_
     assert 'LEAKY' in transfer_report.table(leaky)
 
 
+@pytest.mark.slow
 def test_sources_that_cannot_be(trained, tmp_path):
     base, _, target = trained
     config = target_config(target, base / 'prepared')
