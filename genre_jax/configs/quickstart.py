@@ -46,6 +46,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64
     config.train.length = '34 epochs'
     config.train.log_every = '1 epochs'
-    config.eval.every = '2 epochs'
-    config.checkpoint.every = '2 epochs'
+    config.eval.every = '4 epochs'
+    config.checkpoint.every = '4 epochs'
     return config
