@@ -229,11 +229,8 @@ def test_two_programs_do_not_share_a_run_folder(places):
     assert first.returncode == 0
 
 
-@pytest.mark.slow
-def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
-    workdir = places / 'two_processes'
-    flags = command(places, workdir)[3:]
-    words = [sys.executable, 'launch/local.py', '--processes=2', '--', *flags]
+def stopped_step(workdir, words):
+    """Sends SIGTERM to two processes after a while; returns the step that both stopped at."""
     process = program.start(words)
     while not lines(workdir, 3)():
         assert process.poll() is None, process.stdout.read()
@@ -243,7 +240,41 @@ def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
     assert process.returncode == 143, output
     steps = re.findall(r'stopped by SIGTERM, saved at step (\d+)', output)
     assert len(steps) == 2 and len(set(steps)) == 1
-    assert f'continuing from step {steps[0]}' in finish(words).stdout
+    return int(steps[0])
+
+
+@pytest.mark.slow
+def test_sigterm_stops_two_processes_with_several_steps_a_dispatch(places):
+    """What the processes agree on is a dispatch: the numbers of steps leave most out."""
+    workdir = places / 'two_processes_several'
+    several = (
+        '--config.train.device_resident=True',
+        '--config.train.steps_per_dispatch=4',
+        '--config.train.length=200 epochs',
+    )
+    words = [
+        sys.executable,
+        'launch/local.py',
+        '--processes=2',
+        '--',
+        *command(places, workdir)[3:],
+    ]
+    step = stopped_step(workdir, [*words, *several])
+    assert step % 4 == 0 and step < 800
+
+
+@pytest.mark.slow
+def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
+    workdir = places / 'two_processes'
+    words = [
+        sys.executable,
+        'launch/local.py',
+        '--processes=2',
+        '--',
+        *command(places, workdir)[3:],
+    ]
+    step = stopped_step(workdir, words)
+    assert f'continuing from step {step}' in finish(words).stdout
     for ours, theirs in zip(program.metrics(workdir), program.metrics(unharmed), strict=True):
         for key in ours:
             if 'loss' in key:
