@@ -429,6 +429,43 @@ def test_folds_are_fitted_to_the_others(tmp_path):
     assert leaky['blend']['weights'] == [weights] * 3
 
 
+def test_classical_models_of_a_cross_validation(tmp_path):
+    """The command of genre_jax.classical over folds, and that of a blend of two of its models."""
+    rng, lines = np.random.default_rng(0), ['filename,label,artist,x,y']
+    for number in range(30):
+        label = number % 2
+        for row in range(2):
+            x, y = 1.5 * label + rng.normal(size=2)
+            lines.append(
+                f'{"ab"[label]}.{number:05}.{row}.wav,{"ab"[label]},A{number // 4},{x},{y}'
+            )
+    (tmp_path / 't.csv').write_text('\n'.join(lines))
+    done = program.run(
+        [
+            *(sys.executable, '-m', 'genre_jax.classical', '--config=configs/mlp_features.py'),
+            *('--models=knn,svm,tree', '--folds=3', '--protocols=artist'),
+            *(f'--workdir={tmp_path / "w"}', f'--config.data.root={tmp_path / "t.csv"}'),
+            f'--config.data.prepared_dir={tmp_path / "prepared"}',
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / 'w' / 'artist' / 'features'
+    members = [home / 'knn', home / 'svm']
+    done = command(tmp_path / 'blend', members, '--method=mean')
+    assert done.returncode == 0, done.stderr
+    hits = []
+    for fold in range(3):
+        parts = [Predictions.load(m / f'fold_{fold}/predictions/test.npz') for m in members]
+        mean = (parts[0].probabilities + parts[1].probabilities) / 2
+        hits.append(mean.argmax(-1) == parts[0].label)
+    test = program.result(tmp_path / 'blend')['parts']['test']['segment']
+    assert test['n'] == 60 and test['accuracy'] == pytest.approx(np.concatenate(hits).mean())
+    with pytest.raises(
+        UserError, match=r'features has no result.json.*did you mean .*features/knn'
+    ):
+        blend_tasks.make_tasks([home, home / 'svm' / 'fold_0'], 'segment')
+
+
 def test_differences_by_hand():
     def table(*right):
         hits = np.array(right)
