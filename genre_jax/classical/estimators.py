@@ -96,14 +96,11 @@ class Examples:
 
 
 def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Reads which models are wanted, with which settings.
+    """Reads which models are wanted, with which settings: {model: settings}, in the order of MODELS.
 
     Args:
         names: 'all', or names of MODELS with commas between them.
         overrides: 'MODEL.SETTING=VALUE', the value as in Python, or a word.
-
-    Returns:
-        {model: settings}, in the order of MODELS.
 
     Raises:
         UserError: an unknown model or setting, or a model whose library is not installed.
@@ -224,12 +221,7 @@ def _build(
 
 
 def probabilities(model: object, rows: np.ndarray) -> np.ndarray:
-    """Returns the probabilities of all classes, float32 [n, classes].
-
-    Args:
-        model: of `fit`.
-        rows: features, float [n, columns].
-    """
+    """Returns the probabilities of all classes, float32 [n, classes], for features [n, columns]."""
     return model.predict_proba(rows.astype(np.float64)).astype(np.float32)
 
 

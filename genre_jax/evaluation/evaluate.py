@@ -44,11 +44,13 @@ class Arrays:
 
     @classmethod
     def read(cls, file: pathlib.Path, remedy: str) -> Self:
-        """Loads a file; a UserError with what to do where it is missing or damaged."""
+        """Loads a file; a UserError with the remedy where it is missing or damaged."""
         try:
             return cls.load(file)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            raise UserError(f'{file} is missing or damaged: {remedy}') from None
+            raise UserError(
+                f'{file} is {"damaged" if file.exists() else "missing"}: {remedy}'
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,14 +37,10 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Classifies bags.
+        """Classifies bags of instances, float32 (bags, instances, units).
 
-        Args:
-            instances: float32 (bags, instances, units).
-            mask: bool (bags, instances), false where a bag has no more instances; one is true at least.
-
-        Returns:
-            Logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
+        `mask`, bool (bags, instances), is false where a bag has no more instances; one is true at least.
+        Returns logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
         """
         content = nn.tanh(nn.Dense(self.hidden_units, name='attention_v')(instances))
         gate = nn.sigmoid(nn.Dense(self.hidden_units, name='attention_u')(instances))
@@ -75,12 +71,9 @@ class Bags:
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances into bags.
+    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each, from 0, none left out.
 
-    Args:
-        embedding: float32 [n, units].
-        label: class ids [n], the same for all instances of a bag.
-        bag: number of the bag of each instance, from 0, none left out, int [n].
+    All instances of a bag have the same label.
     """
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
@@ -131,14 +124,10 @@ class Fitted:
     best_epoch: np.ndarray
 
     def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
-        """Classifies bags.
+        """Classifies bags of the same network's embeddings.
 
-        Args:
-            bags: of the same network's embeddings.
-
-        Returns:
-            Probabilities, float32 [decays, seeds, B, C], and for every instance, in the order they came in,
-            its weight in its bag, float32 [decays, seeds, n].
+        Returns probabilities, float32 [decays, seeds, B, C], and for every instance, in the order they came
+        in, its weight in its bag, float32 [decays, seeds, n].
         """
 
         def forward(params: Mapping, instances: jax.Array, mask: jax.Array) -> tuple:
@@ -163,18 +152,10 @@ def fit(
     seeds: Sequence[int],
     recipe: Recipe,
 ) -> Fitted:
-    """Trains a pooling for each decay and seed, all of them as one program.
+    """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
-    Args:
-        train: bags to learn from.
-        val: bags that tell when to stop.
-        num_classes: size of the output.
-        decays: weight decays of AdamW.
-        seeds: of the first weights and of the order of the bags.
-        recipe: the rest.
-
-    Raises:
-        UserError: a loss is not finite.
+    A seed is that of the first weights and of the order of the bags; the validation bags tell when to stop. A
+    UserError where a loss is not finite.
     """
     known = train.instances[train.mask].astype(np.float64)
     deviation = known.std(0)

@@ -84,15 +84,7 @@ class Head:
 
 
 def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str]) -> None:
-    """Refuses bags whose songs are of several classes.
-
-    Args:
-        bag_of_song: the group of each song.
-        label_of_song: name of its class.
-
-    Raises:
-        UserError: there is one.
-    """
+    """Refuses bags whose songs, by their names, are of several classes."""
     first: dict[str, str] = {}
     for song, bag in bag_of_song.items():
         other = first.setdefault(bag, song)
@@ -107,17 +99,10 @@ def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str])
 def fit(
     name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]
 ) -> Head:
-    """Fits a head with every setting, and keeps the one that val likes best.
+    """Fits a head, a key of SETTINGS, with every setting, and keeps the one that val likes best.
 
-    Args:
-        name: a key of SETTINGS.
-        parts: windows of 'train', 'val' and 'test'.
-        classes: names of the classes.
-        seeds: of 'attention'; the first is that of the others.
-
-    Raises:
-        UserError: a part is empty, a class is missing in the training part, or an embedding or a loss is not
-            finite.
+    The first seed is that of the heads but for 'attention', which has a network for each. A UserError where a
+    part is empty, a class is missing in the training part, or an embedding or a loss is not finite.
     """
     for part, windows in parts.items():
         if not len(windows.label):
