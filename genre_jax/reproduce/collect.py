@@ -11,6 +11,7 @@ from typing import Any
 
 from genre_jax import config as config_lib
 from genre_jax.logbook import environment, read_json
+from genre_jax.reproduce import paper as paper_lib
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import PROTOCOLS, Blend, Figure, Paper
 from genre_jax.reproduce.plan import Entry, Wishes
@@ -247,20 +248,43 @@ def _datasets(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def shown(figure: Mapping[str, Any]) -> str:
-    """Returns a printed figure as the tables show it: shares in percent, the digits that were printed.
+def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns a line for each of our figures, as figures.csv holds it; docs/results/ keeps such files."""
+    here = result['environment']
+    facts = {
+        'data': '; '.join(each['facts'] for each in result['data'] if each['facts']),
+        'device': f'{here["devices"]} {here["device_kind"]}, {here["platform"]}',
+        'commit': here['git_commit'],
+    }
+    found = []
+    for table in result['tables']:
+        for row in table['rows']:
+            for protocol, side in row['ours'].items():
+                for figure in row['figures']:
+                    own = None if side['why_not'] else side['figures'][figure['path']]
+                    if own is None:
+                        continue
+                    found.append(
+                        {
+                            'paper': result['paper'],
+                            'table': table['title'],
+                            'row': row['name'],
+                            'protocol': protocol,
+                            'figure': figure['path'],
+                            'value': own['mean'],
+                            'value_ci95': own['ci95'],
+                            'runs': side['runs'],
+                            'leaky': side['leaky'],
+                            **{key: side[key] for key in ('n_segments', 'n_songs', 'n_groups')},
+                        }
+                        | facts
+                    )
+    return found
 
-    Args:
-        figure: of a row.
-    """
-    if figure['value'] is None:
-        return ''
-    decimals = len(figure['printed'].partition('.')[2])
-    if not figure['share']:
-        return f'{figure["value"]:.{min(decimals, 4)}f}'
-    if float(figure['printed']) > 1:
-        return figure['printed']
-    return f'{100 * figure["value"]:.{min(2, max(0, decimals - 2))}f}'
+
+def shown(figure: Mapping[str, Any]) -> str:
+    """Returns a printed figure of a row as the tables show it."""
+    return paper_lib.shown(figure['printed'], figure['value'], figure['share'])
 
 
 def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:

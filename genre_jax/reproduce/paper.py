@@ -70,6 +70,18 @@ class Figure:
         return value / 100 if self.is_share and value > 1 else value
 
 
+def shown(printed: str, value: float | None, share: bool) -> str:
+    """Returns a printed figure as tables show it: shares in percent, the digits that were printed."""
+    if value is None:
+        return ''
+    decimals = len(printed.partition('.')[2])
+    if not share:
+        return f'{value:.{min(decimals, 4)}f}'
+    if float(printed) > 1:
+        return printed
+    return f'{100 * value:.{min(2, max(0, decimals - 2))}f}'
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """Trainings of a config page.

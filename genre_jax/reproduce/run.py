@@ -140,7 +140,7 @@ def _run(job: Job) -> None:
             run_lib.run(job.config, job.folder)
         case Classical(model=model):
             chosen = estimators.choose(model, [])
-            workdir, protocol = job.folder.parents[1], job.config.split.protocol
+            workdir, protocol = job.folder.parents[2], job.config.split.protocol
             classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
         case Blend(leaky=leaky):
             samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']

@@ -71,9 +71,9 @@ class Bags:
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each, from 0, none left out.
+    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each.
 
-    All instances of a bag have the same label.
+    Numbers are from 0, none left out; all instances of a bag have the same label.
     """
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
