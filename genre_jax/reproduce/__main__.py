@@ -39,11 +39,7 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run, and run
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     from genre_jax.errors import UserError
     from genre_jax.reproduce import paper as paper_lib
     from genre_jax.reproduce import plan, present

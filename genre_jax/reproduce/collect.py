@@ -21,16 +21,9 @@ from genre_jax.reproduce.run import trial_folder
 def collect(
     paper: Paper, wishes: Wishes, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str]
 ) -> dict[str, Any]:
-    """Reads the run folders.
+    """Reads the run folders of a plan: what result.json of the reproduction holds, and its page shows.
 
-    Args:
-        paper: that was run.
-        wishes: of the command line.
-        entries: of `plan.make_plan`.
-        failed: of `run.run_jobs`.
-
-    Returns:
-        What result.json of the reproduction holds, and its page shows.
+    `failed` says why the jobs of some folders failed.
     """
     by_row = {(id(entry.row), entry.protocol): entry for entry in entries}
     read = {key: _read(entry, failed) for key, entry in by_row.items()}
@@ -288,12 +281,7 @@ def shown(figure: Mapping[str, Any]) -> str:
 
 
 def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns our figure and its interval as the tables show them.
-
-    Args:
-        figure: of a row.
-        side: the row under a protocol, with figures.
-    """
+    """Returns our figure and its interval as the tables show them, of a row under a protocol."""
     found = side['figures'][figure['path']]
     if found is None or not math.isfinite(found['mean']):
         return '–', ''
@@ -309,11 +297,7 @@ def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def text_table(result: Mapping[str, Any]) -> str:
-    """Returns the tables as text.
-
-    Args:
-        result: of `collect`.
-    """
+    """Returns the tables of `collect` as text."""
     sides = list(result['protocols'])
     lines = [f'{result["title"]}: paper, and ours with 95 % intervals (shares in %)']
     for table in result['tables']:

@@ -219,14 +219,7 @@ class Paper:
 
 
 def load(name: str) -> Paper:
-    """Returns what the file of a paper declares.
-
-    Args:
-        name: of the file.
-
-    Raises:
-        UserError: there is no such paper.
-    """
+    """Returns what the file of a paper declares; a UserError where there is none of that name."""
     if name not in PAPERS:
         raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
     return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER

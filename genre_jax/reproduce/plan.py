@@ -100,14 +100,7 @@ class Wishes:
 
 
 def check_protocols(names: Sequence[str]) -> list[str]:
-    """Returns the protocols in the order of the page.
-
-    Args:
-        names: of --protocols.
-
-    Raises:
-        UserError: an unknown one, or none.
-    """
+    """Returns the protocols of --protocols in the order of the page."""
     for name in names:
         if name not in PROTOCOLS:
             hint = config_lib.nearest(name, PROTOCOLS)
@@ -118,14 +111,7 @@ def check_protocols(names: Sequence[str]) -> list[str]:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
-    """Reads --set=KEY=VALUE, the value as in Python, or a word.
-
-    Args:
-        texts: 'train.length=2 epochs', 'config.train.batch_size=32'.
-
-    Raises:
-        UserError: no key or no value.
-    """
+    """Reads --set=KEY=VALUE, the value as in Python, or a word: 'train.length=2 epochs'."""
     settings = {}
     for text in texts:
         key, separator, value = text.partition('=')
@@ -141,12 +127,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
 def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
     """Lays out what is run for each row under each protocol.
 
-    Args:
-        paper: what is run.
-        wishes: of the command line.
-
-    Raises:
-        UserError: no row of that name, or a setting that a page does not take.
+    A UserError where no row has that name, or a page does not take a setting.
     """
     try:
         wanted = re.compile(wishes.only)
@@ -175,11 +156,7 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
-    """Returns all runs that are wanted once: quick ones first, blends after their members.
-
-    Args:
-        entries: of `make_plan`.
-    """
+    """Returns all runs that are wanted once: quick ones first, blends after their members."""
     every = [job for entry in entries if entry.wanted for job in (*entry.before, *entry.jobs)]
     order = (Classical, Network, Blend, Trial)
     once = {job.folder: job for job in every}.values()
@@ -288,13 +265,7 @@ def in_words(command: Sequence[str]) -> str:
 
 
 def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
-    """Returns the plan as text: every command, what is left out and why, and what is missing.
-
-    Args:
-        paper: what would be run.
-        wishes: of the command line.
-        entries: of `make_plan`.
-    """
+    """Returns the plan as text: every command, what is left out and why, and what is missing."""
     lines = [paper.title]
     for entry in entries:
         where = f'{entry.table.title} | {entry.row.name} | {entry.protocol}'
