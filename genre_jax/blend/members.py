@@ -23,40 +23,24 @@ _ENVIRONMENT_KEYS = ('split_fingerprint', 'dataset')
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A run folder.
+    """A run folder."""
 
-    Attributes:
-        folder: as it was named.
-        result: what result.json holds.
-        environment: what environment.json holds.
-        predictions: by part.
-    """
-
-    folder: pathlib.Path
-    result: Mapping
-    environment: Mapping
-    predictions: Mapping[str, Predictions]
+    folder: pathlib.Path  # as it was named
+    result: Mapping  # what result.json holds
+    environment: Mapping  # what environment.json holds
+    predictions: Mapping[str, Predictions]  # by part
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What all members say of the same segments or songs, in the order of their names.
+    """What all members say of the same segments or songs, in the order of their names."""
 
-    Attributes:
-        track: name of the song of each row, str [n].
-        start_s: where the segment starts, in seconds, float32 [n]; 0 for songs.
-        label: class ids, int32 [n].
-        group: of each row, str [n].
-        probabilities: of each member, float32 [M, n, C].
-        classes: names of the classes, str [C].
-    """
-
-    track: np.ndarray
-    start_s: np.ndarray
-    label: np.ndarray
-    group: np.ndarray
-    probabilities: np.ndarray
-    classes: np.ndarray
+    track: np.ndarray  # name of the song of each row, str [n]
+    start_s: np.ndarray  # where the segment starts, in seconds, float32 [n]; 0 for songs
+    label: np.ndarray  # class ids, int32 [n]
+    group: np.ndarray  # of each row, str [n]
+    probabilities: np.ndarray  # of each member, float32 [M, n, C]
+    classes: np.ndarray  # names of the classes, str [C]
 
     def predictions(self, probabilities: np.ndarray) -> Predictions:
         """Makes a predictions table of some probabilities [n, C] for these rows."""

@@ -28,17 +28,11 @@ _SMALLEST_PROBABILITY = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Weighted:
-    """A weighted sum of votes.
+    """A weighted sum of votes."""
 
-    Attributes:
-        weights: of the members, float64 [M], none negative.
-        votes: one of integer_weights.VOTES, or '' for the probabilities as they are.
-        facts: how they were found, for result.json.
-    """
-
-    weights: np.ndarray
-    votes: str
-    facts: dict[str, Any]
+    weights: np.ndarray  # of the members, float64 [M], none negative
+    votes: str  # one of integer_weights.VOTES, or '' for the probabilities as they are
+    facts: dict[str, Any]  # how they were found, for result.json
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Blends: [M, n, C] -> float64 [n, C], rows sum to 1."""
@@ -51,17 +45,11 @@ class Weighted:
 
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-    """A logistic regression on log-probabilities.
+    """A logistic regression on log-probabilities."""
 
-    Attributes:
-        model: fitted scikit-learn LogisticRegression.
-        n_classes: C.
-        facts: how it was found, for result.json.
-    """
-
-    model: Any
-    n_classes: int
-    facts: dict[str, Any]
+    model: Any  # fitted scikit-learn LogisticRegression
+    n_classes: int  # C
+    facts: dict[str, Any]  # how it was found, for result.json
 
     @property
     def weights(self) -> np.ndarray:

@@ -16,9 +16,7 @@ from genre_jax.study.table import aligned
 def table(result: Mapping) -> str:
     """Returns what result.json holds as text."""
     columns = blends.columns(result['blend'])
-    cells = [
-        ['', blends.weight_title(result['blend']), *(title for _, _, title in columns)],
-    ]
+    cells = [['', blends.weight_title(result['blend']), *(title for _, _, title in columns)]]
     for row in blends.rows(result):
         figures = [row['parts'][part][kind] for part, kind, _ in columns]
         shares = [shown(each['accuracy'], each['accuracy_ci95']) for each in figures]
@@ -54,10 +52,7 @@ def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, d
 
 
 def describe(
-    by_fold: Sequence[Sequence[Mapping]],
-    test: Predictions,
-    leaky_fit: bool,
-    bootstrap_samples: int,
+    by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit: bool, bootstrap_samples: int
 ) -> dict:
     """Returns what result.json says about data and protocol, taken over from the members' own.
 

@@ -13,17 +13,11 @@ from genre_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Rows to fit to, and rows to test on.
+    """Rows to fit to, and rows to test on."""
 
-    Attributes:
-        members: of one split.
-        fit: what the weights may see.
-        test: what they may not.
-    """
-
-    members: Sequence[Member]
-    fit: Rows
-    test: Rows
+    members: Sequence[Member]  # of one split
+    fit: Rows  # what the weights may see
+    test: Rows  # what they may not
 
 
 def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -33,21 +33,13 @@ _CALIBRATION_FOLDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A classifier.
+    """A classifier."""
 
-    Attributes:
-        title: for people.
-        estimator: module and class.
-        settings: what its constructor gets.
-        scaled: whether columns are standardised first.
-        calibrated: whether its margins become probabilities by Platt's sigmoids.
-    """
-
-    title: str
-    estimator: str
-    settings: Mapping[str, object]
-    scaled: bool
-    calibrated: bool
+    title: str  # for people
+    estimator: str  # module and class
+    settings: Mapping[str, object]  # what its constructor gets
+    scaled: bool  # whether columns are standardised first
+    calibrated: bool  # whether its margins become probabilities by Platt's sigmoids
 
 
 # Those of Ma et al., in the order of their Figure 9.
@@ -155,11 +147,7 @@ def _estimator_class(name: str) -> type:
 
 
 def fit(
-    name: str,
-    settings: Mapping[str, object],
-    examples: Examples,
-    classes: Sequence[str],
-    seed: int,
+    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
 ) -> tuple[object, list[str]]:
     """Fits a classifier.
 
@@ -196,11 +184,7 @@ def fit(
 
 
 def _build(
-    name: str,
-    settings: Mapping[str, object],
-    examples: Examples,
-    classes: Sequence[str],
-    seed: int,
+    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
 ) -> object:
     kind = _estimator_class(name)
     import sklearn.calibration

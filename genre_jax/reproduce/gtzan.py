@@ -24,10 +24,7 @@ AUDIO = Need(
     'gtzan',
 )
 IMAGES = Need(
-    'images',
-    "GTZAN's 999 pictures of mel spectrograms",
-    f'images_original of {_KAGGLE}',
-    'images',
+    'images', "GTZAN's 999 pictures of mel spectrograms", f'images_original of {_KAGGLE}', 'images'
 )
 INDEX = Need(
     'index',

@@ -36,66 +36,40 @@ BLEND_SETTINGS = {'votes': 'onehot', 'max_weight': 5, 'grow_by': 5}
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run, or a sweep.
+    """A run, or a sweep."""
 
-    Attributes:
-        way: what is run.
-        folder: of the run; of a sweep that of the whole.
-        config: the whole config; of a blend None.
-        command: that does the same.
-        members: folders of what is blended.
-    """
-
-    way: Network | Classical | Blend | Trial
-    folder: pathlib.Path
-    config: ml_collections.ConfigDict | None
-    command: tuple[str, ...]
-    members: tuple[pathlib.Path, ...] = ()
+    way: Network | Classical | Blend | Trial  # what is run
+    folder: pathlib.Path  # of the run; of a sweep that of the whole
+    config: ml_collections.ConfigDict | None  # the whole config; of a blend None
+    command: tuple[str, ...]  # that does the same
+    members: tuple[pathlib.Path, ...] = ()  # folders of what is blended
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row under one protocol.
+    """A row under one protocol."""
 
-    Attributes:
-        table: of the row.
-        row: of the paper.
-        protocol: 'paper' or 'grouped'.
-        jobs: the runs that the row's figures are of, one a seed; none where it is not run.
-        before: the runs that those need.
-        why_not: why it cannot be run, '' if it can.
-        wanted: whether it is to be run now; what was run before is shown all the same.
-        other: folder of other data than the paper's, '' for the paper's.
-    """
-
-    table: Table
-    row: Row
-    protocol: str
+    table: Table  # of the row
+    row: Row  # of the paper
+    protocol: str  # 'paper' or 'grouped'
+    # the runs that the row's figures are of, one a seed; none where it is not run
     jobs: tuple[Job, ...] = ()
-    before: tuple[Job, ...] = ()
-    why_not: str = ''
-    wanted: bool = False
-    other: str = ''
+    before: tuple[Job, ...] = ()  # the runs that those need
+    why_not: str = ''  # why it cannot be run, '' if it can
+    wanted: bool = False  # whether it is to be run now; what was run before is shown all the same
+    other: str = ''  # folder of other data than the paper's, '' for the paper's
 
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """What the command line asks for.
+    """What the command line asks for."""
 
-    Attributes:
-        workdir: folder of the reproduction.
-        data: the data that are there.
-        protocols: of the page.
-        only: expression of row names; '' for all.
-        seeds: runs of each network; 0 for the paper's number.
-        settings: {config key: value} for every run.
-    """
-
-    workdir: pathlib.Path
-    data: Mapping[str, Given]
-    protocols: Sequence[str]
-    only: str = ''
-    seeds: int = 0
+    workdir: pathlib.Path  # folder of the reproduction
+    data: Mapping[str, Given]  # the data that are there
+    protocols: Sequence[str]  # of the page
+    only: str = ''  # expression of row names; '' for all
+    seeds: int = 0  # runs of each network; 0 for the paper's number
+    # {config key: value} for every run
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 

@@ -23,23 +23,14 @@ _STAND_IN_PROTOCOLS = {'paper': 'stratified', 'official': 'grouped'}
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Data that are there.
+    """Data that are there."""
 
-    Attributes:
-        need: what they are given for.
-        path: where they lie.
-        dataset: module of data/ that reads them, '' where they are no dataset.
-        other: whether they are other data than the paper's.
-        facts: what is known about them, in words.
-        fingerprint: of a table, '' of what would take long to read.
-    """
-
-    need: Need
-    path: str
-    dataset: str
-    other: bool
-    facts: str = ''
-    fingerprint: str = ''
+    need: Need  # what they are given for
+    path: str  # where they lie
+    dataset: str  # module of data/ that reads them, '' where they are no dataset
+    other: bool  # whether they are other data than the paper's
+    facts: str = ''  # what is known about them, in words
+    fingerprint: str = ''  # of a table, '' of what would take long to read
 
     @property
     def text(self) -> str:

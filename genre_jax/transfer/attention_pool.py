@@ -53,21 +53,13 @@ class AttentionPool(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Bags:
-    """Bags laid side by side, filled up with zeros.
+    """Bags laid side by side, filled up with zeros."""
 
-    Attributes:
-        instances: float32 [B, most instances of a bag, units].
-        mask: whether there is an instance, bool [B, most instances].
-        label: class ids, int32 [B].
-        bag: number of the bag of each instance, in the order they came in, int64 [n].
-        place: its place there, int64 [n].
-    """
-
-    instances: np.ndarray
-    mask: np.ndarray
-    label: np.ndarray
-    bag: np.ndarray
-    place: np.ndarray
+    instances: np.ndarray  # float32 [B, most instances of a bag, units]
+    mask: np.ndarray  # whether there is an instance, bool [B, most instances]
+    label: np.ndarray  # class ids, int32 [B]
+    bag: np.ndarray  # number of the bag of each instance, in the order they came in, int64 [n]
+    place: np.ndarray  # its place there, int64 [n]
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
@@ -88,40 +80,25 @@ def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept.
+    """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept."""
 
-    Attributes:
-        hidden_units: of AttentionPool.
-        learning_rate: of AdamW.
-        batch_size: bags in a step.
-        epochs: at most.
-        patience: epochs without a lower validation loss, after which it stops.
-    """
-
-    hidden_units: int = 128
-    learning_rate: float = 1e-3
-    batch_size: int = 16
-    epochs: int = 200
-    patience: int = 20
+    hidden_units: int = 128  # of AttentionPool
+    learning_rate: float = 1e-3  # of AdamW
+    batch_size: int = 16  # bags in a step
+    epochs: int = 200  # at most
+    patience: int = 20  # epochs without a lower validation loss, after which it stops
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """Trained poolings, one for each decay and seed.
+    """Trained poolings, one for each decay and seed."""
 
-    Attributes:
-        model: the module.
-        params: its parameters, each with two leading axes, decay and seed.
-        mean: of the training instances, float32 [units].
-        deviation: of the training instances, float32 [units]; 1 where they are all the same.
-        best_epoch: that was kept, counted from 1, int [decays, seeds].
-    """
-
-    model: AttentionPool
-    params: Mapping
-    mean: np.ndarray
+    model: AttentionPool  # the module
+    params: Mapping  # its parameters, each with two leading axes, decay and seed
+    mean: np.ndarray  # of the training instances, float32 [units]
+    # of the training instances, float32 [units]; 1 where they are all the same
     deviation: np.ndarray
-    best_epoch: np.ndarray
+    best_epoch: np.ndarray  # that was kept, counted from 1, int [decays, seeds]
 
     def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
         """Classifies bags of the same network's embeddings.

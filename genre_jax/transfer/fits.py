@@ -65,11 +65,7 @@ def _windows(fold: Fold, embeddings: Mapping[str, np.ndarray], bag: str) -> dict
 
 
 def _fill(
-    fold: Fold,
-    head: str,
-    features: Callable[[], Mapping[str, np.ndarray]],
-    bag: str,
-    n_seeds: int,
+    fold: Fold, head: str, features: Callable[[], Mapping[str, np.ndarray]], bag: str, n_seeds: int
 ) -> None:
     """Fits a head to a fold and writes its folder, unless that is finished."""
     settings = {'tried': transfer_heads.SETTINGS[head], 'bag': bag}

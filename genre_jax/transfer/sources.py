@@ -30,19 +30,12 @@ UNTRAINED, MFCC = 'untrained', 'mfcc'
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A network, and its control.
+    """A network, and its control."""
 
-    Attributes:
-        name: for tables and folders.
-        network: that gives the embeddings.
-        control: name of the source with the same network and random weights; '' without one.
-        words: what it is.
-    """
-
-    name: str
-    network: Network
-    control: str
-    words: str
+    name: str  # for tables and folders
+    network: Network  # that gives the embeddings
+    control: str  # name of the source with the same network and random weights; '' without one
+    words: str  # what it is
 
 
 def names(wanted: Sequence[str]) -> dict[str, str]:
