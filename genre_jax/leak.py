@@ -4,11 +4,12 @@
         --workdir=runs/leak [--folds=5] [--forest] [--json=FILE]
 
 Every protocol is a cross-validation over all songs, so that the very same songs are tested under each of
-them, by models of the same size on as many songs. Each fold is a run of its own below --workdir; the same
+them, by models of the same size on as many songs. Each fold is a run of its own,
+WORKDIR/PROTOCOL/SOURCE/MODEL/fold_N, with SOURCE `features` for a table, else the front end's name; the same
 command continues. `--forest` puts a random forest in the place of the network, for tables of features.
 
-Prints a table and draws leak.png: accuracies with their intervals, and how much less remains under the
-protocols that leak less, song by song (bootstrap over the groups of the strictest protocol).
+Prints a table (leak.csv) and draws leak.png: accuracies with their intervals, and how much less remains under
+the protocols that leak less, song by song (bootstrap over the groups of the strictest protocol).
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import ml_collections
 import numpy as np
 from absl import flags
 
 from genre_jax import program
-from genre_jax.evaluation import paired
+from genre_jax.evaluation.paired import shown
 from genre_jax.loading import protocols
+
+if TYPE_CHECKING:
+    from genre_jax.study.cells import Fold
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -32,36 +37,35 @@ _FOREST = flags.DEFINE_bool('forest', False, 'a random forest instead of the net
 _JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 
-def _network(config: ml_collections.ConfigDict, workdir: pathlib.Path):
-    """Trains one fold, or finds it trained; returns its test predictions."""
+def _network(fold: Fold, model: str, features: Callable) -> None:
+    """Trains one fold, or finds it trained."""
     from genre_jax import run
-    from genre_jax.evaluation import evaluate
 
-    run.run(config, workdir)
-    return evaluate.Predictions.load(workdir / 'predictions' / 'test.npz')
+    del features  # it reads the windows itself
+    run.run(fold.config, fold.folder(model))
 
 
-def _forest(config: ml_collections.ConfigDict, workdir: pathlib.Path):
-    """Fits a random forest to one fold's training and validation rows; returns its test predictions."""
+def _forest(fold: Fold, model: str, features: Callable) -> None:
+    """Fits a random forest to one fold's training and validation rows, unless that is done."""
     from genre_jax.classical import estimators
-    from genre_jax.loading import run_data
+    from genre_jax.study.cells import Answer
 
-    del workdir  # it is fitted in seconds: nothing to continue
-    dataset = run_data.open_dataset(config)
-    tables = run_data.make_tables(config, dataset, run_data.make_split(config, dataset))
-    rows = {part: table.read_all() for part, table in tables.items()}
-    forest = estimators.fit(
-        'forest',
-        estimators.MODELS['forest'].settings,
-        estimators.Examples(
+    settings, tables = estimators.MODELS['forest'].settings, fold.tables
+
+    def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
+        both = [tables[part] for part in ('train', 'val')]
+        examples = estimators.Examples(
             np.concatenate([rows['train'], rows['val']]),
-            np.concatenate([tables['train'].labels, tables['val'].labels]),
-            np.concatenate([tables['train'].track, tables['val'].track]),
-        ),
-        dataset.labels,
-        config.seed,
-    )[0]
-    return tables['test'].predictions(estimators.probabilities(forest, rows['test']))
+            np.concatenate([table.labels for table in both]),
+            np.concatenate([table.track for table in both]),
+        )
+        return estimators.fit('forest', settings, examples, fold.dataset.labels, fold.config.seed)
+
+    def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
+        said = estimators.probabilities(fitted[0], rows['test'])
+        return Answer({'test': tables['test'].predictions(said)}, fitted[1])
+
+    fold.fill(model, {**settings, 'fitted_to': 'train and val'}, features, fit, answer)
 
 
 def _check_table(config: ml_collections.ConfigDict) -> None:
@@ -81,128 +85,106 @@ def measure(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
     folds: int,
-    test_one: Callable[[ml_collections.ConfigDict, pathlib.Path], object],
+    model: str,
+    fill: Callable[[Fold, str, Callable], None],
 ) -> dict:
-    """Runs every fold of every protocol, and compares.
+    """Runs every fold of every protocol, below `workdir`, and compares.
 
-    Args:
-        config: the whole config; its protocol is replaced.
-        workdir: folder for the runs.
-        folds: of each cross-validation.
-        test_one: trains one fold and returns its test predictions.
-
-    Returns:
-        What the JSON file holds.
+    `fill` trains one fold and writes its folder; the protocol of the config is replaced. Returns what the
+    JSON file holds.
     """
     from genre_jax.loading import run_data
+    from genre_jax.study import cells
 
     dataset = run_data.open_dataset(config)
-    tracks = [track['track'] for track in dataset.tracks]
-    groups = [track['group'] for track in dataset.tracks]
-    tested, leaky = {}, {}
-    for protocol in protocols.that_differ(dataset.tracks):
-        parts = []
-        for fold in range(folds):
-            one = ml_collections.ConfigDict(config)
-            one.split.update(protocol=protocol, folds=folds, fold=fold, allow_leak=True)
-            leaky[protocol] = run_data.make_split(one, dataset).leaky
-            print(f'\n{protocol}, fold {fold + 1} of {folds}')
-            parts.append(test_one(one, workdir / protocol / f'fold_{fold}'))
-        tested[protocol] = paired.count(parts, tracks)
-    figures = paired.compare(tested, groups, config.eval.bootstrap_samples)
-    return {
-        'dataset': dataset.manifest['description'],
-        'songs': len(tracks),
-        'groups': len(set(groups)),
-        'group_key': dataset.manifest['group_key'],
-        'folds': folds,
+    source = cells.ROWS if dataset.kind == 'table' else config.features.name
+    one = config.copy_and_resolve_references()
+    one.split.allow_leak = True
+    opened = {
+        name: cells.open_folds(
+            one, name, folds, cells.protocol_home(workdir, name, source), dataset
+        )
+        for name in protocols.that_differ(dataset.tracks)
+    }
+
+    def told(fold: Fold, model: str, features: Callable) -> None:
+        split = fold.config.split
+        print(f'\n{split.protocol}, fold {split.fold + 1} of {folds}')
+        fill(fold, model, features)
+
+    outcomes = cells.run(opened, [model], told)
+    own = {name: outcomes[name, model] for name in opened}
+    figures = cells.compare(own, config.eval.bootstrap_samples)
+    return cells.describe(dataset, folds) | {
         'protocols': [
-            {'protocol': protocol, 'leaky': leaky[protocol], **levels}
-            for protocol, levels in figures.items()
-        ],
+            {'protocol': name, 'leaky': own[name].leaky, **figures[name]} for name in opened
+        ]
     }
 
 
+def _title(row: Mapping) -> str:
+    return f'{protocols.WORDS[row["protocol"]]} ({row["protocol"]})'
+
+
 def table(result: Mapping) -> str:
-    """Returns the result as text.
+    """Returns what `measure` returns as text."""
+    from genre_jax.study.table import aligned
 
-    Args:
-        result: what `measure` returns.
-    """
-
-    def figure(level: Mapping, name: str) -> str:
-        low, high = (100 * end for end in level[f'{name}_ci95'])
-        sign = '+' if name == 'inflation' else ''
-        return f'{100 * level[name]:{sign}5.1f} [{low:{sign}.1f}, {high:{sign}.1f}]'
-
-    strictest = result['protocols'][-1]['protocol']
+    above = f'above {result["protocols"][-1]["protocol"]}'
+    cells = [['', 'segments', above, 'songs', above]]
+    for row in result['protocols']:
+        of_row = [_title(row)]
+        for level in (row['segment'], row['song']):
+            of_row.append(shown(level['accuracy'], level['accuracy_ci95']))
+            of_row.append(shown(level['inflation'], level['inflation_ci95'], '+'))
+        cells.append(of_row + ['LEAKY'] * row['leaky'])
     lines = [
         f'{result["model"]} on {result["dataset"]}',
         f'{result["songs"]} songs, {result["groups"]} groups ({result["group_key"]}); '
         f'{result["folds"]} folds; accuracy in %, 95 % intervals of a bootstrap over groups',
-        f'{"":29} {"segments":22} {f"above {strictest}":24} {"songs":22} above {strictest}',
     ]
-    for row in result['protocols']:
-        name = f'{protocols.WORDS[row["protocol"]]} ({row["protocol"]})'
-        cells = [
-            figure(row[level], each)
-            for level in ('segment', 'song')
-            for each in ('accuracy', 'inflation')
-        ]
-        mark = ' LEAKY' if row['leaky'] else ''
-        lines.append(f'{name:29} {cells[0]:22} {cells[1]:24} {cells[2]:22} {cells[3]}{mark}')
-    return '\n'.join(lines)
+    return '\n'.join(lines + aligned(cells))
 
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws the accuracies with their intervals.
+    """Draws the accuracies with their intervals, and what the protocols that leak more add to them."""
+    from genre_jax.study import draw as study_draw
 
-    Args:
-        result: what `measure` returns.
-        file: PNG to write.
-    """
-    import matplotlib.figure
-
-    figure = matplotlib.figure.Figure(figsize=(7, 3.6), layout='constrained')
-    axes = figure.subplots()
     rows = result['protocols']
-    bars = ((-0.17, 'segment', '#9db8d9', 'black'), (0.17, 'song', '#2f5f98', 'white'))
-    for shift, level, colour, ink in bars:
-        values = np.array([row[level]['accuracy'] for row in rows])
-        ends = np.array([row[level]['accuracy_ci95'] for row in rows]).T
-        error = 100 * np.abs(ends - values)
-        position = np.arange(len(rows)) + shift
-        axes.bar(position, 100 * values, 0.32, yerr=error, capsize=3, color=colour, label=level)
-        for x, value in zip(position, values, strict=True):
-            axes.text(x, 2, f'{100 * value:.1f}', ha='center', fontsize=9, color=ink)
-    names = [
-        f'{protocols.WORDS[row["protocol"]]}\n{row["protocol"]}{" LEAKY" if row["leaky"] else ""}'
-        for row in rows
-    ]
-    axes.set_xticks(np.arange(len(rows)), names)
-    axes.set_ylim(0, 100)
-    axes.set_ylabel('accuracy, %')
-    axes.set_title(
-        f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds', fontsize=10
-    )
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=150)
+    names = [_title(row) + ' LEAKY' * row['leaky'] for row in rows]
+    title = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
+    figure, (left, right) = study_draw.panels(names, 2, (3, 2), title)
+    dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
+    study_draw.dots(left, dots, 'accuracy')
+    study_draw.dots(right, dots, 'inflation')
+    left.set(xlabel='accuracy, %', xlim=(0, 100))
+    right.axvline(0, color='#999999', linewidth=1)
+    right.set(title=f'above {rows[-1]["protocol"]}', xlabel='percentage points')
+    study_draw.save(figure, file)
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     config, workdir = program.prepare(argv)
+
+    from genre_jax.run import folder as run_folder
+    from genre_jax.study.table import write_csv
+
     if _FOREST.value:
         _check_table(config)
-    result = measure(config, workdir, _FOLDS.value, _forest if _FOREST.value else _network)
-    result = {'model': 'random forest' if _FOREST.value else config.model.name} | result
-    workdir.mkdir(parents=True, exist_ok=True)
-    draw(result, workdir / 'leak.png')
-    print(f'\n{table(result)}\n\npicture: {workdir / "leak.png"}')
+    model, fill = ('forest', _forest) if _FOREST.value else (config.model.name, _network)
+    with run_folder.own(workdir):
+        result = measure(config, workdir, _FOLDS.value, model, fill)
+        result = {'model': 'random forest' if _FOREST.value else model} | result
+        lines = [
+            {'protocol': row['protocol'], 'leaky': row['leaky'], 'level': level, **row[level]}
+            for row in result['protocols']
+            for level in ('segment', 'song')
+        ]
+        write_csv(lines, workdir / 'leak.csv')
+        draw(result, workdir / 'leak.png')
+    print(f'\n{table(result)}')
+    print(f'\nfigures: {workdir / "leak.csv"}\npicture: {workdir / "leak.png"}')
     if _JSON.value:
         pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + '\n')
 

@@ -10,9 +10,12 @@ import pytest
 
 from genre_jax import leak
 from genre_jax.config import load_page
+from genre_jax.errors import UserError
 from genre_jax.evaluation import paired
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.loading import run_data
+from genre_jax.study import cells
+from genre_jax.study.cells import Answer
 from tests import program
 
 CLASSES = np.array(['a', 'b', 'c'])
@@ -195,6 +198,10 @@ def test_a_table_in_which_songs_are_clusters(tmp_path):
         assert line.endswith('LEAKY') == leaky
         assert f'{100 * accuracy[name]:.1f}' in line
     assert (tmp_path / 'leak' / 'leak.png').read_bytes().startswith(b'\x89PNG')
+    with (tmp_path / 'leak' / 'leak.csv').open() as lines:
+        figures = {(row['protocol'], row['level']): row for row in csv.DictReader(lines)}
+    assert len(figures) == 6
+    assert float(figures['kfold', 'segment']['accuracy']) == accuracy['kfold']
 
 
 def test_every_row_is_tested_once_under_each_protocol(tmp_path):
@@ -203,17 +210,22 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
     root = clustered(tmp_path / 't.csv', artists=False, per_class=3)
     config.data.update(root=str(root), prepared_dir=str(tmp_path / 'prepared'))
     config.eval.bootstrap_samples = 20
-    seen = collections.defaultdict(collections.Counter)
+    seen, fitted = collections.defaultdict(collections.Counter), []
 
-    def perfect(config, workdir):
-        dataset = run_data.open_dataset(config)
-        split = run_data.make_split(config, dataset)
-        table = run_data.make_tables(config, dataset, split)['test']
-        assert workdir == tmp_path / config.split.protocol / f'fold_{config.split.fold}'
-        seen[config.split.protocol].update(zip(table.track, table.start, strict=True))
-        return table.predictions(np.eye(3, dtype=np.float32)[table.labels])
+    def perfect(fold, model, features):
+        split = fold.config.split
+        dataset = run_data.open_dataset(fold.config)
+        made = run_data.make_split(fold.config, dataset)
+        table = run_data.make_tables(fold.config, dataset, made)['test']
+        home = tmp_path / split.protocol / 'features' / 'perfect'
+        assert fold.folder(model) == home / f'fold_{split.fold}'
+        seen[split.protocol].update(zip(table.track, table.start, strict=True))
+        said = table.predictions(np.eye(3, dtype=np.float32)[table.labels])
+        fold.fill(
+            model, {}, features, lambda _: fitted.append(1), lambda *_: Answer({'test': said})
+        )
 
-    result = leak.measure(config, tmp_path, 3, perfect)
+    result = leak.measure(config, tmp_path, 3, 'perfect', perfect)
     assert [(row['protocol'], row['leaky']) for row in result['protocols']] == [
         ('segment_leaky', True), ('kfold', False),
     ]  # fmt: skip
@@ -222,6 +234,26 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
     assert all(
         row[level]['accuracy'] == 1 for row in result['protocols'] for level in ('segment', 'song')
     )
+    # Again: every fold is read, what is missing is fitted.
+    (tmp_path / 'kfold/features/perfect/fold_1/result.json').unlink()
+    assert leak.measure(config, tmp_path, 3, 'perfect', perfect) == result and len(fitted) == 7
+
+
+def test_folders_of_an_earlier_version_are_refused(tmp_path):
+    for old in ('artist/fold_0', 'kfold/knn', 'kfold/fold_1/knn'):
+        (tmp_path / old).mkdir(parents=True)
+        (tmp_path / old / 'config.json').touch()
+    for protocol, first in (('artist', 'fold_0'), ('kfold', 'fold_1')):
+        with pytest.raises(UserError) as caught:
+            cells.protocol_home(tmp_path, protocol, 'features')
+        assert str(caught.value).startswith(
+            f'{tmp_path}/{protocol}/{first} was written by an earlier'
+        )
+        assert f'{tmp_path}/{protocol}/features/MODEL/fold_N' in str(caught.value)
+    home = cells.protocol_home(tmp_path, 'segment_leaky', 'features')
+    (home / 'mlp' / 'fold_0').mkdir(parents=True)
+    (home / 'mlp' / 'fold_0' / 'config.json').touch()
+    assert cells.protocol_home(tmp_path, 'segment_leaky', 'features') == home
 
 
 def test_a_forest_takes_tables_only(tmp_path):

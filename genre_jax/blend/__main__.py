@@ -3,8 +3,9 @@
     python -m genre_jax.blend --members=runs/a,runs/b,runs/c --workdir=runs/blend \
         [--method=integer|greedy|stacking|mean] [--level=segment|song]
 
-A member is a run folder; or a folder of a cross-validation's folds (fold_0, fold_1, ..., as genre_jax.leak
-leaves them below each protocol), then all members are. They are of one split.
+A member is a run folder; or a folder of a cross-validation's folds (fold_0, fold_1, ...), then all members
+are. SOURCE/MODEL of genre_jax.classical, genre_jax.transfer and genre_jax.leak is one or the other. Members
+are of one split.
 
 Methods (genre_jax/blend/methods.py, genre_jax/blend/integer_weights.py):
 
@@ -68,17 +69,13 @@ _OF_METHOD = {
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     _check_flags(argv)
     program.start_jax()
 
     from genre_jax.blend import run as blend_run
+    from genre_jax.blend.table import table
     from genre_jax.logbook import summary_lines
-    from genre_jax.report import blends
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     result = blend_run.run(
@@ -90,7 +87,7 @@ def main(argv: list[str]) -> None:
         _LEAKY.value,
         _SAMPLES.value,
     )
-    print(blends.table(result))
+    print(table(result))
     print('\n'.join(summary_lines(result, workdir, '')))
     print(f'picture:    {workdir / "blend.png"}')
 

@@ -22,15 +22,10 @@ _CHUNK = 2**14  # combinations tried at once: their counts stay in a CPU's cache
 
 
 def cast_votes(probabilities: np.ndarray, votes: str) -> np.ndarray:
-    """Turns probabilities into votes that are whole numbers, so that no sum of them is rounded.
+    """Returns votes that are whole numbers, int64 [M, n, C], so that no sum of them is rounded.
 
-    Args:
-        probabilities: float [M, n, C].
-        votes: 'onehot': 1 for the most probable class (the first of equal ones), as Ma et al. vote, or
-            'probability': the probability in steps of 1 / 4096, one step at least.
-
-    Returns:
-        int64 [M, n, C].
+    'onehot': 1 for the most probable class (the first of equal ones), as Ma et al. vote; 'probability': the
+    probability in steps of 1 / 4096, one step at least.
     """
     if votes == 'onehot':
         return np.eye(probabilities.shape[-1], dtype=np.int64)[probabilities.argmax(-1)]
@@ -48,24 +43,15 @@ def search(
 
     The paper says that the upper bound grows by adding 1, and in the same sentence from 5 to 10: both are a
     `grow_by`. 5 is the default: it finds what 1 finds, and does not stop at the first bound without a gain.
+    With 0 it does not grow.
 
     Among equally good weights those with the smallest sum are taken, of these the ones that give the first
     member most, then the second, and so on. (So they have no common divisor: there is no need to leave the
     multiples out, which are 2 % of the combinations of six members.) Where two classes get the same sum,
     the first is named.
 
-    Args:
-        probabilities: float [M, n, C].
-        labels: class ids [n].
-        votes: one of VOTES.
-        max_weight: first upper bound, at least 1.
-        grow_by: how much the bound grows each time; 0: not at all.
-
-    Returns:
-        The weights, int64 [M], and how they were found.
-
-    Raises:
-        UserError: the first range alone holds more than MAX_COMBINATIONS.
+    Takes probabilities [M, n, C] and class ids [n]; returns the weights, int64 [M], and how they were found.
+    A UserError where the first range alone holds more than MAX_COMBINATIONS.
     """
     members = len(probabilities)
     if _too_many(members, max_weight):
@@ -100,16 +86,11 @@ def _too_many(members: int, bound: int) -> bool:
 
 
 def _rivals(votes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Says what weights must fulfil for each row to be right.
+    """Says what weights must fulfil for each row to be right, of votes [M, n, C] and class ids [n].
 
-    Args:
-        votes: int [M, n, C].
-        labels: class ids [n].
-
-    Returns:
-        margins [rows, K, M]: by how much each member prefers the true class to each of K rivals; needed
-        [rows, K]: the least weighted sum of margins with which the true class wins; counts [rows]: how many
-        rows are alike.
+    Returns margins [rows, K, M]: by how much each member prefers the true class to each of K rivals; needed
+    [rows, K]: the least weighted sum of margins with which the true class wins; counts [rows]: how many rows
+    are alike.
     """
     true = np.take_along_axis(votes, labels[None, :, None], -1)
     margins = np.moveaxis(true - votes, 0, -1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
 
 LEVELS = ('segment', 'song')
+_REMEDY = 'restore it, or run what wrote it again'
 # What a blend's own result.json and page take over.
 _RESULT_KEYS = (
     'protocol', 'protocol_detail', 'leaky', 'n_songs', 'n_groups', 'n_segments', 'songs_per_class',
@@ -23,40 +23,24 @@ _ENVIRONMENT_KEYS = ('split_fingerprint', 'dataset')
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A run folder.
+    """A run folder."""
 
-    Attributes:
-        folder: as it was named.
-        result: what result.json holds.
-        environment: what environment.json holds.
-        predictions: by part.
-    """
-
-    folder: pathlib.Path
-    result: Mapping
-    environment: Mapping
-    predictions: Mapping[str, Predictions]
+    folder: pathlib.Path  # as it was named
+    result: Mapping  # what result.json holds
+    environment: Mapping  # what environment.json holds
+    predictions: Mapping[str, Predictions]  # by part
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What all members say of the same segments or songs, in the order of their names.
+    """What all members say of the same segments or songs, in the order of their names."""
 
-    Attributes:
-        track: name of the song of each row, str [n].
-        start_s: where the segment starts, in seconds, float32 [n]; 0 for songs.
-        label: class ids, int32 [n].
-        group: of each row, str [n].
-        probabilities: of each member, float32 [M, n, C].
-        classes: names of the classes, str [C].
-    """
-
-    track: np.ndarray
-    start_s: np.ndarray
-    label: np.ndarray
-    group: np.ndarray
-    probabilities: np.ndarray
-    classes: np.ndarray
+    track: np.ndarray  # name of the song of each row, str [n]
+    start_s: np.ndarray  # where the segment starts, in seconds, float32 [n]; 0 for songs
+    label: np.ndarray  # class ids, int32 [n]
+    group: np.ndarray  # of each row, str [n]
+    probabilities: np.ndarray  # of each member, float32 [M, n, C]
+    classes: np.ndarray  # names of the classes, str [C]
 
     def predictions(self, probabilities: np.ndarray) -> Predictions:
         """Makes a predictions table of some probabilities [n, C] for these rows."""
@@ -86,15 +70,7 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
 
 
 def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
-    """Reads a run folder.
-
-    Args:
-        folder: of a finished run.
-        parts: whose predictions are needed.
-
-    Raises:
-        UserError: a file is missing or damaged.
-    """
+    """Reads the folder of a finished run, with its predictions for some parts."""
     from genre_jax.logbook import read_json
 
     if not folder.is_dir():
@@ -108,15 +84,14 @@ def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
             f'--members: {folder} has no {missing[0]}: expected the folder of a finished run, or one with '
             f'fold_0, fold_1, ... of a cross-validation{hint}'
         )
-    remedy = 'restore it, or run what wrote it again'
-    result, environment = (read_json(folder / name, remedy) for name in files[:2])
+    result, environment = (read_json(folder / name, _REMEDY) for name in files[:2])
     for file, content, keys in (
         ('result.json', result, _RESULT_KEYS),
         ('environment.json', environment, _ENVIRONMENT_KEYS),
     ):
         absent = [key for key in keys if key not in content]
         if absent:
-            raise UserError(f'{folder / file} lacks {absent[0]}: {remedy}')
+            raise UserError(f'{folder / file} lacks {absent[0]}: {_REMEDY}')
     predictions = {
         part: _read_predictions(folder / 'predictions' / f'{part}.npz') for part in parts
     }
@@ -124,10 +99,7 @@ def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
 
 
 def _read_predictions(file: pathlib.Path) -> Predictions:
-    try:
-        predictions = Predictions.load(file)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f'{file} is damaged: restore it, or run what wrote it again') from None
+    predictions = Predictions.read(file, _REMEDY)
     probabilities = predictions.probabilities
     if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(-1), 1, atol=1e-3)):
         raise UserError(
@@ -138,15 +110,7 @@ def _read_predictions(file: pathlib.Path) -> Predictions:
 
 
 def check_same_split(members: Sequence[Member], part: str) -> None:
-    """Refuses members that did not learn from the same songs, and are not tested on the same.
-
-    Args:
-        members: at least one.
-        part: to find a song in that only one has.
-
-    Raises:
-        UserError: two members are of different splits.
-    """
+    """Refuses members of different splits, and names a song of a part that only one has."""
     first = members[0]
     for other in members[1:]:
         if other.environment['split_fingerprint'] == first.environment['split_fingerprint']:
@@ -178,16 +142,10 @@ def _only_one_has(
 def align(
     members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
 ) -> Rows:
-    """Lays the members' predictions for one part side by side.
+    """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
-    Args:
-        members: of one split.
-        part: 'val' or 'test'.
-        level: 'segment', or 'song': probabilities summed over each song's segments, wherever these lie.
-        classes: their order; None: that of the first member.
-
-    Raises:
-        UserError: two members differ in their classes, songs, labels, groups or segments.
+    At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
+    the order of `classes`, or that of the first member.
     """
     first = members[0]
     if classes is None:

@@ -1,7 +1,8 @@
 """Ways to find how much each member of a blend counts.
 
-Each takes what the members say of the same rows, and the rows' labels, and returns something with `apply`,
-which blends other rows of the same members. Nothing here knows which part of a split the rows are from.
+Each takes what the members say of the same rows, probabilities [M, n, C], and the rows' class ids [n], and
+returns something with `apply`, which blends other rows of the same members. Nothing here knows which part of
+a split the rows are from.
 """
 
 from __future__ import annotations
@@ -27,17 +28,11 @@ _SMALLEST_PROBABILITY = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Weighted:
-    """A weighted sum of votes.
+    """A weighted sum of votes."""
 
-    Attributes:
-        weights: of the members, float64 [M], none negative.
-        votes: one of integer_weights.VOTES, or '' for the probabilities as they are.
-        facts: how they were found, for result.json.
-    """
-
-    weights: np.ndarray
-    votes: str
-    facts: dict[str, Any]
+    weights: np.ndarray  # of the members, float64 [M], none negative
+    votes: str  # one of integer_weights.VOTES, or '' for the probabilities as they are
+    facts: dict[str, Any]  # how they were found, for result.json
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Blends: [M, n, C] -> float64 [n, C], rows sum to 1."""
@@ -50,17 +45,11 @@ class Weighted:
 
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-    """A logistic regression on log-probabilities.
+    """A logistic regression on log-probabilities."""
 
-    Attributes:
-        model: fitted scikit-learn LogisticRegression.
-        n_classes: C.
-        facts: how it was found, for result.json.
-    """
-
-    model: Any
-    n_classes: int
-    facts: dict[str, Any]
+    model: Any  # fitted scikit-learn LogisticRegression
+    n_classes: int  # C
+    facts: dict[str, Any]  # how it was found, for result.json
 
     @property
     def weights(self) -> np.ndarray:
@@ -75,12 +64,7 @@ class Stacked:
 
 
 def mean(probabilities: np.ndarray, labels: np.ndarray) -> Weighted:
-    """Lets every member count the same.
-
-    Args:
-        probabilities: float [M, n, C].
-        labels: class ids [n]; not looked at.
-    """
+    """Lets every member count the same."""
     del labels
     return Weighted(np.ones(len(probabilities)), '', {})
 
@@ -102,17 +86,11 @@ def greedy(
 ) -> Weighted:
     """Adds one member after another, each as often as it helps (Caruana et al. 2004).
 
-    Every step adds the member, drawn before or not, with which the mean of all drawn so far is best; the
-    weights are how often each was drawn up to the best step. Of equally good members the first is taken, of
-    equally good steps the earliest.
-
-    Args:
-        probabilities: float [M, n, C].
-        labels: class ids [n].
-        metric: 'log_loss' or 'accuracy', of the rows.
-        steps: draws.
-        bags: repetitions, each with a random half of the members, whose weights are averaged; 0: once, with
-            all of them.
+    Every step adds the member, drawn before or not, with which the mean of all drawn so far is best by
+    `metric`, 'log_loss' or 'accuracy' of the rows; the weights are how often each was drawn up to the best
+    step. Of equally good members the first is taken, of equally good steps the earliest. `bags` are
+    repetitions, each with a random half of the members, whose weights are averaged; 0: once, with all of
+    them.
     """
     members = np.arange(len(probabilities))
     libraries = [members]
@@ -156,15 +134,8 @@ def _draw(
 def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> Stacked:
     """Fits a multinomial logistic regression to the members' log-probabilities (Wolpert 1992).
 
-    How strong its L2 penalty is, a cross-validation over the groups of the same rows decides, by log loss.
-
-    Args:
-        probabilities: float [M, n, C].
-        labels: class ids [n].
-        groups: group of each row [n]; none is torn apart.
-
-    Raises:
-        UserError: fewer than two groups, or one class only.
+    How strong its L2 penalty is, a cross-validation over the groups of the same rows decides, by log loss. A
+    UserError where there are fewer than two groups, or one class only.
     """
     import sklearn.linear_model
     import sklearn.model_selection

@@ -17,19 +17,14 @@ from genre_jax.blend import table as blend_report
 from genre_jax.blend.members import Rows
 from genre_jax.blend.tasks import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
 
 Fitted = blend_methods.Weighted | blend_methods.Stacked
 
 
 def make_fit(method: str, settings: Mapping[str, object]) -> Callable[[Rows], Fitted]:
-    """Returns the method as a function of rows.
-
-    Args:
-        method: 'integer', 'greedy', 'stacking' or 'mean'.
-        settings: its own arguments.
-    """
+    """Returns 'integer', 'greedy', 'stacking' or 'mean', with its settings, as a function of rows."""
     function = functools.partial(getattr(blend_methods, method), **settings)
     if method == 'stacking':
         return lambda rows: function(rows.probabilities, rows.label, rows.group)
@@ -37,11 +32,7 @@ def make_fit(method: str, settings: Mapping[str, object]) -> Callable[[Rows], Fi
 
 
 def best_member(rows: Rows) -> int:
-    """Returns which member is right about most rows; of equal ones, that of lower log loss.
-
-    Args:
-        rows: to choose on.
-    """
+    """Returns which member is right about most rows; of equal ones, that of lower log loss."""
     return min(
         range(len(rows.probabilities)),
         key=lambda i: (
@@ -68,17 +59,8 @@ def measure(
 ) -> tuple[dict, list[Fitted]]:
     """Fits, tests and compares.
 
-    Args:
-        tasks: what `make_tasks` returns.
-        folders: of the members.
-        method: 'integer', 'greedy', 'stacking' or 'mean'.
-        settings: arguments of the method.
-        level: 'segment' or 'song'.
-        leaky: fit to the test part, and show the honest blend beside it.
-        bootstrap_samples: resamplings for intervals.
-
-    Returns:
-        What result.json holds, and the blend of each task.
+    Returns what result.json holds, and the blend of each task. With `leaky` the weights are fitted to the
+    test part, and the honest blend stands beside it.
     """
     fit = make_fit(method, settings)
     names = blend_members.names(folders)
@@ -112,7 +94,7 @@ def measure(
     honest_test = _predict(parts['test'], [each.apply for each in honest])
     bests = [best_member(task.fit) for task in tasks]
     best_test = _predict(parts['test'], [of_member(best) for best in bests])
-    compare = functools.partial(blend_report.compare, bootstrap_samples=bootstrap_samples)
+    compare = functools.partial(paired.difference, bootstrap_samples=bootstrap_samples)
     blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
         'method': method,
         'settings': dict(settings),
@@ -146,15 +128,7 @@ def write(
     fitted: Sequence[Fitted],
     workdir: pathlib.Path,
 ) -> None:
-    """Writes the run folder, and of folds one for each below it.
-
-    Args:
-        config: for config.json.
-        result: what `measure` returns.
-        tasks: what was blended.
-        fitted: the blend of each task.
-        workdir: the run folder.
-    """
+    """Writes the run folder, and of folds one for each below it."""
     from genre_jax.logbook import environment, write_json
 
     here = environment() | {'init': None, 'dataset': tasks[0].members[0].environment['dataset']}

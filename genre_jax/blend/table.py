@@ -1,4 +1,4 @@
-"""What a blend came to: its figures, and comparisons."""
+"""What a blend came to: its figures, and its table as text."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax.evaluation import evaluate, paired
+from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.evaluation.paired import shown
 from genre_jax.report import blends
+from genre_jax.study.table import aligned
+
+
+def table(result: Mapping) -> str:
+    """Returns what result.json holds as text."""
+    columns = blends.columns(result['blend'])
+    cells = [['', blends.weight_title(result['blend']), *(title for _, _, title in columns)]]
+    for row in blends.rows(result):
+        figures = [row['parts'][part][kind] for part, kind, _ in columns]
+        shares = [shown(each['accuracy'], each['accuracy_ci95']) for each in figures]
+        cells.append([row['name'], row['weight'], *shares] + ['LEAKY'] * row['leaky'])
+    lines = [
+        f'blend of {blends.words(result)}',
+        'accuracy in %, 95 % intervals of a bootstrap over groups',
+        *aligned(cells),
+    ]
+    if 'val' in result['parts']:
+        lines.append('val of a blend that was fitted there is too high by that')
+    return '\n'.join([*lines, '', *blends.differences(result)])
 
 
 def scores(predictions: Predictions, bootstrap_samples: int) -> dict[str, dict]:
-    """Scores one part as result.json holds it.
-
-    Args:
-        predictions: with groups.
-        bootstrap_samples: resamplings for the intervals.
-    """
+    """Scores one part, which names its groups, as result.json holds it."""
     return evaluate.evaluate(predictions, _groups(predictions), bootstrap_samples)
 
 
@@ -26,12 +41,7 @@ def _groups(predictions: Predictions) -> dict[str, str]:
 
 
 def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, dict]:
-    """Returns of the figures of each part what the table shows.
-
-    Args:
-        parts: what `scores` returns, by part.
-        level: 'segment' or 'song'.
-    """
+    """Returns of the `scores` of each part what the table of a blend by segment or song shows."""
     return {
         part: {
             kind: {key: figures[kind][key] for key in ('accuracy', 'accuracy_ci95')}
@@ -41,55 +51,13 @@ def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, d
     }
 
 
-def compare(first: Predictions, second: Predictions, bootstrap_samples: int) -> dict:
-    """Compares two predictions of the same rows.
-
-    Args:
-        first: with groups.
-        second: of the same rows.
-        bootstrap_samples: resamplings; they draw the same groups for both.
-
-    Returns:
-        {'segment' or 'song': {'difference', 'difference_ci95'}, 'mcnemar': {'only_first', 'only_second',
-        'p'}}: accuracy of the first minus that of the second, how many songs only one of them has right, and
-        how probable it is that these fall to one of them as unevenly by chance (exact test, McNemar 1947; it
-        takes songs to be independent, which those of a group are not).
-    """
-    import scipy.stats
-
-    tracks, rows = np.unique(first.track, return_index=True)
-    tested = {
-        name: paired.count([predictions], tracks.tolist())
-        for name, predictions in (('first', first), ('second', second))
-    }
-    figures = paired.compare(tested, first.group[rows], bootstrap_samples)['first']
-    only_first = int((tested['first'].right > tested['second'].right).sum())
-    only_second = int((tested['first'].right < tested['second'].right).sum())
-    p = 1.0
-    if only_first + only_second:
-        p = scipy.stats.binomtest(only_first, only_first + only_second).pvalue
-    return {
-        level: {
-            'difference': figures[level]['inflation'],
-            'difference_ci95': figures[level]['inflation_ci95'],
-        }
-        for level in ('segment', 'song')
-    } | {'mcnemar': {'only_first': only_first, 'only_second': only_second, 'p': float(p)}}
-
-
 def describe(
-    by_fold: Sequence[Sequence[Mapping]],
-    test: Predictions,
-    leaky_fit: bool,
-    bootstrap_samples: int,
+    by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit: bool, bootstrap_samples: int
 ) -> dict:
     """Returns what result.json says about data and protocol, taken over from the members' own.
 
-    Args:
-        by_fold: result.json of each member, for each fold; one for members that are run folders.
-        test: the blend's predictions, of all folds together.
-        leaky_fit: whether the weights were fitted to the test part.
-        bootstrap_samples: resamplings for intervals.
+    `by_fold` holds result.json of each member for each fold, one for members that are run folders, and `test`
+    the blend's predictions of all folds together; with `leaky_fit` the weights were fitted to those.
     """
     first, folds = by_fold[0][0], [members[0] for members in by_fold]
     results = [result for members in by_fold for result in members]

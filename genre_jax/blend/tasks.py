@@ -13,27 +13,17 @@ from genre_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Rows to fit to, and rows to test on.
+    """Rows to fit to, and rows to test on."""
 
-    Attributes:
-        members: of one split.
-        fit: what the weights may see.
-        test: what they may not.
-    """
-
-    members: Sequence[Member]
-    fit: Rows
-    test: Rows
+    members: Sequence[Member]  # of one split
+    fit: Rows  # what the weights may see
+    test: Rows  # what they may not
 
 
 def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the folders fold_0, fold_1, ... of a cross-validation, none for a run folder.
 
-    Args:
-        folder: a member.
-
-    Raises:
-        UserError: one is missing between others.
+    A UserError where one is missing between others.
     """
     found = {path.name for path in folder.glob('fold_*') if path.is_dir()}
     folds = [folder / f'fold_{i}' for i in range(len(found))]
@@ -47,15 +37,7 @@ def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
-    """Reads the members: one task, or one for each fold.
-
-    Args:
-        folders: of the members.
-        level: 'segment' or 'song'.
-
-    Raises:
-        UserError: the members cannot be blended.
-    """
+    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
     folds = {folder: fold_folders(folder) for folder in folders}
     counts = {folder: len(found) for folder, found in folds.items()}
     if len(set(counts.values())) > 1:
@@ -84,12 +66,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
 
 
 def notes(tasks: Sequence[Task], level: str) -> list[str]:
-    """Returns what the result has to say about the members.
-
-    Args:
-        tasks: what `make_tasks` returns.
-        level: 'segment' or 'song'.
-    """
+    """Returns what the result has to say about the members."""
     members = [member for task in tasks for member in task.members]
     found = []
     if all(each.group is None for member in members for each in member.predictions.values()):

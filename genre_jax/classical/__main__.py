@@ -1,4 +1,4 @@
-"""Classical models side by side, under protocols that leak and that do not: the table of Ma et al.
+"""Classical models side by side, under protocols that leak and that do not.
 
     python -m genre_jax.classical --config=configs/mlp_features.py --config.data.root=features_10_sec.csv \
         --workdir=runs/classical [--models=all] [--set=knn.n_neighbors=19] [--folds=5] \
@@ -14,8 +14,14 @@ config.split.folds; `--config.split.folds=5` tests a fifth, as Ma et al. do, who
 `--config.split.fractions=(0.78,0.02,0.2)` leaves little to it. With `--folds=5` every song is tested once.
 
 Prints and draws accuracies (classical.csv, classical.png). Each model has a folder like that of a run,
-WORKDIR/PROTOCOL[/fold_N]/MODEL (`python -m genre_jax.report` makes its page); the same command again fits
-only what is missing.
+WORKDIR/PROTOCOL/SOURCE/MODEL[/fold_N], with SOURCE `features` or the network's name (`python -m
+genre_jax.report` makes its page); the same command again fits only what is missing. Models are blended, with
+their folds or without, by
+
+    python -m genre_jax.blend --workdir=runs/blend \
+        --members=runs/classical/artist/features/knn,runs/classical/artist/features/svm
+
+What Ma et al. print of such models on GTZAN stands beside ours in `python -m genre_jax.reproduce ma`.
 """
 
 from __future__ import annotations
@@ -65,17 +71,14 @@ def _check(config: ml_collections.ConfigDict) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
     from genre_jax.classical import estimators
     from genre_jax.classical import fits as classical_fits
     from genre_jax.classical import table as classical_report
     from genre_jax.run import folder as run_folder
+    from genre_jax.study.table import write_csv
 
     models = estimators.choose(_MODELS.value, _SET.value)
     _check(config)
@@ -83,7 +86,7 @@ def main(argv: list[str]) -> None:
         result = classical_fits.measure(
             config, workdir, models, _PROTOCOLS.value, _FOLDS.value, _OF.value
         )
-        classical_report.write_csv(result, workdir / 'classical.csv')
+        write_csv(result['figures'], workdir / 'classical.csv')
         classical_report.draw(result, workdir / 'classical.png')
     print(f'\n{classical_report.table(result)}')
     print(f'\nfigures: {workdir / "classical.csv"}\npicture: {workdir / "classical.png"}')

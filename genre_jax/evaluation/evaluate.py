@@ -8,10 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import zipfile
 from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+
+from genre_jax.errors import UserError
 
 KINDS = ('segment', 'song_max_probability', 'song_majority')
 
@@ -38,6 +41,16 @@ class Arrays:
                 if field.name in arrays or field.default is dataclasses.MISSING
             ]
             return cls(**{name: arrays[name] for name in known})
+
+    @classmethod
+    def read(cls, file: pathlib.Path, remedy: str) -> Self:
+        """Loads a file; a UserError with the remedy where it is missing or damaged."""
+        try:
+            return cls.load(file)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            raise UserError(
+                f'{file} is {"damaged" if file.exists() else "missing"}: {remedy}'
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True)

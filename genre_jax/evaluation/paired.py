@@ -46,6 +46,20 @@ def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Teste
     )
 
 
+def tested(
+    parts: Mapping[str, Sequence[evaluate.Predictions]],
+) -> tuple[dict[str, Tested], np.ndarray]:
+    """Counts what each of several models has right of the same songs, all folds together.
+
+    Returns {name: counts}, and the group of each song; a song without one is its own.
+    """
+    first = next(iter(parts.values()))
+    track = np.concatenate([part.track for part in first])
+    group = np.concatenate([part.track if part.group is None else part.group for part in first])
+    tracks, rows = np.unique(track, return_index=True)
+    return {name: count(each, tracks.tolist()) for name, each in parts.items()}, group[rows]
+
+
 def compare(tested: Mapping[str, Tested], groups: Sequence[str], bootstrap_samples: int) -> dict:
     """Computes accuracies, and their differences to the strictest protocol, with 95 % intervals.
 
@@ -81,3 +95,38 @@ def compare(tested: Mapping[str, Tested], groups: Sequence[str], bootstrap_sampl
         }
         for protocol, levels in accuracies.items()
     }
+
+
+def difference(
+    first: evaluate.Predictions, second: evaluate.Predictions, bootstrap_samples: int
+) -> dict:
+    """Compares two predictions of the same rows; resamplings draw the same groups for both.
+
+    Returns:
+        {'segment' or 'song': {'difference', 'difference_ci95'}, 'mcnemar': {'only_first', 'only_second',
+        'p'}}: accuracy of the first minus that of the second, how many songs only one of them has right, and
+        how probable it is that these fall to one of them as unevenly by chance (exact test, McNemar 1947; it
+        takes songs to be independent, which those of a group are not).
+    """
+    import scipy.stats
+
+    both, groups = tested({'first': [first], 'second': [second]})
+    figures = compare(both, groups, bootstrap_samples)['first']
+    only_first = int((both['first'].right > both['second'].right).sum())
+    only_second = int((both['first'].right < both['second'].right).sum())
+    p = 1.0
+    if only_first + only_second:
+        p = scipy.stats.binomtest(only_first, only_first + only_second).pvalue
+    return {
+        level: {
+            'difference': figures[level]['inflation'],
+            'difference_ci95': figures[level]['inflation_ci95'],
+        }
+        for level in ('segment', 'song')
+    } | {'mcnemar': {'only_first': only_first, 'only_second': only_second, 'p': float(p)}}
+
+
+def shown(share: float, ci95: Sequence[float], sign: str = '') -> str:
+    """Returns a share and its interval in percent, '82.3 [79.0, 86.1]'; sign '+' for differences."""
+    low, high = (100 * end for end in ci95)
+    return f'{100 * share:{sign}5.1f} [{low:{sign}.1f}, {high:{sign}.1f}]'

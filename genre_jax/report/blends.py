@@ -1,4 +1,4 @@
-"""What a blend came to, in words: a table, and the part of its page.
+"""What a blend came to, in words, for its table and its page.
 
 `result` is what result.json holds, `blend` what stands there under 'blend'.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
+from genre_jax.evaluation.paired import shown
 
 # By what is blended: the kinds of figures that are shown, the one that was fitted to first.
 KINDS = {
@@ -76,26 +78,6 @@ def in_words(blend: Mapping) -> list[str]:
     return [f'{100 * share:.0f} %' for share in shares(blend)]
 
 
-def table(result: Mapping) -> str:
-    """Returns the result as text."""
-    shown, cells = rows(result), columns(result['blend'])
-    width = max(len(row['name']) for row in shown)
-    weight = weight_title(result['blend'])
-    lines = [
-        f'blend of {words(result)}',
-        'accuracy in %, 95 % intervals of a bootstrap over groups',
-        f'{"":{width}} {weight:>14}  ' + ' '.join(f'{title:18}' for _, _, title in cells),
-    ]
-    for row in shown:
-        figures = ' '.join(f'{_percent(row["parts"][part][kind]):18}' for part, kind, _ in cells)
-        mark = ' LEAKY' if row['leaky'] else ''
-        lines.append(f'{row["name"]:{width}} {row["weight"]:>14}  {figures}{mark}')
-    if 'val' in result['parts']:
-        lines.append('val of a blend that was fitted there is too high by that')
-    lines += ['', *differences(result)]
-    return '\n'.join(lines)
-
-
 def page(result: Mapping) -> dict:
     """Returns what the report page shows of a blend."""
     blend = result['blend']
@@ -127,9 +109,8 @@ def differences(result: Mapping) -> list[str]:
     for first, second, key in pairs:
         figures = blend[key]
         cells = ', '.join(
-            f'{"songs" if kind != "segment" else "segments"} '
-            + _points(figures['segment' if kind == 'segment' else 'song'])
-            for kind in KINDS[blend['level']]
+            f'{kind}s {shown(figures[kind]["difference"], figures[kind]["difference_ci95"], "+").strip()}'
+            for kind in (('segment', 'song') if blend['level'] == 'segment' else ('song',))
         )
         test = figures['mcnemar']
         lines.append(
@@ -137,13 +118,3 @@ def differences(result: Mapping) -> list[str]:
             f"alone, {test['only_second']} in the second, McNemar's p {test['p']:.2g}"
         )
     return lines
-
-
-def _percent(figures: Mapping) -> str:
-    low, high = (100 * end for end in figures['accuracy_ci95'])
-    return f'{100 * figures["accuracy"]:5.1f} [{low:.1f}, {high:.1f}]'
-
-
-def _points(figures: Mapping) -> str:
-    low, high = (100 * end for end in figures['difference_ci95'])
-    return f'{100 * figures["difference"]:+.1f} [{low:+.1f}, {high:+.1f}]'

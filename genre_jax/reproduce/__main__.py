@@ -6,8 +6,8 @@
 
 Papers: herbert, bu, kirby_bhateja, wu, ma. Runs the rows whose data are given, each as run folders of their
 own below --workdir; the same command continues, and further data or rows are added by naming them. A row
-that fails is shown with its reason. What is missing, and how to get it, stands on the page
-(WORKDIR/index.html; the figures: WORKDIR/result.json); `--dry_run` prints it with all commands and runs
+that fails is shown with its reason. What is missing, and how to get it, stands on the page (index.html, its
+figures in result.json and figures.csv, all in --workdir); `--dry_run` prints it with all commands and runs
 nothing.
 
 `--data=audio=folder:DIR` takes another dataset, read by that module of data/, in the place of the paper's:
@@ -39,11 +39,7 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run, and run
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     from genre_jax.errors import UserError
     from genre_jax.reproduce import paper as paper_lib
     from genre_jax.reproduce import plan, present
@@ -78,11 +74,13 @@ def _run(paper, wishes, entries: Sequence) -> None:
     from genre_jax.logbook import write_json
     from genre_jax.reproduce import collect, page, run
     from genre_jax.run import folder as run_folder
+    from genre_jax.study.table import write_csv
 
     def write(failed: Mapping[pathlib.Path, str]) -> dict:
         result = collect.collect(paper, wishes, entries, failed)
         write_json(wishes.workdir / 'result.json', result)
         page.write_page(result, wishes.workdir / 'index.html')
+        write_csv(collect.lines(result), wishes.workdir / 'figures.csv')
         return result
 
     failed: dict[pathlib.Path, str] = {}
@@ -96,7 +94,7 @@ def _run(paper, wishes, entries: Sequence) -> None:
     if failed:
         print(f'\n{len(failed)} of {len(jobs)} runs failed')
     print(f'\npage:    {wishes.workdir / "index.html"}')
-    print(f'figures: {wishes.workdir / "result.json"}')
+    print(f'figures: {wishes.workdir / "result.json"}, {wishes.workdir / "figures.csv"}')
 
 
 def _workdir() -> pathlib.Path:

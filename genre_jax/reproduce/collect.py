@@ -11,6 +11,7 @@ from typing import Any
 
 from genre_jax import config as config_lib
 from genre_jax.logbook import environment, read_json
+from genre_jax.reproduce import paper as paper_lib
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import PROTOCOLS, Blend, Figure, Paper
 from genre_jax.reproduce.plan import Entry, Wishes
@@ -20,16 +21,9 @@ from genre_jax.reproduce.run import trial_folder
 def collect(
     paper: Paper, wishes: Wishes, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str]
 ) -> dict[str, Any]:
-    """Reads the run folders.
+    """Reads the run folders of a plan: what result.json of the reproduction holds, and its page shows.
 
-    Args:
-        paper: that was run.
-        wishes: of the command line.
-        entries: of `plan.make_plan`.
-        failed: of `run.run_jobs`.
-
-    Returns:
-        What result.json of the reproduction holds, and its page shows.
+    `failed` says why the jobs of some folders failed.
     """
     by_row = {(id(entry.row), entry.protocol): entry for entry in entries}
     read = {key: _read(entry, failed) for key, entry in by_row.items()}
@@ -247,29 +241,47 @@ def _datasets(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def shown(figure: Mapping[str, Any]) -> str:
-    """Returns a printed figure as the tables show it: shares in percent, the digits that were printed.
+def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns a line for each of our figures, as figures.csv holds it; docs/results/ keeps such files."""
+    here = result['environment']
+    facts = {
+        'data': '; '.join(each['facts'] for each in result['data'] if each['facts']),
+        'device': f'{here["devices"]} {here["device_kind"]}, {here["platform"]}',
+        'commit': here['git_commit'],
+    }
+    found = []
+    for table in result['tables']:
+        for row in table['rows']:
+            for protocol, side in row['ours'].items():
+                for figure in row['figures']:
+                    own = None if side['why_not'] else side['figures'][figure['path']]
+                    if own is None:
+                        continue
+                    found.append(
+                        {
+                            'paper': result['paper'],
+                            'table': table['title'],
+                            'row': row['name'],
+                            'protocol': protocol,
+                            'figure': figure['path'],
+                            'value': own['mean'],
+                            'value_ci95': own['ci95'],
+                            'runs': side['runs'],
+                            'leaky': side['leaky'],
+                            **{key: side[key] for key in ('n_segments', 'n_songs', 'n_groups')},
+                        }
+                        | facts
+                    )
+    return found
 
-    Args:
-        figure: of a row.
-    """
-    if figure['value'] is None:
-        return ''
-    decimals = len(figure['printed'].partition('.')[2])
-    if not figure['share']:
-        return f'{figure["value"]:.{min(decimals, 4)}f}'
-    if float(figure['printed']) > 1:
-        return figure['printed']
-    return f'{100 * figure["value"]:.{min(2, max(0, decimals - 2))}f}'
+
+def shown(figure: Mapping[str, Any]) -> str:
+    """Returns a printed figure of a row as the tables show it."""
+    return paper_lib.shown(figure['printed'], figure['value'], figure['share'])
 
 
 def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns our figure and its interval as the tables show them.
-
-    Args:
-        figure: of a row.
-        side: the row under a protocol, with figures.
-    """
+    """Returns our figure and its interval as the tables show them, of a row under a protocol."""
     found = side['figures'][figure['path']]
     if found is None or not math.isfinite(found['mean']):
         return '–', ''
@@ -285,11 +297,7 @@ def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def text_table(result: Mapping[str, Any]) -> str:
-    """Returns the tables as text.
-
-    Args:
-        result: of `collect`.
-    """
+    """Returns the tables of `collect` as text."""
     sides = list(result['protocols'])
     lines = [f'{result["title"]}: paper, and ours with 95 % intervals (shares in %)']
     for table in result['tables']:

@@ -24,10 +24,7 @@ AUDIO = Need(
     'gtzan',
 )
 IMAGES = Need(
-    'images',
-    "GTZAN's 999 pictures of mel spectrograms",
-    f'images_original of {_KAGGLE}',
-    'images',
+    'images', "GTZAN's 999 pictures of mel spectrograms", f'images_original of {_KAGGLE}', 'images'
 )
 INDEX = Need(
     'index',
@@ -44,19 +41,10 @@ ARTISTS = (
 
 
 def accuracy(printed: str = '', name: str = 'accuracy of rows') -> Figure:
-    """Returns the accuracy of rows, pieces or pictures.
-
-    Args:
-        printed: as the paper prints it.
-        name: heading of the column.
-    """
+    """Returns the accuracy of rows, pieces or pictures, as the paper prints it, under a heading."""
     return Figure(name, 'test/segment/accuracy', printed)
 
 
 def by_song(name: str = 'accuracy of songs') -> Figure:
-    """Returns the accuracy of songs by summed probability, which the paper does not print.
-
-    Args:
-        name: heading of the column.
-    """
+    """Returns the accuracy of songs by summed probability, which the paper does not print."""
     return Figure(name, 'test/song_max_probability/accuracy')

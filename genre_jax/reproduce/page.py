@@ -31,15 +31,7 @@ _LEAKY_TITLES = {
 
 
 def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
-    """Writes the page; it loads nothing from outside.
-
-    Args:
-        result: of `collect.collect`.
-        file: HTML to write.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Writes the page of what `collect.collect` returns; it loads nothing from outside."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -81,9 +73,7 @@ def _code(text: str) -> markupsafe.Markup:
 def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup | None:
     """Draws our figures with their intervals against those of the paper; None without any of ours.
 
-    Args:
-        table: of the result; of each row the first figure that is a share is drawn.
-        number: of the table, for the chart's name.
+    Of each row the first figure that is a share is drawn; `number` is the table's.
     """
     rows = [
         (row, next(figure for figure in row['figures'] if figure['share']))

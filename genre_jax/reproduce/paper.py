@@ -22,39 +22,24 @@ _NO_SHARE = ('loss', 'log_loss')
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """Data that rows of the paper need.
+    """Data that rows of the paper need."""
 
-    Attributes:
-        key: what stands before the path in --data=KEY=PATH.
-        what: the data, in words.
-        how: how to get them.
-        dataset: module of data/ that reads them; '' where they are no dataset of their own.
-        config_key: where the path goes.
-        optional: rows run without them, as `how` says.
-    """
-
-    key: str
-    what: str
-    how: str
-    dataset: str = ''
-    config_key: str = 'data.root'
-    optional: bool = False
+    key: str  # what stands before the path in --data=KEY=PATH
+    what: str  # the data, in words
+    how: str  # how to get them
+    dataset: str = ''  # module of data/ that reads them; '' where they are no dataset of their own
+    config_key: str = 'data.root'  # where the path goes
+    optional: bool = False  # rows run without them, as `how` says
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure that the paper prints, and where ours lies.
+    """A figure that the paper prints, and where ours lies."""
 
-    Attributes:
-        name: heading of its column.
-        path: below 'parts' of result.json, 'test/segment/accuracy'; or 'log/NAME', the last in
-            metrics.jsonl.
-        printed: as the paper prints it; '' where it prints none.
-    """
-
-    name: str
+    name: str  # heading of its column
+    # below 'parts' of result.json, 'test/segment/accuracy'; or 'log/NAME', the last in metrics.jsonl
     path: str
-    printed: str = ''
+    printed: str = ''  # as the paper prints it; '' where it prints none
 
     @property
     def is_share(self) -> bool:
@@ -70,129 +55,93 @@ class Figure:
         return value / 100 if self.is_share and value > 1 else value
 
 
+def shown(printed: str, value: float | None, share: bool) -> str:
+    """Returns a printed figure as tables show it: shares in percent, the digits that were printed."""
+    if value is None:
+        return ''
+    decimals = len(printed.partition('.')[2])
+    if not share:
+        return f'{value:.{min(decimals, 4)}f}'
+    if float(printed) > 1:
+        return printed
+    return f'{100 * value:.{min(2, max(0, decimals - 2))}f}'
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Trainings of a config page.
+    """Trainings of a config page."""
 
-    Attributes:
-        page: name in configs/, without '.py'.
-        arguments: what follows the page's colon, without the protocol.
-        runs: how many the paper's figure is of.
-    """
-
-    page: str
-    arguments: str = ''
-    runs: int = 1
+    page: str  # name in configs/, without '.py'
+    arguments: str = ''  # what follows the page's colon, without the protocol
+    runs: int = 1  # how many the paper's figure is of
 
 
 @dataclasses.dataclass(frozen=True)
 class Classical:
-    """A model of genre_jax.classical on the data and the split of a page.
+    """A model of genre_jax.classical on the data and the split of a page."""
 
-    Attributes:
-        page: name in configs/, without '.py'.
-        model: key of genre_jax.estimators.MODELS.
-    """
-
-    page: str
-    model: str
+    page: str  # name in configs/, without '.py'
+    model: str  # key of genre_jax.estimators.MODELS
 
 
 @dataclasses.dataclass(frozen=True)
 class Blend:
-    """Integer weights for the votes of other rows' models.
+    """Integer weights for the votes of other rows' models."""
 
-    Attributes:
-        network: trained with three seeds.
-        classical: further members.
-        leaky: whether the weights are searched on the test part, as the paper did.
-    """
-
-    network: Network
-    classical: tuple[Classical, ...]
-    leaky: bool
+    network: Network  # trained with three seeds
+    classical: tuple[Classical, ...]  # further members
+    leaky: bool  # whether the weights are searched on the test part, as the paper did
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A point of the sweep that a page has.
+    """A point of the sweep that a page has."""
 
-    Attributes:
-        page: name in configs/, without '.py'.
-        arguments: what follows the page's colon, without the protocol.
-        point: ((config key, value), ...); empty: the trial that validation chose.
-    """
-
-    page: str
-    arguments: str = ''
+    page: str  # name in configs/, without '.py'
+    arguments: str = ''  # what follows the page's colon, without the protocol
+    # ((config key, value), ...); empty: the trial that validation chose
     point: tuple[tuple[str, object], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class NotRun:
-    """A row that is shown and not run.
-
-    Attributes:
-        reason: why.
-    """
+    """A row that is shown and not run."""
 
     reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table."""
 
-    Attributes:
-        name: as in the paper, where it has a name there.
-        way: how it is run here.
-        figures: those of the paper, and ours beside them.
-        needs: keys of the data, the optional ones too.
-        cost: known cost of one run, in words.
-    """
-
-    name: str
-    way: Network | Classical | Blend | Trial | NotRun
-    figures: tuple[Figure, ...]
-    needs: tuple[str, ...] = ()
-    cost: str = ''
+    name: str  # as in the paper, where it has a name there
+    way: Network | Classical | Blend | Trial | NotRun  # how it is run here
+    figures: tuple[Figure, ...]  # those of the paper, and ours beside them
+    needs: tuple[str, ...] = ()  # keys of the data, the optional ones too
+    cost: str = ''  # known cost of one run, in words
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper.
-
-    Attributes:
-        title: as in the paper.
-        rows: its rows.
-        note: what to know when reading it.
-    """
+    """A table or figure of the paper."""
 
     title: str
     rows: tuple[Row, ...]
-    note: str = ''
+    note: str = ''  # what to know when reading it
 
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """A paper.
+    """A paper."""
 
-    Attributes:
-        name: of its file.
-        title: of the paper.
-        citation: in full.
-        protocols: of PROTOCOLS, the value of the pages' argument `protocol` and what it does, in words.
-        needs: all data.
-        tables: in the order of the paper.
-        differences: what sets our runs apart from the paper's, and what is odd there, a paragraph each.
-    """
-
-    name: str
+    name: str  # that of its file
     title: str
-    citation: str
+    citation: str  # in full
+    # of PROTOCOLS, the value of the pages' argument `protocol` and what it does, in words
     protocols: dict[str, tuple[str, str]]
     needs: tuple[Need, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...]  # in the order of the paper
+    # what sets our runs apart from the paper's, and what is odd there, a paragraph each
     differences: tuple[str, ...]
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
@@ -207,14 +156,7 @@ class Paper:
 
 
 def load(name: str) -> Paper:
-    """Returns what the file of a paper declares.
-
-    Args:
-        name: of the file.
-
-    Raises:
-        UserError: there is no such paper.
-    """
+    """Returns what the file of a paper declares; a UserError where there is none of that name."""
     if name not in PAPERS:
         raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
     return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER

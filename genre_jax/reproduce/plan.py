@@ -26,6 +26,7 @@ from genre_jax.reproduce.paper import (
     slug,
 )
 from genre_jax.reproduce.present import Given
+from genre_jax.study import cells
 from genre_jax.sweep import space as search_space
 
 LEFT_OUT = 'left out by --only'
@@ -35,78 +36,45 @@ BLEND_SETTINGS = {'votes': 'onehot', 'max_weight': 5, 'grow_by': 5}
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run, or a sweep.
+    """A run, or a sweep."""
 
-    Attributes:
-        way: what is run.
-        folder: of the run; of a sweep that of the whole.
-        config: the whole config; of a blend None.
-        command: that does the same.
-        members: folders of what is blended.
-    """
-
-    way: Network | Classical | Blend | Trial
-    folder: pathlib.Path
-    config: ml_collections.ConfigDict | None
-    command: tuple[str, ...]
-    members: tuple[pathlib.Path, ...] = ()
+    way: Network | Classical | Blend | Trial  # what is run
+    folder: pathlib.Path  # of the run; of a sweep that of the whole
+    config: ml_collections.ConfigDict | None  # the whole config; of a blend None
+    command: tuple[str, ...]  # that does the same
+    members: tuple[pathlib.Path, ...] = ()  # folders of what is blended
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row under one protocol.
+    """A row under one protocol."""
 
-    Attributes:
-        table: of the row.
-        row: of the paper.
-        protocol: 'paper' or 'grouped'.
-        jobs: the runs that the row's figures are of, one a seed; none where it is not run.
-        before: the runs that those need.
-        why_not: why it cannot be run, '' if it can.
-        wanted: whether it is to be run now; what was run before is shown all the same.
-        other: folder of other data than the paper's, '' for the paper's.
-    """
-
-    table: Table
-    row: Row
-    protocol: str
+    table: Table  # of the row
+    row: Row  # of the paper
+    protocol: str  # 'paper' or 'grouped'
+    # the runs that the row's figures are of, one a seed; none where it is not run
     jobs: tuple[Job, ...] = ()
-    before: tuple[Job, ...] = ()
-    why_not: str = ''
-    wanted: bool = False
-    other: str = ''
+    before: tuple[Job, ...] = ()  # the runs that those need
+    why_not: str = ''  # why it cannot be run, '' if it can
+    wanted: bool = False  # whether it is to be run now; what was run before is shown all the same
+    other: str = ''  # folder of other data than the paper's, '' for the paper's
 
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """What the command line asks for.
+    """What the command line asks for."""
 
-    Attributes:
-        workdir: folder of the reproduction.
-        data: the data that are there.
-        protocols: of the page.
-        only: expression of row names; '' for all.
-        seeds: runs of each network; 0 for the paper's number.
-        settings: {config key: value} for every run.
-    """
-
-    workdir: pathlib.Path
-    data: Mapping[str, Given]
-    protocols: Sequence[str]
-    only: str = ''
-    seeds: int = 0
+    workdir: pathlib.Path  # folder of the reproduction
+    data: Mapping[str, Given]  # the data that are there
+    protocols: Sequence[str]  # of the page
+    only: str = ''  # expression of row names; '' for all
+    seeds: int = 0  # runs of each network; 0 for the paper's number
+    # {config key: value} for every run
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def check_protocols(names: Sequence[str]) -> list[str]:
-    """Returns the protocols in the order of the page.
-
-    Args:
-        names: of --protocols.
-
-    Raises:
-        UserError: an unknown one, or none.
-    """
+    """Returns the protocols of --protocols in the order of the page."""
     for name in names:
         if name not in PROTOCOLS:
             hint = config_lib.nearest(name, PROTOCOLS)
@@ -117,14 +85,7 @@ def check_protocols(names: Sequence[str]) -> list[str]:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
-    """Reads --set=KEY=VALUE, the value as in Python, or a word.
-
-    Args:
-        texts: 'train.length=2 epochs', 'config.train.batch_size=32'.
-
-    Raises:
-        UserError: no key or no value.
-    """
+    """Reads --set=KEY=VALUE, the value as in Python, or a word: 'train.length=2 epochs'."""
     settings = {}
     for text in texts:
         key, separator, value = text.partition('=')
@@ -140,12 +101,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
 def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
     """Lays out what is run for each row under each protocol.
 
-    Args:
-        paper: what is run.
-        wishes: of the command line.
-
-    Raises:
-        UserError: no row of that name, or a setting that a page does not take.
+    A UserError where no row has that name, or a page does not take a setting.
     """
     try:
         wanted = re.compile(wishes.only)
@@ -174,11 +130,7 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
-    """Returns all runs that are wanted once: quick ones first, blends after their members.
-
-    Args:
-        entries: of `make_plan`.
-    """
+    """Returns all runs that are wanted once: quick ones first, blends after their members."""
     every = [job for entry in entries if entry.wanted for job in (*entry.before, *entry.jobs)]
     order = (Classical, Network, Blend, Trial)
     once = {job.folder: job for job in every}.values()
@@ -245,7 +197,7 @@ class _Planner:
     def _classical(self, way: Classical) -> Job:
         page, config, values = self._config(way.page, '')
         home = self._home / f'classical_{way.page}'
-        folder = home / config.split.protocol / way.model
+        folder = home / config.split.protocol / cells.ROWS / way.model
         command = self._command(
             'classical', f'--config={page}', *_flags(values), f'--models={way.model}',
             f'--protocols={config.split.protocol}', f'--workdir={home}',
@@ -287,13 +239,7 @@ def in_words(command: Sequence[str]) -> str:
 
 
 def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
-    """Returns the plan as text: every command, what is left out and why, and what is missing.
-
-    Args:
-        paper: what would be run.
-        wishes: of the command line.
-        entries: of `make_plan`.
-    """
+    """Returns the plan as text: every command, what is left out and why, and what is missing."""
     lines = [paper.title]
     for entry in entries:
         where = f'{entry.table.title} | {entry.row.name} | {entry.protocol}'

@@ -24,23 +24,14 @@ _STAND_IN_PROTOCOLS = {'paper': 'stratified', 'official': 'grouped'}
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Data that are there.
+    """Data that are there."""
 
-    Attributes:
-        need: what they are given for.
-        path: where they lie.
-        dataset: module of data/ that reads them, '' where they are no dataset.
-        other: whether they are other data than the paper's.
-        facts: what is known about them, in words.
-        fingerprint: of a table, '' of what would take long to read.
-    """
-
-    need: Need
-    path: str
-    dataset: str
-    other: bool
-    facts: str = ''
-    fingerprint: str = ''
+    need: Need  # what they are given for
+    path: str  # where they lie
+    dataset: str  # module of data/ that reads them, '' where they are no dataset
+    other: bool  # whether they are other data than the paper's
+    facts: str = ''  # what is known about them, in words
+    fingerprint: str = ''  # of a table, '' of what would take long to read
 
     @property
     def text(self) -> str:
@@ -49,17 +40,9 @@ class Given:
 
 
 def parse(paper: Paper, texts: Sequence[str]) -> dict[str, Given]:
-    """Reads and checks what --data names.
+    """Reads and checks what --data names, 'KEY=PATH' or 'KEY=DATASET:PATH': {key: data}.
 
-    Args:
-        paper: whose data.
-        texts: 'KEY=PATH' or 'KEY=DATASET:PATH'.
-
-    Returns:
-        {key: data}.
-
-    Raises:
-        UserError: an unknown key, no such path, data of another format, or none at all.
+    A UserError where a key is unknown, there is no such path, data are of another format, or none are given.
     """
     keys = [need.key for need in paper.needs]
     given: dict[str, Given] = {}
@@ -133,34 +116,18 @@ def _describe_table(source: object, need: Need, text: str, other: bool) -> str:
 
 
 def missing(paper: Paper, row: Row, given: Mapping[str, Given]) -> list[Need]:
-    """Returns the data that a row cannot do without and that are not there.
-
-    Args:
-        paper: the row's.
-        row: of a table.
-        given: of `parse`.
-    """
+    """Returns the data that a row cannot do without and that are not there."""
     needs = [paper.need(key) for key in row.needs]
     return [need for need in needs if not need.optional and need.key not in given]
 
 
 def used(row: Row, given: Mapping[str, Given]) -> list[Given]:
-    """Returns the data that a row uses.
-
-    Args:
-        row: of a table.
-        given: of `parse`.
-    """
+    """Returns the data that a row uses."""
     return [given[key] for key in row.needs if key in given]
 
 
 def others(row: Row, given: Mapping[str, Given]) -> list[str]:
-    """Returns where the data of a row lie that are other than the paper's.
-
-    Args:
-        row: of a table.
-        given: of `parse`.
-    """
+    """Returns where the data of a row lie that are other than the paper's."""
     return [each.path for each in used(row, given) if each.other]
 
 
@@ -170,14 +137,8 @@ def apply(
     """Sets in a page's config where the data are.
 
     Other data than the paper's take the place of the whole section config.data, and bring no lists: a draw
-    by song stands in for the list `paper`, one by group for the split `official`.
-
-    Args:
-        config: of the page.
-        data: of `used`.
-
-    Returns:
-        The config, and what was set, {config key: value}, where a command line can do the same.
+    by song stands in for the list `paper`, one by group for the split `official`. Returns the config, and
+    what was set, {config key: value}, where a command line can do the same.
     """
     for each in data:
         if each.other:

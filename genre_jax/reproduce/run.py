@@ -30,17 +30,10 @@ from genre_jax.run import folder as run_folder
 
 
 def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathlib.Path, str]]:
-    """Runs jobs one after another.
+    """Runs jobs one after another, those first that others need.
 
-    Args:
-        jobs: those first that others need.
-        workdir: folder of the reproduction, for shorter names.
-
-    Yields:
-        After each job {folder: why the job failed}, of those that did so far.
-
-    Raises:
-        genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+    Yields after each job {folder: why the job failed}, of those that did so far. Raises Stopped on SIGTERM or
+    SIGINT, after saving.
     """
     failed: dict[pathlib.Path, str] = {}
     took_s: dict[str, list[float]] = collections.defaultdict(list)
@@ -106,11 +99,7 @@ def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
 
 
 def _finished(job: Job) -> bool:
-    """Returns whether the job's folder holds what it is to hold.
-
-    Raises:
-        UserError: it holds something else.
-    """
+    """Returns whether the folder holds what it is to hold; a UserError where it holds something else."""
     match job.way:
         case Trial():
             return (job.folder / 'best.json').exists()
@@ -140,7 +129,7 @@ def _run(job: Job) -> None:
             run_lib.run(job.config, job.folder)
         case Classical(model=model):
             chosen = estimators.choose(model, [])
-            workdir, protocol = job.folder.parents[1], job.config.split.protocol
+            workdir, protocol = job.folder.parents[2], job.config.split.protocol
             classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
         case Blend(leaky=leaky):
             samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']
@@ -162,11 +151,7 @@ def _run_program(job: Job) -> None:
 
 
 def trial_folder(job: Job) -> pathlib.Path | None:
-    """Returns the run folder of the trial that a row is about, None if it is not there.
-
-    Args:
-        job: a sweep.
-    """
+    """Returns the run folder of the trial that a row is about, None if it is not there."""
     if not isinstance(job.way, Trial):
         return job.folder
     if not job.way.point:

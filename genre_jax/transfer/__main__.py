@@ -40,14 +40,11 @@ _SEEDS = flags.DEFINE_integer('seeds', 5, 'networks of the head attention', lowe
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
     from genre_jax.run import folder as run_folder
+    from genre_jax.study.table import write_csv
     from genre_jax.transfer import fits as transfer_fits
     from genre_jax.transfer import heads as transfer_heads
     from genre_jax.transfer import table as transfer_report
@@ -58,7 +55,8 @@ def main(argv: list[str]) -> None:
         result = transfer_fits.measure(
             config, workdir, _SOURCES.value, heads, _FOLDS.value, _BAG.value, _SEEDS.value
         )
-        transfer_report.write_csv(result, workdir / 'transfer.csv')
+        facts = {key: result[key] for key in ('protocol', 'folds', 'bag', 'songs', 'groups')}
+        write_csv([figure | facts for figure in result['figures']], workdir / 'transfer.csv')
         transfer_report.draw(result, workdir / 'transfer.png')
     print(f'\n{transfer_report.table(result)}')
     print(f'\nfigures: {workdir / "transfer.csv"}\npicture: {workdir / "transfer.png"}')

@@ -37,14 +37,10 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Classifies bags.
+        """Classifies bags of instances, float32 (bags, instances, units).
 
-        Args:
-            instances: float32 (bags, instances, units).
-            mask: bool (bags, instances), false where a bag has no more instances; one is true at least.
-
-        Returns:
-            Logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
+        `mask`, bool (bags, instances), is false where a bag has no more instances; one is true at least.
+        Returns logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
         """
         content = nn.tanh(nn.Dense(self.hidden_units, name='attention_v')(instances))
         gate = nn.sigmoid(nn.Dense(self.hidden_units, name='attention_u')(instances))
@@ -57,30 +53,19 @@ class AttentionPool(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Bags:
-    """Bags laid side by side, filled up with zeros.
+    """Bags laid side by side, filled up with zeros."""
 
-    Attributes:
-        instances: float32 [B, most instances of a bag, units].
-        mask: whether there is an instance, bool [B, most instances].
-        label: class ids, int32 [B].
-        bag: number of the bag of each instance, in the order they came in, int64 [n].
-        place: its place there, int64 [n].
-    """
-
-    instances: np.ndarray
-    mask: np.ndarray
-    label: np.ndarray
-    bag: np.ndarray
-    place: np.ndarray
+    instances: np.ndarray  # float32 [B, most instances of a bag, units]
+    mask: np.ndarray  # whether there is an instance, bool [B, most instances]
+    label: np.ndarray  # class ids, int32 [B]
+    bag: np.ndarray  # number of the bag of each instance, in the order they came in, int64 [n]
+    place: np.ndarray  # its place there, int64 [n]
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances into bags.
+    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each.
 
-    Args:
-        embedding: float32 [n, units].
-        label: class ids [n], the same for all instances of a bag.
-        bag: number of the bag of each instance, from 0, none left out, int [n].
+    Numbers are from 0, none left out; all instances of a bag have the same label.
     """
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
@@ -95,50 +80,31 @@ def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept.
+    """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept."""
 
-    Attributes:
-        hidden_units: of AttentionPool.
-        learning_rate: of AdamW.
-        batch_size: bags in a step.
-        epochs: at most.
-        patience: epochs without a lower validation loss, after which it stops.
-    """
-
-    hidden_units: int = 128
-    learning_rate: float = 1e-3
-    batch_size: int = 16
-    epochs: int = 200
-    patience: int = 20
+    hidden_units: int = 128  # of AttentionPool
+    learning_rate: float = 1e-3  # of AdamW
+    batch_size: int = 16  # bags in a step
+    epochs: int = 200  # at most
+    patience: int = 20  # epochs without a lower validation loss, after which it stops
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """Trained poolings, one for each decay and seed.
+    """Trained poolings, one for each decay and seed."""
 
-    Attributes:
-        model: the module.
-        params: its parameters, each with two leading axes, decay and seed.
-        mean: of the training instances, float32 [units].
-        deviation: of the training instances, float32 [units]; 1 where they are all the same.
-        best_epoch: that was kept, counted from 1, int [decays, seeds].
-    """
-
-    model: AttentionPool
-    params: Mapping
-    mean: np.ndarray
+    model: AttentionPool  # the module
+    params: Mapping  # its parameters, each with two leading axes, decay and seed
+    mean: np.ndarray  # of the training instances, float32 [units]
+    # of the training instances, float32 [units]; 1 where they are all the same
     deviation: np.ndarray
-    best_epoch: np.ndarray
+    best_epoch: np.ndarray  # that was kept, counted from 1, int [decays, seeds]
 
     def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
-        """Classifies bags.
+        """Classifies bags of the same network's embeddings.
 
-        Args:
-            bags: of the same network's embeddings.
-
-        Returns:
-            Probabilities, float32 [decays, seeds, B, C], and for every instance, in the order they came in,
-            its weight in its bag, float32 [decays, seeds, n].
+        Returns probabilities, float32 [decays, seeds, B, C], and for every instance, in the order they came
+        in, its weight in its bag, float32 [decays, seeds, n].
         """
 
         def forward(params: Mapping, instances: jax.Array, mask: jax.Array) -> tuple:
@@ -163,18 +129,10 @@ def fit(
     seeds: Sequence[int],
     recipe: Recipe,
 ) -> Fitted:
-    """Trains a pooling for each decay and seed, all of them as one program.
+    """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
-    Args:
-        train: bags to learn from.
-        val: bags that tell when to stop.
-        num_classes: size of the output.
-        decays: weight decays of AdamW.
-        seeds: of the first weights and of the order of the bags.
-        recipe: the rest.
-
-    Raises:
-        UserError: a loss is not finite.
+    A seed is that of the first weights and of the order of the bags; the validation bags tell when to stop. A
+    UserError where a loss is not finite.
     """
     known = train.instances[train.mask].astype(np.float64)
     deviation = known.std(0)

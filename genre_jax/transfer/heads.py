@@ -38,19 +38,12 @@ TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """The windows of one part of a split.
+    """The windows of one part of a split."""
 
-    Attributes:
-        embedding: float32 [n, units].
-        label: class id, int32 [n].
-        song: name, str [n].
-        bag: name of what is pooled, str [n]: the song's, or that of its group.
-    """
-
-    embedding: np.ndarray
-    label: np.ndarray
-    song: np.ndarray
-    bag: np.ndarray
+    embedding: np.ndarray  # float32 [n, units]
+    label: np.ndarray  # class id, int32 [n]
+    song: np.ndarray  # name, str [n]
+    bag: np.ndarray  # name of what is pooled, str [n]: the song's, or that of its group
 
     def songs(self) -> np.ndarray:
         """Returns the first window of each song, ascending, int [songs]."""
@@ -64,35 +57,21 @@ class Windows:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A fitted head's answers.
+    """A fitted head's answers."""
 
-    Attributes:
-        rows: of the windows in each part that the answers stand for: all, or the first of each song.
-        probabilities: by part, float32 [rows, C].
-        chosen: the setting that was best on val, and what was tried.
-        notes: warnings of a library.
-        weights: of the test part's windows in their bags, float32 [n, seeds]; None without attention.
-        seeds: probabilities of each seed by part, float32 [seeds, rows, C]; None without seeds.
-    """
-
+    # of the windows in each part that the answers stand for: all, or the first of each song
     rows: Mapping[str, np.ndarray]
-    probabilities: Mapping[str, np.ndarray]
-    chosen: Mapping[str, object]
-    notes: Sequence[str] = ()
+    probabilities: Mapping[str, np.ndarray]  # by part, float32 [rows, C]
+    chosen: Mapping[str, object]  # the setting that was best on val, and what was tried
+    notes: Sequence[str] = ()  # warnings of a library
+    # of the test part's windows in their bags, float32 [n, seeds]; None without attention
     weights: np.ndarray | None = None
+    # probabilities of each seed by part, float32 [seeds, rows, C]; None without seeds
     seeds: Mapping[str, np.ndarray] | None = None
 
 
 def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str]) -> None:
-    """Refuses bags whose songs are of several classes.
-
-    Args:
-        bag_of_song: the group of each song.
-        label_of_song: name of its class.
-
-    Raises:
-        UserError: there is one.
-    """
+    """Refuses bags whose songs, by their names, are of several classes."""
     first: dict[str, str] = {}
     for song, bag in bag_of_song.items():
         other = first.setdefault(bag, song)
@@ -107,17 +86,10 @@ def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str])
 def fit(
     name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]
 ) -> Head:
-    """Fits a head with every setting, and keeps the one that val likes best.
+    """Fits a head, a key of SETTINGS, with every setting, and keeps the one that val likes best.
 
-    Args:
-        name: a key of SETTINGS.
-        parts: windows of 'train', 'val' and 'test'.
-        classes: names of the classes.
-        seeds: of 'attention'; the first is that of the others.
-
-    Raises:
-        UserError: a part is empty, a class is missing in the training part, or an embedding or a loss is not
-            finite.
+    The first seed is that of the heads but for 'attention', which has a network for each. A UserError where a
+    part is empty, a class is missing in the training part, or an embedding or a loss is not finite.
     """
     for part, windows in parts.items():
         if not len(windows.label):

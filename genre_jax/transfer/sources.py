@@ -30,29 +30,18 @@ UNTRAINED, MFCC = 'untrained', 'mfcc'
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A network, and its control.
+    """A network, and its control."""
 
-    Attributes:
-        name: for tables and folders.
-        network: that gives the embeddings.
-        control: name of the source with the same network and random weights; '' without one.
-        words: what it is.
-    """
-
-    name: str
-    network: Network
-    control: str
-    words: str
+    name: str  # for tables and folders
+    network: Network  # that gives the embeddings
+    control: str  # name of the source with the same network and random weights; '' without one
+    words: str  # what it is
 
 
 def names(wanted: Sequence[str]) -> dict[str, str]:
     """Returns a short name for each source: of a path its last parts, as many as tell them apart.
 
-    Args:
-        wanted: paths, names of published checkpoints, 'untrained', 'mfcc'.
-
-    Raises:
-        UserError: one is named twice, or there is nothing that 'untrained' is to control.
+    A UserError where one is named twice, or there is nothing that 'untrained' is to control.
     """
     if not wanted or not all(wanted):
         raise UserError(
@@ -85,14 +74,8 @@ def open_sources(
 ) -> list[Source]:
     """Finds the networks, and draws those that have not learnt anything.
 
-    Args:
-        wanted: of --sources.
-        config: the whole config.
-        dataset: the target.
-        workdir: folder that keeps embeddings and random weights.
-
-    Raises:
-        UserError: there is no such network, or it does not fit the page.
+    Embeddings and random weights are kept below `workdir`. A UserError where there is no such network, or it
+    does not fit the page.
     """
     cache = workdir / 'embeddings'
     sources, controls = [], {}

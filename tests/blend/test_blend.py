@@ -18,9 +18,8 @@ from genre_jax.blend import run as blend_run
 from genre_jax.blend import table as blend_report
 from genre_jax.blend import tasks as blend_tasks
 from genre_jax.errors import UserError
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
-from genre_jax.report import blends
 from tests import program
 
 CLASSES = ('ballad', 'jig', 'polka', 'reel')
@@ -318,14 +317,14 @@ def test_a_fit_to_the_test_part_is_leaky_and_higher(runs):
     high, low = (x['parts']['test']['segment']['accuracy'] for x in (leaky, honest))
     assert gap['difference'] == pytest.approx(high - low)
     assert high >= low
-    lines = blends.table(leaky).splitlines()
+    lines = blend_report.table(leaky).splitlines()
     title, row, gap = [line for line in lines if 'LEAKY' in line]
     assert title.split()[:2] == ['weight', '(LEAKY)']
     assert row.startswith('blend, fitted on the test part itself') and row.endswith('LEAKY')
     assert gap.startswith('LEAKY: weights fitted on test minus the honest blend')
     first = f'{own["weights"][0][0]:g} ({leaky["blend"]["weights"][0][0]:g})'
     assert [line for line in lines if line.startswith('good') and first in line]
-    assert 'LEAKY' not in blends.table(honest)
+    assert 'LEAKY' not in blend_report.table(honest)
 
 
 def test_members_that_leak_make_leaky_blends(tmp_path):
@@ -336,7 +335,7 @@ def test_members_that_leak_make_leaky_blends(tmp_path):
     ]
     result = measured(folders)
     assert result['leaky']
-    rows = [line for line in blends.table(result).splitlines() if '[' in line]
+    rows = [line for line in blend_report.table(result).splitlines() if '[' in line]
     assert all(line.endswith('LEAKY') for line in rows[:3])
 
 
@@ -429,6 +428,43 @@ def test_folds_are_fitted_to_the_others(tmp_path):
     assert leaky['blend']['weights'] == [weights] * 3
 
 
+def test_classical_models_of_a_cross_validation(tmp_path):
+    """The command of genre_jax.classical over folds, and that of a blend of two of its models."""
+    rng, lines = np.random.default_rng(0), ['filename,label,artist,x,y']
+    for number in range(30):
+        label = number % 2
+        for row in range(2):
+            x, y = 1.5 * label + rng.normal(size=2)
+            lines.append(
+                f'{"ab"[label]}.{number:05}.{row}.wav,{"ab"[label]},A{number // 4},{x},{y}'
+            )
+    (tmp_path / 't.csv').write_text('\n'.join(lines))
+    done = program.run(
+        [
+            *(sys.executable, '-m', 'genre_jax.classical', '--config=configs/mlp_features.py'),
+            *('--models=knn,svm,tree', '--folds=3', '--protocols=artist'),
+            *(f'--workdir={tmp_path / "w"}', f'--config.data.root={tmp_path / "t.csv"}'),
+            f'--config.data.prepared_dir={tmp_path / "prepared"}',
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / 'w' / 'artist' / 'features'
+    members = [home / 'knn', home / 'svm']
+    done = command(tmp_path / 'blend', members, '--method=mean')
+    assert done.returncode == 0, done.stderr
+    hits = []
+    for fold in range(3):
+        parts = [Predictions.load(m / f'fold_{fold}/predictions/test.npz') for m in members]
+        mean = (parts[0].probabilities + parts[1].probabilities) / 2
+        hits.append(mean.argmax(-1) == parts[0].label)
+    test = program.result(tmp_path / 'blend')['parts']['test']['segment']
+    assert test['n'] == 60 and test['accuracy'] == pytest.approx(np.concatenate(hits).mean())
+    with pytest.raises(
+        UserError, match=r'features has no result.json.*did you mean .*features/knn'
+    ):
+        blend_tasks.make_tasks([home, home / 'svm' / 'fold_0'], 'segment')
+
+
 def test_differences_by_hand():
     def table(*right):
         hits = np.array(right)
@@ -442,7 +478,7 @@ def test_differences_by_hand():
     # 7 songs right in the first alone, 1 in the second: 2 * (C(8,0) + C(8,1)) / 2^8.
     first = table(*[1] * 7, 0, *[1] * 10, *[0] * 2)
     second = table(*[0] * 7, 1, *[1] * 10, *[0] * 2)
-    found = blend_report.compare(first, second, 1000)
+    found = paired.difference(first, second, 1000)
     assert found['mcnemar']['only_first'] == 7 and found['mcnemar']['only_second'] == 1
     assert found['mcnemar']['p'] == pytest.approx(2 * (1 + math.comb(8, 1)) / 2**8)
     assert found['song']['difference'] == pytest.approx(6 / 20)
@@ -450,7 +486,7 @@ def test_differences_by_hand():
     low, high = found['song']['difference_ci95']
     deviation = math.sqrt((8 / 20 - 0.3**2) / 20)
     assert (high - low) / 2 == pytest.approx(1.96 * deviation, rel=0.15)
-    same = blend_report.compare(first, first, 10)
+    same = paired.difference(first, first, 10)
     assert same['mcnemar']['p'] == 1 and same['song']['difference_ci95'] == [0, 0]
 
 

