@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-import io
 import os
 import time
 import uuid
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 
 import tqdm
 
+from genre_jax.data import tables
 from genre_jax.data.storage import Path
 
 # A file that was written so shortly before it was hashed may change again within one tick of its clock.
@@ -34,11 +34,9 @@ class Digests:
         self._file, self._new = file, False
         self._known: dict[str, tuple[int, int, str]] = {}
         if file is not None and not verify and file.exists():
-            import pyarrow.parquet
-
             try:
-                columns = pyarrow.parquet.read_table(io.BytesIO(file.read_bytes())).to_pydict()
-            except (OSError, pyarrow.ArrowException):
+                columns = tables.columns(file)
+            except (OSError, ValueError):
                 return  # all are computed again
             rows = zip(columns['size'], columns['changed_ns'], columns['sha256'], strict=True)
             self._known = dict(zip(columns['path'], rows, strict=True))
@@ -77,17 +75,10 @@ class Digests:
         """Leaves what is known to later programs."""
         if self._file is None or not self._new:
             return
-        import pyarrow
-        import pyarrow.parquet
-
         paths = sorted(self._known)
         size, changed_ns, sha256 = zip(*(self._known[path] for path in paths), strict=True)
-        table = pyarrow.table(
-            {'path': paths, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
-        )
-        content = io.BytesIO()
-        pyarrow.parquet.write_table(table, content)
+        table = {'path': paths, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
         temporary = self._file.with_name(f'{self._file.name}.{uuid.uuid4().hex}.tmp')
-        temporary.write_bytes(content.getvalue())
+        tables.write(temporary, table)
         temporary.replace(self._file)
         self._new = False

@@ -1,12 +1,12 @@
-"""What was prepared from what: facts as JSON; tables of tracks, files and split lists as Parquet."""
+"""What was prepared from what: facts as JSON; tables of tracks, files and split lists."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from genre_jax.data import tables
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
@@ -20,26 +20,14 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
         folder: of the prepared dataset.
         manifest: what `read` returns.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    tables = {
-        'tracks': pyarrow.Table.from_pylist(manifest['tracks']),
-        'files': pyarrow.table(
-            {'path': list(manifest['files']), 'sha256': list(manifest['files'].values())}
-        ),
-        'protocols': pyarrow.Table.from_pylist(
-            [
-                {'protocol': protocol, 'track': track, 'part': part}
-                for protocol, parts in manifest['protocols'].items()
-                for track, part in parts.items()
-            ]
-        ),
-    }
-    for name, table in tables.items():
-        content = io.BytesIO()
-        pyarrow.parquet.write_table(table, content)
-        (folder / f'{name}.parquet').write_bytes(content.getvalue())
+    files, protocols = manifest['files'], manifest['protocols']
+    tables.write(folder / 'tracks.arrow', manifest['tracks'])
+    tables.write(folder / 'files.arrow', {'path': list(files), 'sha256': list(files.values())})
+    lists = [(name, *pair) for name, parts in protocols.items() for pair in parts.items()]
+    named = zip(
+        ('protocol', 'track', 'part'), zip(*lists, strict=True) if lists else ((),) * 3, strict=True
+    )
+    tables.write(folder / 'protocols.arrow', dict(named))
     facts = {key: value for key, value in manifest.items() if key not in _TABLES}
     facts['protocols'] = list(manifest['protocols'])
     (folder / 'manifest.json').write_text(json.dumps(facts, indent=1, sort_keys=True))
@@ -57,21 +45,18 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is damaged.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    def rows(name: str) -> list[dict]:
-        content = (folder / f'{name}.parquet').read_bytes()
-        return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
-
     try:
         manifest = json.loads((folder / 'manifest.json').read_bytes())
         protocols = {name: {} for name in manifest['protocols']}
-        for row in rows('protocols'):
+        for row in tables.rows(folder / 'protocols.arrow'):
             protocols[row['protocol']][row['track']] = row['part']
-        files = {row['path']: row['sha256'] for row in rows('files')}
-        return manifest | {'tracks': rows('tracks'), 'files': files, 'protocols': protocols}
-    except (KeyError, OSError, TypeError, ValueError, pyarrow.ArrowException):
+        files = {row['path']: row['sha256'] for row in tables.rows(folder / 'files.arrow')}
+        return manifest | {
+            'tracks': tables.rows(folder / 'tracks.arrow'),
+            'files': files,
+            'protocols': protocols,
+        }
+    except (KeyError, OSError, TypeError, ValueError):
         raise UserError(
             f'{folder / "manifest.json"}, or a table beside it, is damaged: delete {folder}, it is prepared '
             'again'

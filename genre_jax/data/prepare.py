@@ -32,6 +32,7 @@ import dataclasses
 import fcntl
 import hashlib
 import importlib
+import inspect
 import itertools
 import json
 import os
@@ -134,19 +135,36 @@ def from_settings(
         if _is_whole(folder):
             logging.warning('%s is gone: %s was prepared from it, and is used', gone[0], folder)
             return folder
-    source = load_source(settings)
-    folder = prepare(source, settings['prepared_dir'], settings['chunk_s'], pipeline, verify=verify)
+    try:
+        source = load_source(settings)
+        folder = prepare(
+            source, settings['prepared_dir'], settings['chunk_s'], pipeline, verify=verify
+        )
+    except UserError as error:
+        other = gone and _root_file(gone[0], home)
+        if not other or not other.exists():
+            raise
+        folder = home / other.read_text()
+        raise UserError(
+            f'{error}; it was prepared with other settings: config.data.prepared={folder} trains on that'
+        ) from None
     request.write_text(folder.name)
     return folder
 
 
 def _request(settings: Mapping) -> str:
     """Returns what a preparation that was asked for is remembered by."""
-    of_place = ('prepared_dir', 'prepared')
-    asked = {key: value for key, value in settings.items() if key not in of_place}
+    takes = inspect.signature(source_class(settings['name']).__init__).parameters
+    asked = {key: settings.get(key, takes[key].default) for key in takes if key != 'self'}
+    asked['chunk_s'] = settings['chunk_s']
+    asked.pop('root', None)
     roots = [os.path.abspath(root) for root in _roots(settings)]
-    text = json.dumps([_FORMAT, asked, roots], default=dict, sort_keys=True)
+    text = json.dumps([_FORMAT, settings['name'], asked, roots], default=_plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    return dict(value) if hasattr(value, 'items') else repr(value)
 
 
 def _roots(settings: Mapping) -> list[str]:
@@ -184,7 +202,7 @@ def prepare(
         UserError: nothing usable in the source, or the folder cannot be written.
     """
     home = storage.folder(prepared_dir) / source.name
-    source.digests = Digests(home / 'digests.parquet', verify=verify)
+    source.digests = Digests(home / 'digests.arrow', verify=verify)
     key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
     if pipeline and storage.is_local(home):
         home = home.absolute()  # workers need not stand where this process does
@@ -204,7 +222,7 @@ def prepare(
                 partial.rename(target)
         source.digests.save()
         if source.root:
-            _root_file(source, home).write_text(key)
+            _root_file(source.root, home).write_text(key)
     return target
 
 
@@ -310,16 +328,16 @@ def _only_one(lock_file: Path) -> Iterator[None]:
         yield
 
 
-def _root_file(source: Source, home: Path) -> Path:
+def _root_file(root: str, home: Path) -> Path:
     """Returns the file that remembers which preparation a root had last."""
-    root = os.path.abspath(source.root)
+    root = os.path.abspath(root)
     return home / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.root'
 
 
 def _announce_change(source: Source, home: Path) -> None:
     """Says what changed if the same root was prepared before with other content."""
     try:
-        last = _root_file(source, home).read_text()
+        last = _root_file(source.root, home).read_text()
         old = read_manifest(home / last)['files']
     except (OSError, UserError, ValueError):  # never, or deleted since
         return

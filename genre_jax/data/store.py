@@ -1,7 +1,7 @@
 """What was decoded, by content: a recording is stored once, whatever it is called and however it is labelled.
 
 `<prepared_dir>/<dataset>/records/<batch>/` is what one preparation had to decode: TFDS's files with the
-samples, `contents.parquet` (which records hold which content) and `fingerprints.npz` (what tells copies of
+samples, `contents.arrow` (which records hold which content) and `fingerprints.npz` (what tells copies of
 it). Batches are added, never changed; a prepared dataset is a table of tracks that points into them.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from genre_jax.data import decode, duplicates, storage
+from genre_jax.data import decode, duplicates, storage, tables
 from genre_jax.data.pipeline import Pipeline
 from genre_jax.data.recordings import Recording, Source
 from genre_jax.data.storage import Path
@@ -54,18 +54,16 @@ def read(home: Path) -> dict[str, Stored]:
     Args:
         home: folder of the dataset.
     """
-    import pyarrow.parquet
-
     found: dict[str, Stored] = {}
     folder = home / 'records'
     for batch in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
-        file = batch / 'contents.parquet'
+        file = batch / 'contents.arrow'
         if batch.name.endswith('.partial') or not file.exists():
             continue
         try:
-            table = pyarrow.parquet.read_table(io.BytesIO(file.read_bytes())).to_pydict()
+            table = tables.columns(file)
             rows = zip(table['content'], table['first_record'], table['n_samples'], strict=True)
-        except (KeyError, OSError, pyarrow.ArrowException):
+        except (KeyError, OSError, ValueError):
             raise UserError(f'{file} is damaged: delete {batch}, it is decoded again') from None
         found |= {key: Stored(batch.name, first, n_samples) for key, first, n_samples in rows}
     return found
@@ -93,9 +91,6 @@ def add(
         UserError: a process was killed.
     """
     # Imported here because only preparing and reading need it, and it takes a second.
-    import pyarrow
-    import pyarrow.parquet
-
     from genre_jax.data import builder
 
     name = hashlib.sha256(' '.join(contents).encode()).hexdigest()[:16]
@@ -118,18 +113,12 @@ def add(
         builder.write(folder / 'tfds', source.description, layout, clips, run)
         counts = [layout.n_records(clip) for clip in clips]
         first = list(itertools.accumulate(counts, initial=0))[:-1]
-        table = pyarrow.table(
-            {
-                'content': list(usable),
-                'first_record': first,
-                'n_samples': [clip.shape[0] for clip in clips],
-            }
-        )
-        written = io.BytesIO()
-        pyarrow.parquet.write_table(table, written)
-        (folder / 'contents.parquet').write_bytes(
-            written.getvalue()
-        )  # last: it makes the batch whole
+        table = {
+            'content': list(usable),
+            'first_record': first,
+            'n_samples': [clip.shape[0] for clip in clips],
+        }
+        tables.write(folder / 'contents.arrow', table)  # last: it makes the batch whole
         if folder != target:
             folder.rename(target)
         storage.remove(target / 'decoded')

@@ -105,7 +105,7 @@ def test_what_was_cut_off_in_a_store_is_made_again(tmp_path, bucket):
     (batch,) = (folder.parent / 'records').iterdir()
     # Both are whole when their last file is there.
     (folder / 'manifest.json').unlink()
-    (batch / 'contents.parquet').unlink()
+    (batch / 'contents.arrow').unlink()
     (record,) = batch.glob('tfds/**/*.array_record-*')
     record.write_bytes(b'half')
     prepare.prepare(Ramps(), 'gs://bucket/prepared', 5.0)

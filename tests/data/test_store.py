@@ -140,7 +140,9 @@ def test_a_prepared_dataset_needs_no_recordings(root, caplog):
     gone = root.rename(root.with_name('elsewhere'))
     after = opened(root)
     assert f'{root} is gone' in caplog.text and after.folder == before.folder
-    with pytest.raises(UserError, match='does not exist'):
+    same = opened(root, sample_rate_hz=None, group='auto')  # as the defaults say anyway
+    assert same.folder == before.folder
+    with pytest.raises(UserError, match=f'does not exist.*config.data.prepared={before.folder}'):
         opened(root, sample_rate_hz=4000)  # never prepared
     config = settings(root.with_name('never'))
     config.data.prepared = str(before.folder)
@@ -187,7 +189,7 @@ def test_damage_is_named_and_mended_by_deleting_what_is_named(root, decoded):
     decoded.clear()
     shutil.rmtree(batch)
     assert len(sounds(opened(root))) == 6 and len(decoded) == 6
-    (dataset.folder / 'tracks.parquet').write_bytes(b'PAR1')
+    (dataset.folder / 'tracks.arrow').write_bytes(b'ARROW1')
     with pytest.raises(UserError, match=f'delete {dataset.folder}'):
         opened(root)
     shutil.rmtree(dataset.folder)
