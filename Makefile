@@ -1,13 +1,14 @@
 # make env         build .venv
 # make quickstart  train, evaluate and report the embedded dataset
-# make test        the whole test suite
+# make test        the tests, minutes
+# make test-all    and the slow ones: kills, several processes, long runs
 # make parity      against the original implementations, which it installs
 # make lint, make bench, make clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env quickstart test parity lint bench clean
+.PHONY: env quickstart test test-all parity lint bench clean
 
 env: $(VENV)/installed
 
@@ -21,7 +22,10 @@ quickstart: env
 	$(BIN)/python -m genre_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 parity: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
@@ -31,6 +35,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
@@ -42,4 +47,4 @@ bench: env
 	$(BIN)/python -m benchmarks.sweep
 
 clean:
-	rm -rf $(VENV) runs prepared .pytest_cache .ruff_cache
+	rm -rf $(VENV) site runs prepared .pytest_cache .ruff_cache

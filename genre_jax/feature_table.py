@@ -4,7 +4,7 @@
 
 DIR as for configs/folder.py. One row for each recording, or for each whole segment of `segment_s`
 seconds; then the names are those of the published 3-second table, NAME.0.wav, NAME.1.wav, ... The columns
-song and group keep what belongs together on one side of a split (data/feature_table/README.md).
+song and group keep what belongs together on one side of a split (docs/datasets/feature_table.md).
 Files that cannot be used are named at the end.
 """
 

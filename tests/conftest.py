@@ -18,6 +18,15 @@ os.environ['JAX_NUM_CPU_DEVICES'] = '8'
 os.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(prefix='numba-')
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    """Of a slow family `but` one stays quick: `@pytest.mark.slow(but='mlp')`, by a part of its name."""
+    for item in items:
+        for mark in item.iter_markers('slow'):
+            if mark.kwargs.get('but', '\n') in item.name.partition('[')[2]:
+                item.own_markers.remove(mark)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def forget_what_was_compiled():
     """Frees what XLA compiled for a file of tests: together it would be gigabytes."""

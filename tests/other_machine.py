@@ -8,7 +8,6 @@ interleaved: the mesh alternates between the hosts, as those of TPU pods do.
 import os
 
 import jax
-from absl import app
 from jax._src.array import ArrayImpl
 from jax._src.lib import guard_lib
 
@@ -53,4 +52,4 @@ def interleave_mesh():
 if __name__ == '__main__':
     for name in os.environ['MACHINE'].split(','):
         {'guarded': guard_transfers, 'interleaved': interleave_mesh}[name]()
-    app.run(program.guarded(main.main), flags_parser=program.parse_flags)
+    program.run(main.main)

@@ -219,14 +219,14 @@ def test_damaged_metrics_are_not_dropped(tmp_path):
         assert file.read_bytes() == damage + whole
 
 
-@pytest.mark.parametrize('damage', ['', '{"tracks"', 'null', '{}', None])
+@pytest.mark.parametrize('damage', ['', '{"tracks"', 'null', '{}'])
 def test_a_damaged_manifest(places, damage):
     source = folder.Source(root=str(places / 'tones'))
     prepared = prepare.prepare(source, places / 'prepared', 5.0)
     file = prepared / 'manifest.json'
     whole = file.read_text()
     try:
-        file.unlink() if damage is None else file.write_text(damage)
+        file.write_text(damage)
         with pytest.raises(UserError, match=rf'{prepared}, it is prepared again'):
             prepare.prepare(source, places / 'prepared', 5.0)
     finally:
@@ -274,6 +274,7 @@ def test_folders_without_enough_music(places, tmp_path):
 # --- while it trains -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(places, tmp_path):
     workdir = tmp_path / 'run'
     flags = ('--config.optim.learning_rate=1e30', '--config.checkpoint.every=1 steps')
@@ -283,6 +284,7 @@ def test_a_loss_that_is_not_finite(places, tmp_path):
     assert not (workdir / 'result.json').exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk(places, unharmed, tmp_path):
     """A limit on the size of files fails where a full disk does; then there is room again."""
 
@@ -305,11 +307,15 @@ def test_ctrl_c_during_preparation(decoded, places, tmp_path):
     # Enough of them that the signal comes long before the last, however fast they are decoded; after
     # the first, jobs are still being handed out.
     for file in list(program.write_tones(tmp_path / 'many', songs=20).glob('*/*.wav')):
-        for i in range(30):
-            file.with_stem(f'{file.stem}_{i}').hardlink_to(file)
+        content = bytearray(file.read_bytes())
+        for i in range(30):  # no two alike: copies are decoded once
+            content[1000 + i] ^= 1
+            file.with_stem(f'{file.stem}_{i}').write_bytes(content)
     words = program.command(tmp_path / 'run', tmp_path / 'many', tmp_path / 'prepared')
     process = program.start(words)
-    while len(list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))) < decoded:
+    while (
+        len(list((tmp_path / 'prepared').glob('folder/records/*.partial/decoded/*.npy'))) < decoded
+    ):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)
@@ -319,6 +325,7 @@ def test_ctrl_c_during_preparation(decoded, places, tmp_path):
     assert 'Traceback' not in output
 
 
+@pytest.mark.slow
 def test_tracking_never_stops_a_run(unharmed):
     workdir, ended = unharmed
     assert 'W&B does not start offline: broken' in ended.stderr

@@ -144,6 +144,7 @@ def losses_agree(one, other):
     np.testing.assert_allclose(*zip(*figures, strict=True), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one(on_one_device, places):
     workdir = places / 'eight_devices'
     words = program.command(workdir, places / 'tones', places / 'prepared', _SLOW)
@@ -153,6 +154,7 @@ def test_eight_devices_give_the_losses_of_one(on_one_device, places):
     losses_agree(on_one_device, workdir)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(on_one_device, places):
     workdir = places / 'two_processes'
     flags = program.command(workdir, places / 'tones', places / 'prepared', _SLOW)[3:]
@@ -171,6 +173,21 @@ def test_two_processes_give_the_losses_of_one(on_one_device, places):
     losses_agree(on_one_device, workdir)
 
 
+@pytest.mark.slow
+def test_a_mesh_that_alternates_between_the_hosts_gives_the_same_figures(on_one_device, places):
+    """As those of TPU pods do: rows of one host are no neighbours."""
+    workdir = places / 'interleaved'
+    flags = program.command(workdir, places / 'tones', places / 'prepared', _SLOW)[3:]
+    recipe = ['launch/local.py', '--processes=2', '--devices_per_process=2']
+    words = [sys.executable, *recipe, '--module=tests.other_machine', '--', *flags]
+    ended = program.run(words, env=program.environment(MACHINE='interleaved,guarded'))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    losses_agree(on_one_device, workdir)
+    one, other = (program.result(each)['parts']['test'] for each in (on_one_device, workdir))
+    assert one['segment']['confusion'] == other['segment']['confusion']
+
+
+@pytest.mark.slow
 def test_the_stored_rate_is_resampled_on_the_device(places):
     """44.1 kHz recordings of the same tones train the 22.05 kHz front end as well."""
     program.write_tones(places / 'tones_44100', sample_rate_hz=44100)
@@ -203,6 +220,7 @@ def test_a_csv_with_an_official_split(places):
     }
 
 
+@pytest.mark.slow
 def test_a_changed_folder_is_noticed(finished, places):
     shutil.copytree(places / 'tones', places / 'changing')
     workdir = places / 'changed'

@@ -5,13 +5,14 @@ from __future__ import annotations
 from genre_jax.config.keys import KEYS
 
 
-def main() -> None:
-    """Prints the table as Markdown."""
-    print('| key | default | expected | meaning |\n|---|---|---|---|')
+def table() -> str:
+    """Returns the keys as a table in Markdown."""
+    lines = ['| key | default | expected | meaning |', '|---|---|---|---|']
     for key in KEYS:
         cells = (f'`{key.name}`', f'`{key.default!r}`', key.check.expected, key.meaning)
-        print(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
+        lines.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':
-    main()
+    print(table())

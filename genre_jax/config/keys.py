@@ -124,7 +124,7 @@ PROTOCOL = one_of(
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky'
 )  # fmt: skip
 _PROTOCOL = (
-    'which songs train, validate and test: loading/splits.py; data/NAME/README.md has the lists'
+    'which songs train, validate and test: loading/splits.py; docs/datasets/NAME.md has the lists'
 )
 _SHARE = 'of the training songs, by whole groups, class by class; a smaller share is part of a larger one'
 _BALANCE = "'class': as many training windows of every class as of the largest; more: augment.emphasis.copies"
@@ -141,6 +141,7 @@ KEYS = (
     Key('seed', 0, SEED, _SEEDED, number=True),
     Key('data.name', 'folder', NAME, 'a dataset of genre_jax.data; further keys go to its Source'),
     Key('data.prepared_dir', 'prepared', NAME, 'prepared datasets, shared by all runs', free=True),
+    Key('data.prepared', '', ANY, 'a prepared dataset, used as it is: no recordings needed', free=True),
     Key('data.chunk_s', 1.0, seconds(0.1), 'of one stored record: a window reads those it touches'),
     Key('split.protocol', 'grouped', PROTOCOL, _PROTOCOL),
     Key('split.fractions', (0.70, 0.15, 0.15), SHARES, 'of the songs, for train, val and test'),

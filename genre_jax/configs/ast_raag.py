@@ -4,7 +4,7 @@
     python -m genre_jax.main --config=configs/ast_raag.py:training=1,protocol=paper ...
     python -m genre_jax.sweep --config=configs/ast_raag.py ...               (the paper's search)
 
-DIR holds one folder per raag, or a CSV that names artists and tonics (data/raag/README.md); the authors'
+DIR holds one folder per raag, or a CSV that names artists and tonics (docs/datasets/raag.md); the authors'
 recordings are not published. The weights (336 MB) are fetched once, or name a file,
 --config.init.checkpoint=FILE.
 
@@ -18,7 +18,7 @@ first: no dropout, nothing frozen, and of augmentation it says nothing, so none.
 
 The paper: 19.23 % on its validation and test parts, against 1.6 % by chance, with strong overfitting.
 `protocol=grouped` keeps artists apart if a CSV names them, and counts recordings. `protocol=paper` divides
-the playing time of each raag at random, whoever plays (data/raag/README.md), LEAKY where artists are named.
+the playing time of each raag at random, whoever plays (docs/datasets/raag.md), LEAKY where artists are named.
 Of the rate of its figure (1e-5 here, AST's own for fine-tuning), the length (ten epochs) and the amounts of
 speed and pitch the paper says nothing.
 

@@ -4,7 +4,7 @@
         --config.data.root=DIR --workdir=runs/cnn14_western
     python -m genre_jax.main --config=configs/cnn14_western.py:training=1,protocol=paper ...
 
-DIR holds the folders bluegrass, country and folk with your songs (data/western/README.md); the authors'
+DIR holds the folders bluegrass, country and folk with your songs (docs/datasets/western.md); the authors'
 are not published. The weights (313 MB) are fetched once, or name a file, --config.init.checkpoint=FILE.
 
 Segments of 20 s, twelve a song (as many as four minutes hold), at 32 kHz; pitch shifted by up to two
@@ -14,7 +14,7 @@ steps, rate halved every 15 epochs, dropout 0.4 before the output, 24 stripes, t
 
 The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random; of the other
 trainings it shows curves alone. `protocol=grouped` keeps artists apart if a CSV names them; `protocol=paper`
-is 75, 10 and 15 % of the songs whoever plays them (data/western/README.md), and where artists are named its
+is 75, 10 and 15 % of the songs whoever plays them (docs/datasets/western.md), and where artists are named its
 figures are marked LEAKY.
 
 What differs: 60 epochs, of which the paper says nothing; half of the stripes along each axis, with the widths

@@ -2,7 +2,7 @@
 
     python -m genre_jax.main --config=configs/folder.py --config.data.root=DIR --workdir=runs/x
 
-WAV, FLAC, OGG, MP3, AU or AIFF at any rate, channels and length; data/folder/README.md has the
+WAV, FLAC, OGG, MP3, AU or AIFF at any rate, channels and length; docs/datasets/folder.md has the
 details. Recordings of one artist (else album, else recording) never cross the split.
 
 The shallow CNN with batch normalisation on 2.8-s windows, a learning rate that suits a few hundred

@@ -3,8 +3,8 @@
     python -m genre_jax.main --config=configs/mixture.py --config.data.parts.western.root=DIR \
         --config.data.parts.raag.root=DIR --workdir=runs/mixture
 
-Each part is a dataset with its own keys (data/mixture/README.md); `name` says which, so a folder of your own
-takes the place of either: --config.data.parts.western.name=folder. For other parts copy this page.
+Each part is a dataset with its own keys (docs/datasets/mixture.md); `name` says which, so a folder of your
+own takes the place of either: --config.data.parts.western.name=folder. For other parts copy this page.
 
 The shallow CNN with batch normalisation on 2.8-s windows, as in configs/folder.py. Two collections are seldom
 of one size, so every class gets the same number of windows. A minute an epoch for 200 half-minute clips in 14
@@ -24,15 +24,14 @@ from genre_jax.configs import folder
 def get_config() -> ml_collections.ConfigDict:
     """Returns the config."""
     config = folder.get_config()
-    config.data = {
-        'name': 'mixture',
-        'prepared_dir': config.data.prepared_dir,
-        'chunk_s': config.data.chunk_s,
-        'sample_rate_hz': 22050,
-        'parts': {
-            'western': {'name': 'western', 'root': '', 'group': 'auto'},
-            'raag': {'name': 'raag', 'root': '', 'group': 'auto'},
-        },
+    config.data.name = 'mixture'
+    for key in ('root', 'sample_rate_hz', 'group'):  # of one folder
+        if key in config.data:
+            del config.data[key]
+    config.data.sample_rate_hz = 22050
+    config.data.parts = {
+        'western': {'name': 'western', 'root': '', 'group': 'auto'},
+        'raag': {'name': 'raag', 'root': '', 'group': 'auto'},
     }
     config.windows.balance = 'class'
     return config

@@ -3,7 +3,7 @@
     python -m genre_jax.main --config=configs/mlp_features.py \
         --config.data.root=features_3_sec.csv --workdir=runs/mlp
 
-The CSV has the columns filename, label and features (data/feature_table/README.md); our own
+The CSV has the columns filename, label and features (docs/datasets/feature_table.md); our own
 `genre_jax.features.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
 artist, where a column names it), their probabilities are averaged over the song.
 

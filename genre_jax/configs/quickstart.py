@@ -3,7 +3,7 @@
     python -m genre_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 Needs no account and no download: the tunes are public-domain scores inside the music21 package,
-played by a small synthesiser (data/tunes/README.md). Settings of the same tune never cross the
+played by a small synthesiser (docs/datasets/tunes.md). Settings of the same tune never cross the
 split. The shallow CNN with batch normalisation on log-mel pictures of 5 s, long enough to hold a few
 bars: 100 frames of 20 bands, coarse in frequency because the dance is in the rhythm.
 """
@@ -46,6 +46,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64
     config.train.length = '34 epochs'
     config.train.log_every = '1 epochs'
-    config.eval.every = '2 epochs'
-    config.checkpoint.every = '2 epochs'
+    config.eval.every = '4 epochs'
+    config.checkpoint.every = '4 epochs'
     return config

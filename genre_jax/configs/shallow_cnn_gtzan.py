@@ -18,7 +18,7 @@ summed probabilities, `maj` by song with votes; result.json has all three):
     batch_norm=True     66.30  77.30  77.56     66.55  78.68  77.64
 
 `protocol=grouped` keeps the tracks of an artist together where Sturm's index names artists
-(data/gtzan/README.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random;
+(docs/datasets/gtzan.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random;
 artists stand in both parts. `protocol=fault_filtered` is the list without repeated and mislabelled tracks.
 
 What differs: the paper watched its 250 tracks during training; here 15 of the 75 % are set aside for choosing

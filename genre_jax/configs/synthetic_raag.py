@@ -2,7 +2,7 @@
 
     python -m genre_jax.main --config=configs/synthetic_raag.py --workdir=runs/synthetic_raag
 
-Needs no account and no download (data/synthetic_raag/README.md). Other raags, or one tonic for all:
+Needs no account and no download (docs/datasets/synthetic_raag.md). Other raags, or one tonic for all:
 --config.data.raags="('marwa','puriya','sohni')", --config.data.tonic_hz=146.8.
 
 Twelve of the raags share their scale with another one: who knows the scale alone gets 56 % right. The

@@ -3,7 +3,7 @@
     python -m genre_jax.main --config=configs/vgg16_images.py \
         --config.data.root=images_original --workdir=runs/vgg16
 
-One folder of pictures per class (data/images/README.md). The convolutions begin with Keras' published
+One folder of pictures per class (docs/datasets/images.md). The convolutions begin with Keras' published
 weights and stay frozen; dense layers on top are new. Wu's own settings are configs/wu_vgg16.py. Wants a GPU;
 the full size was never timed on a CPU. Without the weights:
 --config.init.checkpoint= --config.optim.freeze=

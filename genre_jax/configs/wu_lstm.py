@@ -8,7 +8,7 @@
 Layers of 416, 32 and 48 units, tanh, dropout 0.2 after the second, Adam 1e-3, batch 12, 16 epochs: **77.3 %**
 of the pieces.
 
-`protocol` as in configs/wu_mlp.py; artists come from Sturm's index (data/gtzan/README.md).
+`protocol` as in configs/wu_mlp.py; artists come from Sturm's index (docs/datasets/gtzan.md).
 
 What differs: how many coefficients there are is not said: 13 here, librosa's MFCCs with windows of 2048 and a
 hop of 512 samples, 130 steps. Pieces train from anywhere in a song under `grouped`; side by side under

@@ -11,7 +11,7 @@
                 dropout 0.15 after the first, batch 44                               84.2 %
 
 YAMNet's weights (15 MB) are fetched once, or name a file, --config.init.checkpoint=yamnet.tflite; they are
-frozen. Adam 1e-3. `protocol` as in configs/wu_mlp.py; artists come from Sturm's index (data/gtzan/README.md).
+frozen. Adam 1e-3. `protocol` as in wu_mlp.py; artists come from Sturm's index (docs/datasets/gtzan.md).
 
 What differs: a piece is five patches here, where the paper speaks of 62 frames, as many as 30 s have.
 `dropout: True` is 0.25 after every layer, the rate of KerasTuner's examples. The list for the hybrid names a

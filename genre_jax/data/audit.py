@@ -280,9 +280,7 @@ def main(argv: list[str]) -> None:
     if given.json and not given.json.absolute().parent.is_dir():
         raise UserError(f'--json={given.json}: there is no folder {given.json.absolute().parent}')
     settings = command.settings_from(rest)
-    folder = prepare.prepare(
-        prepare.load_source(settings), settings['prepared_dir'], settings['chunk_s']
-    )
+    folder = prepare.from_settings(settings)
     findings, manifest = find(folder), prepare.read_manifest(folder)
     print(table(settings['name'], findings, manifest))
     if given.json:

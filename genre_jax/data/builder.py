@@ -23,7 +23,7 @@ from etils import epath
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 
-from genre_jax.data.recordings import Kind, Recording
+from genre_jax.data.recordings import Kind
 
 HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
@@ -39,27 +39,19 @@ class Clip:
     """What was decoded of one recording.
 
     Attributes:
-        recording: it.
         file: npy file with its samples, pictures or rows.
         shape: of the array in that file.
     """
 
-    recording: Recording
     file: pathlib.Path | epath.Path
     shape: tuple[int, ...]
 
     @classmethod
-    def open(cls, recording: Recording, file: pathlib.Path | epath.Path, head: bytes) -> Clip:
-        """Reads the shape, not the content.
-
-        Args:
-            recording: what it is of.
-            file: the .npy file.
-            head: its first HEADER_BYTES.
-        """
+    def open(cls, file: pathlib.Path | epath.Path, head: bytes) -> Clip:
+        """Reads the shape, not the content, from the first HEADER_BYTES of the file."""
         stream = io.BytesIO(head)
         np.lib.format.read_magic(stream)
-        return cls(recording, file, np.lib.format.read_array_header_1_0(stream)[0])
+        return cls(file, np.lib.format.read_array_header_1_0(stream)[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +68,11 @@ class Layout:
 
     Attributes:
         kind: what is stored.
-        labels: class names.
         chunk: samples in one record of audio; 1 for pictures and rows.
-        sample_rate_hz: of audio.
     """
 
     kind: Kind
-    labels: list[str]
     chunk: int
-    sample_rate_hz: int
 
     def n_records(self, clip: Clip) -> int:
         """Returns how many records a recording becomes."""
@@ -102,14 +90,7 @@ class Layout:
                 # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
                 self.kind: tfds.features.Tensor(
                     shape=one, dtype=_STORED[self.kind], encoding='bytes'
-                ),
-                'label': tfds.features.ClassLabel(names=self.labels),
-                'track': tfds.features.Text(),
-                'group': tfds.features.Text(),
-                'start_s': np.float32,
-                'artist': tfds.features.Text(),
-                'album': tfds.features.Text(),
-                'tonic_hz': np.float32,
+                )
             }
         )
 
@@ -126,16 +107,7 @@ class Layout:
         for number in range(first, stop):
             start = number * self.chunk
             chunk = stored[start : start + self.chunk] if self.kind == 'audio' else stored[start]
-            yield {
-                self.kind: chunk,
-                'label': clip.recording.label,
-                'track': clip.recording.track,
-                'group': clip.recording.group,
-                'start_s': start / self.sample_rate_hz,
-                'artist': clip.recording.artist,
-                'album': clip.recording.album,
-                'tonic_hz': clip.recording.tonic_hz,
-            }
+            yield {self.kind: chunk}
 
 
 def write(
@@ -245,27 +217,23 @@ def _write_shard(layout: Layout, shard: _Shard) -> int:
 
 
 class Column(Sequence):
-    """One feature of the records that `write` wrote, for random access: `column[i]`.
+    """The records that `write` wrote, for random access: `column[i]`."""
 
-    The other features are passed over: decoding them all takes twice as long.
-    """
-
-    def __init__(self, folder: pathlib.Path, feature: str) -> None:
+    def __init__(self, folder: pathlib.Path, kind: str) -> None:
         """Opens the records.
 
         Args:
             folder: as given to `write`.
-            feature: its name.
+            kind: what is stored.
         """
         builder = tfds.builder_from_directory(_directory(folder))
         self._records = builder.as_data_source(
             split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
-        self._feature = feature
-        self._parser = tfds.features.FeaturesDict({feature: builder.info.features[feature]})
+        self._kind, self._parser = kind, tfds.features.FeaturesDict(builder.info.features)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        return self._parser.deserialize_example_np(self._records[i])[self._feature]
+        return self._parser.deserialize_example_np(self._records[i])[self._kind]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import hashlib
 import io
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -15,21 +14,16 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tqdm
-from absl import logging
 
 from genre_jax.data import duplicates, fingerprint
 from genre_jax.data.pipeline import Pipeline
-from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.recordings import Recording, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import BadAudio, UserError
-
-
-def _clip_file(folder: Path, recording: Recording) -> Path:
-    return folder / f'{hashlib.sha256(recording.track.encode()).hexdigest()[:24]}.npy'
 
 
 def _end_with_parent() -> None:
@@ -43,7 +37,7 @@ def _end_with_parent() -> None:
 
 
 def _decode_one(source: Source, recording: Recording, file: Path) -> str:
-    """Decodes one recording into `file` (atomically); returns '' or why it is unusable.
+    """Decodes one recording into `file` (atomically), named by its content; returns '' or why it is unusable.
 
     What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
     """
@@ -57,7 +51,7 @@ def _decode_one(source: Source, recording: Recording, file: Path) -> str:
         marks = fingerprint.fingerprint(stored, source.sample_rate_hz())
     else:
         marks = fingerprint.NOTHING
-    known = duplicates.Prints([recording.track], [duplicates.digest(stored)], [marks])
+    known = duplicates.Prints([file.stem], [duplicates.digest(stored)], [marks])
     _write(_print_file(file), known.save)
     _write(file, lambda content: np.save(content, stored))  # last: where it is, the other is whole
     return ''
@@ -76,13 +70,13 @@ def _print_file(file: Path) -> Path:
     return file.with_suffix('.npz')
 
 
-def read_prints(clips: Sequence[tuple[Recording, Path]]) -> duplicates.Prints:
-    """Collects what tells copies of recordings.
+def read_prints(files: Mapping[str, Path]) -> duplicates.Prints:
+    """Collects what tells copies of contents.
 
     Args:
-        clips: what `decode_all` returned.
+        files: what `decode_all` returned.
     """
-    contents = read_all(_print_file(file) for _, file in clips)
+    contents = read_all(map(_print_file, files.values()))
     parts = [duplicates.Prints.load(io.BytesIO(content)) for content in contents]
     return duplicates.Prints(
         [part.tracks[0] for part in parts],
@@ -134,49 +128,37 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
 
 
 def decode_all(
-    source: Source, recordings: list[Recording], folder: Path, pipeline: Pipeline | None = None
-) -> tuple[list[tuple[Recording, Path]], list[Quarantined]]:
-    """Decodes all recordings; what an earlier call decoded is kept.
+    source: Source,
+    contents: Mapping[str, Recording],
+    folder: Path,
+    pipeline: Pipeline | None = None,
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Decodes contents; what an earlier call decoded is kept.
 
     Args:
         source: what decodes them.
-        recordings: of that source.
-        folder: where the decoded audio goes, one npy file a recording.
+        contents: a recording that has it, for each.
+        folder: where the decoded audio goes, one npy file a content.
         pipeline: what runs it; None for one process per core.
 
     Returns:
-        The usable recordings with their files, and the others with the reasons.
+        The files of the usable contents, and why the others are not.
 
     Raises:
-        UserError: none can be used, or a process was killed.
+        UserError: a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    clips = [(recording, _clip_file(folder, recording)) for recording in recordings]
+    files = {content: folder / f'{content}.npy' for content in contents}
+    clips = list(zip(contents.values(), files.values(), strict=True))
     if source.kind == 'table':  # it is in memory: nothing to decode
-        for recording, file in clips:
-            _decode_one(source, recording, file)
-        return clips, []
-    source.sample_rate_hz()  # found once here, then pickled with the source
-    if pipeline:
+        reasons = [_decode_one(source, *clip) for clip in clips]
+    elif pipeline:
         reasons = pipeline.map(functools.partial(_decode_clip, source), clips, folder, 'decode')
     else:
         reasons = _decode_here(source, clips)
-    usable = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
-    unusable = [
-        Quarantined(recording.path or recording.track, reason)
-        for recording, reason in zip(recordings, reasons, strict=True)
-        if reason
-    ]
-    for item in unusable:
-        logging.warning('quarantined %s: %s', item.path, item.reason)
-    if not usable:
-        raise UserError(
-            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
-            f'{unusable[0].path}: {unusable[0].reason}'
-            if unusable
-            else f'{source.name} holds no recordings'
-        )
-    return usable, unusable
+    found = dict(zip(contents, reasons, strict=True))
+    usable = {content: file for content, file in files.items() if not found[content]}
+    return usable, {content: reason for content, reason in found.items() if reason}
 
 
 def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:

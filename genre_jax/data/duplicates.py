@@ -26,7 +26,7 @@ NEAR = 'near-identical'
 
 # Different real recordings agree in 0.19 of their peaks at most (one drone machine), pieces that one
 # synthesiser plays at exactly one tempo in 0.28; of copies altered in one way half agree in 0.57 and more,
-# but for Opus at 7 kbit/s (README.md of data/).
+# but for Opus at 7 kbit/s (docs/data.md).
 _MIN_SHARE = 0.3
 # Of peaks in common. Those of unrelated recordings agree by chance about 0.01 times at any one
 # displacement: 8 would happen once in 1e20 displacements.
@@ -138,9 +138,10 @@ def find(content: Prints) -> list[Pair]:
     copies = {second for _, second in same}
     single = [i for i in range(len(content.tracks)) if i not in copies]
     pairs = [Pair(IDENTICAL, content.tracks[i], content.tracks[j], 0.0, 1.0) for i, j in same]
+    prints = [_by_hash(content.prints[i]) for i in single]
     for i, j in _candidates([content.prints[i] for i in single]):
         first, second = single[i], single[j]
-        peaks, share, offset_s = compare(content.prints[first], content.prints[second])
+        peaks, share, offset_s = _compare(prints[i], prints[j], _MIN_PEAKS)
         if peaks >= _MIN_PEAKS and share >= _MIN_SHARE:
             tracks = content.tracks[first], content.tracks[second]
             pairs.append(Pair(NEAR, *tracks, round(offset_s, 2), round(share, 3)))
@@ -201,14 +202,23 @@ def compare(first: Print, second: Print) -> tuple[int, float, float]:
         How many of the peaks that landmarks start from agree; their share of the peaks in the stretch
         that both recordings have; the time in the first, in s, at which the second begins.
     """
-    order = np.argsort(first.hashes, kind='stable')
-    known = first.hashes[order]
-    start = np.searchsorted(known, second.hashes, 'left')
-    counts = np.searchsorted(known, second.hashes, 'right') - start
+    return _compare(_by_hash(first), _by_hash(second), 0)
+
+
+def _by_hash(item: Print) -> Print:
+    """Sorts the landmarks, so that those of two recordings are found in each other without jumping about."""
+    order = np.argsort(item.hashes, kind='stable')
+    return Print(item.hashes[order], item.frames[order])
+
+
+def _compare(first: Print, second: Print, least_peaks: int) -> tuple[int, float, float]:
+    """Compares landmarks that are sorted by hash; with fewer peaks in common there is no more than these."""
+    start = np.searchsorted(first.hashes, second.hashes, 'left')
+    counts = np.searchsorted(first.hashes, second.hashes, 'right') - start
     if not counts.any():
         return 0, 0.0, 0.0
     j = np.repeat(np.arange(len(counts)), counts)
-    i = order[np.arange(len(j)) + np.repeat(start - np.cumsum(counts) + counts, counts)]
+    i = np.arange(len(j)) + np.repeat(start - np.cumsum(counts) + counts, counts)
     offsets = first.frames[i].astype(np.int64) - second.frames[j]
     lowest = offsets.min()
     votes = np.append(np.bincount(offsets - lowest), 0)
@@ -216,6 +226,8 @@ def compare(first: Print, second: Print) -> tuple[int, float, float]:
     offset = lowest + int(np.argmax(votes[:-1] + votes[1:]))
     agree = (offsets == offset) | (offsets == offset + 1)
     peaks = min(len(np.unique(first.anchors[i[agree]])), len(np.unique(second.anchors[j[agree]])))
+    if peaks < least_peaks:
+        return peaks, 0.0, 0.0
     begin = max(0, offset)
     end = min(int(first.frames.max()), int(second.frames.max()) + offset)
     in_both = min(

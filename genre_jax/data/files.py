@@ -148,6 +148,11 @@ class FileSource(Source):
         end_s = info.duration_s if recording.end_s is None else recording.end_s
         return max(0.0, min(end_s, info.duration_s) - recording.start_s)
 
+    def content(self, recording: Recording) -> str:
+        """Returns the digest of the file, and the span of it: not its name, nor what is known of it."""
+        span = f'{recording.start_s}-{recording.end_s}'
+        return f'{self._digests[recording.path]}/{span}/{self.version}'
+
     def files(self) -> dict[str, str]:
         """Returns the sha256 of every file's content by path."""
         return dict(self._digests)
@@ -182,8 +187,10 @@ class FileSource(Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        digests = self._for_each_file(_digest, 'hashing files')
-        return {path: digest or f'no content: {path}' for path, digest in digests.items()}
+        paths = self._paths()
+        digests = self.digests.of([os.path.join(self._folder, path) for path in paths])
+        # `load` will say why there is none.
+        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
 
     @functools.cached_property
     def _headers(self) -> dict[str, audio.AudioInfo | str]:
@@ -226,9 +233,12 @@ class FileSource(Source):
                 return level, value
         return 'recording', recording.path
 
+    def _paths(self) -> list[str]:
+        return sorted({recording.path for recording in self._listing.recordings})
+
     def _for_each_file(self, function: Callable[[str], Any], title: str) -> dict[str, Any]:
         """Returns function(absolute path) by path for all files, computed in threads."""
-        paths = sorted({recording.path for recording in self._listing.recordings})
+        paths = self._paths()
         with concurrent.futures.ThreadPoolExecutor() as pool:
             results = pool.map(function, (os.path.join(self._folder, path) for path in paths))
             bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
@@ -257,17 +267,6 @@ def copy_notes(copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[st
             named = ' = '.join(f'{path} ({", ".join(sorted(labels[path]))})' for path in paths)
             notes.append(f'byte-identical copies carry different labels: {named}')
     return notes
-
-
-def _digest(path: str) -> str:
-    """Returns the sha256 of a file, '' if it is empty or unreadable: `load` will say why."""
-    try:
-        if os.path.isfile(path) and os.path.getsize(path):
-            with open(path, 'rb') as file:
-                return hashlib.file_digest(file, 'sha256').hexdigest()
-    except OSError:
-        pass
-    return ''
 
 
 def _info_or_reason(path: str) -> audio.AudioInfo | str:

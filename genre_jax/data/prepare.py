@@ -7,14 +7,22 @@
         --beam_options='--direct_num_workers=4'
 
 Training does the same on first use. Flags are the keys of config.data: `--root`, `--prepared_dir`,
-`--chunk_s`, and those of the dataset (data/NAME/README.md).
+`--chunk_s`, and those of the dataset (docs/datasets/NAME.md).
 
-A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: TFDS's files and `manifest.json`,
-which says what was prepared from what. The folder appears under that name only when it is whole; in an
-object store, which has no folders to rename, the manifest is written last. Stopped half way, the next
-call keeps the recordings that were already decoded.
+A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: `manifest.json` and tables, which say
+what was prepared from what. The samples lie beside it in `records/`, by content (store.py): a corrected
+label, a moved or an added file costs that file alone. The folder appears under its name only when it is
+whole; in an object store, which has no folders to rename, the manifest is written last. Stopped half way,
+the next call keeps what was decoded.
 
-`--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (README.md of data/).
+    python -m genre_jax.data.prepare --prune [--prepared_dir=DIR] [--yes]
+
+lists what is prepared with its size, and deletes what nothing needs any more: superseded preparations, those
+of older versions, records that no preparation points to.
+
+Files are hashed when their size or the time of their last change is new; `--verify` hashes all.
+
+`--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (docs/data.md).
 """
 
 from __future__ import annotations
@@ -24,25 +32,28 @@ import dataclasses
 import fcntl
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
 from genre_jax import program
-from genre_jax.data import command, decode, duplicates, storage
+from genre_jax.config import keys
+from genre_jax.data import command, duplicates, storage, store
+from genre_jax.data import manifest as manifest_lib
+from genre_jax.data.digests import Digests
 from genre_jax.data.pipeline import Pipeline, from_arguments
-from genre_jax.data.recordings import Recording, Source
+from genre_jax.data.recordings import Quarantined, Recording, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-_FORMAT = 4
+_FORMAT = 5
 # Types of a dataset's keys that are checked, and what to do about another one. On the command line a
 # folder called 5 looks like a number.
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
@@ -74,8 +85,8 @@ def load_source(settings: Mapping, section: str = 'data') -> Source:
     """Builds `data.<name>.Source` from the section config.data, or one in it.
 
     Args:
-        settings: 'name' and whatever that Source takes; in config.data, 'prepared_dir' and 'chunk_s' are
-            left out.
+        settings: 'name' and whatever that Source takes; in config.data, what is about preparing is left
+            out.
         section: of the config that they are, for messages.
 
     Raises:
@@ -87,8 +98,66 @@ def load_source(settings: Mapping, section: str = 'data') -> Source:
         if hint in _TYPES and key in settings and not isinstance(value, hint):
             wanted = getattr(hint, '__name__', hint)
             raise UserError(f'config.{section}.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
-    of_preparation = ('prepared_dir', 'chunk_s') if section == 'data' else ()
+    of_preparation = ('prepared_dir', 'prepared', 'chunk_s') if section == 'data' else ()
     return config_lib.call_with_section(takes, section, settings, skip=('name', *of_preparation))
+
+
+def from_settings(
+    settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False
+) -> Path:
+    """Prepares the dataset of config.data, or finds it prepared; its recordings may be gone by then.
+
+    Args:
+        settings: the section config.data.
+        pipeline: what decodes and writes; None for the cores of this machine.
+        verify: whether every file is read, though size and time of its last change are known.
+
+    Returns:
+        The folder of the prepared dataset.
+
+    Raises:
+        UserError: a mistake in the settings, nothing usable in the source, or the folder cannot be written.
+    """
+    if settings.get('prepared'):
+        folder = pathlib.Path(settings['prepared'])
+        if not (folder / 'manifest.json').exists():
+            raise UserError(
+                f'config.data.prepared={folder}: expected the folder of a prepared dataset, which has a '
+                'manifest.json'
+            )
+        return folder
+    home = storage.folder(settings['prepared_dir']) / settings['name']
+    request = home / f'{_request(settings)}.request'
+    gone = [root for root in _roots(settings) if not os.path.exists(root)]
+    if gone and request.exists():
+        folder = home / request.read_text()
+        if _is_whole(folder):
+            logging.warning('%s is gone: %s was prepared from it, and is used', gone[0], folder)
+            return folder
+    source = load_source(settings)
+    folder = prepare(source, settings['prepared_dir'], settings['chunk_s'], pipeline, verify=verify)
+    request.write_text(folder.name)
+    return folder
+
+
+def _request(settings: Mapping) -> str:
+    """Returns what a preparation that was asked for is remembered by."""
+    of_place = ('prepared_dir', 'prepared')
+    asked = {key: value for key, value in settings.items() if key not in of_place}
+    roots = [os.path.abspath(root) for root in _roots(settings)]
+    text = json.dumps([_FORMAT, asked, roots], default=dict, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _roots(settings: Mapping) -> list[str]:
+    """Returns the folders and files that the settings name as roots, at any depth."""
+    found = []
+    for key, value in settings.items():
+        if hasattr(value, 'items'):
+            found += _roots(value)
+        elif key == 'root' and value:
+            found.append(value)
+    return found
 
 
 def prepare(
@@ -96,6 +165,8 @@ def prepare(
     prepared_dir: str | os.PathLike,
     chunk_s: float,
     pipeline: Pipeline | None = None,
+    *,
+    verify: bool = False,
 ) -> Path:
     """Prepares a dataset, or finds it prepared.
 
@@ -104,6 +175,7 @@ def prepare(
         prepared_dir: folder that holds all prepared datasets, or its address in an object store.
         chunk_s: longest stretch of audio in one record, in seconds.
         pipeline: what decodes and writes; None for the cores of this machine.
+        verify: whether every file is read, though size and time of its last change are known.
 
     Returns:
         The folder of the prepared dataset.
@@ -111,67 +183,112 @@ def prepare(
     Raises:
         UserError: nothing usable in the source, or the folder cannot be written.
     """
-    key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
     home = storage.folder(prepared_dir) / source.name
+    source.digests = Digests(home / 'digests.parquet', verify=verify)
+    key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
     if pipeline and storage.is_local(home):
         home = home.absolute()  # workers need not stand where this process does
-    target, partial = home / key, home / f'{key}.partial'
-    whole = target
-    if not storage.is_local(home):  # nothing is renamed: the manifest, written last, makes it whole
-        partial, whole = target, target / 'manifest.json'
+    target = home / key
     with _only_one(home / f'{key}.lock'):
-        if whole.exists():
+        if (target / 'manifest.json').exists():
             read_manifest(target)  # for its error
-        else:
+        if not _is_whole(target):
             if source.root:
                 _announce_change(source, home)
-            manifest = _make(source, partial, chunk_s, pipeline)
-            storage.remove(partial / 'decoded')
-            (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            # Nothing is renamed in an object store: the manifest, written last, makes it whole.
+            partial = home / f'{key}.partial' if storage.is_local(home) else target
+            partial.mkdir(parents=True, exist_ok=True)
+            manifest_lib.write(partial, _make(source, home, chunk_s, pipeline))
             if partial != target:
+                storage.remove(target)
                 partial.rename(target)
+        source.digests.save()
         if source.root:
             _root_file(source, home).write_text(key)
     return target
 
 
-def _make(source: Source, folder: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
-    """Decodes everything and writes all but the manifest, which it returns."""
+def _is_whole(folder: Path) -> bool:
+    """Tells whether a dataset is prepared, and the records are there that it points to."""
+    if not (folder / 'manifest.json').exists():
+        return False
+    batches = read_manifest(folder)['batches']
+    return all((folder.parent / 'records' / name).exists() for name in batches)
+
+
+def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
+    """Decodes what is not stored yet, and returns the manifest."""
     recordings, quarantined = source.recordings()
     duplicates.check_count(source.name, len(recordings))
-    clips, unusable = decode.decode_all(source, recordings, folder / 'decoded', pipeline)
-    prints = decode.read_prints(clips)
-    with (folder / 'fingerprints.npz').open('wb') as file:
-        prints.save(file)
+    if not recordings:
+        raise UserError(f'{source.name} holds no recordings')
+    sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
+    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
+    contents = [store.content_key(source, each, chunk_s, _FORMAT) for each in recordings]
+    stored, missing = store.read(home), {}
+    for recording, content in zip(recordings, contents, strict=True):
+        if content not in stored:
+            missing.setdefault(content, recording)
+    reasons = {}
+    if missing:
+        reasons = store.add(home, source, missing, chunk, pipeline)
+        stored = store.read(home)
+    unusable = [
+        Quarantined(recording.path or recording.track, reasons[content])
+        for recording, content in zip(recordings, contents, strict=True)
+        if content not in stored
+    ]
+    for item in unusable:
+        logging.warning('quarantined %s: %s', item.path, item.reason)
+    held = [
+        (recording, content, stored[content])
+        for recording, content in zip(recordings, contents, strict=True)
+        if content in stored
+    ]
+    if not held:
+        raise UserError(
+            f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
+            f'{unusable[0].path}: {unusable[0].reason}'
+        )
+    prints = store.read_prints(home, [(r.track, content, where) for r, content, where in held])
     pairs = duplicates.find(prints)
-    usable, notes = duplicates.join_copies(
-        [recording for recording, _ in clips], pairs, source.files()
+    usable, notes = duplicates.join_copies([r for r, _, _ in held], pairs, source.files())
+    batches: dict[str, int] = {}
+    for where in stored.values():
+        end = where.first_record + -(-where.n_samples // chunk)
+        batches[where.batch] = max(batches.get(where.batch, 0), end)
+    used = dict.fromkeys(where.batch for _, _, where in held)
+    begins = dict(
+        zip(used, itertools.accumulate((batches[name] for name in used), initial=0), strict=False)
     )
-    clips = list(zip(usable, (file for _, file in clips), strict=True))
-    manifest = _write_records(source, clips, folder, chunk_s, pipeline)
-    manifest['duplicates'] = [dataclasses.asdict(pair) for pair in pairs]
-    manifest['notes'] += notes + _vanished(recordings, clips)
-    manifest['quarantined'] = [dataclasses.asdict(item) for item in quarantined + unusable]
-    return manifest
+    tracks = [
+        dataclasses.asdict(recording)
+        | {
+            'n_samples': where.n_samples,
+            'first_record': begins[where.batch] + where.first_record,
+        }
+        for recording, (_, _, where) in zip(usable, held, strict=True)
+    ]
+    return {
+        'name': source.name,
+        'kind': source.kind,
+        'description': source.description,
+        'fingerprint': source.fingerprint,
+        'files': source.files(),
+        'sample_rate_hz': sample_rate_hz,
+        'chunk': chunk,
+        'labels': sorted({recording.label for recording in usable}),
+        'group_key': source.group_key(),
+        'notes': source.notes() + notes + _vanished(recordings, usable),
+        'protocols': source.protocols(),
+        'duplicates': [dataclasses.asdict(pair) for pair in pairs],
+        'quarantined': [dataclasses.asdict(item) for item in quarantined + unusable],
+        'batches': {name: batches[name] for name in used},
+        'tracks': tracks,
+    }
 
 
-def read_manifest(folder: Path) -> dict:
-    """Returns what says what was prepared from what.
-
-    Args:
-        folder: what `prepare` returned.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    file = folder / 'manifest.json'
-    try:
-        manifest = json.loads(file.read_bytes())
-        if 'tracks' in manifest:
-            return manifest
-    except (OSError, TypeError, ValueError):
-        pass
-    raise UserError(f'{file} is damaged: delete {folder}, it is prepared again')
+read_manifest = manifest_lib.read
 
 
 @contextlib.contextmanager
@@ -217,89 +334,59 @@ def _announce_change(source: Source, home: Path) -> None:
         )  # fmt: skip
 
 
-def _vanished(recordings: list[Recording], clips: list[tuple[Recording, Path]]) -> list[str]:
+def _vanished(recordings: list[Recording], usable: list[Recording]) -> list[str]:
     """Names the classes that lost all their recordings to the quarantine."""
-    left = {recording.label for recording, _ in clips}
+    left = {recording.label for recording in usable}
     lost = sorted({recording.label for recording in recordings} - left)
     return [f'class {label!r} is left out: none of its recordings can be used' for label in lost]
 
 
-def _write_records(
-    source: Source,
-    clips: list[tuple[Recording, Path]],
-    folder: Path,
-    chunk_s: float,
-    pipeline: Pipeline | None,
-) -> dict:
-    """Writes the chunks with TFDS; returns the manifest."""
-    # Imported here because only preparing and reading need it, and it takes a second.
-    from genre_jax.data import builder
-
-    sample_rate_hz = source.sample_rate_hz()
-    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
-    labels = sorted({recording.label for recording, _ in clips})
-    layout = builder.Layout(source.kind, labels, chunk, sample_rate_hz)
-    heads = decode.read_all((file for _, file in clips), builder.HEADER_BYTES)
-    opened = [builder.Clip.open(*clip, head) for clip, head in zip(clips, heads, strict=True)]
-    tracks, first_record = [], 0
-    for clip in opened:
-        position = {'n_samples': clip.shape[0], 'first_record': first_record}
-        tracks.append(dataclasses.asdict(clip.recording) | position)
-        first_record += layout.n_records(clip)
-
-    def run(write_shard: Callable, shards: list) -> Iterable[int]:
-        if pipeline:
-            return pipeline.map(write_shard, shards, folder / 'decoded', 'write')
-        return map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
-
-    storage.remove(folder / 'tfds')
-    builder.write(folder / 'tfds', source.description, layout, opened, run)
-    return {
-        'name': source.name,
-        'kind': source.kind,
-        'description': source.description,
-        'fingerprint': source.fingerprint,
-        'files': source.files(),
-        'sample_rate_hz': sample_rate_hz,
-        'chunk': chunk,
-        'labels': labels,
-        'group_key': source.group_key(),
-        'notes': source.notes(),
-        'protocols': source.protocols(),
-        'tracks': tracks,
-    }
-
-
-def open_records(folder: pathlib.Path, feature: str) -> Sequence:
-    """Returns one feature of the records of a prepared dataset, for random access: `records[i]`.
+def open_records(folder: pathlib.Path, manifest: Mapping) -> store.Records:
+    """Returns the records of a prepared dataset, for random access: `records[i]`.
 
     Args:
         folder: what `prepare` returned.
-        feature: 'audio', 'group', ...: a key of `builder.Recordings`.
+        manifest: of it.
 
     Raises:
-        UserError: the folder is not whole.
+        UserError: what it points to is not whole.
     """
-    from genre_jax.data import builder
-
-    try:
-        return builder.Column(folder / 'tfds', feature)
-    except Exception as error:  # TFDS and ArrayRecord raise many kinds on damaged files
-        raise UserError(
-            f'{folder} is damaged ({type(error).__name__}): delete it, it is prepared again'
-        ) from None
+    return store.Records(folder.parent, manifest['batches'], manifest['kind'])
 
 
 def main(argv: list[str]) -> None:
     """`python -m genre_jax.data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
+    if '--prune' in argv:
+        _prune([word for word in argv if word != '--prune'])
+        return
     pipeline, argv = from_arguments(argv)
     if not argv:
         raise UserError(
             'usage: python -m genre_jax.data.prepare NAME --root=DIR --prepared_dir=DIR [--key=value ...]'
         )
-    settings = command.settings_from(argv)
-    folder = prepare(load_source(settings), settings['prepared_dir'], settings['chunk_s'], pipeline)
+    verify = '--verify' in argv
+    settings = command.settings_from([word for word in argv if word != '--verify'])
+    folder = from_settings(settings, pipeline, verify=verify)
     print(f'{folder}\n{summary(read_manifest(folder))}')
+
+
+def _prune(words: list[str]) -> None:
+    """Lists what is prepared, and with --yes deletes what nothing needs any more."""
+    from genre_jax.data import prune
+
+    folder = keys.BY_NAME['data.prepared_dir'].default
+    for word in words:
+        key, separator, value = word.partition('=')
+        if key == '--prepared_dir' and separator:
+            folder = value
+        elif word != '--yes':
+            raise UserError(f'{word!r}: with --prune expected --prepared_dir=DIR and --yes')
+    items = prune.find(folder)
+    print(prune.table(items))
+    if '--yes' in words:
+        prune.remove(items)
+    elif not all(item.needed for item in items):
+        print('the same with --yes deletes what is marked')
 
 
 def summary(manifest: Mapping) -> str:

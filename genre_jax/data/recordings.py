@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from genre_jax.data.digests import Digests
+
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
@@ -59,6 +61,7 @@ class Source:
         description: one sentence for people: what the recordings are and where they came from.
         fingerprint: hex digest of everything that decides the prepared bytes.
         root: folder or file that it lies in, '' for a dataset without one.
+        digests: of files; set before anything is asked of the dataset.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Source:
     description: str
     fingerprint: str
     root: str = ''
+    digests: Digests = Digests()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
@@ -86,6 +90,10 @@ class Source:
             genre_jax.audio.BadAudio: the file cannot be used; it goes to the quarantine list.
         """
         raise NotImplementedError
+
+    def content(self, recording: Recording) -> str:
+        """Returns what decides what `load` returns for a recording: those with the same are stored once."""
+        return f'{self.fingerprint}/{recording.track}'
 
     def files(self) -> dict[str, str]:
         """Returns {path relative to root: SHA-256 of its content}, {} without files."""

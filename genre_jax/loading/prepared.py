@@ -11,7 +11,6 @@ import numpy as np
 
 from genre_jax.data import prepare
 from genre_jax.data.recordings import Kind
-from genre_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Dataset:
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']
         self.folder = folder
-        self._records = prepare.open_records(folder, self.kind)
+        self._records = prepare.open_records(folder, self.manifest)
         self._held: dict[int, np.ndarray] = {}
         self._held_bytes = 0
 
@@ -127,10 +126,4 @@ class Dataset:
         Raises:
             UserError: it is damaged.
         """
-        try:
-            return self._records[record]
-        except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
-            raise UserError(
-                f'{self.folder}: record {record} is damaged ({type(error).__name__}): delete that '
-                'folder, it is prepared again'
-            ) from None
+        return self._records[record]

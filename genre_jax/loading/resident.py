@@ -48,9 +48,11 @@ class Resident:
         self.most_steps = config.train.steps_per_dispatch
         self._chunk = dataset.manifest['chunk']
         self._n_samples = np.array([track['n_samples'] for track in dataset.tracks])
-        first = np.array([track['first_record'] for track in dataset.tracks])
         # Whole tracks, in order, to one device after the other: about as many records to each.
         counts = -(-self._n_samples // self._chunk)
+        first = np.cumsum(counts) - counts
+        stored_at = np.array([track['first_record'] for track in dataset.tracks])
+        records = np.repeat(stored_at - first, counts) + np.arange(counts.sum())
         self._device = np.minimum(first * mesh.size // counts.sum(), mesh.size - 1)
         begins = np.array(
             [first[self._device >= d].min(initial=counts.sum()) for d in range(mesh.size)]
@@ -73,7 +75,7 @@ class Resident:
             for row, record in enumerate(
                 tqdm.tqdm(span, 'placing records', leave=False, disable=None)
             ):
-                array = dataset.record(record)
+                array = dataset.record(int(records[record]))
                 held[row, : len(array)] = array
             return held
 

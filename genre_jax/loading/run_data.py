@@ -69,8 +69,7 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
         )
     folder = ''
     if jax.process_index() == 0:
-        source = prepare.load_source(config.data)
-        folder = str(prepare.prepare(source, config.data.prepared_dir, config.data.chunk_s))
+        folder = str(prepare.from_settings(config.data))
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()

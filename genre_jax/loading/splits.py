@@ -6,7 +6,7 @@ Protocols (config.split.protocol):
 - `artist`: `folds` folds by group, stratified; fold `fold` is the test part, and of the others the share
   of `fractions` is set aside for validation.
 - `official`: the split that every recording of the dataset carries.
-- `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (data/NAME/README.md).
+- `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (docs/datasets/NAME.md).
   Without a list, `stratified` is at random by song, stratified by class.
 - `kfold`: as `artist`, but by song, whatever its group.
 - `segment_leaky`: as `kfold`, but by segment, or row of a table, as many papers do: those of one song train

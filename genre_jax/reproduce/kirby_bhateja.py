@@ -8,14 +8,14 @@ _WESTERN = Need(
     'western',
     'songs in the folders bluegrass, country and folk (the paper: 120 of each)',
     'the recordings of the authors are not published: put your own into such folders, or into one with a '
-    'CSV that names artists (data/western/README.md)',
+    'CSV that names artists (docs/datasets/western.md)',
     'western',
 )
 _RAAG = Need(
     'raag',
     'recordings in one folder per raag (the paper: 1103 of 61 raags)',
     'the recordings of the authors are not published: put your own into such folders, or into one with a '
-    'CSV that names artists and tonics (data/raag/README.md)',
+    'CSV that names artists and tonics (docs/datasets/raag.md)',
     'raag',
 )
 _CNN14 = Need(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 
 from genre_jax import config as config_lib
+from genre_jax.config.keys import BY_NAME
 from genre_jax.data import csv_file, prepare
 from genre_jax.data.gtzan import lists
 from genre_jax.errors import UserError
@@ -145,7 +146,7 @@ def apply(
             kept = {
                 key: value
                 for key, value in config.data.items()
-                if key in takes or key in ('prepared_dir', 'chunk_s')
+                if key in takes or f'data.{key}' in BY_NAME
             }
             config.data = ml_collections.ConfigDict(
                 kept | {'name': each.dataset, 'root': each.path}

@@ -343,6 +343,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 def test_everything_is_the_same_on_one_device_and_on_eight():
     augmentation = Augmentation(section(**EVERYTHING), LABELS)
     rng = np.random.default_rng(0)

@@ -186,6 +186,7 @@ def one_line(done):
     return line
 
 
+@pytest.mark.slow
 def test_the_whole_comparison(tmp_path):
     root = write_table(tmp_path / 't.csv', spread=2.0)
     flags = ('--models=tree,naive_bayes', '--folds=3')

@@ -56,6 +56,7 @@ def test_pages_are_locked_and_valid(page, arguments):
     )
 
 
+@pytest.mark.slow(but='22050')
 @pytest.mark.parametrize('stored_hz', [22050, 44100])
 @pytest.mark.parametrize(('page', 'arguments'), VARIANTS)
 def test_pages_train(page, arguments, stored_hz):

@@ -60,7 +60,10 @@ def test_another_name_drops_what_the_page_set_for_its_own():
     same, notes = load('--config=quickstart', '--config.features.name=schindler')
     assert same.features.hop_length == 800 and not notes
     config, notes = load('--config=quickstart', '--config.data.name=makam', '--config.data.root=x')
-    assert (set(config.data), len(notes)) == ({'name', 'prepared_dir', 'chunk_s', 'root'}, 1)
+    assert (set(config.data), len(notes)) == (
+        {'name', 'prepared_dir', 'prepared', 'chunk_s', 'root'},
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_each_key_is_declared_once_and_its_default_is_allowed():
 def is_program(name):
     path = program.ROOT / 'genre_jax' / name.replace('.', '/')
     file = path / '__main__.py' if path.is_dir() else path.with_suffix('.py')
-    return file.exists() and "if __name__ == '__main__'" in file.read_text()
+    return file.exists() and "\nif __name__ == '__main__':\n" in file.read_text()
 
 
 def test_the_list_of_programs_is_whole():
@@ -162,7 +165,7 @@ def test_the_list_of_programs_is_whole():
     modules = [
         '.'.join(path.relative_to(program.ROOT / 'genre_jax').with_suffix('').parts)
         for path in (program.ROOT / 'genre_jax').rglob('*.py')
-        if "if __name__ == '__main__'" in path.read_text()
+        if "\nif __name__ == '__main__':\n" in path.read_text()
     ]
     assert {name.removesuffix('.__main__') for name in modules} == set(PROGRAMS)
 

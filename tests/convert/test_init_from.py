@@ -193,6 +193,7 @@ def test_without_network_the_line_says_where_to_put_the_file(monkeypatch, tmp_pa
 # --- the whole program ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_begins_where_another_ended(tmp_path):
     program.write_tones(tmp_path / 'tones', songs=6)
     flags = ('--config.train.length=2 epochs', '--config.optim.learning_rate=1e-3')

@@ -224,6 +224,7 @@ def test_the_published_pngs_are_the_pictures():
 # --- training ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path):
     # Dark and bright pictures, with alpha as GTZAN's.
     for number, label in enumerate(('bright', 'dark')):

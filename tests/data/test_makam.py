@@ -469,7 +469,7 @@ def real():
 
 
 def test_the_whole_dataset_is_listed(real):
-    """1000 recordings, 50 of each of 20 makams (README.md of the dataset)."""
+    """1000 recordings, 50 of each of 20 makams (docs/datasets/makam.md)."""
     recordings, quarantined = real.recordings()
     assert (len(recordings), quarantined) == (1000, [])
     labels, counts = np.unique([r.label for r in recordings], return_counts=True)

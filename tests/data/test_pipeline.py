@@ -81,7 +81,7 @@ def counted(folder: pathlib.Path) -> list[float]:
 
 def test_records_keep_their_order_over_shards(tmp_path, small_shards):
     folder = prepare.prepare(Ramps(), tmp_path, 5.0)
-    shards = sorted(folder.glob('tfds/**/*.array_record-*'))
+    shards = sorted(folder.parent.glob('records/*/tfds/**/*.array_record-*'))
     assert len(shards) == 8  # 25 records of 4 bytes, and 16 that TFDS counts for the record's frame
     assert counted(folder) == list(range(sum(Ramps.lengths)))
 
@@ -99,13 +99,14 @@ def test_an_object_store(tmp_path, bucket, small_shards):
     assert {file.name for file in there.iterdir()} == {file.name for file in here.iterdir()}
 
 
-def test_without_its_manifest_a_dataset_in_a_store_is_made_again(tmp_path, bucket):
+def test_what_was_cut_off_in_a_store_is_made_again(tmp_path, bucket):
     there = prepare.prepare(Ramps(), 'gs://bucket/prepared', 5.0)
     folder = bucket / 'bucket' / 'prepared' / 'ramps' / there.name
+    (batch,) = (folder.parent / 'records').iterdir()
+    # Both are whole when their last file is there.
     (folder / 'manifest.json').unlink()
-    with pytest.raises(UserError, match='it is prepared again'):  # seen through a mount
-        prepare.prepare(Ramps(), bucket / 'bucket' / 'prepared', 5.0)
-    (record,) = folder.glob('tfds/**/*.array_record-*')
+    (batch / 'contents.parquet').unlink()
+    (record,) = batch.glob('tfds/**/*.array_record-*')
     record.write_bytes(b'half')
     prepare.prepare(Ramps(), 'gs://bucket/prepared', 5.0)
     assert counted(folder) == list(range(sum(Ramps.lengths)))

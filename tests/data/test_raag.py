@@ -1,13 +1,13 @@
 """Raags: tonics on their way into the manifest, and the list by playing time."""
 
 import collections
-import json
 import pickle
 
 import numpy as np
 import pytest
 import soundfile
 
+from genre_jax.data import prepare
 from genre_jax.data.raag import Source, assign_by_duration
 from genre_jax.errors import UserError
 from tests import program
@@ -217,6 +217,7 @@ def test_workers_get_no_lists(collection):
     assert (again.protocols(), again.fingerprint, again.notes()) == expected
 
 
+@pytest.mark.slow
 def test_the_page_trains_and_keeps_the_tonics(tmp_path):
     """configs/ast_raag.py from end to end, with a small transformer on short windows."""
     classes = (('yaman', 220), ('desh', 660), ('todi', 1760))
@@ -240,7 +241,7 @@ def test_the_page_trains_and_keeps_the_tonics(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert sum(program.result(tmp_path / 'run')['n_groups'].values()) == 8
     (manifest,) = (tmp_path / 'prepared' / 'raag').glob('*/manifest.json')
-    tracks = json.loads(manifest.read_text())['tracks']
+    tracks = prepare.read_manifest(manifest.parent)['tracks']
     np.testing.assert_allclose([track['tonic_hz'] for track in tracks], 146.8324, rtol=1e-6)
 
 

@@ -1,10 +1,10 @@
 """Bluegrass, country and folk: which folders are taken, and the paper's list."""
 
 import collections
-import json
 
 import pytest
 
+from genre_jax.data import prepare
 from genre_jax.data.folder import Source as Folder
 from genre_jax.data.western import Source, paper_counts
 from genre_jax.errors import UserError
@@ -155,6 +155,7 @@ def test_stretches_of_a_song_go_together(tmp_path):
     assert len(parts) == 30 and all(len(found) == 1 for found in parts.values())
 
 
+@pytest.mark.slow
 def test_the_page_trains(tmp_path):
     """configs/cnn14_western.py from end to end, with the smallest of the networks on short windows."""
     classes = (('Bluegrass', 220), ('country', 660), ('FOLK', 1760))
@@ -177,7 +178,7 @@ def test_the_page_trains(tmp_path):
     result = program.result(tmp_path / 'run')
     assert sum(result['n_songs'].values()) == 24 and result['protocol'] == 'grouped'
     (manifest,) = (tmp_path / 'prepared' / 'western').glob('*/manifest.json')
-    content = json.loads(manifest.read_text())
+    content = prepare.read_manifest(manifest.parent)
     assert content['labels'] == list(GENRES)
     assert len(content['protocols']['paper']) == 24
 

@@ -75,6 +75,7 @@ def test_they_are_those_by_hand(trained):
     assert np.ptp(parts['test'].embedding, axis=0).max() > 0
 
 
+@pytest.mark.slow
 def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
     run = str(trained / 'run')
     config = page(trained, allow_leak=True, folds=4)
@@ -126,6 +127,7 @@ def test_songs_that_the_network_has_heard(trained):
     assert sum(len(part.label) for part in parts.values()) == 3 * 14
 
 
+@pytest.mark.slow
 def test_a_network_on_a_table_keeps_its_own_scaling(tmp_path):
     root = write_table(tmp_path / 't.csv', songs=10)
     flags = ('--config.train.length=2 epochs', '--config.tracking.wandb=off')
@@ -175,6 +177,7 @@ def test_a_network_on_a_table_keeps_its_own_scaling(tmp_path):
     assert float(table[0]['unit_7']) == pytest.approx(float(first.embedding[0, 7]))
 
 
+@pytest.mark.slow
 def test_classical_models_on_embeddings(trained, tmp_path):
     words = [
         *(sys.executable, '-m', 'genre_jax.classical', f'--config={program.PAGE}'),

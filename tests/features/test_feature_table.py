@@ -28,6 +28,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_published_rows_come_out(tmp_path):
     published = DATA / 'gtzan/features_30_sec.csv'
     if not published.exists():

@@ -269,6 +269,7 @@ def test_any_leading_dimensions(front_end):
         np.testing.assert_allclose(out[index], apply(waveforms[index]), rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow(but='schindler')
 def test_lengths_of_one_frame_and_beyond(front_end):
     least, apply = front_end.least_samples, jax.jit(front_end)
     for n in (least, least + 1, least + 777):
@@ -287,6 +288,7 @@ def test_gradient_is_finite(front_end):
         assert np.isfinite(gradient(signal(kind, front_end.sample_rate_hz, n))).all(), kind
 
 
+@pytest.mark.slow(but='schindler')
 def test_large_batches_in_pieces_and_on_many_devices(front_end):
     """More samples than one piece holds, over eight devices, against one clip at a time."""
     n = max(front_end.least_samples, 2**16)
@@ -304,6 +306,7 @@ def test_large_batches_in_pieces_and_on_many_devices(front_end):
         np.testing.assert_allclose(split[i], alone, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow(but='schindler')
 def test_features_move_with_the_audio(front_end):
     """A frame's content depends on its own samples: silence, then a tone, then silence."""
     rate_hz = front_end.sample_rate_hz

@@ -40,6 +40,7 @@ def table():
     return {row['filename']: np.array([float(row[c]) for c in COLUMNS]) for row in rows}
 
 
+@pytest.mark.slow
 def test_published_rows(table):
     files = sorted((DATA / 'gtzan/genres_original').glob('*/*.wav'))
     if not files:
@@ -115,6 +116,7 @@ def librosa_row(waveform):
     return np.array(row, np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['music', 'noise', 'silence', 'full_scale_sine'])
 def test_rows_are_librosas(kind):
     waveform = real_clip() if kind == 'music' else signal(kind, 22050, 100001)
@@ -133,6 +135,7 @@ def test_rows_are_librosas(kind):
     assert (error <= 1e-3).all(), (COLUMNS[error.argmax()], error.max())
 
 
+@pytest.mark.slow
 def test_batches_are_clips_and_short_ones_are_refused():
     clips = np.random.default_rng(0).uniform(-1, 1, (2, 2, 30000)).astype(np.float32)
     compute = jax.jit(Handcrafted())
@@ -146,6 +149,7 @@ def test_batches_are_clips_and_short_ones_are_refused():
 # --- parts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(1, 40), (31, 7), (90, 130), (200, 65)])
 @pytest.mark.parametrize('axis', [0, 1])
 def test_running_median_is_scipys(shape, axis):
@@ -161,6 +165,7 @@ def test_running_median_is_scipys(shape, axis):
         np.testing.assert_array_equal(hpss.median_filter_31(values, axis), theirs)
 
 
+@pytest.mark.slow
 def test_soft_masks_are_librosas():
     for waveform in (real_clip(4), signal('clicks', 22050, 50000), signal('silence', 22050, 30000)):
         magnitude = np.abs(librosa.stft(waveform))

@@ -108,6 +108,7 @@ def runs(tmp_path_factory):
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['resident', 'workers'])
 def test_a_run_ends_in_the_same_bytes(runs, name):
     assert (runs / name / 'metrics.jsonl').read_bytes() == (
@@ -117,6 +118,7 @@ def test_a_run_ends_in_the_same_bytes(runs, name):
         assert program.result(runs / name)[key] == program.result(runs / 'streamed')[key]
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_program(runs):
     streamed, several = (program.metrics(runs / name) for name in ('streamed', 'several'))
     assert [line['step'] for line in several] == [line['step'] for line in streamed]

@@ -135,6 +135,7 @@ def evaluated(model, variables, pictures):
     return model.apply(variables, pictures, train=False)
 
 
+@pytest.mark.slow(but='efficient_cnn')
 @pytest.mark.parametrize('shape', [(1, 8, 8), (2, 15, 9), (1, 23, 130)])
 def test_any_size_gives_logits(network, shape):
     model, variables, _ = network
@@ -159,6 +160,7 @@ def test_dropout_is_on_in_training_only(network):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow(but='efficient_cnn')
 def test_gradients_are_finite_and_reach_every_layer(network):
     model, variables, pictures = network
 
@@ -173,6 +175,7 @@ def test_gradients_are_finite_and_reach_every_layer(network):
         assert any((leaf != 0).any() for leaf in jax.tree.leaves(leaves)), name
 
 
+@pytest.mark.slow(but='efficient_cnn')
 def test_bfloat16_is_near_float32(network):
     model, variables, pictures = network
     expected = evaluated(model, variables, pictures)

@@ -32,6 +32,7 @@ def network(name, **more):
     return models.build({'name': name, **settings, **more}, 3), pictures
 
 
+@pytest.mark.slow(but='shallow_cnn')
 @pytest.mark.parametrize('name', NETWORKS)
 def test_bfloat16_computes_and_float32_remembers(name):
     exact, pictures = network(name)
@@ -54,6 +55,7 @@ def test_bfloat16_computes_and_float32_remembers(name):
         assert 0 < difference < 0.1, difference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['mlp', 'efficient_cnn', 'ast'])
 def test_training_in_bfloat16_ends_where_float32_does(name):
     """Three classes that differ in the mean of a third of the picture."""
@@ -96,6 +98,7 @@ def test_training_in_bfloat16_ends_where_float32_does(name):
     assert hits > 0.9 and loss == pytest.approx(exact_loss, abs=0.1)
 
 
+@pytest.mark.slow
 def test_rematerialisation_keeps_less_and_changes_nothing_else(capsys):
     """What is kept for the backward pass; XLA on CPU then keeps it all the same, other backends do not."""
     settings = {'name': 'ast', 'width': 64, 'depth': 6, 'heads': 2}

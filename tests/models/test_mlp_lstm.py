@@ -93,6 +93,7 @@ def test_the_embedding_is_of_the_last_frame():
     assert np.abs(run(1e3 * features)).max() < 1
 
 
+@pytest.mark.slow(but='mlp')
 @pytest.mark.parametrize('settings', [MLP, LSTM], ids=str)
 @pytest.mark.parametrize('frames', [1, 9])
 def test_training_and_evaluation(settings, frames):

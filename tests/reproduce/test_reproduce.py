@@ -292,6 +292,7 @@ def test_page_is_self_contained(whole):
     assert not re.search(r'(src|href)\s*=\s*["\'](?!#)|@import|url\((?!#)', page)
 
 
+@pytest.mark.slow
 def test_second_call_trains_nothing(whole, table):
     workdir = whole[0]
     files = [*workdir.glob('*/**/result.json'), *workdir.glob('*/**/metrics.jsonl')]
@@ -309,6 +310,7 @@ def test_second_call_trains_nothing(whole, table):
     assert 'holds a reproduction with other settings' in again.stderr
 
 
+@pytest.mark.slow
 def test_changed_data_are_refused(tmp_path):
     table = write_table(tmp_path / 'features.csv')
     flags = ('--only=Decision', '--protocols=grouped')
@@ -319,6 +321,7 @@ def test_changed_data_are_refused(tmp_path):
     assert 'holds a reproduction with other data for features' in done.stderr
 
 
+@pytest.mark.slow
 def test_failing_row_does_not_stop_the_others(table, tmp_path):
     done = run(
         table, tmp_path, '--set=train.batch_size=1000', '--protocols=grouped', '--seeds=1',

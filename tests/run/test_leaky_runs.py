@@ -40,6 +40,7 @@ def test_a_copy_in_another_part_is_refused(planted):
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_it_is_removed_where_that_is_asked_for(planted):
     done = run(planted, 'removed', '--config.split.remove_crossing=True')
     assert done.returncode == 0, done.stderr

@@ -85,12 +85,14 @@ def lines(workdir: pathlib.Path, count: int):
     return lambda: file.exists() and file.read_bytes().count(b'\n') >= count
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_bytes(places, unharmed):
     workdir = places / 'twice'
     finish(command(places, workdir))
     assert_same_run(workdir, unharmed)
 
 
+@pytest.mark.slow
 def test_killed_during_saves_and_between_metrics_and_save(places, unharmed):
     workdir = places / 'killed'
     words = command(places, workdir)
@@ -104,6 +106,7 @@ def test_killed_during_saves_and_between_metrics_and_save(places, unharmed):
     assert_same_run(workdir, unharmed)
 
 
+@pytest.mark.slow
 def test_killed_on_the_way_to_an_early_stop(places):
     """Plateaus, patience and averages are part of what is saved."""
     flags = (
@@ -129,6 +132,7 @@ def test_killed_on_the_way_to_an_early_stop(places):
     assert rates[-1] < rates[0]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(places, unharmed):
     workdir = places / 'random'
     words = command(places, workdir)
@@ -164,6 +168,7 @@ def test_sigterm_saves_inside_an_epoch_and_says_so(places, unharmed):
     assert_same_run(workdir, unharmed)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(places, unharmed):
     workdir = places / 'damaged'
     words = command(places, workdir)
@@ -178,12 +183,13 @@ def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(places, unharmed)
     assert_same_run(workdir, unharmed)
 
 
+@pytest.mark.slow
 def test_preparation_killed_half_way_keeps_what_is_decoded(places, tmp_path):
     shutil.copytree(places / 'tones', tmp_path / 'tones')
     words = program.command(tmp_path / 'run', tmp_path / 'tones', tmp_path / 'prepared')
 
     def decoded():
-        return list((tmp_path / 'prepared').glob('folder/*.partial/decoded/*.npy'))
+        return list((tmp_path / 'prepared').glob('folder/records/*.partial/decoded/*.npy'))
 
     kill_when(words, lambda: len(decoded()) >= 5)
     kept = {path.name: path.stat().st_mtime_ns for path in decoded()}
@@ -196,6 +202,7 @@ def test_preparation_killed_half_way_keeps_what_is_decoded(places, tmp_path):
     assert not decoded()
 
 
+@pytest.mark.slow
 def test_eight_devices_continue_what_one_began(places):
     workdir = places / 'other_devices'
     words = command(places, workdir)
@@ -205,6 +212,7 @@ def test_eight_devices_continue_what_one_began(places):
     assert 'continuing from step' in ended.stdout
 
 
+@pytest.mark.slow
 def test_two_programs_do_not_share_a_run_folder(places):
     workdir = places / 'shared'
     words = command(places, workdir)
@@ -221,10 +229,8 @@ def test_two_programs_do_not_share_a_run_folder(places):
     assert first.returncode == 0
 
 
-def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
-    workdir = places / 'two_processes'
-    flags = command(places, workdir)[3:]
-    words = [sys.executable, 'launch/local.py', '--processes=2', '--', *flags]
+def stopped_step(workdir, words):
+    """Sends SIGTERM to two processes after a while; returns the step that both stopped at."""
     process = program.start(words)
     while not lines(workdir, 3)():
         assert process.poll() is None, process.stdout.read()
@@ -234,7 +240,41 @@ def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
     assert process.returncode == 143, output
     steps = re.findall(r'stopped by SIGTERM, saved at step (\d+)', output)
     assert len(steps) == 2 and len(set(steps)) == 1
-    assert f'continuing from step {steps[0]}' in finish(words).stdout
+    return int(steps[0])
+
+
+@pytest.mark.slow
+def test_sigterm_stops_two_processes_with_several_steps_a_dispatch(places):
+    """What the processes agree on is a dispatch: the numbers of steps leave most out."""
+    workdir = places / 'two_processes_several'
+    several = (
+        '--config.train.device_resident=True',
+        '--config.train.steps_per_dispatch=4',
+        '--config.train.length=200 epochs',
+    )
+    words = [
+        sys.executable,
+        'launch/local.py',
+        '--processes=2',
+        '--',
+        *command(places, workdir)[3:],
+    ]
+    step = stopped_step(workdir, [*words, *several])
+    assert step % 4 == 0 and step < 800
+
+
+@pytest.mark.slow
+def test_sigterm_stops_two_processes_at_one_step(places, unharmed):
+    workdir = places / 'two_processes'
+    words = [
+        sys.executable,
+        'launch/local.py',
+        '--processes=2',
+        '--',
+        *command(places, workdir)[3:],
+    ]
+    step = stopped_step(workdir, words)
+    assert f'continuing from step {step}' in finish(words).stdout
     for ours, theirs in zip(program.metrics(workdir), program.metrics(unharmed), strict=True):
         for key in ours:
             if 'loss' in key:

@@ -157,6 +157,7 @@ def assert_same(one, other, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow(but='points0')
 @pytest.mark.parametrize(
     ('points', 'at_once'),
     [
@@ -171,6 +172,7 @@ def test_a_hundred_steps_of_perceptrons(points, at_once, monkeypatch):
         assert_same(member, alone(job_on(1, search_space.apply(config, point), stored)), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_of_cnn_gru_attention(monkeypatch):
     """One at a time, as on CPUs: the program of a separate run, and so the same to the bit.
 
@@ -185,6 +187,7 @@ def test_a_hundred_steps_of_cnn_gru_attention(monkeypatch):
     assert_same(members[1], own, 0)
 
 
+@pytest.mark.slow
 def test_strengths_of_augmentation_and_seeds_of_networks_on_two_devices(monkeypatch):
     """Side by side, and on other devices, members agree up to rounding: see above for how long."""
     config, stored = audio_config()
@@ -252,6 +255,7 @@ def folders(places):
     return folders
 
 
+@pytest.mark.slow
 def test_members_leave_what_separate_runs_leave(places, folders):
     early = []
     for i, (point, folder) in enumerate(zip(POINTS, folders, strict=True)):
@@ -321,6 +325,7 @@ def finish(process):
     return output
 
 
+@pytest.mark.slow
 def test_a_killed_pack_goes_on_to_the_same_bytes(places, tmp_path):
     unharmed = places / 'unharmed'
     finish(start_pack(places, unharmed))

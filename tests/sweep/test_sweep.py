@@ -358,6 +358,7 @@ def test_the_sweeps_of_all_pages_are_sound(page):
 # --- trials that are trained ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, tmp_path):
     study = study_of(
         tmp_path / 's', make({RATE: Choice((*range(5), 1e-9, 0.03))}), prune=True, seeds=2
@@ -387,6 +388,7 @@ def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, t
     assert cells[1][2] == f'{100 * np.mean(values):.1f} % ({100 * np.std(values, ddof=1):.1f} %)'
 
 
+@pytest.mark.slow
 def test_packed_points_are_those_that_differ_in_numbers_only(places, tmp_path, monkeypatch):
     """With a stand-in that trains one by one what it is given to train together."""
     packs = []
@@ -564,6 +566,7 @@ def lines_written(workdir, trial, count):
     return lambda: file.exists() and file.read_bytes().count(b'\n') >= count
 
 
+@pytest.mark.slow
 def test_stopped_killed_and_continued_by_two_programs(unharmed, places):
     """The table, the parameters and the bytes of every trial are those of the unharmed sweep."""
     workdir = places / 'harmed' / 'unharmed'  # the name of the study is that of the folder

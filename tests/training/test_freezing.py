@@ -63,6 +63,7 @@ def test_frozen_layers_keep_every_bit_and_their_statistics():
         assert value.tobytes() == statistics[path].tobytes(), path
 
 
+@pytest.mark.slow
 def test_the_heads_gradient_is_that_of_the_running_statistics():
     """Closed form: logits are linear in the embedding, which frozen layers make as in evaluation."""
     job, state = make(freeze='all but head', eps=1e30, learning_rate=1e30)
@@ -82,6 +83,7 @@ def flops(function, *arguments):
     return jax.jit(function).lower(*arguments).compile().cost_analysis()['flops']
 
 
+@pytest.mark.slow
 def test_what_is_frozen_is_not_differentiated():
     def of_step(**keys):
         job, state = make(**keys)

@@ -29,6 +29,7 @@ def places(tmp_path_factory):
     return home
 
 
+@pytest.mark.slow(but='several_steps')
 @pytest.mark.parametrize('way', WAYS)
 def test_a_training_copies_nothing_unasked(places, way):
     words = program.command(

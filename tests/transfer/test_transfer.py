@@ -153,6 +153,7 @@ def test_attention_finds_the_window_that_tells(planted_parts):
     assert attention.chosen['seeds'] == [0, 1] and len(attention.chosen['best_epochs']) == 2
 
 
+@pytest.mark.slow
 def test_members_that_train_together_are_those_that_train_alone():
     rng = np.random.default_rng(3)
     train, val = (attention_pool.make_bags(*ragged(rng, rng.integers(1, 6, n), 4)) for n in (21, 9))
@@ -166,6 +167,7 @@ def test_members_that_train_together_are_those_that_train_alone():
     assert not np.allclose(together.apply(val)[0][1, 0], together.apply(val)[0][1, 1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_epoch_that_is_kept_has_the_lowest_validation_loss():
     """The same training, ended at each epoch: none of them is better on val."""
     rng = np.random.default_rng(4)
@@ -378,6 +380,7 @@ def trained(tmp_path_factory):
     return base, first, target
 
 
+@pytest.mark.slow
 def test_the_command(trained):
     base, _, target = trained
     words = [
@@ -450,6 +453,7 @@ def test_the_command(trained):
         )
 
 
+@pytest.mark.slow
 def test_two_heads_and_two_sources_are_one_blend(trained):
     """After the study above: its cells are members, fold by fold."""
     base = trained[0]
@@ -469,6 +473,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
     assert found['accuracy'] == pytest.approx(np.concatenate(by_hand).mean())
 
 
+@pytest.mark.slow
 def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_path):
     base, first, _ = trained
     config = target_config(first, base / 'prepared')
@@ -485,6 +490,7 @@ def test_a_source_that_learnt_from_the_target_is_refused_or_marked(trained, tmp_
     assert 'LEAKY' in transfer_report.table(leaky)
 
 
+@pytest.mark.slow
 def test_sources_that_cannot_be(trained, tmp_path):
     base, _, target = trained
     config = target_config(target, base / 'prepared')

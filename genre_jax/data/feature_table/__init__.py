@@ -1,4 +1,4 @@
-"""Tables of handcrafted features, one row per song or per piece of a song (see README.md)."""
+"""Tables of handcrafted features, one row per song or per piece of a song (docs/datasets)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Source(recordings.Source):
         """Lists the songs, in the order of their first rows.
 
         Raises:
-            UserError: the CSV is not as described in README.md.
+            UserError: the CSV is not as described in docs/datasets/feature_table.md.
         """
         songs = {}
         for _, facts, _ in self._rows:

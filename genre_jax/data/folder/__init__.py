@@ -1,4 +1,4 @@
-"""A folder of one's own: one folder per class, or a CSV with columns path,label (see README.md)."""
+"""A folder of one's own: one folder per class, or a CSV with columns path,label (docs/datasets)."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def read_csv(root: str, path: str) -> Listing:
         The recordings in the order of the CSV.
 
     Raises:
-        UserError: the CSV is not as described in README.md, fewer than two classes, labels that
+        UserError: the CSV is not as described in docs/datasets/folder.md, fewer than two classes, labels that
             differ only by case, or none of its files exists.
     """
     columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)

@@ -1,4 +1,4 @@
-"""GTZAN: 1000 excerpts of 30 s in ten genres, in any of the layouts it is passed on in (README.md)."""
+"""GTZAN: 1000 excerpts of 30 s in ten genres, in any layout it is passed on in (docs/datasets/gtzan.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of spectrograms in one folder per class (see README.md)."""
+"""Pictures of spectrograms in one folder per class (docs/datasets)."""
 
 from __future__ import annotations
 
@@ -93,6 +93,10 @@ class Source(files.FileSource):
                 f'{picture.shape[1]} x {picture.shape[0]} pixels, where most have {width} x {height}'
             )
         return picture[None]
+
+    def content(self, recording: Recording) -> str:
+        """Returns the digest of the file, and the size that pictures must have."""
+        return f'{super().content(recording)}/{self._size}'
 
     def __getstate__(self) -> dict:
         # Found once, not in every worker.

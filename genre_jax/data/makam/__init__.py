@@ -1,4 +1,4 @@
-"""Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (see README.md)."""
+"""Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (docs/datasets)."""
 
 from __future__ import annotations
 
@@ -200,14 +200,10 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        digests = {}
-        for path in sorted({recording.path for recording in self._listing[0]}):
-            try:
-                with open(os.path.join(self.root, path), 'rb') as file:
-                    digests[path] = hashlib.file_digest(file, 'sha256').hexdigest()
-            except OSError:  # `load` will say why
-                digests[path] = f'no content: {path}'
-        return digests
+        paths = sorted({recording.path for recording in self._listing[0]})
+        digests = self.digests.of([os.path.join(self.root, path) for path in paths])
+        # `load` will say why there is none.
+        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
 
     def __getstate__(self) -> dict[str, Any]:
         lists = ('_listing', '_digests')

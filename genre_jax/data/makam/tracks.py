@@ -16,7 +16,7 @@ from genre_jax.errors import BadAudio, UserError
 
 ANNOTATIONS = 'annotations.json'
 PITCH_FOLDER = 'data'
-# An analysis frame every 128 samples of an mp3 at 44.1 kHz (README.md of the dataset).
+# An analysis frame every 128 samples of an mp3 at 44.1 kHz (docs/datasets/makam.md).
 _SAMPLE_RATE_HZ = 44100
 _PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')

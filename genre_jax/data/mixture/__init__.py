@@ -1,4 +1,4 @@
-"""Several datasets of audio as one (see README.md)."""
+"""Several datasets of audio as one (docs/datasets)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data import files, grouping, labels, prepare, recordings
+from genre_jax.data.digests import Digests
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
 
@@ -85,9 +86,29 @@ class Source(recordings.Source):
 
     def load(self, recording: Recording) -> np.ndarray:
         """Has its part load one recording: int16 [n] mono at `sample_rate_hz()`."""
+        name, own = self._own(recording)
+        return self._parts[name].load(own)
+
+    def _own(self, recording: Recording) -> tuple[str, Recording]:
+        """Returns the part that a recording is of, and the recording as that part knows it."""
         name = recording.track.split('/', 1)[0]
         own = {key: getattr(recording, key).removeprefix(f'{name}/') for key in _PREFIXED}
-        return self._parts[name].load(dataclasses.replace(recording, **own))
+        return name, dataclasses.replace(recording, **own)
+
+    @property
+    def digests(self) -> Digests:
+        """Digests of the files of all parts."""
+        return next(iter(self._parts.values())).digests
+
+    @digests.setter
+    def digests(self, digests: Digests) -> None:
+        for part in self._parts.values():
+            part.digests = digests
+
+    def content(self, recording: Recording) -> str:
+        """Has its part say what decides what is loaded."""
+        name, own = self._own(recording)
+        return self._parts[name].content(own)
 
     def files(self) -> dict[str, str]:
         """Returns the SHA-256 of every file of every part by its path, which begins with the part."""

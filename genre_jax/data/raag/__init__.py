@@ -1,4 +1,4 @@
-"""Recordings of raags: one folder per raag, or a CSV that may give their tonics (see README.md)."""
+"""Recordings of raags: one folder per raag, or a CSV that may give their tonics (docs/datasets)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Source(recordings.Source):
     """Improvisations on sixteen raags, of which twelve share their scale with another one.
 
     The group of a recording is its musician, who plays every raag: an instrument, a tonic within two
-    semitones, a tempo and a room. README.md tells the rest.
+    semitones, a tempo and a room. docs/datasets/synthetic_raag.md tells the rest.
     """
 
     name = 'synthetic_raag'

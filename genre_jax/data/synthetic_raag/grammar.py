@@ -5,7 +5,8 @@ the natural and M the raised one); a dot before a note is the octave below, an a
 octave above.
 
 The grammars are Bhatkhande's (Hindustani Sangeet Paddhati: Kramik Pustak Malika, 1920 to 1937), as they
-are taught today. README.md says what they were compared with, and where tradition offers a choice.
+are taught today. docs/datasets/synthetic_raag.md says what they were compared with, and where tradition
+offers a choice.
 """
 
 from __future__ import annotations

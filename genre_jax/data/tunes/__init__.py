@@ -24,7 +24,7 @@ class Source(recordings.Source):
 
     Classes: hornpipe, jig, reel, slip jig, strathspey. The group of a recording is the tune: all
     settings of a melody, and all tunes of a title, are one group, whatever dance each is written
-    as, so a group may hold more than one label. README.md tells the rest.
+    as, so a group may hold more than one label. docs/datasets/tunes.md tells the rest.
     """
 
     name = 'tunes'

@@ -10,7 +10,7 @@ import numpy as np
 from genre_jax.data.tunes.corpus import DANCE_AT_END, Score, Tune
 
 # Two tunes are one when two of their eight-bar strains agree this much beyond chance (kappa: 1 is
-# note for note, 0 is what random orders of their notes would share). README.md has the evidence.
+# note for note, 0 is what random orders of their notes would share). docs/datasets/tunes.md has the evidence.
 SAME_MELODY = 0.64
 
 # What is left of 'A favourite Strathspey' names no tune.

@@ -1,4 +1,4 @@
-"""Bluegrass, country or folk: your recordings of the three genres of Kirby and Bhateja (see README.md)."""
+"""Bluegrass, country or folk: your recordings of the three genres of Kirby and Bhateja (docs/datasets)."""
 
 from __future__ import annotations
 

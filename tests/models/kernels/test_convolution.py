@@ -10,6 +10,7 @@ import pytest
 from genre_jax.models.kernels import convolution
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kernel_size', 'shape'),
     [

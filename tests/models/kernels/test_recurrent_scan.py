@@ -61,6 +61,7 @@ def make(kind, steps, dtype='float32'):
     return ours, reference, params, sequence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('steps', [1, 2, 9])
 @pytest.mark.parametrize('kind', LAYERS)
 def test_gradients(kind, steps):

@@ -1,0 +1,47 @@
+"""The package as a user installs it: one top-level name, pages and templates inside, run from elsewhere."""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests import program
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_beside_packages_of_the_same_names(tmp_path):
+    pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check']
+    source = tmp_path / 'source'
+    subprocess.run(['git', 'clone', '--quiet', program.ROOT, source], check=True)
+    subprocess.run([*pip, 'wheel', '--no-deps', '-w', tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob('*.whl')
+    with zipfile.ZipFile(wheel) as content:
+        tops = {name.split('/')[0] for name in content.namelist()}
+    assert tops == {'genre_jax', wheel.name.rsplit('-', 3)[0] + '.dist-info'}
+    site = tmp_path / 'site'
+    subprocess.run([*pip, 'install', '--no-deps', f'--target={site}', wheel], check=True)
+    here = tmp_path / 'here'
+    for name in ('data', 'configs', 'launch', 'tests'):
+        (here / name).mkdir(parents=True)
+        (here / name / '__init__.py').write_text('raise ImportError("not yours")')
+    program.write_tones(here / 'tones', songs=6)
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'genre_jax.main', '--config=folder', '--workdir=run'),
+            *('--config.data.root=tones', '--config.windows.window_s=1.0', '--config.data.group=auto'),
+            *('--config.train.length=1 epochs', '--config.train.batch_size=8'),
+            *('--config.eval.batch_size=8', '--config.tracking.wandb=off'),
+        ],
+        cwd=here, env=program.environment() | {'PYTHONPATH': str(site)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (here / 'run' / 'report.html').stat().st_size > 10_000
+    assert str(program.ROOT) not in done.stderr + done.stdout
+    shown = subprocess.run(
+        [sys.executable, '-c', 'import genre_jax.config; print(genre_jax.__file__)'],
+        cwd=here, env=os.environ | {'PYTHONPATH': str(site)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.startswith(str(site))
