@@ -59,6 +59,8 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
     Raises:
         UserError: there is no such augmentation.
     """
+    if name == 'emphasis':
+        return {'classes': config_lib.Setting(tuple), 'copies': config_lib.Setting(int)}
     if name not in _ALL:
         known = [f'config.augment.{each}' for each in _ALL]
         hint = config_lib.nearest(f'config.augment.{name}', known)

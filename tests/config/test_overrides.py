@@ -79,14 +79,15 @@ def test_another_name_drops_what_the_page_set_for_its_own():
         (('--config.split.allow_leak',), 'split.allow_leak', True),
         (('--noconfig.split.allow_leak',), 'split.allow_leak', False),
         (('--config.train.length=3 epochs',), 'train.length', '3 epochs'),
+        (('--config.augment.emphasis.copies=2',), 'augment.emphasis', {'copies': 2}),
         (('--config.data.classes=blues,jazz',), 'data.classes', ('blues', 'jazz')),
     ],
 )
 def test_values(words, key, value):
     config, _ = load('--config=mlp_features', *words)
     section, name = key.split('.')
-    assert config[section][name] == value
-    assert type(config[section][name]) is type(value)
+    found = config.to_dict()[section][name]
+    assert found == value and type(found) is type(value)
 
 
 @pytest.mark.parametrize(
