@@ -60,7 +60,13 @@ def measure(
         list(models),
         lambda fold, model, features: fill(fold, model, models[model], features),
         network,
-        pathlib.Path(checkpoint).resolve().name if network else '',
+        _source(checkpoint) if network else '',
         'models',
     )
     return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}
+
+
+def _source(checkpoint: str) -> str:
+    """Returns the name of a network; of a fold with that of the folder that it lies in."""
+    path = pathlib.Path(checkpoint).resolve()
+    return f'{path.parent.name}_{path.name}' if path.name.startswith('fold_') else path.name
