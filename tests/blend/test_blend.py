@@ -461,6 +461,10 @@ def test_classical_models_of_a_cross_validation(tmp_path):
     test = program.result(tmp_path / 'blend')['parts']['test']['segment']
     assert test['n'] == 60 and test['accuracy'] == pytest.approx(np.concatenate(hits).mean())
     with pytest.raises(
+        UserError, match='w/features/knn is no folder.*mean .*w/artist/features/knn'
+    ):
+        blend_tasks.make_tasks([tmp_path / 'w/features/knn', home / 'svm'], 'segment')
+    with pytest.raises(
         UserError, match=r'features has no result.json.*did you mean .*features/knn'
     ):
         blend_tasks.make_tasks([home, home / 'svm' / 'fold_0'], 'segment')
