@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.data import recordings
+from genre_jax.data import grouping, recordings
 from genre_jax.data.makam import synth, tracks
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
@@ -211,23 +211,9 @@ class Source(recordings.Source):
 
 
 def _join(shared: Sequence[Sequence[str]]) -> list[str]:
-    """Groups recordings that share a key, also by way of others.
-
-    Args:
-        shared: keys of each recording.
-
-    Returns:
-        The group of each recording: the first of all keys that lead to it, '' without keys.
-    """
-    parent: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
-
-    for keys in shared:
-        for key in keys[1:]:
-            first, second = sorted((find(keys[0]), find(key)))
-            parent[second] = first
-    return [find(keys[0]) if keys else '' for keys in shared]
+    """Groups recordings that share a key, also by way of others; '' where there are no keys."""
+    keys = list(dict.fromkeys(key for each in shared for key in each))
+    at = {key: i for i, key in enumerate(keys)}
+    same = [(at[each[0]], at[key]) for each in shared for key in each[1:]]
+    groups = grouping.join(keys, same)
+    return [groups[at[each[0]]] if each else '' for each in shared]
