@@ -25,7 +25,6 @@ from absl import flags
 
 from genre_jax import program
 from genre_jax.evaluation.paired import shown
-from genre_jax.loading import protocols
 
 if TYPE_CHECKING:
     from genre_jax.study.cells import Fold
@@ -91,49 +90,37 @@ def measure(
     """Runs every fold of every protocol, below `workdir`, and compares.
 
     `fill` trains one fold and writes its folder; the protocol of the config is replaced. Returns what the
-    JSON file holds.
+    JSON file holds, and the lines of the CSV as 'figures'.
     """
-    from genre_jax.loading import run_data
-    from genre_jax.study import cells
-
-    dataset = run_data.open_dataset(config)
-    source = cells.ROWS if dataset.kind == 'table' else config.features.name
-    one = config.copy_and_resolve_references()
-    one.split.allow_leak = True
-    opened = {
-        name: cells.open_folds(
-            one, name, folds, cells.protocol_home(workdir, name, source), dataset
-        )
-        for name in protocols.that_differ(dataset.tracks)
-    }
+    from genre_jax.study import protocols
 
     def told(fold: Fold, model: str, features: Callable) -> None:
         split = fold.config.split
         print(f'\n{split.protocol}, fold {split.fold + 1} of {folds}')
         fill(fold, model, features)
 
-    outcomes = cells.run(opened, [model], told)
-    own = {name: outcomes[name, model] for name in opened}
-    figures = cells.compare(own, config.eval.bootstrap_samples)
-    return cells.describe(dataset, folds) | {
-        'protocols': [
-            {'protocol': name, 'leaky': own[name].leaky, **figures[name]} for name in opened
-        ]
-    }
-
-
-def _title(row: Mapping) -> str:
-    return f'{protocols.WORDS[row["protocol"]]} ({row["protocol"]})'
+    result = protocols.measure(config, workdir, (), folds, [model], told)
+    rows: dict[str, dict] = {}
+    for figure in result['figures']:
+        row = {key: figure[key] for key in ('protocol', 'leaky')}
+        rows.setdefault(figure['protocol'], row)[figure['level']] = {
+            'accuracy': figure['accuracy'],
+            'accuracy_ci95': figure['accuracy_ci95'],
+            'inflation': figure['above_strictest'],
+            'inflation_ci95': figure['above_ci95'],
+        }
+    return result | {'protocols': list(rows.values())}
 
 
 def table(result: Mapping) -> str:
     """Returns what `measure` returns as text."""
+    from genre_jax.study.protocols import title
     from genre_jax.study.table import aligned
 
     above = f'above {result["protocols"][-1]["protocol"]}'
     cells = [['', 'segments', above, 'songs', above]]
     for row in result['protocols']:
-        of_row = [_title(row)]
+        of_row = [title(row['protocol'], False)]
         for level in (row['segment'], row['song']):
             of_row.append(shown(level['accuracy'], level['accuracy_ci95']))
             of_row.append(shown(level['inflation'], level['inflation_ci95'], '+'))
@@ -149,11 +136,12 @@ def table(result: Mapping) -> str:
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws the accuracies with their intervals, and what the protocols that leak more add to them."""
     from genre_jax.study import draw as study_draw
+    from genre_jax.study.protocols import title
 
     rows = result['protocols']
-    names = [_title(row) + ' LEAKY' * row['leaky'] for row in rows]
-    title = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
-    figure, (left, right) = study_draw.panels(names, 2, (3, 2), title)
+    names = [title(row['protocol'], row['leaky']) for row in rows]
+    words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
+    figure, (left, right) = study_draw.panels(names, 2, (3, 2), words)
     dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
     study_draw.dots(left, dots, 'accuracy')
     study_draw.dots(right, dots, 'inflation')
@@ -176,16 +164,12 @@ def main(argv: list[str]) -> None:
     with run_folder.own(workdir):
         result = measure(config, workdir, _FOLDS.value, model, fill)
         result = {'model': 'random forest' if _FOREST.value else model} | result
-        lines = [
-            {'protocol': row['protocol'], 'leaky': row['leaky'], 'level': level, **row[level]}
-            for row in result['protocols']
-            for level in ('segment', 'song')
-        ]
-        write_csv(lines, workdir / 'leak.csv')
+        write_csv(result['figures'], workdir / 'leak.csv')
         draw(result, workdir / 'leak.png')
     print(f'\n{table(result)}')
     print(f'\nfigures: {workdir / "leak.csv"}\npicture: {workdir / "leak.png"}')
     if _JSON.value:
+        del result['figures']
         pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + '\n')
 
 

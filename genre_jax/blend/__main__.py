@@ -78,15 +78,9 @@ def main(argv: list[str]) -> None:
     from genre_jax.logbook import summary_lines
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
-    result = blend_run.run(
-        [pathlib.Path(name) for name in _MEMBERS.value],
-        workdir,
-        _METHOD.value,
-        {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]},
-        _LEVEL.value,
-        _LEAKY.value,
-        _SAMPLES.value,
-    )
+    settings = {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]}
+    recipe = blend_run.Recipe(_METHOD.value, settings, _LEVEL.value, _LEAKY.value, _SAMPLES.value)
+    result = blend_run.run([pathlib.Path(name) for name in _MEMBERS.value], workdir, recipe)
     print(table(result))
     print('\n'.join(summary_lines(result, workdir, '')))
     print(f'picture:    {workdir / "blend.png"}')

@@ -69,12 +69,19 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
+def check_folder(folder: pathlib.Path) -> None:
+    """Refuses what is no folder."""
+    if not folder.is_dir():
+        # SOURCE/MODEL of a study that compares protocols lies below one of them.
+        near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
+        hint = f'; did you mean {near[0]}?' if near else ''
+        raise UserError(f'--members: {folder} is no folder: expected that of a finished run{hint}')
+
+
 def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     """Reads the folder of a finished run, with its predictions for some parts."""
     from genre_jax.logbook import read_json
 
-    if not folder.is_dir():
-        raise UserError(f'--members: {folder} is no folder: expected that of a finished run')
     files = ['result.json', 'environment.json', *(f'predictions/{part}.npz' for part in parts)]
     missing = [name for name in files if not (folder / name).exists()]
     if missing:

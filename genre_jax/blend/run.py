@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import pathlib
@@ -23,12 +24,21 @@ from genre_jax.evaluation.evaluate import Predictions
 Fitted = blend_methods.Weighted | blend_methods.Stacked
 
 
-def make_fit(method: str, settings: Mapping[str, object]) -> Callable[[Rows], Fitted]:
-    """Returns 'integer', 'greedy', 'stacking' or 'mean', with its settings, as a function of rows."""
-    function = functools.partial(getattr(blend_methods, method), **settings)
-    if method == 'stacking':
-        return lambda rows: function(rows.probabilities, rows.label, rows.group)
-    return lambda rows: function(rows.probabilities, rows.label)
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How runs are blended."""
+
+    method: str  # 'integer', 'greedy', 'stacking' or 'mean'
+    settings: Mapping[str, object]  # arguments of the method
+    level: str  # 'segment' or 'song'
+    leaky_fit_on_test: bool  # fit to the test part, and show the honest blend beside it
+    bootstrap_samples: int  # resamplings for intervals
+
+    def fit(self, rows: Rows) -> Fitted:
+        """Fits the method to rows."""
+        groups = [rows.group] if self.method == 'stacking' else []
+        function = getattr(blend_methods, self.method)
+        return function(rows.probabilities, rows.label, *groups, **self.settings)
 
 
 def best_member(rows: Rows) -> int:
@@ -49,20 +59,13 @@ def _predict(rows: Sequence[Rows], blends: Sequence[Callable]) -> Predictions:
 
 
 def measure(
-    tasks: Sequence[Task],
-    folders: Sequence[pathlib.Path],
-    method: str,
-    settings: Mapping[str, object],
-    level: str,
-    leaky: bool,
-    bootstrap_samples: int,
+    tasks: Sequence[Task], folders: Sequence[pathlib.Path], recipe: Recipe
 ) -> tuple[dict, list[Fitted]]:
     """Fits, tests and compares.
 
-    Returns what result.json holds, and the blend of each task. With `leaky` the weights are fitted to the
-    test part, and the honest blend stands beside it.
+    Returns what result.json holds, and the blend of each task.
     """
-    fit = make_fit(method, settings)
+    level, leaky = recipe.level, recipe.leaky_fit_on_test
     names = blend_members.names(folders)
     # The other folds' rows, which a fold is fitted to, are test rows of the whole: no part of its own.
     parts = {'test': [task.test for task in tasks]}
@@ -71,7 +74,7 @@ def measure(
 
     def scores(blends: Sequence[Callable]) -> dict[str, dict]:
         return {
-            part: blend_report.scores(_predict(rows, blends), bootstrap_samples)
+            part: blend_report.scores(_predict(rows, blends), recipe.bootstrap_samples)
             for part, rows in parts.items()
         }
 
@@ -87,17 +90,17 @@ def measure(
         }
 
     honest_on = 'the validation part' if len(tasks) == 1 else 'the other folds'
-    honest = fitted = [fit(task.fit) for task in tasks]
+    honest = fitted = [recipe.fit(task.fit) for task in tasks]
     if leaky:
-        fitted = [fit(blend_members.join(parts['test']))] * len(tasks)
+        fitted = [recipe.fit(blend_members.join(parts['test']))] * len(tasks)
     applies = [each.apply for each in fitted]
     honest_test = _predict(parts['test'], [each.apply for each in honest])
     bests = [best_member(task.fit) for task in tasks]
     best_test = _predict(parts['test'], [of_member(best) for best in bests])
-    compare = functools.partial(paired.difference, bootstrap_samples=bootstrap_samples)
+    compare = functools.partial(paired.difference, bootstrap_samples=recipe.bootstrap_samples)
     blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
-        'method': method,
-        'settings': dict(settings),
+        'method': recipe.method,
+        'settings': dict(recipe.settings),
         'level': level,
         'leaky_members': any(member.result['leaky'] for task in tasks for member in task.members),
         'members': [
@@ -116,7 +119,7 @@ def measure(
     if leaky:
         blend |= {'honest': facts(honest, honest_on), 'gap': compare(test, honest_test)}
     results = [[member.result for member in task.members] for task in tasks]
-    described = blend_report.describe(results, test, leaky, bootstrap_samples)
+    described = blend_report.describe(results, test, leaky, recipe.bootstrap_samples)
     described['warnings'] += notes(tasks, level)
     return described | {'parts': scores(applies), 'blend': blend}, fitted
 
@@ -127,6 +130,7 @@ def write(
     tasks: Sequence[Task],
     fitted: Sequence[Fitted],
     workdir: pathlib.Path,
+    recipe: Recipe,
 ) -> None:
     """Writes the run folder, and of folds one for each below it."""
     from genre_jax.logbook import environment, write_json
@@ -149,17 +153,13 @@ def write(
         parts = {'val': [tasks[0].fit], 'test': tests}
         write_run(workdir, parts, fitted, splits[0], result)
         return
-    settings, blend = config['blend'], result['blend']
+    blend, samples = result['blend'], recipe.bootstrap_samples
     for i, (task, own) in enumerate(zip(tasks, fitted, strict=True)):
         test = _predict([task.test], [own.apply])
         facts = {key: blend[key] for key in ('method', 'settings', 'level', 'fitted_on')}
-        content = blend_report.describe(
-            [[member.result for member in task.members]],
-            test,
-            settings['leaky_fit_on_test'],
-            settings['bootstrap_samples'],
-        ) | {
-            'parts': {'test': blend_report.scores(test, settings['bootstrap_samples'])},
+        results = [[member.result for member in task.members]]
+        content = blend_report.describe(results, test, recipe.leaky_fit_on_test, samples) | {
+            'parts': {'test': blend_report.scores(test, samples)},
             'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
         }
         write_run(workdir / f'fold_{i}', {'test': [task.test]}, [own], splits[i], content)
@@ -167,25 +167,13 @@ def write(
     write_run(workdir, {'test': tests}, fitted, together, result)
 
 
-def run(
-    folders: Sequence[pathlib.Path],
-    workdir: pathlib.Path,
-    method: str,
-    settings: Mapping[str, object],
-    level: str,
-    leaky: bool,
-    bootstrap_samples: int,
-) -> dict:
+def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) -> dict:
     """Blends runs, and writes a run folder; what is there of the same blend is computed anew.
 
     Args:
         folders: of the members.
         workdir: the run folder.
-        method: 'integer', 'greedy', 'stacking' or 'mean'.
-        settings: arguments of the method.
-        level: 'segment' or 'song'.
-        leaky: fit to the test part, and show the honest blend beside it.
-        bootstrap_samples: resamplings for intervals.
+        recipe: how they are blended.
 
     Returns:
         What result.json holds.
@@ -201,18 +189,11 @@ def run(
         # What a page names; a blend trains nothing.
         'model': {'name': 'blend'},
         'features': {'name': 'predictions'},
-        'optim': {'name': method},
+        'optim': {'name': recipe.method},
         'seed': 0,
-        'blend': {
-            'members': [str(folder) for folder in folders],
-            'method': method,
-            'settings': dict(settings),
-            'level': level,
-            'leaky_fit_on_test': leaky,
-            'bootstrap_samples': bootstrap_samples,
-        },
+        'blend': {'members': [str(folder) for folder in folders]} | dataclasses.asdict(recipe),
     }
-    tasks = make_tasks(folders, level)
+    tasks = make_tasks(folders, recipe.level)
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
         stale = fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]
@@ -223,9 +204,9 @@ def run(
         # Until the new one is whole, the folder holds no result.
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
-        result, fitted = measure(tasks, folders, method, settings, level, leaky, bootstrap_samples)
+        result, fitted = measure(tasks, folders, recipe)
         blend_draw.draw(result, workdir / 'blend.png')
-        write(config, result, tasks, fitted, workdir)
+        write(config, result, tasks, fitted, workdir, recipe)
         report.write_report(workdir)
     return result
 

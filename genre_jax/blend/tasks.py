@@ -38,6 +38,8 @@ def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
     """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
+    for folder in folders:
+        blend_members.check_folder(folder)
     folds = {folder: fold_folders(folder) for folder in folders}
     counts = {folder: len(found) for folder, found in folds.items()}
     if len(set(counts.values())) > 1:

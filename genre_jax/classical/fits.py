@@ -10,11 +10,8 @@ import numpy as np
 
 from genre_jax.classical import estimators
 from genre_jax.embeddings.network import Network
-from genre_jax.loading import protocols, run_data
-from genre_jax.study import cells
+from genre_jax.study import protocols as study_protocols
 from genre_jax.study.cells import Answer, Fold
-
-LEVELS = {'segment': 'by row or segment', 'song': 'by song (summed probabilities)'}
 
 
 def fill(
@@ -49,70 +46,27 @@ def measure(
     folds: int,
     checkpoint: str = '',
 ) -> dict:
-    """Fits and tests every model in every fold of every protocol.
+    """Fits and tests every model in every fold of every protocol, as genre_jax.study.protocols.measure does.
 
-    Args:
-        config: the whole config; its protocol is replaced.
-        workdir: folder for the models.
-        models: {model: settings}, of genre_jax.classical.estimators.choose.
-        names: protocols; none: the cross-validations that differ for these data.
-        folds: of the cross-validations; 0: one split.
-        checkpoint: a network whose embeddings take the place of rows, or ''.
-
-    Returns:
-        What genre_jax.classical.table shows: facts about the data and 'figures', one dict for each
-        model, protocol and level.
-
-    Raises:
-        UserError: a mistake in the config, the data or the settings of a model.
+    `models` is {model: settings}, of estimators.choose; `checkpoint` a network whose embeddings take the
+    place of rows, or ''.
     """
     network = Network(config, checkpoint, workdir / 'embeddings') if checkpoint else None
-    config = network.config if network else config
-    source = pathlib.Path(checkpoint).resolve().name if network else cells.ROWS
-    dataset = run_data.open_dataset(config)
-    opened = {}
-    for name in list(names) or protocols.that_differ(dataset.tracks):
-        one = config.copy_and_resolve_references()
-        # They are there to be compared, and what leaks is marked.
-        one.split.allow_leak = config.split.allow_leak or name in protocols.WORDS
-        home = cells.protocol_home(workdir, name, source)
-        opened[name] = cells.open_folds(one, name, folds, home, dataset, network)
-    outcomes = cells.run(
-        opened,
+    result = study_protocols.measure(
+        network.config if network else config,
+        workdir,
+        names,
+        folds,
         list(models),
         lambda fold, model, features: fill(fold, model, models[model], features),
+        network,
+        _source(checkpoint) if network else '',
         'models',
     )
-    figures = []
-    for model in models:
-        own = {name: outcomes[name, model] for name in opened}
-        samples = config.eval.bootstrap_samples
-        if folds:
-            compared = cells.compare(own, samples)
-        else:  # each protocol has test songs of its own: no differences
-            compared = {
-                name: cells.compare({name: each}, samples)[name] for name, each in own.items()
-            }
-        figures += [
-            {
-                'model': model,
-                'protocol': name,
-                'leaky': own[name].leaky,
-                'level': level,
-                'accuracy': compared[name][level]['accuracy'],
-                'accuracy_ci95': compared[name][level]['accuracy_ci95'],
-                'above_strictest': compared[name][level]['inflation'] if folds else None,
-                'above_ci95': compared[name][level]['inflation_ci95'] if folds else None,
-                'fit_s': own[name].fit_s,
-            }
-            for name in opened
-            for level in LEVELS
-        ]
-    return cells.describe(dataset, folds) | {
-        'features': f'embeddings of {checkpoint} on ' if network else '',
-        'protocols': {
-            name: {'leaky': every[0].split.leaky, 'detail': every[0].split.detail}
-            for name, every in opened.items()
-        },
-        'figures': figures,
-    }
+    return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}
+
+
+def _source(checkpoint: str) -> str:
+    """Returns the name of a network; of a fold with that of the folder that it lies in."""
+    path = pathlib.Path(checkpoint).resolve()
+    return f'{path.parent.name}_{path.name}' if path.name.startswith('fold_') else path.name

@@ -6,18 +6,12 @@ import pathlib
 from collections.abc import Mapping
 
 from genre_jax.classical.estimators import MODELS
-from genre_jax.classical.fits import LEVELS
 from genre_jax.evaluation.paired import shown
-from genre_jax.loading import protocols
 from genre_jax.study import draw as study_draw
+from genre_jax.study.protocols import title
 from genre_jax.study.table import aligned
 
-
-def _title(protocol: str, result: Mapping) -> str:
-    """Returns a protocol's name with what is drawn in it, and LEAKY where it leaks."""
-    words = protocols.WORDS.get(protocol)
-    name = f'{words} ({protocol})' if words else protocol
-    return f'{name} LEAKY' if result['protocols'][protocol]['leaky'] else name
+_LEVELS = {'segment': 'by row or segment', 'song': 'by song (summed probabilities)'}
 
 
 def _rows(result: Mapping, level: str) -> dict[str, dict[str, Mapping]]:
@@ -33,14 +27,15 @@ def table(result: Mapping) -> str:
     """Returns what genre_jax.classical.fits.measure returns as text: a block for rows, one for songs."""
     folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
     names = list(result['protocols'])
+    titles = {name: title(name, each['leaky']) for name, each in result['protocols'].items()}
     compared = result['folds'] and len(names) > 1
     lines = [
         f'{result["features"]}{result["dataset"]}: {result["songs"]} songs, {result["groups"]} groups '
         f'({result["group_key"]}), {result["classes"]} classes; {folds}',
         'fitted to training rows alone; accuracy in %, 95 % intervals of a bootstrap over groups',
     ]
-    for level, words in LEVELS.items():
-        cells = [[words, *(_title(name, result) for name in names)]]
+    for level, words in _LEVELS.items():
+        cells = [[words, *(titles[name] for name in names)]]
         if compared:
             cells[0].append(f'{names[0]} above {names[-1]}')
         for model, own in _rows(result, level).items():
@@ -50,13 +45,14 @@ def table(result: Mapping) -> str:
                 row.append(shown(most['above_strictest'], most['above_ci95'], '+'))
             cells.append([model, *row])
         lines += ['', *aligned(cells)]
-    details = [f'{_title(name, result)}: {result["protocols"][name]["detail"]}' for name in names]
+    details = [f'{titles[name]}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join([*lines, '', *details])
 
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws accuracies as dots with their intervals, by row and by song."""
     names = list(result['protocols'])
+    titles = {name: title(name, each['leaky']) for name, each in result['protocols'].items()}
     models = list(_rows(result, 'song'))
     figure, panels = study_draw.panels(
         [MODELS[model].title for model in models],
@@ -64,9 +60,9 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
         (1, 1),
         f'{result["features"]}{result["dataset"]}: {result["songs"]} songs',
     )
-    for axes, (level, words) in zip(panels, LEVELS.items(), strict=True):
+    for axes, (level, words) in zip(panels, _LEVELS.items(), strict=True):
         rows = _rows(result, level)
-        dots = {_title(name, result): [rows[model][name] for model in models] for name in names}
+        dots = {titles[name]: [rows[model][name] for model in models] for name in names}
         study_draw.dots(axes, dots, 'accuracy')
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
         axes.set(title=words, xlabel='accuracy, %', xlim=(0, 100))

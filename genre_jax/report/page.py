@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -90,18 +90,25 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
             'confusion': report_charts.confusion_chart(result),
             'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
         }
+    path = run_dir / 'report.html'
+    render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents, duration=_duration)
+    return path
+
+
+def render(
+    template: pathlib.Path, path: pathlib.Path, contents: Mapping[str, Any], **filters: Callable
+) -> None:
+    """Fills in a template with these filters besides `percent` and `interval`, and writes it whole."""
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(
-        percent=report_charts.percent, interval=report_charts.interval, duration=_duration
-    )
-    page = templates.get_template('page.html.j2').render(contents).strip() + '\n'
-    path = run_dir / 'report.html'
+    templates.filters |= {'percent': report_charts.percent, 'interval': report_charts.interval}
+    templates.filters |= filters
+    page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:
         # A file name that is not valid Unicode reaches us as lone surrogates: show its bytes.
@@ -109,7 +116,6 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
-    return path
 
 
 def wrong_songs(predictions: Predictions) -> list[dict[str, Any]]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import markupsafe
 
-from genre_jax.errors import UserError
 from genre_jax.report import charts as report_charts
+from genre_jax.report import page as report_page
 from genre_jax.report.charts import LIGHT
 from genre_jax.reproduce import collect
 
@@ -32,32 +30,19 @@ _LEAKY_TITLES = {
 
 def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
     """Writes the page of what `collect.collect` returns; it loads nothing from outside."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals.update(shown=collect.shown, ours=collect.ours)
-    templates.filters.update(
-        percent=report_charts.percent, interval=report_charts.interval, signed=_signed, code=_code
-    )
     with report_charts.chart_style():
         charts = [comparison_chart(table, i) for i, table in enumerate(result['tables'])]
-    page = templates.get_template('page.html.j2').render(
-        result=result,
-        charts=charts,
-        side_titles=SIDE_TITLES,
-        palette=report_charts.PALETTE,
-        environment_text=json.dumps(result['environment'], indent=2, ensure_ascii=False),
-    )
-    temporary = file.with_suffix('.html.tmp')
-    try:
-        temporary.write_bytes((page.strip() + '\n').encode('utf-8', 'backslashreplace'))
-        os.replace(temporary, file)
-    except OSError as error:
-        raise UserError(f'{file}: cannot write the page ({error.strerror})') from error
+    contents = {
+        'result': result,
+        'charts': charts,
+        'side_titles': SIDE_TITLES,
+        'palette': report_charts.PALETTE,
+        'environment_text': json.dumps(result['environment'], indent=2, ensure_ascii=False),
+        'shown': collect.shown,
+        'ours': collect.ours,
+    }
+    template = pathlib.Path(__file__).with_name('page.html.j2')
+    report_page.render(template, file, contents, signed=_signed, code=_code)
 
 
 def _signed(fraction: float) -> str:

@@ -26,7 +26,7 @@ from genre_jax.reproduce.paper import (
     slug,
 )
 from genre_jax.reproduce.present import Given
-from genre_jax.study import cells
+from genre_jax.study import protocols
 from genre_jax.sweep import space as search_space
 
 LEFT_OUT = 'left out by --only'
@@ -197,7 +197,7 @@ class _Planner:
     def _classical(self, way: Classical) -> Job:
         page, config, values = self._config(way.page, '')
         home = self._home / f'classical_{way.page}'
-        folder = home / config.split.protocol / cells.ROWS / way.model
+        folder = home / config.split.protocol / protocols.ROWS / way.model
         command = self._command(
             'classical', f'--config={page}', *_flags(values), f'--models={way.model}',
             f'--protocols={config.split.protocol}', f'--workdir={home}',

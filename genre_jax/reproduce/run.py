@@ -134,7 +134,8 @@ def _run(job: Job) -> None:
         case Blend(leaky=leaky):
             samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']
             settings = plan.BLEND_SETTINGS
-            blend_run.run(job.members, job.folder, 'integer', settings, 'segment', leaky, samples)
+            recipe = blend_run.Recipe('integer', settings, 'segment', leaky, samples)
+            blend_run.run(job.members, job.folder, recipe)
         case Trial():
             _run_program(job)
 

@@ -20,13 +20,11 @@ import numpy as np
 import tqdm
 
 from genre_jax.embeddings.network import Network
-from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.loading import loader, prepared, run_data
 from genre_jax.logbook import read_json, write_json
 from genre_jax.run import folder as run_folder
 
-ROWS = 'features'  # the source of what learns from rows of a table
 _REMEDY = 'delete that folder, the model is fitted again'
 
 
@@ -184,21 +182,6 @@ def open_folds(
             one.split.update(folds=folds, fold=fold)
         opened.append(Fold(one, home, f'fold_{fold}' if folds else '', dataset, network))
     return opened
-
-
-def protocol_home(workdir: pathlib.Path, protocol: str, source: str) -> pathlib.Path:
-    """Returns the folder of a source under a protocol; a UserError where an earlier version wrote there.
-
-    That was PROTOCOL/fold_N, PROTOCOL/fold_N/MODEL and PROTOCOL/MODEL.
-    """
-    folder = workdir / protocol
-    old = sorted([*folder.glob('fold_*'), *(file.parent for file in folder.glob('*/config.json'))])
-    if old:
-        raise UserError(
-            f'{old[0]} was written by an earlier version, which laid out its folders in another way; '
-            f'expected {folder / source}/MODEL/fold_N: use another --workdir'
-        )
-    return folder / source
 
 
 @dataclasses.dataclass(frozen=True)

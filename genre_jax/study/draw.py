@@ -32,6 +32,7 @@ def panels(
     for each in axes:
         each.grid(axis='x', linewidth=0.4)
         each.set_axisbelow(True)
+        each.margins(x=0.14)  # for the numbers behind the dots
     figure.suptitle(title, fontsize=10)
     return figure, axes
 
@@ -39,7 +40,7 @@ def panels(
 def dots(
     axes: matplotlib.axes.Axes, series: Mapping[str, Sequence[Mapping | None]], key: str
 ) -> None:
-    """Draws figures in percent with their intervals.
+    """Draws figures in percent with their intervals, the number behind each.
 
     Args:
         axes: of `panels`.
@@ -47,14 +48,18 @@ def dots(
         key: which of them.
     """
     for i, (label, figures) in enumerate(series.items()):
+        shift = 0.6 * ((i + 0.5) / len(series) - 0.5)
         rows = np.flatnonzero([figure is not None for figure in figures])
         values = 100 * np.array([figures[row][key] for row in rows])
         ends = 100 * np.array([figures[row][f'{key}_ci95'] for row in rows]).reshape(-1, 2).T
         axes.errorbar(
-            values, rows + 0.6 * ((i + 0.5) / len(series) - 0.5),
+            values, rows + shift,
             xerr=np.maximum(0, [values - ends[0], ends[1] - values]),
             fmt='o', markersize=4, capsize=2, color=COLOURS[i % len(COLOURS)], label=label,
         )  # fmt: skip
+        for row, value, end in zip(rows, values, ends[1], strict=True):
+            place = {'xytext': (3, 0), 'textcoords': 'offset points', 'va': 'center'}
+            axes.annotate(f'{value:.1f}', (end, row + shift), fontsize=7, **place)
 
 
 def save(figure: matplotlib.figure.Figure, file: pathlib.Path) -> None:

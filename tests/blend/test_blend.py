@@ -285,7 +285,8 @@ def runs(tmp_path):
 def measured(folders, method='integer', level='segment', leaky=False, **settings):
     settings = settings or ({} if method != 'integer' else INTEGER)
     tasks = blend_tasks.make_tasks(folders, level)
-    return blend_run.measure(tasks, folders, method, settings, level, leaky, 100)[0]
+    recipe = blend_run.Recipe(method, settings, level, leaky, 100)
+    return blend_run.measure(tasks, folders, recipe)[0]
 
 
 def test_weights_do_not_see_the_test_part(runs):
@@ -460,6 +461,10 @@ def test_classical_models_of_a_cross_validation(tmp_path):
     test = program.result(tmp_path / 'blend')['parts']['test']['segment']
     assert test['n'] == 60 and test['accuracy'] == pytest.approx(np.concatenate(hits).mean())
     with pytest.raises(
+        UserError, match='w/features/knn is no folder.*mean .*w/artist/features/knn'
+    ):
+        blend_tasks.make_tasks([tmp_path / 'w/features/knn', home / 'svm'], 'segment')
+    with pytest.raises(
         UserError, match=r'features has no result.json.*did you mean .*features/knn'
     ):
         blend_tasks.make_tasks([home, home / 'svm' / 'fold_0'], 'segment')
@@ -596,7 +601,9 @@ def test_members_named_wrongly(runs, choose, said):
 
 
 def ran(members, workdir, method='mean', leaky=False, **settings):
-    return blend_run.run(members, workdir, method, settings, 'segment', leaky, 100)
+    return blend_run.run(
+        members, workdir, blend_run.Recipe(method, settings, 'segment', leaky, 100)
+    )
 
 
 def command(workdir, members, *flags):

@@ -265,6 +265,18 @@ def test_figures_are_those_of_the_runs(whole):
         assert figure['mean'] == test['segment']['accuracy']
         assert figure['ci95'] == test['segment']['accuracy_ci95']
         assert content['runs'] == 1 and figure['std'] is None
+    # The same in figures.csv, which the docs are written from.
+    with (workdir / 'figures.csv').open(newline='') as stream:
+        lines = [line for line in csv.DictReader(stream) if line['row'] == row['name']]
+    assert len(lines) == 2 * len(row['figures'])
+    of = {(line['protocol'], line['figure']): line for line in lines}
+    for side in paper.PROTOCOLS:
+        figure = row['ours'][side]['figures']['test/segment/accuracy']
+        line = of[side, 'test/segment/accuracy']
+        assert [float(line[f'value{end}']) for end in ('', '_low', '_high')] == [
+            figure['mean'], *figure['ci95'],
+        ]  # fmt: skip
+        assert (line['leaky'], line['runs']) == (str(side == 'paper'), '1')
 
 
 def test_gap_of_the_blend(whole):

@@ -461,7 +461,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
         base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
     ]
     tasks = blend_tasks.make_tasks(cells, 'song')
-    result, _ = blend_run.measure(tasks, cells, 'mean', {}, 'song', False, 50)
+    result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False, 50))
     by_hand = []
     for fold in range(2):
         parts = [evaluate.Predictions.load(c / f'fold_{fold}/predictions/test.npz') for c in cells]

@@ -1,0 +1,113 @@
+"""Models under several protocols, some of which leak: what each came to, and by how much they differ."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+
+from genre_jax.embeddings.network import Network
+from genre_jax.errors import UserError
+from genre_jax.loading import protocols, run_data
+from genre_jax.study import cells
+
+ROWS = 'features'  # the source of what learns from rows of a table
+LEVELS = ('segment', 'song')
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    names: Sequence[str],
+    folds: int,
+    models: Sequence[str],
+    fill: Callable,
+    network: Network | None = None,
+    source: str = '',
+    unit: str = '',
+) -> dict[str, Any]:
+    """Fits and tests every model in every fold of every protocol, and compares.
+
+    Args:
+        config: the whole config; its protocol is replaced.
+        workdir: folder for PROTOCOL/SOURCE/MODEL/fold_N.
+        names: protocols; none: the cross-validations that differ for these data, the strictest last.
+        folds: of the cross-validations; 0: one split.
+        models: their names.
+        fill: fits one model, as for `cells.run`.
+        network: whose embeddings take the place of rows, or None.
+        source: name of the source; '': `features` for rows of a table, else the front end's.
+        unit: of the progress bar; '' for none.
+
+    Returns:
+        Facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each model,
+        protocol and level, with differences to the strictest protocol where there are folds.
+
+    Raises:
+        UserError: a mistake in the config, the data or the settings of a model.
+    """
+    dataset = run_data.open_dataset(config)
+    source = source or (ROWS if dataset.kind == 'table' else config.features.name)
+    opened = {}
+    for name in list(names) or protocols.that_differ(dataset.tracks):
+        one = config.copy_and_resolve_references()
+        # They are there to be compared, and what leaks is marked.
+        one.split.allow_leak = config.split.allow_leak or name in protocols.WORDS
+        home = source_home(workdir, name, source)
+        opened[name] = cells.open_folds(one, name, folds, home, dataset, network)
+    outcomes = cells.run(opened, models, fill, unit)
+    samples, figures = config.eval.bootstrap_samples, []
+    for model in models:
+        own = {name: outcomes[name, model] for name in opened}
+        if folds:
+            compared = cells.compare(own, samples)
+        else:  # each protocol has test songs of its own: no differences
+            compared = {
+                name: cells.compare({name: each}, samples)[name] for name, each in own.items()
+            }
+        figures += [
+            {
+                'model': model,
+                'protocol': name,
+                'leaky': own[name].leaky,
+                'level': level,
+                'accuracy': compared[name][level]['accuracy'],
+                'accuracy_ci95': compared[name][level]['accuracy_ci95'],
+                'above_strictest': compared[name][level]['inflation'] if folds else None,
+                'above_ci95': compared[name][level]['inflation_ci95'] if folds else None,
+                'fit_s': own[name].fit_s,
+            }
+            for name in opened
+            for level in LEVELS
+        ]
+    return cells.describe(dataset, folds) | {
+        'protocols': {
+            name: {'leaky': every[0].split.leaky, 'detail': every[0].split.detail}
+            for name, every in opened.items()
+        },
+        'figures': figures,
+    }
+
+
+def source_home(workdir: pathlib.Path, protocol: str, source: str) -> pathlib.Path:
+    """Returns the folder of a source under a protocol; a UserError where an earlier version wrote there.
+
+    That was PROTOCOL/fold_N, PROTOCOL/fold_N/MODEL and PROTOCOL/MODEL.
+    """
+    folder = workdir / protocol
+    old = sorted([*folder.glob('fold_*'), *(file.parent for file in folder.glob('*/config.json'))])
+    if old:
+        raise UserError(
+            f'{old[0]} was written by an earlier version, which laid out its folders in another way; '
+            f'expected {folder / source}/MODEL/fold_N: use another --workdir'
+        )
+    return folder / source
+
+
+def title(protocol: str, leaky: bool) -> str:
+    """Returns a protocol's name with what is drawn in it, and LEAKY where it leaks."""
+    words = protocols.WORDS.get(protocol)
+    name = f'{words} ({protocol})' if words else protocol
+    return f'{name} LEAKY' if leaky else name
