@@ -4,11 +4,11 @@
         --config.data.root=features_3_sec.csv --workdir=runs/mlp
 
 The CSV has the columns filename, label and features (docs/datasets/feature_table.md); our own
-`genre_jax.features.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
+`genre_jax.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
 artist, where a column names it), their probabilities are averaged over the song.
 
-Ma et al. give 87.74 % for such a network, on rows of 3 s that were split at random: rows of one song stand
-on both sides. `--config.split.protocol=segment_leaky --config.split.allow_leak=True` does the same, and
+Ma et al. trained such networks on rows of 3 s that were split at random (docs/papers.md): rows of one song
+stand on both sides. `--config.split.protocol=segment_leaky --config.split.allow_leak=True` does the same, and
 `python -m genre_jax.leak` shows what it is worth. A minute on 2 busy CPU cores for 3000 rows.
 
     python -m genre_jax.sweep --config=configs/mlp_features.py \

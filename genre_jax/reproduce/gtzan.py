@@ -13,7 +13,7 @@ FEATURES = Need(
     'features',
     "GTZAN's table of features, a row for every 3 s",
     f'features_3_sec.csv of {_KAGGLE}; tables of rows of 10 s or 30 s do as well; or make one of the audio: '
-    'python -m genre_jax.features.feature_table',
+    'python -m genre_jax.feature_table',
     'feature_table',
 )
 AUDIO = Need(
