@@ -43,5 +43,5 @@ def real_recordings() -> list[pathlib.Path]:
         for label in sorted(path for path in (DATA / folder).glob('*') if path.is_dir()):
             files += sorted([*label.glob('*.wav'), *label.glob('*.ogg')])[:1]
     if not files:
-        pytest.skip(f'no recordings below {DATA}: set GENRE_JAXDATA')
+        pytest.skip(f'no recordings below {DATA}: set GENRE_JAX_DATA')
     return files

@@ -357,7 +357,7 @@ def test_audio_needs_a_network(tmp_path):
 def real(name):
     file = DATA / 'gtzan' / name
     if not file.exists():
-        pytest.skip(f'no {file}: set GENRE_JAXDATA')
+        pytest.skip(f'no {file}: set GENRE_JAX_DATA')
     return file
 
 
