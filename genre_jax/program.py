@@ -50,13 +50,7 @@ def run(
 
 
 def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
-    """Checks the flags of a program with a config, and starts jax.
-
-    Args:
-        argv: what is left of the command line.
-
-    Returns:
-        The config, and the run folder.
+    """Checks the flags of a program with a config, and starts jax; returns the config and the run folder.
 
     Raises:
         UserError: a mistake in them, or jax does not start.
@@ -102,11 +96,7 @@ def log_warnings_only() -> None:
 
 
 def set_precision(config: ml_collections.ConfigDict) -> None:
-    """Sets the precision of float32 products on GPUs and TPUs.
-
-    Args:
-        config: the whole config.
-    """
+    """Sets the precision of float32 products on GPUs and TPUs."""
     import jax
 
     if jax.default_backend() != 'cpu':

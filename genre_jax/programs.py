@@ -34,11 +34,7 @@ PROGRAMS = {
 
 
 def refuse_others(command: Sequence[str]) -> None:
-    """Ends Python where it was asked to run a module that is no program, with one line and exit code 2.
-
-    Args:
-        command: sys.orig_argv.
-    """
+    """Ends Python where sys.orig_argv runs a module that is no program, with one line and exit code 2."""
     if '-m' not in command[:-1] or sys.argv[0] != '-m':  # which it is until the module is found
         return
     package, _, name = command[command.index('-m') + 1].partition('.')

@@ -54,11 +54,7 @@ _POLICY = ('one_of', 'one_of_probability', 'emphasis')
 
 
 def takes(name: str) -> dict[str, config_lib.Setting]:
-    """Returns the keys of config.augment.NAME, for one of the augmentations.
-
-    Raises:
-        UserError: there is no such augmentation.
-    """
+    """Returns the keys of config.augment.NAME; UserError: there is no such augmentation."""
     if name == 'emphasis':
         return {'classes': config_lib.Setting(tuple), 'copies': config_lib.Setting(int)}
     if name not in _ALL:
@@ -169,16 +165,9 @@ class Augmentation:
     def waveforms(
         self, key: jax.Array, waveforms: jax.Array, labels: jax.Array, index: jax.Array
     ) -> jax.Array:
-        """Augments waveforms, before the front end.
+        """Augments waveforms, float32 (batch, time), before the front end.
 
-        Args:
-            key: random key of the step.
-            waveforms: float32 (batch, time).
-            labels: int32 (batch,).
-            index: int32 (batch,), each example's place in the batch of all devices.
-
-        Returns:
-            float32 (batch, time).
+        `labels` are int32 (batch,), and so is `index`, each example's place in the batch of all devices.
         """
         return self._each(WAVEFORM, key, waveforms, labels, index)
 
@@ -191,17 +180,10 @@ class Augmentation:
     def mixed(
         self, stage: str, key: jax.Array, examples: jax.Array, targets: jax.Array, index: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Mixes neighbours.
+        """Mixes neighbours of an even number of examples, 'waveform' or 'picture' as `stage` says.
 
-        Args:
-            stage: 'waveform' or 'picture', what `examples` are.
-            key: random key of the step.
-            examples: float32 (batch, ...), an even number of them.
-            targets: float32 (batch, classes), shares that sum to 1.
-            index: int32 (batch,), as in `waveforms`.
-
-        Returns:
-            Examples and targets, half as many where `halves`.
+        `targets` are shares (batch, classes) that sum to 1, `index` is as in `waveforms`. Returns examples
+        and targets, half as many where `halves`.
         """
         for name, function in MIXING.items():
             if name not in self._steps or stage != (

@@ -27,11 +27,7 @@ from genre_jax.errors import UserError
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Checks every value that no other part of the program checks by itself.
-
-    Raises:
-        UserError: the first value that is missing or out of range, with what was expected.
-    """
+    """Checks every value that no other part of the program checks; UserError names the first wrong one."""
     flat = flatten(config)
     for key in KEYS:
         if key.name not in flat:
@@ -52,12 +48,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 def differences(old: Mapping, new: Mapping) -> list[str]:
     """Lists the keys in which two configs differ, those left out that may change on resume.
 
-    Args:
-        old: nested config as read from a run folder's config.json.
-        new: nested config of this call, after a round trip through JSON.
-
-    Returns:
-        Lines such as 'optim.learning_rate: 0.001 -> 0.01'.
+    Both are nested as config.json holds them. Lines are such as 'optim.learning_rate: 0.001 -> 0.01'.
     """
     old, new = flatten(old), flatten(new)
     return [

@@ -31,15 +31,9 @@ def is_duration(value: object) -> bool:
 
 
 def duration_steps(text: str, key: str, length: Length | int) -> int:
-    """Turns '30 epochs', '500 steps' or '5 percent' into steps.
+    """Turns '30 epochs', '500 steps' or '5 percent' into steps, rounded to the nearest.
 
-    Args:
-        text: the duration.
-        key: the config key that holds it, for messages.
-        length: the training's length, or only its steps per epoch (then percent is refused).
-
-    Returns:
-        The number of steps, rounded to the nearest.
+    `key` is the config's, for messages. `length` may be steps per epoch alone: then percent is refused.
 
     Raises:
         UserError: anything else.
@@ -62,10 +56,6 @@ def duration_steps(text: str, key: str, length: Length | int) -> int:
 
 def resolve_length(config: ml_collections.ConfigDict, examples_per_epoch: int) -> Length:
     """Returns the training's length; an epoch is every training window once, the last part batch left out.
-
-    Args:
-        config: the whole config.
-        examples_per_epoch: training windows in one epoch.
 
     Raises:
         UserError: fewer windows than one batch, or a length of no steps.

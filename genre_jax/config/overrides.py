@@ -23,15 +23,8 @@ _TRUE, _FALSE = ('true', 't', '1', 'yes'), ('false', 'f', '0', 'no')
 def split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
     """Takes what is about the config out of a command line.
 
-    Args:
-        words: the command line.
-
-    Returns:
-        The page, '' without one; keys with their values, None where there is only the key of a switch and
-        'False' behind --noconfig.key; and the other words.
-
-    Raises:
-        UserError: several pages, or keys without one.
+    Returns the page, '' without one; keys with their values, None where there is only the key of a switch and
+    'False' behind --noconfig.key; and the other words. Several pages, or keys without one, are a UserError.
     """
     given, assignments, rest = [], [], []
     pairs = list(itertools.pairwise([*words, None]))
@@ -62,11 +55,7 @@ def split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list
 def load(
     page: str, assignments: Sequence[tuple[str, str | None]]
 ) -> tuple[ml_collections.ConfigDict, list[str]]:
-    """Returns the config of a page with the values of a command line, and what was dropped for them.
-
-    Args:
-        page: as `pages.find_page` takes it.
-        assignments: of `split`.
+    """Returns the config of a page with the values that `split` found, and what was dropped for them.
 
     Raises:
         UserError: no such page or key, or a value of another type.
@@ -123,11 +112,7 @@ def _assign(config: ml_collections.ConfigDict, key: str, text: str | None) -> No
 
 
 def _kind(config: ml_collections.ConfigDict, key: str) -> object:
-    """Returns the type of a key that the page does not set, from what takes it.
-
-    Raises:
-        UserError: nothing takes it.
-    """
+    """Returns the type of a key that the page does not set, from what takes it; UserError: nothing does."""
     known = [f'config.{each}' for each in flatten(config)]
     section, _, name = key.partition('.')
     if section in keys.OPEN and name:
@@ -143,12 +128,9 @@ def _kind(config: ml_collections.ConfigDict, key: str) -> object:
 
 
 def parse(flag: str, text: str | None, kind: object) -> object:
-    """Returns the value that a text stands for.
+    """Returns the value that a text stands for; None stands where the key is alone, as a switch.
 
-    Args:
-        flag: that it was given with, for messages.
-        text: None where the key stands alone, as a switch.
-        kind: the type of the value, or an annotation; object where there is none.
+    `kind` is the type of the value, or an annotation; object where there is none.
 
     Raises:
         UserError: it does not stand for such a value.

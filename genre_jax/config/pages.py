@@ -19,14 +19,10 @@ _PACKAGED = pathlib.Path(__file__).parents[1] / 'configs'
 
 
 def find_page(page: str) -> tuple[str, list[str]]:
-    """Returns the path of a page, and its arguments if there are some.
+    """Returns the path of a page, and its arguments if there are some; UserError: there is none.
 
-    Args:
-        page: path of a file, or the name of a page of the package, 'folder' or 'configs/folder.py', wherever
-            the current folder is; then a colon and arguments, if it takes some.
-
-    Raises:
-        UserError: there is none.
+    A page is the path of a file, or the name of a page of the package, 'folder' or 'configs/folder.py',
+    wherever the current folder is; then a colon and arguments, if it takes some.
     """
     path, *arguments = page.split(':', 1)
     if os.path.isfile(path):
@@ -47,14 +43,7 @@ def packaged() -> list[str]:
 
 
 def load_page(page: str) -> ml_collections.ConfigDict:
-    """Runs a config page.
-
-    Args:
-        page: as `find_page` takes it.
-
-    Raises:
-        UserError: there is no such page, or it is wrong.
-    """
+    """Runs a config page; UserError: there is no such page, or it is wrong."""
     config = call_page(page, 'get_config')
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(
@@ -66,10 +55,6 @@ def load_page(page: str) -> ml_collections.ConfigDict:
 
 def call_page(page: str, function: str) -> object:
     """Runs a page and calls one of its functions, with the page's arguments where it takes some.
-
-    Args:
-        page: as `find_page` takes it.
-        function: name of the function.
 
     Raises:
         UserError: there is no such page or function, or it is wrong.

@@ -32,23 +32,14 @@ class Setting(NamedTuple):
 def settings_of(section: str, name: str) -> dict[str, Setting]:
     """Returns the keys that a dataset, front end, augmentation or model takes.
 
-    Args:
-        section: 'data', 'features', 'augment' or 'model'.
-        name: of the thing.
-
     Raises:
-        UserError: there is no such thing.
+        UserError: there is no such thing in 'data', 'features', 'augment' or 'model'.
     """
     return importlib.import_module(_ROOMS[section]).takes(name)
 
 
 def accepted(function: Callable, fixed: Collection[str] = ()) -> dict[str, Setting]:
-    """Returns the settings that a class, or a function with keyword-only arguments, takes.
-
-    Args:
-        function: the class or function, or a partial of one.
-        fixed: arguments that are no settings.
-    """
+    """Returns the settings that a class, or a function with keyword-only arguments, takes but for `fixed`."""
     plain = function.func if isinstance(function, functools.partial) else function
     fields = dataclasses.is_dataclass(plain) or not inspect.isclass(plain)
     hints = typing.get_type_hints(plain if fields else plain.__init__)
@@ -69,17 +60,7 @@ def call_with_section(
     skip: tuple[str, ...] = (),
     **fixed: object,
 ):
-    """Calls `function` with the keys of a config section, each of which it must take.
-
-    Args:
-        function: a class or function with keyword arguments.
-        section: name of the section, for messages ('model').
-        settings: the section.
-        skip: keys of the section that are not for the function ('name').
-        **fixed: further arguments, which the section may not set.
-
-    Returns:
-        What the function returns.
+    """Calls `function` with the keys of a config section, but for `skip`, and with further `fixed` arguments.
 
     Raises:
         UserError: a key that the function does not take, or one that it needs and does not get.

@@ -33,11 +33,7 @@ from genre_jax.configs import bu_grid, common
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper,recipe=code,strong=False', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper,recipe=code,strong=False', what follows the page's colon."""
     arguments = common.parse_arguments(
         text,
         protocol=('official', 'paper'),

@@ -25,11 +25,7 @@ from genre_jax.configs import bu_tuning, common
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('official', 'paper'))
     config = bu_tuning.get_config(f'phase=scheduler,protocol={arguments.protocol}')
     config.optim.schedule = 'plateau'

@@ -38,11 +38,7 @@ _MODELS = ('cnn_gru', 'efficient_cnn', 'cnn_lstm', 'cnn_gru_attention')
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper,features=mfcc,model=cnn_lstm', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper,features=mfcc,model=cnn_lstm', what follows the page's colon."""
     arguments = common.parse_arguments(
         text,
         protocol=('official', 'paper'),

@@ -29,11 +29,7 @@ _PHASES = ('batch_size', 'learning_rate', 'optimizer', 'scheduler')
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'phase=scheduler,protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'phase=scheduler,protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, phase=_PHASES, protocol=('official', 'paper'))
     config = bu_models.get_config(f'model=cnn_gru_attention,protocol={arguments.protocol}')
     config.train.length = '30 epochs'
@@ -47,11 +43,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
 
 
 def sweep(text: str | None = None):
-    """Returns the values that a phase compares.
-
-    Args:
-        text: as of `get_config`.
-    """
+    """Returns the values that a phase compares."""
     from genre_jax.sweep.space import Choice, Sweep
 
     phase = common.parse_arguments(text, phase=_PHASES, protocol=('official', 'paper')).phase

@@ -46,11 +46,7 @@ _TRAININGS = {
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper,training=1', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
     arguments = common.parse_arguments(
         text, protocol=('grouped', 'paper'), training=tuple(_TRAININGS)
     )

@@ -34,11 +34,7 @@ _DEFAULTS = {'search': ('learning_rate', 'grid'), 'protocol': ('grouped', 'paper
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'search=grid,protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'search=grid,protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, **_DEFAULTS)
     config = cnn14_western.get_config(f'training=1,protocol={arguments.protocol}')
     config.optim.schedule = 'constant'
@@ -52,11 +48,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
 
 
 def sweep(text: str | None = None):
-    """Returns the rates, or the nine points of Table 1.
-
-    Args:
-        text: as of `get_config`.
-    """
+    """Returns the rates, or the nine points of Table 1."""
     from genre_jax.sweep.space import Choice, LogUniform, Sweep
 
     if common.parse_arguments(text, **_DEFAULTS).search == 'learning_rate':

@@ -16,13 +16,8 @@ def optional(kind: type) -> object:
 def parse_arguments(text: str | None, **defaults: object) -> ml_collections.ConfigDict:
     """Parses what follows the colon in `--config=page.py:key=value,flag=True`.
 
-    Args:
-        text: the part after the colon, or None.
-        **defaults: the keys that the page takes, with typed defaults (bool, int, float or str), or a tuple of
-            all values that the key may have, the default first.
-
-    Returns:
-        The keys with their values, in the types of the defaults.
+    Defaults are typed (bool, int, float or str), or a tuple of all values that the key may have, the
+    default first.
 
     Raises:
         ValueError: an unknown key or a value of the wrong type, in one line.

@@ -27,11 +27,7 @@ _NETWORKS = {
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'model=musicnn,pretrained=True', what follows the page's colon.
-    """
+    """Returns the config of 'model=musicnn,pretrained=True', what follows the page's colon."""
     arguments = common.parse_arguments(text, model=tuple(_NETWORKS), pretrained=True)
     flavour, window_s, checkpoint = _NETWORKS[arguments.model]
     config = common.get_config()

@@ -33,11 +33,7 @@ from genre_jax.configs import common, ma_mlp
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('grouped', 'paper'))
     config = ma_mlp.get_config(f'protocol={arguments.protocol}')
     config.model.hidden_units = (2048, 1024, 512, 256, 128, 64)

@@ -33,11 +33,7 @@ from genre_jax.configs import common
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper,hidden=128-256,activation=tanh', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper,hidden=128-256,activation=tanh', behind the page's colon."""
     arguments = common.parse_arguments(
         text,
         protocol=('grouped', 'paper'),

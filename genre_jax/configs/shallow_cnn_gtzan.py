@@ -35,11 +35,7 @@ from genre_jax.configs import common
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper,batch_norm=True,epochs=100', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper,batch_norm=True,epochs=100', what follows the page's colon."""
     arguments = common.parse_arguments(
         text, protocol=('grouped', 'paper', 'fault_filtered'), batch_norm=False, epochs=(200, 100)
     )

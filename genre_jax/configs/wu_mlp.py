@@ -30,11 +30,7 @@ PROTOCOLS = ('grouped', 'paper')
 
 
 def shared(protocol: str) -> ml_collections.ConfigDict:
-    """Returns what all networks of the paper have in common.
-
-    Args:
-        protocol: one of PROTOCOLS.
-    """
+    """Returns what all networks of the paper have in common."""
     config = common.get_config()
     config.data.root = ''
     config.data.index = ''
@@ -48,11 +44,7 @@ def shared(protocol: str) -> ml_collections.ConfigDict:
 
 
 def random_search(**space: object):
-    """Returns a search at random over learning rate, batch and some settings of the model.
-
-    Args:
-        **space: the latter's, by key of config.model.
-    """
+    """Returns a search at random over learning rate, batch and `space`, by key of config.model."""
     from genre_jax.sweep.space import Choice, LogUniform, Sweep
 
     whole = {
@@ -63,11 +55,7 @@ def random_search(**space: object):
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper', what follows the page's colon."""
     config = shared(common.parse_arguments(text, protocol=PROTOCOLS).protocol)
     config.data.name = 'feature_table'
     config.data.use_length = False

@@ -28,11 +28,7 @@ from genre_jax.configs import common, wu_mlp
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'protocol=paper', what follows the page's colon."""
     config = wu_mlp.shared(common.parse_arguments(text, protocol=wu_mlp.PROTOCOLS).protocol)
     config.data.name = 'images'
     config.features.name = 'picture'

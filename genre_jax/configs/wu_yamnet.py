@@ -33,11 +33,7 @@ _DEFAULTS = {'top': ('dense', 'lstm'), 'protocol': wu_mlp.PROTOCOLS}
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Returns the config.
-
-    Args:
-        text: 'top=lstm,protocol=paper', what follows the page's colon.
-    """
+    """Returns the config of 'top=lstm,protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, **_DEFAULTS)
     config = wu_mlp.shared(arguments.protocol)
     config.data.name = 'gtzan'
@@ -70,11 +66,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
 
 
 def sweep(text: str | None = None):
-    """Returns the search.
-
-    Args:
-        text: as of `get_config`.
-    """
+    """Returns the search."""
     if common.parse_arguments(text, **_DEFAULTS).top == 'dense':
         sizes = tuple(itertools.product((256, 512, 1024), (128, 512, 1024), (32, 128, 512)))
         return wu_mlp.random_search(

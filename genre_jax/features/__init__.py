@@ -71,10 +71,7 @@ STORED = {'picture': Pictures, 'table': Table}
 
 
 def find(name: str) -> Callable[..., FrontEnd]:
-    """Returns the front end of a name, to be called with the fields that shall be others.
-
-    Args:
-        name: config.features.name.
+    """Returns the front end of a name, to be called with fields that shall be others.
 
     Raises:
         UserError: there is no such front end.

@@ -22,15 +22,10 @@ _MOST_UNROLLED = 32
 def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = False) -> Any:
     """Applies a function of one clip to a batch of them, in pieces on a CPU, else all at once.
 
-    Args:
-        function: maps arrays (time, ...) to a tree of arrays.
-        *clips: arrays (batch, time, ...) or (batch,); of the first, `time` tells the work per clip.
-        unroll: writes the pieces out one by one, up to 32 of them, instead of looping: XLA's CPU
-            backend uses one core for elementwise work inside a loop. For small functions, since the
-            time to compile grows with the pieces.
-
-    Returns:
-        The tree, each leaf with a leading batch axis.
+    `function` maps arrays (time, ...) to a tree of arrays; `clips` are (batch, time, ...) or (batch,), and
+    the time of the first tells the work per clip. Returns the tree, each leaf with a leading batch axis.
+    `unroll` writes up to 32 pieces out one by one instead of looping, since XLA's CPU backend uses one core
+    for elementwise work inside a loop: for small functions, as the time to compile grows with the pieces.
     """
     n_clips = clips[0].shape[0]
     together = jax.vmap(function)

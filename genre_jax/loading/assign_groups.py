@@ -11,22 +11,13 @@ from genre_jax.errors import UserError
 
 
 def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int) -> list[str]:
-    """Assigns whole groups to parts so that every class comes close to the wanted shares.
+    """Assigns whole groups to parts so that every class comes close to the wanted shares of the songs.
 
     The largest groups go first, each to a part drawn from those that have room for it, by how much
     they lack; so large groups do not all train. Where it fits nowhere it goes where most is lacking.
     Every class gets a group in every part while it has groups to give. Deterministic for a seed.
 
-    Args:
-        tracks: dicts with 'label' and 'group'.
-        shares: wanted share of the songs of each part; they sum to 1.
-        seed: of the order of groups of one size, and of the draw.
-
-    Returns:
-        The part of every track.
-
-    Raises:
-        UserError: a class with fewer groups than there are parts.
+    Returns the part of every track; a class with fewer groups than there are parts is a UserError.
     """
     members = collections.defaultdict(list)
     for position, track in enumerate(tracks):

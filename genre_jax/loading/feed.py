@@ -35,18 +35,11 @@ class Feed(Protocol):
     ) -> Callable[[int], tuple[int, Any]]:
         """Returns what takes the next block, of at most so many steps: their number, and the block.
 
-        Args:
-            table: the windows of the training part.
-            first_step: steps done before.
-            last_step: steps done after the last block.
+        The training has done `first_step` steps before, and `last_step` after the last block.
         """
 
     def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
-        """Yields what is stored of all windows in order, (config.eval.batch_size, ...); the last one repeats.
-
-        Args:
-            table: the windows of a part.
-        """
+        """Yields what is stored of all windows in order, (config.eval.batch_size, ...), the last repeated."""
 
     def batch_of_block(self, block: Any, i: jax.Array) -> dict[str, jax.Array]:
         """Returns the batch of a step of a block; to be traced."""
@@ -58,14 +51,7 @@ def open_feed(
     stored: prepared.Stored,
     mesh: Mesh,
 ) -> Feed:
-    """Returns the feed that config.train asks for.
-
-    Args:
-        config: the whole config.
-        dataset: the prepared dataset.
-        stored: what one example is.
-        mesh: all devices.
-    """
+    """Returns the feed that config.train asks for."""
     if config.train.device_resident:
         return Resident(config, dataset, stored, mesh)
     return Streamed(config, mesh)

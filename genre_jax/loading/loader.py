@@ -22,19 +22,10 @@ from genre_jax.loading.prepared import Dataset
 def draw_starts(
     n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """Chooses where the windows of one track start.
+    """Chooses where `count` windows of one track start: samples, int64 [count], ascending but for 'random'.
 
-    Args:
-        n_samples: length of the track.
-        window: length of a window, in samples.
-        count: windows wanted.
-        draw: 'even': spread over the track from its first to its last sample; 'random': uniform;
-            'grid': from half-overlapping positions, no position twice while there are enough
-            (Schindler, Herbert).
-        rng: source of chance for 'random' and 'grid'.
-
-    Returns:
-        First samples, int64 [count], ascending but for 'random'.
+    `draw` is 'even': spread over the track from its first to its last sample; 'random': uniform; 'grid':
+    from half-overlapping positions, no position twice while there are enough (Schindler, Herbert).
     """
     last = max(0, n_samples - window)
     if draw == 'even':
@@ -71,7 +62,7 @@ class WindowTable:
         copies: Mapping[int, int] = types.MappingProxyType({}),
         segments: Mapping[int, np.ndarray] | None = None,
     ) -> None:
-        """Lays out the windows.
+        """Lays out the windows of the tracks at these positions, as config.windows, `config`, says.
 
         Args:
             dataset: the prepared dataset.
@@ -128,14 +119,9 @@ class WindowTable:
     def places(
         self, rows: np.ndarray, rng: np.random.Generator | None = None
     ) -> dict[str, np.ndarray]:
-        """Returns where windows lie.
+        """Returns where windows lie: 'label', 'track', and 'start' in samples or rows, each (batch,).
 
-        Args:
-            rows: numbers of the windows, int (batch,).
-            rng: draws their starts anew where `redrawn`.
-
-        Returns:
-            'label', 'track', and 'start' in samples or rows, each (batch,).
+        Where `redrawn`, `rng` draws the starts anew.
         """
         start = self.start[rows]
         if self.redrawn and rng is not None:
@@ -147,14 +133,7 @@ class WindowTable:
         }
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns the windows at several places.
-
-        Args:
-            places: of `places`.
-
-        Returns:
-            'audio' int16 (batch, window), or 'image' or 'table', and 'label'.
-        """
+        """Returns windows: 'audio' int16 (batch, window), or 'image' or 'table', and 'label'."""
         shape = self.stored.batch(len(places['track']))
         windows = np.empty(shape.shape, shape.dtype)
         for window, track, start in zip(
@@ -168,11 +147,7 @@ class WindowTable:
         return self.read(self.places(np.arange(len(self))))[self.stored.kind]
 
     def predictions(self, probabilities: np.ndarray) -> evaluate.Predictions:
-        """Joins the windows with their probabilities.
-
-        Args:
-            probabilities: float32 [windows, classes].
-        """
+        """Joins the windows with their probabilities, float32 [windows, classes]."""
         tracks = self.dataset.tracks
         names = np.asarray([track['track'] for track in tracks])
         groups = np.asarray([track['group'] for track in tracks])
@@ -264,20 +239,10 @@ def train_batches(
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields rows of the training batches, shuffled anew each epoch.
+    """Yields the training batches after `first_step`, shuffled anew each epoch: these `rows`, or all.
 
-    Args:
-        table: the windows of the training part.
-        batch_size: examples in a global batch.
-        seed: of the order and of the random starts.
-        first_step: step to begin with.
-        steps: batches to yield.
-        rows: of each global batch; None: all.
-        workers: processes that read records, 0 for threads of this one.
-        places: yields only where the windows lie.
-
-    Yields:
-        Dicts of arrays, what `WindowTable.read` or `WindowTable.places` returns.
+    `workers` are processes that read records, 0 for threads of this one. Yields what `WindowTable.read`
+    returns, or with `places` what `WindowTable.places` does.
     """
     return _iterate(
         _Batches(
@@ -298,18 +263,7 @@ def eval_batches(
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields rows of the batches of all windows in order; the last batch repeats the last window.
-
-    Args:
-        table: the windows of a part.
-        batch_size: examples in a global batch.
-        rows: of each global batch; None: all.
-        workers: processes that read records, 0 for threads of this one.
-        places: yields only where the windows lie.
-
-    Yields:
-        Dicts of arrays, what `WindowTable.read` or `WindowTable.places` returns.
-    """
+    """Yields the batches of all windows in order, as `train_batches`; the last window fills the last."""
     return _iterate(
         _Batches(
             _InOrder(table, batch_size),

@@ -52,11 +52,7 @@ class Dataset:
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Opens a prepared dataset.
-
-        Args:
-            folder: what `data.prepare.prepare` returned.
-        """
+        """Opens the folder that `data.prepare.prepare` returned."""
         self.manifest = prepare.read_manifest(folder)
         self.tracks: list[dict] = self.manifest['tracks']
         self.labels: list[str] = self.manifest['labels']
@@ -85,16 +81,7 @@ class Dataset:
         return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
 
     def read(self, track: int, start: int, length: int) -> np.ndarray:
-        """Reads a stretch of a track.
-
-        Args:
-            track: position in `tracks`.
-            start: first sample, or the row.
-            length: samples; beyond the end of the track there are zeros.
-
-        Returns:
-            int16 [length], or the picture or the row.
-        """
+        """Reads a stretch of a track: int16 [length], zeros beyond its end, or the picture or the row."""
         row = self.tracks[track]
         if self.kind != 'audio':
             return self._hold(row['first_record'] + start)
@@ -118,12 +105,5 @@ class Dataset:
         return array
 
     def record(self, record: int) -> np.ndarray:
-        """Reads what one record holds: up to a chunk of audio, a picture or a row.
-
-        Args:
-            record: its number.
-
-        Raises:
-            UserError: it is damaged.
-        """
+        """Reads one record, up to a chunk of audio, a picture or a row; UserError: it is damaged."""
         return self._records[record]

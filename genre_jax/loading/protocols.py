@@ -12,9 +12,6 @@ def that_differ(tracks: Sequence[Mapping]) -> list[str]:
     """Returns the protocols that differ for a dataset.
 
     Where every song is one row, by segment is by song; where it is a group of its own, by group is.
-
-    Args:
-        tracks: the manifest's tracks.
     """
     same = set()
     if all(track['n_samples'] == 1 for track in tracks):

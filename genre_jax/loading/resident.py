@@ -36,14 +36,7 @@ class Resident:
         stored: prepared.Stored,
         mesh: Mesh,
     ) -> None:
-        """Places the records.
-
-        Args:
-            config: the whole config.
-            dataset: the prepared dataset.
-            stored: what one example is.
-            mesh: the mesh.
-        """
+        """Places the records on the devices."""
         self._config, self._mesh, self._stored = config, mesh, stored
         self.most_steps = config.train.steps_per_dispatch
         self._chunk = dataset.manifest['chunk']
@@ -112,14 +105,10 @@ class Resident:
             yield self._batch(places)[self._stored.kind]
 
     def _where(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turns places into positions on the devices, int32 arrays of the same shape.
+        """Turns places of the global batch into positions on the devices, int32 arrays of the same shape.
 
-        Args:
-            places: 'track' and 'start', of the global batch.
-
-        Returns:
-            'device', 'row' (record on that device), 'offset' in it, and 'length' of the window inside its
-            track.
+        Returns 'device', 'row' (record on that device), 'offset' in it, and 'length' of the window inside its
+        track.
         """
         track, start = places['track'], places['start']
         where = {
@@ -154,14 +143,9 @@ class Resident:
         return {self._stored.kind: self._cut_windows(records, where), 'label': labels}
 
     def _cut_windows(self, records: jax.Array, where: Mapping[str, jax.Array]) -> jax.Array:
-        """Cuts a batch out of the records, on the devices; to be traced.
+        """Cuts a batch out of the records, where `where` says, the same on every device; to be traced.
 
-        Args:
-            records: of this object.
-            where: of the global batch, each (batch,), the same on every device.
-
-        Returns:
-            What is stored of each example, (batch, ...), split over the devices by example.
+        Returns what is stored of each example, (batch, ...), split over the devices by example.
         """
         stored, reach = self._stored, self._reach
 

@@ -43,11 +43,7 @@ class Data:
 
 
 def open_data(config: ml_collections.ConfigDict) -> Data:
-    """Prepares and opens the dataset, splits it, and lays out the windows.
-
-    Args:
-        config: the whole config.
-    """
+    """Prepares and opens the dataset, splits it, and lays out the windows."""
     dataset = open_dataset(config)
     split = make_split(config, dataset)
     return Data(dataset, split, make_tables(config, dataset, split))
@@ -55,9 +51,6 @@ def open_data(config: ml_collections.ConfigDict) -> Data:
 
 def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     """Prepares the dataset on process 0 while the others wait, and opens it.
-
-    Args:
-        config: the whole config.
 
     Raises:
         UserError: the data cannot be prepared, or lie where ArrayRecord cannot read.
@@ -77,12 +70,7 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
 
 
 def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> splits.Split:
-    """Makes the split that config.split asks for.
-
-    Args:
-        config: the whole config.
-        dataset: the prepared dataset.
-    """
+    """Makes the split that config.split asks for."""
     stored = dataset.stored(config.windows.window_s)
     return splits.make_split(
         config.split,
@@ -97,13 +85,7 @@ def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> 
 def make_tables(
     config: ml_collections.ConfigDict, dataset: prepared.Dataset, split: splits.Split
 ) -> dict[str, loader.WindowTable]:
-    """Lays out the windows of each part.
-
-    Args:
-        config: the whole config.
-        dataset: the prepared dataset.
-        split: of its tracks.
-    """
+    """Lays out the windows of each part."""
     # The evaluated segments go with the split: they do not change with the seed of a training.
     seeds = {'train': config.seed, 'val': config.split.seed, 'test': config.split.seed}
     copies = augment.Augmentation(config.augment, dataset.labels).copies()
@@ -124,13 +106,7 @@ def make_tables(
 def describe(
     dataset: prepared.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
 ) -> dict:
-    """Returns what result.json says about the data and the protocol.
-
-    Args:
-        dataset: the prepared dataset.
-        split: of its tracks.
-        tables: windows of each part.
-    """
+    """Returns what result.json says about the data and the protocol."""
     labels = np.asarray([track['label'] for track in dataset.tracks])
     groups = np.asarray([track['group'] for track in dataset.tracks])
     quarantined = dataset.manifest['quarantined']
@@ -173,10 +149,6 @@ def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:
     """Returns what belongs together and yet stands in several parts of the split, a line each.
 
     Copies, recordings of one group or of one artist and title, album, artist, or tonic (data/audit.py).
-
-    Args:
-        dataset: the prepared dataset.
-        split: of its tracks.
     """
     if split.segments is not None:
         return ['segments of the same recording in several parts, whatever else there is']
@@ -191,14 +163,7 @@ def announce(
     tables: Mapping[str, loader.WindowTable],
     logbook: Logbook,
 ) -> None:
-    """Says what a run is about to learn from.
-
-    Args:
-        dataset: the prepared dataset.
-        split: of its tracks.
-        tables: windows of each part.
-        logbook: where to say it.
-    """
+    """Says what a run is about to learn from."""
     facts = describe(dataset, split, tables)
     songs = ', '.join(f'{part} {facts["n_songs"][part]}' for part in splits.PARTS)
     logbook.say(

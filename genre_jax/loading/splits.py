@@ -74,7 +74,7 @@ def make_split(
     lists: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
     window: int = 1,
 ) -> Split:
-    """Makes the split that config.split asks for.
+    """Makes the split that config.split, `config`, asks for.
 
     Args:
         config: the section config.split.

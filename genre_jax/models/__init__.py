@@ -13,14 +13,7 @@ from genre_jax.errors import UserError
 
 
 def find(name: str) -> type[nn.Module]:
-    """Returns the Model of a module of this package.
-
-    Args:
-        name: config.model.name.
-
-    Raises:
-        UserError: there is no such model.
-    """
+    """Returns the Model of a module of this package; UserError: there is no such model."""
     known = sorted(
         p.stem
         for p in pathlib.Path(__file__).parent.glob('*.py')
@@ -37,18 +30,10 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
 
 
 def build(settings: Mapping, num_classes: int) -> nn.Module:
-    """Builds the model of the section config.model.
+    """Builds the model of the section config.model: 'name' of a module here, and keys for its Model.
 
-    Args:
-        settings: 'name' of a module of this package; further keys go to its Model.
-        num_classes: size of the output.
-
-    Returns:
-        A module called with features float32 (batch, frames, bins) and `train`, which returns logits
-        (batch, num_classes) and an embedding (batch, units).
-
-    Raises:
-        UserError: unknown model, or a key that it does not take.
+    Returns a module called with features float32 (batch, frames, bins) and `train`, which returns logits
+    (batch, num_classes) and an embedding (batch, units). Unknown models and keys are a UserError.
     """
     return config_lib.call_with_section(
         find(settings['name']), 'model', settings, skip=('name',), num_classes=num_classes

@@ -184,16 +184,9 @@ def resize_pos_embed(
 ) -> jax.Array:
     """Cuts or stretches positional embeddings to another grid, as the authors' code does.
 
-    Along an axis where the new grid is smaller, its middle is cut out; where it is larger, the
-    embeddings are interpolated bilinearly.
-
-    Args:
-        pos_embed: float32 (1, 2 + rows * columns, width), patches counted along frequency first.
-        source: its grid, along frequency and along time.
-        target: the new grid.
-
-    Returns:
-        float32 (1, 2 + rows * columns, width) of the new grid.
+    They are float32 (1, 2 + rows * columns, width), patches counted along frequency first; grids are
+    sizes along frequency and time. Along an axis where the new grid is smaller, its middle is cut out;
+    where it is larger, the embeddings are interpolated bilinearly.
     """
     width = pos_embed.shape[-1]
     places = pos_embed[0, _TOKENS:].reshape(*source, width)

@@ -35,13 +35,10 @@ def run(
     workdir: pathlib.Path,
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
-    """Runs or continues a run.
+    """Runs or continues a run of a checked config.
 
-    Args:
-        config: the whole config, checked.
-        workdir: the run folder.
-        on_validation: called with the step and the figures of each validation before they are written; a
-            sweep ends a bad trial from here.
+    `on_validation` is called with the step and the figures of each validation before they are written; a
+    sweep ends a bad trial from there.
 
     Raises:
         UserError: a mistake in the config or the data, or a loss that is not finite.
@@ -71,15 +68,7 @@ def check(
 ) -> tuple[features.FrontEnd, Converted | None]:
     """Builds once what can be built without the data: for its errors before hours of preparation, not after.
 
-    Args:
-        config: the whole config.
-        mesh: all devices.
-
-    Returns:
-        The front end, and the checkpoint to begin with, if any.
-
-    Raises:
-        UserError: a mistake in the config.
+    Returns the front end, and the checkpoint to begin with, if any.
     """
     for key in ('train.batch_size', 'eval.batch_size'):
         section, name = key.split('.')
@@ -100,17 +89,9 @@ def open_job(
     front_end: features.FrontEnd,
     source: Converted | None,
 ) -> Job:
-    """Puts together what stays fixed in a training on these data.
+    """Puts together what stays fixed in a training on these data; UserError: parts that do not fit.
 
-    Args:
-        config: the whole config.
-        data: of the run.
-        mesh: all devices.
-        front_end: of `check`; one for tables is fitted to the training part.
-        source: of `check`.
-
-    Raises:
-        UserError: parts that do not fit each other.
+    Front end and source are those of `check`; one for tables is fitted to the training part.
     """
     train_table = data.tables['train']
     if isinstance(front_end, features.Table):

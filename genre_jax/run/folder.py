@@ -28,9 +28,6 @@ from genre_jax.training.job import Job
 def own(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the run folder for this program alone; a killed program lets go of it by itself.
 
-    Args:
-        workdir: the run folder.
-
     Raises:
         UserError: it cannot be written, or another program is running in it.
     """
@@ -53,15 +50,7 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def check_same_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    """Refuses a run folder that holds a run with another config.
-
-    Args:
-        config: the whole config.
-        workdir: the run folder.
-
-    Raises:
-        UserError: it does.
-    """
+    """Refuses a run folder that holds a run with another config."""
     file = workdir / 'config.json'
     multihost_utils.sync_global_devices('run folder made')
     if not file.exists():
@@ -81,18 +70,7 @@ def write_step_zero(
     split: splits.Split,
     source: Converted | None,
 ) -> None:
-    """Writes config and environment, or checks that the data are those the run began with.
-
-    Args:
-        config: the whole config.
-        workdir: the run folder.
-        dataset: the prepared dataset.
-        split: of its tracks.
-        source: the checkpoint to begin with, if any.
-
-    Raises:
-        UserError: the data have changed.
-    """
+    """Writes config and environment, or refuses data that are not those the run began with."""
     file = workdir / 'environment.json'
     hours = sum(track['n_samples'] for track in dataset.tracks) / dataset.sample_rate_hz / 3600
     now = environment() | {
@@ -123,14 +101,7 @@ def write_step_zero(
 
 
 def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path) -> None:
-    """Writes the best checkpoint's model as config.init.checkpoint and others read it.
-
-    Args:
-        job: what was fixed in the training.
-        variables: of the best checkpoint, nested.
-        result: what result.json will hold.
-        workdir: the run folder.
-    """
+    """Writes the best checkpoint's model as config.init.checkpoint and others read it."""
     settings = json.loads(config_lib.to_json(job.config))['model']
     model = Converted(
         title='run of genre_jax',
@@ -148,11 +119,7 @@ def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path
 
 
 def show_again(workdir: pathlib.Path) -> None:
-    """Prints what a finished run came to, and writes its page anew.
-
-    Args:
-        workdir: the run folder.
-    """
+    """Prints what a finished run came to, and writes its page anew."""
     if jax.process_index() == 0:
         result = read_json(
             workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again'

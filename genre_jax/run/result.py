@@ -46,12 +46,9 @@ class Ended:
 def validation(
     job: Job, data: run_data.Data, probabilities: np.ndarray
 ) -> tuple[dict[str, float], list[float]]:
-    """Returns what metrics.jsonl says of a validation, and the rank of its state (larger is better).
+    """Returns what metrics.jsonl says of a validation, and the rank of its state.
 
-    Args:
-        job: what was fixed in the training.
-        data: of the run.
-        probabilities: of the validation part, float32 [windows, classes].
+    The probabilities are float32 [windows, classes].
     """
     predictions = data.tables['val'].predictions(probabilities)
     scores = evaluate.evaluate(predictions, data.groups, bootstrap_samples=0)
@@ -66,25 +63,13 @@ def validation(
 
 
 def rank(job: Job, figures: Mapping[str, float]) -> list[float]:
-    """Returns the rank that validation figures give a state: larger is better, element by element.
-
-    Args:
-        job: what was fixed in the training.
-        figures: as metrics.jsonl names them.
-    """
+    """Returns the rank that validation figures give a state: larger is better, element by element."""
     accuracy = figures[f'val/{job.config.eval.select_on}/accuracy']
     return [accuracy, -figures['val/song_max_probability/log_loss']]
 
 
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
-    """Writes predictions, model, result and page of a run that has ended, and returns the result.
-
-    Args:
-        job: what was fixed in the training.
-        data: of the run.
-        ended: what came out.
-        logbook: of the run folder.
-    """
+    """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
     samples = config.eval.bootstrap_samples
     predictions = {

@@ -22,11 +22,7 @@ from genre_jax.errors import UserError
 
 
 def digest(tree: Any) -> str:
-    """Returns the SHA-256 of all leaves: their paths, types, shapes and bytes.
-
-    Args:
-        tree: arrays that this process holds whole.
-    """
+    """Returns the SHA-256 of all leaves of a tree held whole: paths, types, shapes and bytes."""
     sha = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
         leaf = np.asarray(leaf)
@@ -57,10 +53,7 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, keep_latest: int) -> None:
         """Opens or creates the folder; sets damaged and unfinished checkpoints aside.
 
-        Args:
-            folder: where the checkpoints lie, one folder a step.
-            keep_latest: how many of the newest are kept besides the best; at least 2, since the newest
-                may turn out unfinished.
+        The newest `keep_latest` are kept besides the best: at least 2, since the newest may be unfinished.
         """
         self._folder = folder.absolute()
         self._digests = self._folder.with_name(f'{folder.name}_sha256')
@@ -109,12 +102,9 @@ class Checkpoints:
                 )  # fmt: skip
 
     def save(self, step: int, state: Any, rank: list[float] | None) -> None:
-        """Saves the state; returns when it is on disk whole.
+        """Saves the state after `step` steps; returns when it is on disk whole.
 
-        Args:
-            step: steps done.
-            state: the training state.
-            rank: compared element by element, larger is better; None if nothing was evaluated here.
+        Ranks are compared element by element, larger is better; None if nothing was evaluated here.
         """
         metrics = None if rank is None else {'rank': rank}
         self._checkpointer.save_checkpointables(step, {'state': state}, force=True, metrics=metrics)
@@ -128,30 +118,13 @@ class Checkpoints:
                     file.unlink()
 
     def restore_latest(self, abstract_state: Any) -> tuple[int, Any] | None:
-        """Restores the newest checkpoint.
-
-        Args:
-            abstract_state: shapes, types and shardings.
-
-        Returns:
-            The step and the state, or None where there is no checkpoint.
-        """
+        """Returns the newest checkpoint's step and state, or None where there is none."""
         if self._checkpointer.latest is None:
             return None
         return self._restore(self._checkpointer.latest.step, abstract_state)
 
     def restore_best(self, abstract_state: Any) -> tuple[int, Any]:
-        """Restores the best checkpoint.
-
-        Args:
-            abstract_state: shapes, types and shardings.
-
-        Returns:
-            The step and the state.
-
-        Raises:
-            UserError: there is no evaluated checkpoint.
-        """
+        """Returns the best checkpoint's step and state; UserError: none was evaluated."""
         evaluated = [
             checkpoint for checkpoint in self._checkpointer.checkpoints if checkpoint.metrics
         ]

@@ -67,13 +67,7 @@ class Job:
         return 1 if self.mesh is None else self.mesh.size
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
-        """Replaces freshly drawn variables, or their shapes, by those of the checkpoint.
-
-        Args:
-            fresh: what `init` returns.
-
-        Returns:
-            The variables, and lines that tell what was taken.
+        """Puts the checkpoint's variables in place of fresh ones, and tells in lines what was taken.
 
         Raises:
             UserError: the checkpoint does not fit.
@@ -97,14 +91,9 @@ class Job:
     ) -> tuple[jax.Array, jax.Array]:
         """Turns what is stored into augmented features and targets, on their devices.
 
-        Args:
-            key: random key of the step.
-            audio: int16 (batch, time), or pictures or rows.
-            labels: int32 (batch,).
-
-        Returns:
-            Features (batch, frames, bins), and targets (batch, classes) that sum to 1; half as many
-            where mixup halves the batch.
+        `audio` is int16 (batch, time), or pictures or rows; `labels` int32 (batch,). Returns features
+        (batch, frames, bins) and targets (batch, classes) that sum to 1; half as many where mixup halves
+        the batch.
         """
         augmentation = self.augmentation
 

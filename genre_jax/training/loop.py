@@ -31,18 +31,8 @@ def fit(
 ) -> train.TrainState:
     """Trains from the state's step to the end, or until config.train.stop_patience ends it.
 
-    Args:
-        job: what stays fixed.
-        state: where to begin.
-        feed: what brings windows to the devices.
-        train_table: training windows.
-        validate: of a state and its step; returns figures for the log, and the rank of the state (larger is
-            better).
-        checkpoints: where to save.
-        logbook: where to write.
-
-    Returns:
-        The final state.
+    `validate` maps a state and its step to figures for the log, and the rank of the state (larger is better).
+    Returns the final state.
 
     Raises:
         Stopped: on SIGTERM or SIGINT, after saving.
@@ -201,12 +191,7 @@ class Stepper:
 
 
 def train_figures(sums: Mapping[str, float], learning_rate: float) -> dict[str, float]:
-    """Returns what metrics.jsonl says of the training since the last such line.
-
-    Args:
-        sums: of the training state, on the host.
-        learning_rate: of the last step.
-    """
+    """Returns what metrics.jsonl says of the training since its last such line, from the state's sums."""
     return {
         'train/loss': float(sums['loss'] / sums['examples']),
         'train/cross_entropy': float(sums['cross_entropy'] / sums['examples']),

@@ -14,12 +14,7 @@ from genre_jax.training.job import Job
 
 
 def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
-    """Compiles prediction; the result maps variables and a table to probabilities [windows, classes].
-
-    Args:
-        job: what stays fixed.
-        feed: of the windows.
-    """
+    """Compiles prediction; the result maps variables and a table to probabilities [windows, classes]."""
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def probabilities(variables, audio):

@@ -111,9 +111,7 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """Compiles one step: audio to features, augmentation, model, loss, gradient, update, metrics.
 
-    Args:
-        job: what stays fixed.
-        groups: the groups of parameters that train, from genre_jax.freezing.Plan.groups.
+    `groups` are the parameters that train, of `freezing.Plan.groups`.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
     step = jax.jit(
@@ -130,14 +128,8 @@ def make_dispatch(
 ) -> Callable[[TrainState, int, Any], tuple[TrainState, dict]]:
     """Compiles what trains on one block of a feed: a step, or several steps as one program.
 
-    Args:
-        job: what stays fixed.
-        groups: as in `make_train_step`.
-        feed: of the blocks.
-
-    Returns:
-        Maps a state, the number of steps and the block to the new state and the outputs: 'loss', of each step
-        where they are several, 0 behind the last; 'learning_rate' of the last.
+    Returns what maps a state, the number of steps and the block to the new state and the outputs: 'loss',
+    of each step where they are several, 0 behind the last; 'learning_rate' of the last.
     """
     if feed.most_steps == 1:
         step = make_train_step(job, groups)
@@ -170,23 +162,15 @@ def make_dispatch(
 
 
 def placed_numbers(job: Job) -> dict[str, jax.Array]:
-    """Returns the numbers of the config that the programs of a step take first, on every device.
-
-    Args:
-        job: what stays fixed in the training.
-    """
+    """Returns the numbers of the config that the programs of a step take first, on every device."""
     return sharding.put_replicated(step_numbers.of_config(job.config), job.mesh)
 
 
 def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]:
     """Compiles the part of a step that comes before the network, for runs which have it in common.
 
-    Args:
-        job: what stays fixed; its batches are not divided into parts (config.train.accumulate).
-
-    Returns:
-        Maps the steps done and a batch to the batch that the step takes instead: 'pictures' and 'targets',
-        whole on every device.
+    The result maps the steps done and a batch, not divided into parts (config.train.accumulate), to the
+    batch that the step takes instead: 'pictures' and 'targets', whole on every device.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
@@ -209,12 +193,7 @@ def _step_key(seed: int | jax.Array, step: jax.Array) -> jax.Array:
 def numbered_step(
     job: Job, groups: Mapping[str, frozenset[str]]
 ) -> Callable[[dict, TrainState, dict], tuple[TrainState, dict]]:
-    """Returns one step as a function of the config's numbers, too; to be traced.
-
-    Args:
-        job: what stays fixed besides.
-        groups: as in `make_train_step`.
-    """
+    """Returns one step as a function of the config's numbers, too; to be traced."""
     return lambda numbers, *arguments: _step_function(
         step_numbers.with_numbers(job, numbers), groups
     )(*arguments)

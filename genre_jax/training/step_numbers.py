@@ -23,12 +23,7 @@ from genre_jax.training.job import Job
 
 
 def is_number(key: str, value: object) -> bool:
-    """Tells whether a setting is a number of the step.
-
-    Args:
-        key: of the config, such as 'optim.learning_rate'.
-        value: what it is.
-    """
+    """Tells whether a setting, such as 'optim.learning_rate', is a number of the step."""
     section, _, name = key.partition('.')
     kind_fits = isinstance(value, int | float) and not isinstance(value, bool)
     return kind_fits and (
@@ -39,34 +34,20 @@ def is_number(key: str, value: object) -> bool:
 
 
 def of_config(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
-    """Returns the numbers by config key; those that are 0 stay constants: what they belong to is off.
-
-    Args:
-        config: the whole config.
-    """
+    """Returns the numbers by config key; those that are 0 stay constants: what they belong to is off."""
     flat = config_lib.flatten(config)
     return {k: array(k, v) for k, v in flat.items() if is_number(k, v) and v != 0}
 
 
 def array(key: str, value: float) -> np.ndarray:
-    """Returns a number in the type that the step takes it in.
-
-    Args:
-        key: of the config.
-        value: the number.
-    """
+    """Returns a number in the type that the step takes it in."""
     return np.asarray(value, np.uint32 if key == 'seed' else np.float32)
 
 
 def with_values(
     config: ml_collections.ConfigDict, values: Mapping[str, object]
 ) -> ml_collections.ConfigDict:
-    """Returns a copy of a config with other values, which may be traced.
-
-    Args:
-        config: the whole config.
-        values: config key to value; the keys exist.
-    """
+    """Returns a copy of a config with other values for existing keys, which may be traced."""
     changed = copy.deepcopy(config)
     with changed.ignore_type():
         for key, value in values.items():
@@ -76,12 +57,7 @@ def with_values(
 
 
 def with_numbers(job: Job, numbers: Mapping[str, jax.Array]) -> Job:
-    """Returns a job whose config, model and augmentation have the numbers, which may be traced.
-
-    Args:
-        job: what stays fixed.
-        numbers: by config key.
-    """
+    """Returns a job with these numbers, by config key, in its config, model and augmentation."""
     config = with_values(job.config, numbers)
     labels = job.stored.labels
     return dataclasses.replace(

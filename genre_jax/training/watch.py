@@ -16,20 +16,12 @@ _PLATEAU_THRESHOLD = 1e-4
 
 
 def lower_is_better(metric: str) -> bool:
-    """Tells whether a figure is a loss.
-
-    Args:
-        metric: its name, such as 'val/loss'.
-    """
+    """Tells whether a figure such as 'val/loss' is a loss."""
     return metric.endswith('loss')
 
 
 def initial(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
-    """Returns what is remembered before the first evaluation; {} where nothing is watched.
-
-    Args:
-        config: the whole config.
-    """
+    """Returns what is remembered before the first evaluation; {} where nothing is watched."""
     remembered = {}
     if config.optim.schedule == 'plateau':
         remembered |= {
@@ -47,14 +39,9 @@ def observe(
     remembered: Mapping[str, np.ndarray],
     figures: Mapping[str, float],
 ) -> dict[str, np.ndarray]:
-    """Returns what is remembered after an evaluation.
+    """Returns what is remembered after an evaluation with these figures.
 
     A plateau is PyTorch's ReduceLROnPlateau with its default threshold; stopping is Keras' EarlyStopping.
-
-    Args:
-        config: the whole config.
-        remembered: before.
-        figures: of the evaluation, by name.
     """
     new = dict(remembered)
     if 'plateau_best' in new:
@@ -71,12 +58,7 @@ def observe(
 
 
 def stopped(config: ml_collections.ConfigDict, remembered: Mapping[str, np.ndarray]) -> bool:
-    """Tells whether the training has stopped early.
-
-    Args:
-        config: the whole config.
-        remembered: after the last evaluation.
-    """
+    """Tells whether the training has stopped early, from what is remembered after the last evaluation."""
     return 'stop_bad' in remembered and bool(remembered['stop_bad'] >= config.train.stop_patience)
 
 
