@@ -9,7 +9,7 @@ WORKDIR/PROTOCOL/SOURCE/MODEL/fold_N, with SOURCE `features` for a table, else t
 command continues. `--forest` puts a random forest in the place of the network, for tables of features.
 
 Prints a table (leak.csv) and draws leak.png: accuracies with their intervals, and how much less remains under
-the protocols that leak less, song by song (bootstrap over the groups of the strictest protocol).
+the protocols that leak less, song by song (intervals by the groups of the strictest protocol).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def table(result: Mapping) -> str:
     lines = [
         f'{result["model"]} on {result["dataset"]}',
         f'{result["songs"]} songs, {result["groups"]} groups ({result["group_key"]}); '
-        f'{result["folds"]} folds; accuracy in %, 95 % intervals of a bootstrap over groups',
+        f'{result["folds"]} folds; accuracy in %, 95 % intervals by groups',
     ]
     return '\n'.join(lines + aligned(cells))
 

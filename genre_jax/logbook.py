@@ -275,7 +275,7 @@ def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Seq
         f'test: {result["n_songs"]["test"]} songs, {result["n_groups"]["test"]} groups, '
         f'{len(result["classes"])} classes',
         f'protocol {result["protocol"]}: {result["protocol_detail"]}{leaky}',
-        'accuracy, with the 95 % interval of a bootstrap over groups:',
+        'accuracy, with its 95 % interval:',
     ]
     for kind, words in (
         ('segment', 'one segment'),

@@ -71,7 +71,6 @@ def test_accuracies_and_differences():
             'artist': counts([2, 1, 0], [4, 4, 2], [0, 1, 0]),
         },
         ['x', 'y', 'z'],
-        100,
     )
     leaky, strict = figures['segment_leaky'], figures['artist']
     assert leaky['segment']['accuracy'] == pytest.approx(8 / 10)
@@ -97,7 +96,7 @@ def test_intervals_are_those_of_a_mean():
     ones = np.ones(n)
     figures = paired.compare(
         {'kfold': counts(loose, ones, loose), 'artist': counts(strict, ones, strict)},
-        [f'g{i}' for i in range(n)], 4000,
+        [f'g{i}' for i in range(n)],
     )  # fmt: skip
     for protocol, right in (('kfold', loose), ('artist', strict)):
         expected = 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / n)
@@ -116,10 +115,10 @@ def test_intervals_count_groups_not_songs():
     """Ten songs of each artist, all alike, are worth one."""
     rng = np.random.default_rng(1)
     right = rng.random(100) < 0.5
-    single = paired.compare({'artist': counts(right, np.ones(100), right)}, list(range(100)), 3000)
+    single = paired.compare({'artist': counts(right, np.ones(100), right)}, list(range(100)))
     many = np.repeat(right, 10)
     names = np.repeat([f'artist{i}' for i in range(100)], 10)
-    grouped = paired.compare({'artist': counts(many, np.ones(1000), many)}, names, 3000)
+    grouped = paired.compare({'artist': counts(many, np.ones(1000), many)}, names)
     assert grouped['artist']['song']['accuracy'] == single['artist']['song']['accuracy']
     ratio = half_width(grouped['artist']['song']['accuracy_ci95']) / half_width(
         single['artist']['song']['accuracy_ci95']
@@ -167,7 +166,6 @@ def command(tmp_path, root, *flags, page='configs/mlp_features.py'):
             *(sys.executable, '-m', 'genre_jax.leak', f'--config={page}'),
             *(f'--workdir={tmp_path / "leak"}', f'--config.data.root={root}', *flags),
             f'--config.data.prepared_dir={tmp_path / "prepared"}',
-            '--config.eval.bootstrap_samples=500',
         ]
     )
 
@@ -209,7 +207,6 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
     config = load_page('configs/mlp_features.py')
     root = clustered(tmp_path / 't.csv', artists=False, per_class=3)
     config.data.update(root=str(root), prepared_dir=str(tmp_path / 'prepared'))
-    config.eval.bootstrap_samples = 20
     seen, fitted = collections.defaultdict(collections.Counter), []
 
     def perfect(fold, model, features):

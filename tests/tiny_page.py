@@ -15,7 +15,6 @@ def get_config():
     config.train.batch_size = 16
     config.eval.batch_size = 16
     config.train.length = '6 epochs'
-    config.eval.bootstrap_samples = 200
     config.tracking.wandb = 'off'
     # Everything that a resumed run, other devices or other processes could draw differently.
     config.augment.gaussian_noise = {'sigma': 0.003}

@@ -47,9 +47,6 @@ _LEVEL = flags.DEFINE_enum('level', 'segment', blend_members.LEVELS, 'what is bl
 _LEAKY = flags.DEFINE_bool(
     'leaky_fit_on_test', False, 'fit on the test part, everything marked LEAKY'
 )
-_SAMPLES = flags.DEFINE_integer(
-    'bootstrap_samples', 2000, 'resamplings for intervals', lower_bound=1
-)
 _VOTES = flags.DEFINE_enum('votes', 'onehot', integer_weights.VOTES, 'integer: what is summed')
 _MAX_WEIGHT = flags.DEFINE_integer('max_weight', 5, 'integer: first upper bound', lower_bound=1)
 _GROW_BY = flags.DEFINE_integer(
@@ -79,7 +76,7 @@ def main(argv: list[str]) -> None:
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     settings = {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]}
-    recipe = blend_run.Recipe(_METHOD.value, settings, _LEVEL.value, _LEAKY.value, _SAMPLES.value)
+    recipe = blend_run.Recipe(_METHOD.value, settings, _LEVEL.value, _LEAKY.value)
     result = blend_run.run([pathlib.Path(name) for name in _MEMBERS.value], workdir, recipe)
     print(table(result))
     print('\n'.join(summary_lines(result, workdir, '')))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,6 @@ class Recipe:
     settings: Mapping[str, object]  # arguments of the method
     level: str  # 'segment' or 'song'
     leaky_fit_on_test: bool  # fit to the test part, and show the honest blend beside it
-    bootstrap_samples: int  # resamplings for intervals
 
     def fit(self, rows: Rows) -> Fitted:
         """Fits the method to rows."""
@@ -73,10 +71,7 @@ def measure(
         parts['val'] = [tasks[0].fit]
 
     def scores(blends: Sequence[Callable]) -> dict[str, dict]:
-        return {
-            part: blend_report.scores(_predict(rows, blends), recipe.bootstrap_samples)
-            for part, rows in parts.items()
-        }
+        return {part: blend_report.scores(_predict(rows, blends)) for part, rows in parts.items()}
 
     def of_member(i: int) -> Callable:
         return lambda probabilities: probabilities[i]
@@ -97,7 +92,7 @@ def measure(
     honest_test = _predict(parts['test'], [each.apply for each in honest])
     bests = [best_member(task.fit) for task in tasks]
     best_test = _predict(parts['test'], [of_member(best) for best in bests])
-    compare = functools.partial(paired.difference, bootstrap_samples=recipe.bootstrap_samples)
+    compare = paired.difference
     blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
         'method': recipe.method,
         'settings': dict(recipe.settings),
@@ -119,7 +114,7 @@ def measure(
     if leaky:
         blend |= {'honest': facts(honest, honest_on), 'gap': compare(test, honest_test)}
     results = [[member.result for member in task.members] for task in tasks]
-    described = blend_report.describe(results, test, leaky, recipe.bootstrap_samples)
+    described = blend_report.describe(results, test, leaky)
     described['warnings'] += notes(tasks, level)
     return described | {'parts': scores(applies), 'blend': blend}, fitted
 
@@ -153,13 +148,13 @@ def write(
         parts = {'val': [tasks[0].fit], 'test': tests}
         write_run(workdir, parts, fitted, splits[0], result)
         return
-    blend, samples = result['blend'], recipe.bootstrap_samples
+    blend = result['blend']
     for i, (task, own) in enumerate(zip(tasks, fitted, strict=True)):
         test = _predict([task.test], [own.apply])
         facts = {key: blend[key] for key in ('method', 'settings', 'level', 'fitted_on')}
         results = [[member.result for member in task.members]]
-        content = blend_report.describe(results, test, recipe.leaky_fit_on_test, samples) | {
-            'parts': {'test': blend_report.scores(test, samples)},
+        content = blend_report.describe(results, test, recipe.leaky_fit_on_test) | {
+            'parts': {'test': blend_report.scores(test)},
             'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
         }
         write_run(workdir / f'fold_{i}', {'test': [task.test]}, [own], splits[i], content)

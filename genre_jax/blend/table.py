@@ -23,7 +23,7 @@ def table(result: Mapping) -> str:
         cells.append([row['name'], row['weight'], *shares] + ['LEAKY'] * row['leaky'])
     lines = [
         f'blend of {blends.words(result)}',
-        'accuracy in %, 95 % intervals of a bootstrap over groups',
+        'accuracy in %, 95 % intervals by groups',
         *aligned(cells),
     ]
     if 'val' in result['parts']:
@@ -31,9 +31,9 @@ def table(result: Mapping) -> str:
     return '\n'.join([*lines, '', *blends.differences(result)])
 
 
-def scores(predictions: Predictions, bootstrap_samples: int) -> dict[str, dict]:
+def scores(predictions: Predictions) -> dict[str, dict]:
     """Scores one part, which names its groups, as result.json holds it."""
-    return evaluate.evaluate(predictions, _groups(predictions), bootstrap_samples)
+    return evaluate.evaluate(predictions, _groups(predictions))
 
 
 def _groups(predictions: Predictions) -> dict[str, str]:
@@ -51,9 +51,7 @@ def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, d
     }
 
 
-def describe(
-    by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit: bool, bootstrap_samples: int
-) -> dict:
+def describe(by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit: bool) -> dict:
     """Returns what result.json says about data and protocol, taken over from the members' own.
 
     `by_fold` holds result.json of each member for each fold, one for members that are run folders, and `test`
@@ -106,7 +104,6 @@ def describe(
             ),
             test,
             _groups(test),
-            bootstrap_samples,
         ),
         'quarantined': first['quarantined'],
         'warnings': list(dict.fromkeys(warnings)),

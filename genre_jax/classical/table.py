@@ -32,7 +32,7 @@ def table(result: Mapping) -> str:
     lines = [
         f'{result["features"]}{result["dataset"]}: {result["songs"]} songs, {result["groups"]} groups '
         f'({result["group_key"]}), {result["classes"]} classes; {folds}',
-        'fitted to training rows alone; accuracy in %, 95 % intervals of a bootstrap over groups',
+        'fitted to training rows alone; accuracy in %, 95 % intervals by groups',
     ]
     for level, words in _LEVELS.items():
         cells = [[words, *(titles[name] for name in names)]]

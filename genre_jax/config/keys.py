@@ -213,7 +213,6 @@ KEYS = (
     Key('eval.batch_size', 64, whole(1), 'over all devices together'),
     Key('eval.every', '1 epochs', DURATION, 'between validations'),
     Key('eval.select_on', 'song_max_probability', one_of(*KINDS), _SELECT),
-    Key('eval.bootstrap_samples', 2000, whole(1), 'resamplings of the intervals'),
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves'),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one'),
     Key(

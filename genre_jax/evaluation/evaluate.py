@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.evaluation import intervals
 
 KINDS = ('segment', 'song_max_probability', 'song_majority')
 
@@ -148,103 +149,70 @@ def roc_curves(
     return curves
 
 
-def _macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur, as truth or as prediction: [..., C, C] -> [...]."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    total = confusion.sum(-1) + confusion.sum(-2)
-    f1 = 2 * hits / np.maximum(total, 1)
-    return f1.sum(-1) / np.maximum((total > 0).sum(-1), 1)
-
-
 def score(
     labels: np.ndarray,
     predicted: np.ndarray,
     groups: Sequence[str],
     classes: Sequence[str],
     losses: np.ndarray | None = None,
-    bootstrap_samples: int = 2000,
+    with_intervals: bool = True,
 ) -> dict:
     """Computes accuracy, macro F1, log loss, the confusion matrix and per-class figures.
-
-    The 95 % intervals are percentiles of a bootstrap that draws whole groups with replacement
-    (Efron and Tibshirani 1993): songs of one artist, and segments of one song, are not independent.
 
     Args:
         labels: true class ids [n].
         predicted: predicted class ids [n].
-        groups: group of each item [n].
+        groups: group of each item [n]: the 95 % intervals take those of one group to be alike.
         classes: names of all classes.
         losses: log loss of each item [n], or None.
-        bootstrap_samples: resamplings; 0 leaves the intervals out.
+        with_intervals: or leaves them out.
 
     Returns:
         The dict that `result.json` holds for each kind of prediction.
     """
-    n_classes = len(classes)
-    confusion = np.zeros((n_classes, n_classes), np.int64)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    precision = np.diagonal(confusion) / np.maximum(confusion.sum(0), 1)
-    recall = np.diagonal(confusion) / np.maximum(confusion.sum(1), 1)
-    f1 = 2 * np.diagonal(confusion) / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+    hits, true, named = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    per_class = {
+        'precision': hits / np.maximum(named, 1),
+        'recall': hits / np.maximum(true, 1),
+        'f1': 2 * hits / np.maximum(true + named, 1),
+        'support': true,
+    }
+    right = labels == predicted
     result = {
         'n': len(labels),
-        'accuracy': float((labels == predicted).mean()),
-        'macro_f1': float(_macro_f1(confusion)),
+        'accuracy': float(right.mean()),
+        'macro_f1': float(intervals.mean_f1(hits, true + named)),
         'log_loss': None if losses is None else float(losses.mean()),
         'confusion': confusion.tolist(),
         'per_class': {
-            name: {
-                'precision': float(precision[i]),
-                'recall': float(recall[i]),
-                'f1': float(f1[i]),
-                'support': int(confusion[i].sum()),
-            }
+            name: {figure: values[i].item() for figure, values in per_class.items()}
             for i, name in enumerate(classes)
         },
     }
-    if bootstrap_samples:
-        result |= _intervals(labels, predicted, groups, n_classes, losses, bootstrap_samples)
+    if with_intervals:
+        group = intervals.number(groups)
+        of_accuracy, size = intervals.share(right, group)
+        result |= {
+            'accuracy_ci95': of_accuracy,
+            'macro_f1_ci95': intervals.macro_f1(labels, predicted, len(classes), group, size),
+            'log_loss_ci95': None if losses is None else intervals.mean(losses, group),
+        }
     return result
 
 
-def _intervals(labels, predicted, groups, n_classes, losses, samples) -> dict:
-    """Returns the *_ci95 entries of `score`."""
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups = group.max() + 1
-    cells = np.zeros((n_groups, n_classes * n_classes))
-    np.add.at(cells, (group, labels * n_classes + predicted), 1)
-    rng = np.random.default_rng(0)
-    # How often each group is drawn in each resampling; sums over groups do the rest.
-    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
-    confusion = (drawn @ cells).reshape(samples, n_classes, n_classes)
-    n = confusion.sum((-1, -2))
-    figures = {
-        'accuracy': np.trace(confusion, axis1=-2, axis2=-1) / n,
-        'macro_f1': _macro_f1(confusion),
-    }
-    if losses is not None:
-        figures['log_loss'] = drawn @ np.bincount(group, losses) / n
-    intervals = {
-        f'{name}_ci95': np.percentile(values, [2.5, 97.5]).tolist()
-        for name, values in figures.items()
-    }
-    return {'log_loss_ci95': None} | intervals
-
-
 def evaluate(
-    predictions: Predictions, group_of_track: dict[str, str], bootstrap_samples: int = 2000
+    predictions: Predictions, group_of_track: dict[str, str], with_intervals: bool = True
 ) -> dict[str, dict]:
-    """Scores one part, by segment and by song in two ways: {kind: figures} for the three KINDS.
-
-    Without `bootstrap_samples` there are no intervals.
-    """
+    """Scores one part, by segment and by song in two ways: {kind: figures} for the three KINDS."""
     songs = pool_songs(predictions)
     classes = predictions.classes.tolist()
 
     def figures(part, predicted, probabilities=None):
         losses = None if probabilities is None else log_losses(part.label, probabilities)
         groups = [group_of_track[track] for track in part.track]
-        return score(part.label, predicted, groups, classes, losses, bootstrap_samples)
+        return score(part.label, predicted, groups, classes, losses, with_intervals)
 
     chosen = predictions.probabilities.argmax(-1)
     return {
@@ -255,7 +223,7 @@ def evaluate(
 
 
 def majority_class(
-    train_labels: np.ndarray, predictions: Predictions, group_of_track: dict, bootstrap_samples: int
+    train_labels: np.ndarray, predictions: Predictions, group_of_track: dict
 ) -> dict:
     """Scores the classifier that always names the most frequent class of the training songs.
 
@@ -266,5 +234,5 @@ def majority_class(
     winner = int(np.bincount(train_labels, minlength=len(classes)).argmax())
     groups = [group_of_track[track] for track in songs.track]
     constant = np.full_like(songs.label, winner)
-    figures = score(songs.label, constant, groups, classes, None, bootstrap_samples)
+    figures = score(songs.label, constant, groups, classes)
     return {'class': classes[winner]} | {key: figures[key] for key in ('accuracy', 'accuracy_ci95')}

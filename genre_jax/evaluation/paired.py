@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Tested:
     hits: np.ndarray
     segments: np.ndarray
     right: np.ndarray
+
+    def level(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what is right of each song, and of how much: of its 'segment's, or of itself, 'song'."""
+        return (
+            (self.hits, self.segments)
+            if name == 'segment'
+            else (self.right, np.ones_like(self.right))
+        )
 
 
 def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Tested:
@@ -60,47 +68,49 @@ def tested(
     return {name: count(each, tracks.tolist()) for name, each in parts.items()}, group[rows]
 
 
-def compare(tested: Mapping[str, Tested], groups: Sequence[str], bootstrap_samples: int) -> dict:
+def compare(tested: Mapping[str, Tested], groups: Sequence[str]) -> dict:
     """Computes accuracies, and their differences to the strictest protocol, with 95 % intervals.
 
-    The intervals draw whole groups with replacement, the same ones for every protocol: the differences are
-    paired (Efron and Tibshirani 1993). The strictest protocol comes last in `tested`.
+    Differences are paired, song by song. The strictest protocol comes last in `tested`.
 
     Returns:
         {protocol: {'segment' or 'song': {'accuracy', 'accuracy_ci95', 'inflation', 'inflation_ci95'}}}.
     """
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups = group.max() + 1
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=bootstrap_samples)
-    drawn = np.concatenate([np.ones((1, n_groups)), drawn])  # the first is the sample itself
-    accuracies = {
-        protocol: {
-            'segment': drawn @ np.bincount(group, each.hits)
-            / (drawn @ np.bincount(group, each.segments)),
-            'song': drawn @ np.bincount(group, each.right) / (drawn @ np.bincount(group)),
-        }
-        for protocol, each in tested.items()
-    }  # fmt: skip
-    strictest = accuracies[list(tested)[-1]]
-
-    def summary(values: np.ndarray, name: str) -> dict:
-        interval = np.percentile(values[1:], [2.5, 97.5]).tolist()
-        return {name: float(values[0]), f'{name}_ci95': interval}
-
+    group = intervals.number(groups)
+    *_, strictest = tested.values()
     return {
         protocol: {
-            level: summary(values, 'accuracy') | summary(values - strictest[level], 'inflation')
-            for level, values in levels.items()
+            level: _accuracy(*each.level(level), group)
+            | _difference(each.level(level), strictest.level(level), group)
+            for level in ('segment', 'song')
         }
-        for protocol, levels in accuracies.items()
+        for protocol, each in tested.items()
     }
 
 
-def difference(
-    first: evaluate.Predictions, second: evaluate.Predictions, bootstrap_samples: int
-) -> dict:
-    """Compares two predictions of the same rows; resamplings draw the same groups for both.
+def _accuracy(right: np.ndarray, of: np.ndarray, group: np.ndarray) -> dict:
+    """Returns the accuracy of songs of which so many items are right of so many."""
+    each = np.repeat(
+        np.tile([True, False], len(of)), np.stack([right, of - right], 1).ravel().astype(int)
+    )
+    ci95, _ = intervals.share(each, np.repeat(group, of.astype(int)))
+    return {'accuracy': float(each.mean()), 'accuracy_ci95': ci95}
+
+
+def _difference(first: tuple, second: tuple, group: np.ndarray) -> dict:
+    """Returns the accuracy of the first minus that of the second; nothing is above itself."""
+    (right, of), (other, of_other) = first, second
+    inflation = right.sum() / of.sum() - other.sum() / of_other.sum()
+    ci95 = [0.0, 0.0]
+    if right is not other:
+        weights = (of / of.sum() + of_other / of_other.sum()) / 2
+        values = (right / of.sum() - other / of_other.sum()) / weights
+        ci95 = intervals.difference(values, group, weights)
+    return {'inflation': float(inflation), 'inflation_ci95': ci95}
+
+
+def difference(first: evaluate.Predictions, second: evaluate.Predictions) -> dict:
+    """Compares two predictions of the same rows.
 
     Returns:
         {'segment' or 'song': {'difference', 'difference_ci95'}, 'mcnemar': {'only_first', 'only_second',
@@ -111,7 +121,7 @@ def difference(
     import scipy.stats
 
     both, groups = tested({'first': [first], 'second': [second]})
-    figures = compare(both, groups, bootstrap_samples)['first']
+    figures = compare(both, groups)['first']
     only_first = int((both['first'].right > both['second'].right).sum())
     only_second = int((both['first'].right < both['second'].right).sum())
     p = 1.0

@@ -18,7 +18,7 @@ from genre_jax.errors import UserError
 from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
-# Below this the bootstrap's nominal 95 % interval holds the truth in fewer than 95 % of all cases.
+# Below this, intervals say little.
 _FEW_GROUPS = 30
 
 
@@ -120,10 +120,7 @@ def describe(
         )
     few = len(np.unique(groups[split.tracks['test']]))
     if few < _FEW_GROUPS:
-        warnings.append(
-            f'the test part has only {few} groups: its intervals are wide, and those of a bootstrap over '
-            'so few are still too narrow, most of all where nearly everything is right'
-        )
+        warnings.append(f'the test part has only {few} groups: its intervals are wide')
     audited = leak_audit(dataset, split)
     warnings += [f'leak audit: {line}' for line in audited]
     return {

@@ -132,9 +132,8 @@ def _run(job: Job) -> None:
             workdir, protocol = job.folder.parents[2], job.config.split.protocol
             classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
         case Blend(leaky=leaky):
-            samples = read_json(job.members[0] / 'config.json')['eval']['bootstrap_samples']
             settings = plan.BLEND_SETTINGS
-            recipe = blend_run.Recipe('integer', settings, 'segment', leaky, samples)
+            recipe = blend_run.Recipe('integer', settings, 'segment', leaky)
             blend_run.run(job.members, job.folder, recipe)
         case Trial():
             _run_program(job)

@@ -51,7 +51,7 @@ def validation(
     The probabilities are float32 [windows, classes].
     """
     predictions = data.tables['val'].predictions(probabilities)
-    scores = evaluate.evaluate(predictions, data.groups, bootstrap_samples=0)
+    scores = evaluate.evaluate(predictions, data.groups, with_intervals=False)
     figures = {
         f'val/{kind}/{name}': scores[kind][name]
         for kind in evaluate.KINDS
@@ -71,7 +71,6 @@ def rank(job: Job, figures: Mapping[str, float]) -> list[float]:
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
-    samples = config.eval.bootstrap_samples
     predictions = {
         part: data.tables[part].predictions(probabilities)
         for part, probabilities in ended.probabilities.items()
@@ -87,14 +86,12 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(ended.best_variables['params']),
         'parts': {
-            part: evaluate.evaluate(table, data.groups, samples)
-            for part, table in predictions.items()
+            part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()
         },
         'majority': evaluate.majority_class(
             data.dataset.label_ids()[data.split.tracks['train']],
             predictions['test'],
             data.groups,
-            samples,
         ),
     } | run_data.describe(data.dataset, data.split, data.tables)
     if not logbook.enabled:

@@ -125,18 +125,15 @@ class Fold:
         clock.append(time.monotonic())
         found = answer(fitted, rows)
         groups = {track['track']: track['group'] for track in dataset.tracks}
-        samples = config.eval.bootstrap_samples
         facts = run_data.describe(dataset, self.split, self.tables)
         result = facts | {
             'parts': {
-                part: evaluate.evaluate(each, groups, samples)
-                for part, each in found.predictions.items()
+                part: evaluate.evaluate(each, groups) for part, each in found.predictions.items()
             },
             'majority': evaluate.majority_class(
                 dataset.label_ids()[self.split.tracks['train']],
                 found.predictions['test'],
                 groups,
-                samples,
             ),
             'warnings': facts['warnings'] + list(found.notes),
         }
@@ -248,10 +245,10 @@ def run(
     }
 
 
-def compare(outcomes: Mapping[str, Outcome], bootstrap_samples: int) -> dict:
+def compare(outcomes: Mapping[str, Outcome]) -> dict:
     """Compares what models came to on the same songs; the last is the reference (paired.compare)."""
     tests = {name: outcome.tests for name, outcome in outcomes.items()}
-    return paired.compare(*paired.tested(tests), bootstrap_samples)
+    return paired.compare(*paired.tested(tests))
 
 
 def describe(dataset: prepared.Dataset, folds: int) -> dict[str, Any]:

@@ -58,15 +58,13 @@ def measure(
         home = source_home(workdir, name, source)
         opened[name] = cells.open_folds(one, name, folds, home, dataset, network)
     outcomes = cells.run(opened, models, fill, unit)
-    samples, figures = config.eval.bootstrap_samples, []
+    figures = []
     for model in models:
         own = {name: outcomes[name, model] for name in opened}
         if folds:
-            compared = cells.compare(own, samples)
+            compared = cells.compare(own)
         else:  # each protocol has test songs of its own: no differences
-            compared = {
-                name: cells.compare({name: each}, samples)[name] for name, each in own.items()
-            }
+            compared = {name: cells.compare({name: each})[name] for name, each in own.items()}
         figures += [
             {
                 'model': model,

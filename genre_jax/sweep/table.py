@@ -39,7 +39,7 @@ class Row:
         point: config key to value.
         status: in one word.
         value: the metric, of a pruned trial the best there was; None without.
-        ci95: its 95 % interval (bootstrap over groups), None without.
+        ci95: its 95 % interval, None without.
         values: the metric of each training, where there are several.
         epochs: best epoch and epochs of each training.
         seconds: that were worked on it.

@@ -15,7 +15,7 @@ validation part (accuracy by song, of equal ones the lower log loss), and the te
 `--folds=5` every song of the target is tested once, by heads that never saw its group; small targets need
 that. What a published network heard in its own training is not known: if it was TARGET, no split shows it.
 
-Prints the accuracy by song of each source and head, with 95 % intervals of a bootstrap over groups, and the
+Prints the accuracy by song of each source and head, with 95 % intervals, and the
 paired difference to the control; writes transfer.csv and transfer.png. Every cell has a run folder,
 WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted (attention.npz) and draws it
 for some songs (attention.png). The same command again fits only what is missing.

@@ -170,7 +170,7 @@ def measure(
         'protocol': first.protocol,
         'protocol_detail': first.detail,
         'words': {source.name: source.words for source in sources},
-        'figures': _figures(sources, heads, outcomes, config.eval.bootstrap_samples),
+        'figures': _figures(sources, heads, outcomes),
         'warnings': sorted(
             {w for o in outcomes.values() for r in o.results for w in r['warnings']}
         ),
@@ -183,7 +183,6 @@ def _figures(
     sources: Sequence[Source],
     heads: Sequence[str],
     outcomes: Mapping[tuple[str, str], Outcome],
-    bootstrap_samples: int,
 ) -> list[dict]:
     """Returns a dict for each cell, accuracies as shares; the reference of a source is its control."""
     figures = []
@@ -192,7 +191,7 @@ def _figures(
             own = outcomes[source.name, head]
             pair = {'own': own, 'control': outcomes[source.control or source.name, head]}
             # On the same songs, of one split too.
-            found = cells.compare(pair, bootstrap_samples)['own']['song']
+            found = cells.compare(pair)['own']['song']
             figures.append(
                 {
                     'source': source.name,

@@ -44,8 +44,7 @@ def table(result: Mapping) -> str:
         f'{result["dataset"]}: tested on {result["songs"]} songs, {result["groups"]} groups '
         f'({result["group_key"]}), {result["classes"]} classes; {folds}',
         f'protocol {result["protocol"]}: {first_of}{result["protocol_detail"]}',
-        'accuracy by song in %, 95 % intervals of a bootstrap over groups; one answer for each '
-        f'{result["bag"]}',
+        f'accuracy by song in %, 95 % intervals by groups; one answer for each {result["bag"]}',
         '',
         *aligned(cells),
         '',

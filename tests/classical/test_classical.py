@@ -56,7 +56,6 @@ def page(tmp_path, root, **split):
     config.seed = SEED
     config.data.update(root=str(root), prepared_dir=str(tmp_path / 'prepared'))
     config.split.update(folds=4, **split)
-    config.eval.bootstrap_samples = 100
     return config
 
 
@@ -174,7 +173,6 @@ def run(tmp_path, root, *flags, page='configs/mlp_features.py'):
             *(sys.executable, '-m', 'genre_jax.classical', f'--config={page}'),
             *(f'--workdir={tmp_path / "w"}', f'--config.data.root={root}', *flags),
             f'--config.data.prepared_dir={tmp_path / "prepared"}',
-            '--config.eval.bootstrap_samples=200',
         ]
     )
 

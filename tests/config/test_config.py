@@ -298,7 +298,6 @@ def test_differences():
         ('windows.eval_per_track', (0,)),
         ('train.batch_size', (0, -64)),
         ('eval.batch_size', (0,)),
-        ('eval.bootstrap_samples', (0, -1)),
         ('checkpoint.keep_latest', (1, 0)),
         ('optim.l1', (-1e-4, float('nan'))),
         ('optim.b1', (1.0, -0.1, float('nan'))),

@@ -231,7 +231,7 @@ def test_the_page_trains_and_keeps_the_tonics(tmp_path):
         '--config.model.time_stride=16', '--config.model.frequency_stride=16',
         '--config.optim.freeze=first 1', '--config.split.fractions=(0.6, 0.2, 0.2)',
         '--config.augment.spec_augment.time_width_frames=30', '--config.train.length=3 steps',
-        '--config.eval.bootstrap_samples=100', '--config.tracking.wandb=off',
+        '--config.tracking.wandb=off',
     )  # fmt: skip
     page = program.ROOT / 'configs' / 'ast_raag.py'
     words = program.command(

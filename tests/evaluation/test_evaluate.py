@@ -1,11 +1,14 @@
 """Scores against scikit-learn, pooling by hand, intervals against closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics
 
-from genre_jax.evaluation import evaluate
+from benchmarks import coverage
+from genre_jax.evaluation import evaluate, intervals
 from genre_jax.evaluation.evaluate import Predictions
 
 CLASSES = ('a', 'b', 'c', 'd', 'e')
@@ -43,7 +46,7 @@ def test_figures_are_scikit_learns(true_ids, predicted_ids):
     probabilities = rng.dirichlet(np.ones(5), 300)
     losses = evaluate.log_losses(labels, probabilities)
     ours = evaluate.score(
-        labels, predicted, labels.astype(str), CLASSES, losses, bootstrap_samples=0
+        labels, predicted, labels.astype(str), CLASSES, losses, with_intervals=False
     )
     ids = np.arange(5)
     assert ours['n'] == 300
@@ -69,11 +72,14 @@ def test_perfect_and_all_wrong(right, expected):
     labels = np.arange(40) % 5
     predicted = labels if right else (labels + 1) % 5
     groups = [str(i // 2) for i in range(40)]
-    ours = evaluate.score(labels, predicted, groups, CLASSES, bootstrap_samples=200)
+    ours = evaluate.score(labels, predicted, groups, CLASSES)
     assert ours['accuracy'] == ours['macro_f1'] == expected
     for row in ours['per_class'].values():
         assert row == {'precision': expected, 'recall': expected, 'f1': expected, 'support': 8}
     assert ours['accuracy_ci95'][0] <= expected <= ours['accuracy_ci95'][1]
+    # Twenty groups show no error: 90 % right would show none with a chance of 12 %.
+    assert ours['accuracy_ci95'][0] < 0.9 or ours['accuracy_ci95'][1] > 0.1
+    assert np.diff(ours['accuracy_ci95'])[0] > 0.1
     assert ours['log_loss'] is None and ours['log_loss_ci95'] is None
 
 
@@ -171,10 +177,10 @@ def test_evaluate_joins_everything():
 # --- intervals -----------------------------------------------------------------------------------
 
 
-def binary(outcomes, groups, samples=4000):
+def binary(outcomes, groups):
     """Scores predictions that are right where `outcomes` is 1, all of class a."""
     labels = np.zeros(len(outcomes), int)
-    return evaluate.score(labels, 1 - np.asarray(outcomes), groups, 'ab', None, samples)
+    return evaluate.score(labels, 1 - np.asarray(outcomes), groups, 'ab')
 
 
 @pytest.mark.parametrize('share', [0.3, 0.7, 0.9])
@@ -194,7 +200,7 @@ def test_items_of_one_group_count_once():
     groups = np.repeat([f'g{i}' for i in range(25)], 16)
     grouped = binary(outcomes, groups)
     expected = stats.binom.ppf([0.025, 0.975], 25, 0.6) / 25
-    np.testing.assert_allclose(grouped['accuracy_ci95'], expected, atol=1e-9)
+    np.testing.assert_allclose(grouped['accuracy_ci95'], expected, atol=0.03)
     single = binary(outcomes, [str(i) for i in range(400)])
     width = {key: np.diff(figures['accuracy_ci95'])[0] for key, figures in
              (('grouped', grouped), ('single', single))}  # fmt: skip
@@ -218,31 +224,90 @@ def test_groups_of_unequal_size():
 def test_interval_of_the_log_loss():
     losses = np.random.default_rng(3).exponential(2.0, 500)
     labels = np.zeros(500, int)
-    ours = evaluate.score(labels, labels, [str(i) for i in range(500)], 'ab', losses, 4000)
+    ours = evaluate.score(labels, labels, [str(i) for i in range(500)], 'ab', losses)
     half = 1.96 * losses.std() / np.sqrt(500)
     np.testing.assert_allclose(
-        ours['log_loss_ci95'], [losses.mean() - half, losses.mean() + half], atol=0.02
+        ours['log_loss_ci95'], [losses.mean() - half, losses.mean() + half], atol=0.03
     )
 
 
-def test_interval_of_macro_f1_is_a_plain_bootstraps():
+def test_interval_of_macro_f1_is_near_a_plain_bootstraps():
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 3, 60)
     predicted = np.where(rng.random(60) < 0.6, labels, rng.integers(0, 3, 60))
     group = np.arange(60) // 3
-    ours = evaluate.score(labels, predicted, group.astype(str), 'abc', None, 4000)
+    ours = evaluate.score(labels, predicted, group.astype(str), 'abc')
     values = []
     for _ in range(1500):
         rows = np.concatenate([np.flatnonzero(group == g) for g in rng.integers(0, 20, 20)])
         values.append(metrics.f1_score(labels[rows], predicted[rows], average='macro'))
-    np.testing.assert_allclose(ours['macro_f1_ci95'], np.percentile(values, [2.5, 97.5]), atol=0.03)
+    np.testing.assert_allclose(ours['macro_f1_ci95'], np.percentile(values, [2.5, 97.5]), atol=0.04)
     assert ours['macro_f1_ci95'][0] < ours['macro_f1'] < ours['macro_f1_ci95'][1]
 
 
-def test_intervals_are_deterministic():
-    outcomes = np.random.default_rng(5).integers(0, 2, 50)
-    groups = [str(i // 2) for i in range(50)]
-    assert binary(outcomes, groups) == binary(outcomes, groups)
+@pytest.mark.parametrize('right', [0, 1, 2, 3, 10, 40, 48, 50])
+def test_independent_items_have_wilsons_interval(right):
+    """Or, next to none and all, Poisson's: 50 items, with scipy's intervals."""
+    outcomes = (np.arange(50) < right).astype(int)
+    ours = binary(outcomes, np.arange(50).astype(str))['accuracy_ci95']
+    wilson = stats.binomtest(right, 50).proportion_ci(method='wilson')
+    exact = stats.binomtest(right, 50).proportion_ci(method='exact')
+    assert min(wilson.low, exact.low) - 1e-9 <= ours[0] <= wilson.low + 1e-9
+    assert wilson.high - 1e-9 <= ours[1] <= max(wilson.high, exact.high) + 1e-9
+
+
+def test_one_group_tells_next_to_nothing():
+    low, high = binary([1, 1, 0, 1], ['g'] * 4)['accuracy_ci95']
+    assert low < 0.05 and high > 0.95
+
+
+def test_large_collections_cost_little_memory():
+    """161 classes and 16,000 groups: the whole tables of confusions would be 3 GB."""
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 161, 40_000)
+    predicted = np.where(rng.random(40_000) < 0.5, labels, rng.integers(0, 161, 40_000))
+    groups = rng.integers(0, 16_000, 40_000).astype(str)
+    tracemalloc.start()
+    evaluate.score(labels, predicted, groups, [str(i) for i in range(161)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400e6
+
+
+CELLS = [
+    {'sizes': 'single', 'n_classes': 2, 'n_groups': 50, 'correlation': 0.0, 'accuracy': 0.97},
+    {'sizes': 'equal', 'n_classes': 10, 'n_groups': 20, 'correlation': 0.3, 'accuracy': 0.97},
+    {'sizes': 'skewed', 'n_classes': 10, 'n_groups': 50, 'correlation': 0.3, 'accuracy': 0.9},
+    {'sizes': 'skewed', 'n_classes': 60, 'n_groups': 150, 'correlation': 0.1, 'accuracy': 0.6},
+    {'sizes': 'equal', 'n_classes': 2, 'n_groups': 300, 'correlation': 0.1, 'accuracy': 0.8},
+    {'sizes': 'dominated', 'n_classes': 2, 'n_groups': 50, 'correlation': 0.3, 'accuracy': 0.9},
+    {'sizes': 'equal', 'n_classes': 2, 'n_groups': 12, 'correlation': 0.3, 'accuracy': 0.97},
+]
+
+
+@pytest.mark.slow(but='0')
+@pytest.mark.parametrize('cell', CELLS, ids=map(str, range(len(CELLS))))
+def test_intervals_hold_the_truth_as_often_as_they_say(cell):
+    # 600 test parts: of 95 % at least 92.5 are held with a chance of 99.7 %.
+    accuracy, macro_f1 = coverage.coverage(600, seed=1, **cell)
+    assert accuracy > 0.925 and macro_f1 > 0.925
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n_groups', [12, 40])
+def test_intervals_of_differences_and_losses_hold_the_truth(n_groups):
+    """Songs of an artist share a shift: of how often each of two models is right, and of the loss."""
+    rng, held = np.random.default_rng(7), np.zeros(2)
+    group = np.repeat(np.arange(n_groups), 5)
+    for _ in range(600):
+        hard = rng.beta(2, 2, n_groups)[group]
+        first, second = rng.random((2, len(group))) < [0.3 + 0.4 * hard, 0.2 + 0.4 * hard]
+        low, high = intervals.difference(first * 1.0 - second, group, np.ones(len(group)))
+        held[0] += low <= 0.1 <= high
+        losses = rng.exponential(1, len(group)) * (2 * hard)
+        low, high = intervals.mean(losses, group)
+        held[1] += low <= 1.0 <= high
+    assert (held / 600 > 0.925).all()
 
 
 # --- the majority class --------------------------------------------------------------------------
@@ -254,12 +319,13 @@ def test_majority_class():
     )
     groups = {'x': 'g', 'y': 'h', 'z': 'i'}
     # b is the most frequent of the training songs; two of the three test songs are b.
-    ours = evaluate.majority_class(np.array([0, 1, 1]), predictions, groups, 500)
+    ours = evaluate.majority_class(np.array([0, 1, 1]), predictions, groups)
     assert ours['class'] == 'b'
     assert ours['accuracy'] == pytest.approx(2 / 3)
-    assert ours['accuracy_ci95'] == [0, 1]
+    exact = stats.binomtest(2, 3).proportion_ci(method='wilson')
+    assert ours['accuracy_ci95'][0] <= exact.low and ours['accuracy_ci95'][1] >= exact.high
     # What the test part has most of does not matter.
-    ours = evaluate.majority_class(np.array([0, 0, 1]), predictions, groups, 500)
+    ours = evaluate.majority_class(np.array([0, 0, 1]), predictions, groups)
     assert ours['class'] == 'a' and ours['accuracy'] == pytest.approx(1 / 3)
 
 

@@ -516,7 +516,7 @@ def test_few_songs_are_called_few(tmp_path):
     assert 'wide because' not in many
     result = result_of(tmp_path / 'few')
     for text in (few, many):
-        assert 'bootstrap over groups (group key: artist)' in text
+        assert 'how alike the songs of one group are (group key: artist)' in text
         assert (
             f'rest on {result["n_songs"]["test"]} test songs in {result["n_groups"]["test"]} groups'
         ) in text

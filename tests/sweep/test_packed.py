@@ -229,7 +229,6 @@ def page(places):
     config.train.batch_size = 16
     config.eval.batch_size = 16
     config.eval.every = '1 epochs'
-    config.eval.bootstrap_samples = 50
     config.checkpoint.every = '3 epochs'
     config.optim.learning_rate = 0.02
     config.optim.schedule = 'plateau'

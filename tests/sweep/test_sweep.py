@@ -45,7 +45,6 @@ def get_config():
     config.eval.batch_size = 16
     config.eval.every = '1 epochs'
     config.checkpoint.every = '1 epochs'
-    config.eval.bootstrap_samples = 50
     config.tracking.wandb = 'off'
     return config
 

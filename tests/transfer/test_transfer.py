@@ -363,7 +363,6 @@ def test_mistakes_of_flags(settings, heads, folds, words, tmp_path):
 def target_config(root, prepared):
     config = load_page(str(program.PAGE))
     config.data.update(root=str(root), prepared_dir=str(prepared))
-    config.eval.bootstrap_samples = 100
     return config
 
 
@@ -441,7 +440,6 @@ def test_the_command(trained):
     there = base / 'study' / 'mfcc' / 'attention' / 'fold_0' / 'result.json'
     stamp = there.stat().st_mtime_ns
     config = target_config(target, base / 'prepared')
-    config.eval.bootstrap_samples = 200
     config.windows.window_s = 0.9
     sources, heads = [str(base / 'run'), 'untrained', 'mfcc'], ['mean_logistic', 'attention']
     again = transfer_fits.measure(config, base / 'study', sources, heads, 2, 'song', 2)
@@ -461,7 +459,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
         base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
     ]
     tasks = blend_tasks.make_tasks(cells, 'song')
-    result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False, 50))
+    result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False))
     by_hand = []
     for fold in range(2):
         parts = [evaluate.Predictions.load(c / f'fold_{fold}/predictions/test.npz') for c in cells]
