@@ -28,8 +28,16 @@ def cross_entropy(
     smooth = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
     if class_weights is None:
         return optax.softmax_cross_entropy(logits, smooth)
-    mean_weight = (targets @ class_weights).mean()
-    return optax.softmax_cross_entropy(logits, smooth * class_weights) / mean_weight
+    weight = mean_weight(targets, class_weights)
+    # Where all targets weigh nothing there is no loss, and not PyTorch's 0 / 0.
+    return optax.softmax_cross_entropy(logits, smooth * class_weights) / jnp.where(
+        weight > 0, weight, 1
+    )
+
+
+def mean_weight(targets: jax.Array, class_weights: jax.Array | None) -> jax.Array:
+    """Returns what `cross_entropy` divides by: the mean weight of targets [B, C]."""
+    return jnp.float32(1) if class_weights is None else (targets @ class_weights).mean()
 
 
 def class_weights(

@@ -239,7 +239,8 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             'hits': (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32),
             'examples': examples,
         }
-        return loss, (sums, updates.get('batch_stats', {}))
+        weight = losses.mean_weight(targets, job.class_weights)
+        return loss, (sums, updates.get('batch_stats', {}), weight)
 
     gradient = jax.grad(objective, has_aux=True)
 
@@ -247,7 +248,9 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         key = _step_key(config.seed, state.step)
         trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
         if parts == 1:
-            gradients, (sums, batch_stats) = gradient(trained, state, state.batch_stats, key, batch)
+            gradients, (sums, batch_stats, _) = gradient(
+                trained, state, state.batch_stats, key, batch
+            )
         else:
             gradients, sums, batch_stats = accumulated(trained, state, key, batch)
         gradients = optim.clipped(gradients, config.optim.clip_norm)
@@ -280,22 +283,32 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         return state, outputs
 
     def accumulated(trained: dict, state: TrainState, key: jax.Array, batch: dict) -> tuple:
-        """Goes through the parts of the batch; every device has its share of each."""
+        """Goes through the parts of the batch; every device has its share of each.
+
+        A part counts by the mean weight of its targets, so that all together have the loss of the whole.
+        """
         in_parts = jax.tree.map(
             lambda x: jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1), batch
         )
 
         def one(carry: tuple, numbered: tuple) -> tuple:
-            gradients, sums, batch_stats = carry
+            gradients, sums, batch_stats, weights = carry
             i, part = numbered
-            new, (more, batch_stats) = gradient(
+            new, (more, batch_stats, weight) = gradient(
                 trained, state, batch_stats, jax.random.fold_in(key, i), part
             )
-            gradients = jax.tree.map(lambda a, b: a + b / parts, gradients, new)
-            return (gradients, jax.tree.map(jnp.add, sums, more), batch_stats), None
+            gradients = jax.tree.map(lambda a, b: a + weight * b / parts, gradients, new)
+            more |= {name: weight * more[name] for name in ('loss', 'cross_entropy')}
+            sums = jax.tree.map(jnp.add, sums, more)
+            return (gradients, sums, batch_stats, weights + weight / parts), None
 
         zeros = jax.tree.map(jnp.zeros_like, trained)
-        carry = (zeros, zero_sums(), state.batch_stats)
-        return jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
+        carry = (zeros, zero_sums(), state.batch_stats, jnp.float32(0))
+        gradients, sums, batch_stats, weight = jax.lax.scan(
+            one, carry, (jnp.arange(parts), in_parts)
+        )[0]
+        weight = jnp.where(weight > 0, weight, 1)
+        sums |= {name: sums[name] / weight for name in ('loss', 'cross_entropy')}
+        return jax.tree.map(lambda a: a / weight, gradients), sums, batch_stats
 
     return train_step

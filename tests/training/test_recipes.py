@@ -51,9 +51,19 @@ def gap(one, other):
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def test_accumulation_is_the_whole_batch():
-    whole = trained(make(optim__name='sgd', optim__learning_rate=0.5), BATCHES)
-    parts = trained(make(optim__name='sgd', optim__learning_rate=0.5, train__accumulate=4), BATCHES)
+@pytest.mark.parametrize('weights', [(), ('a=0', 'c=9')])
+def test_accumulation_is_the_whole_batch(weights):
+    """Also where a part has other classes than the next, and one that nothing weighs in."""
+    batches = [
+        {key: rows[np.argsort(batch['label'])] for key, rows in batch.items()} for batch in BATCHES
+    ]
+    # Device by device, the first part has the first rows.
+    order = np.arange(32).reshape(4, 8).T.ravel()
+    batches = [{key: rows[order] for key, rows in batch.items()} for batch in batches]
+    shared = {'optim__name': 'sgd', 'optim__learning_rate': 0.5, 'optim__l2': 0.01}
+    shared |= {'train__class_weights': weights}
+    whole = trained(make(**shared), batches)
+    parts = trained(make(**shared, train__accumulate=4), batches)
     assert gap(whole[-1].params, parts[-1].params) < 1e-6
     assert parts[-1].sums['examples'] == 160
     assert parts[-1].sums['hits'] == whole[-1].sums['hits']
