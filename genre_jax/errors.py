@@ -12,6 +12,19 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """A loss, or weights, that are no numbers any more.
+
+    Attributes:
+        step: steps after which the weights were first unsound.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        """Notes why, and since when."""
+        super().__init__(message)
+        self.step = step
+
+
 class BadAudio(Exception):
     """A recording that cannot be used; the message is the reason, without the path.
 
@@ -31,12 +44,7 @@ class Stopped(Exception):
     """
 
     def __init__(self, number: int, step: int) -> None:
-        """Notes why.
-
-        Args:
-            number: of the signal.
-            step: that was saved.
-        """
+        """Notes the signal, and the step that was saved."""
         super().__init__(
             f'stopped by {signal.Signals(number).name}, saved at step {step}: the same command continues'
         )

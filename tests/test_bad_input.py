@@ -280,7 +280,7 @@ def test_a_loss_that_is_not_finite(places, tmp_path):
     flags = ('--config.optim.learning_rate=1e30', '--config.checkpoint.every=1 steps')
     ended = run(places, workdir, *flags, '--config.optim.schedule=constant')
     assert_refused(ended, 'the loss became nan at step 2', 'config.optim.learning_rate')
-    assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['1']
+    assert not list((workdir / 'checkpoints').iterdir())
     assert not (workdir / 'result.json').exists()
 
 

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from genre_jax.config.keys import KEYS
 
+_WHEN_CONTINUED = {
+    False: '',
+    True: 'yes',
+    'diverged': 'once it diverged',
+    'longer': 'longer, unless the schedule ends with it',
+    'unwatched': 'unless evaluations are counted',
+}
+
 
 def table() -> str:
     """Returns the keys as a table in Markdown."""
-    lines = ['| key | default | expected | meaning |', '|---|---|---|---|']
+    lines = [
+        '| key | default | expected | meaning | free when continued |',
+        '|---|---|---|---|---|',
+    ]
     for key in KEYS:
-        cells = (f'`{key.name}`', f'`{key.default!r}`', key.check.expected, key.meaning)
+        cells = (
+            f'`{key.name}`', f'`{key.default!r}`', key.check.expected, key.meaning,
+            _WHEN_CONTINUED[key.free],
+        )  # fmt: skip
+
         lines.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
     return '\n'.join(lines)
 

@@ -30,6 +30,12 @@ def is_duration(value: object) -> bool:
     return bool(_DURATION.fullmatch(str(value)))
 
 
+def number_and_unit(text: str) -> tuple[float, str]:
+    """Returns the two parts of a duration, the unit as 'epochs', 'steps' or 'percent'."""
+    match = _DURATION.fullmatch(text)
+    return float(match[1]), {'e': 'epochs', 's': 'steps', 'p': 'percent'}[match[2][0]]
+
+
 def duration_steps(text: str, key: str, length: Length | int) -> int:
     """Turns '30 epochs', '500 steps' or '5 percent' into steps, rounded to the nearest.
 

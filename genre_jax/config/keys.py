@@ -107,7 +107,8 @@ class Key:
         default: that pages overwrite.
         check: what it may be.
         meaning: of the key.
-        free: whether it may differ when a run is continued: it changes where or how fast, not what.
+        free: whether it may differ when a run is continued: True where it changes where or how fast, not
+            what; else a condition of `run/changes.py`, which the run then notes.
         number: whether it is an argument of the training step's program, not a constant (step_numbers.py).
     """
 
@@ -115,7 +116,7 @@ class Key:
     default: object
     check: Check
     meaning: str
-    free: bool = False
+    free: bool | str = False
     number: bool = False
 
 
@@ -165,7 +166,7 @@ KEYS = (
     Key('init.checkpoint', '', ANY, _CHECKPOINT),
     Key('init.new', '', EXPRESSION, 'further layers that stay new'),
     Key('optim.name', 'adam', one_of('adam', 'adamw', 'sgd'), 'the optimiser'),
-    Key('optim.learning_rate', 1e-3, POSITIVE, 'at its highest', number=True),
+    Key('optim.learning_rate', 1e-3, POSITIVE, 'at its highest', free='diverged', number=True),
     Key(
         'optim.schedule', 'constant', one_of('constant', 'cosine', 'halving', 'plateau'),
         "'cosine': to zero at the end",
@@ -187,13 +188,16 @@ KEYS = (
     Key('optim.l1', 0.0, FROM_ZERO, 'penalty on |w| of kernels and normalisation scales', number=True),
     Key('optim.l2', 0.0, FROM_ZERO, 'penalty on w^2 of the same', number=True),
     Key('optim.weight_decay', 0.0, FROM_ZERO, _DECAY, number=True),
-    Key('optim.clip_norm', 0.0, FROM_ZERO, 'largest norm of the whole gradient; 0: any', number=True),
+    Key(
+        'optim.clip_norm', 0.0, FROM_ZERO, 'largest norm of the whole gradient; 0: any',
+        free='diverged', number=True,
+    ),
     Key(
         'optim.ema_decay', 0.0, BELOW_ONE,
         'above 0: evaluated and kept is a moving average of the weights', number=True,
     ),
     Key('train.batch_size', 64, whole(1), 'over all devices together'),
-    Key('train.length', '30 epochs', LENGTH, 'of the training'),
+    Key('train.length', '30 epochs', LENGTH, 'of the training', free='longer'),
     Key('train.accumulate', 1, whole(1), 'parts of a batch that are computed one after another'),
     Key('train.label_smoothing', 0.0, BELOW_ONE, 'of the targets', number=True),
     Key('train.class_weights', (), ANY, "of the loss: ('balanced',), or ('LABEL=WEIGHT', ...), others 1"),
@@ -208,13 +212,16 @@ KEYS = (
         'train.device_resident', False, ANY,
         'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True,
     ),
-    Key('train.steps_per_dispatch', 1, whole(1), 'steps in one program, where the data are resident'),
+    Key(
+        'train.steps_per_dispatch', 1, whole(1), 'steps in one program, where the data are resident',
+        free=True,
+    ),
     Key('train.matmul_precision', 'highest', one_of('highest', 'high', 'default'), _PRECISION),
-    Key('eval.batch_size', 64, whole(1), 'over all devices together'),
-    Key('eval.every', '1 epochs', DURATION, 'between validations'),
+    Key('eval.batch_size', 64, whole(1), 'over all devices together', free=True),
+    Key('eval.every', '1 epochs', DURATION, 'between validations', free='unwatched'),
     Key('eval.select_on', 'song_max_probability', one_of(*KINDS), _SELECT),
-    Key('checkpoint.every', '1 epochs', DURATION, 'between saves'),
-    Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one'),
+    Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
+    Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),
     Key(
         'tracking.wandb', 'auto', one_of('auto', 'off'),
         "'auto': online if logged in, else offline", free=True,
@@ -246,4 +253,4 @@ def may_differ_on_resume(name: str) -> bool:
 
     Where the recordings lie is free: what they are is compared by their fingerprint.
     """
-    return name == 'data.root' or (name in BY_NAME and BY_NAME[name].free)
+    return name == 'data.root' or (name in BY_NAME and BY_NAME[name].free is True)

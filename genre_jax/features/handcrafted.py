@@ -93,7 +93,8 @@ class Handcrafted:
         columns.append(tempo(onset_strength(mel_db, n_fft, hop_length), rate_hz, hop_length))
         for coefficient in jnp.matmul(mel_db, dct_matrix(_N_MFCC, 128), precision='highest').T:
             columns.extend(mean_and_var(coefficient))
-        return jnp.stack(columns)
+        # Ranks and counts would make numbers of what is none.
+        return jnp.where(jnp.isnan(waveform).any(), jnp.nan, jnp.stack(columns))
 
     def _parts(
         self, spectrum: jax.Array, magnitude: jax.Array, n_samples: int

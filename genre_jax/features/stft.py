@@ -112,7 +112,8 @@ def power(spectrum: jax.Array) -> jax.Array:
 
 def magnitude(power: jax.Array) -> jax.Array:
     """Returns the root of a power; its slope at 0 is infinite, and the gradient taken to be zero."""
-    return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
+    # Not `power > 0`: what is not a number stays so.
+    return jnp.where(power == 0, 0, jnp.sqrt(jnp.where(power == 0, 1, power)))
 
 
 def inverse(spectrum: jax.Array, n_samples: int) -> jax.Array:

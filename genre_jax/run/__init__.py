@@ -17,10 +17,12 @@ from jax.sharding import Mesh
 from genre_jax import augment, features, models, sharding
 from genre_jax.convert import init_from
 from genre_jax.convert.engine import Converted
+from genre_jax.errors import Diverged
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import open_feed
-from genre_jax.logbook import Logbook, parameter_table, summary_lines
+from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
+from genre_jax.run import changes
 from genre_jax.run import folder as run_folder
 from genre_jax.run import result as run_result
 from genre_jax.training import loop
@@ -48,15 +50,23 @@ def run(
     mesh = sharding.make_mesh()
     front_end, source = check(config, mesh)
     with run_folder.own(workdir):
-        run_folder.check_same_config(config, workdir)
-        if (workdir / 'result.json').exists():
+        changed = changes.of_config(config, workdir)
+        finished = (workdir / 'result.json').exists()
+        if finished and not changed:
             run_folder.show_again(workdir)
             return
         started_s = time.monotonic()
         data = run_data.open_data(config)
         job = open_job(config, data, mesh, front_end, source)
-        run_folder.write_step_zero(config, workdir, data.dataset, data.split, source)
+        if finished:
+            changed.append('its test part had been opened before')
+        notes = run_folder.write_step_zero(
+            config, workdir, data.dataset, data.split, source, changed
+        )
+        if finished and jax.process_index() == 0:
+            (workdir / 'result.json').rename(workdir / 'result_before.json')
         logbook = Logbook(workdir, config)
+        logbook.say('\n'.join(f'note: {line}' for line in notes))
         try:
             _train_and_test(job, data, logbook, started_s, on_validation)
         finally:
@@ -152,7 +162,18 @@ def _train_and_test(
         state = restored[1]
     first_step = int(state.step)
     logbook.rewind(first_step)
-    state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook)
+    try:
+        state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook)
+    except Diverged as error:
+        last = checkpoints.newest_before(error.step)
+        if logbook.enabled:
+            write_json(workdir / changes.DIVERGED, {'reason': str(error), 'sound_at_step': last})
+        raise Diverged(
+            f'{error}; {"nothing was saved before" if last is None else f"sound at step {last}, saved"}: the '
+            'same command with a lower --config.optim.learning_rate, or with --config.optim.clip_norm=1.0, '
+            'continues from there; if it happens again, look for broken input',
+            error.step,
+        ) from None
     trained_s = time.monotonic()
 
     best_step, best = checkpoints.restore_best(shapes)

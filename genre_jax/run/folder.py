@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import flax
 import jax
 import ml_collections
-from jax.experimental import multihost_utils
 
 from genre_jax import config as config_lib
 from genre_jax.convert import store
@@ -21,6 +20,7 @@ from genre_jax.errors import UserError
 from genre_jax.loading import prepared, splits
 from genre_jax.logbook import environment, read_json, summary_lines, write_json
 from genre_jax.report import page as report
+from genre_jax.run import changes
 from genre_jax.training.job import Job
 
 
@@ -50,16 +50,10 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def check_same_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    """Refuses a run folder that holds a run with another config."""
-    file = workdir / 'config.json'
-    multihost_utils.sync_global_devices('run folder made')
-    if not file.exists():
-        return
-    changes = config_lib.differences(read_json(file), json.loads(config_lib.to_json(config)))
-    if changes:
+    """Refuses a folder that holds a run, or what a study made, with another config."""
+    if lines := changes.of_config(config, workdir):
         raise UserError(
-            f'--workdir={workdir} holds a run with another config ({"; ".join(changes[:5])}'
-            f'{"; ..." if len(changes) > 5 else ""}): use another --workdir, or the same config to continue'
+            f'--workdir={workdir} holds a run with another config ({"; ".join(lines)}): use another --workdir'
         )
 
 
@@ -69,8 +63,12 @@ def write_step_zero(
     dataset: prepared.Dataset,
     split: splits.Split,
     source: Converted | None,
-) -> None:
-    """Writes config and environment, or refuses data that are not those the run began with."""
+    changed: Sequence[str] = (),
+) -> list[str]:
+    """Writes config and environment, or refuses data or a split that are not those the run began with.
+
+    Returns what is to be told of a continuation by other code, on another machine, or with a changed config.
+    """
     file = workdir / 'environment.json'
     hours = sum(track['n_samples'] for track in dataset.tracks) / dataset.sample_rate_hz / 3600
     now = environment() | {
@@ -86,18 +84,29 @@ def write_step_zero(
         'init': source and {'title': source.title, 'parameters_sha256': source.sha256},
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
+    notes = []
     if file.exists():
-        old = read_json(file).get('dataset', {}).get('fingerprint', '')
-        new = now['dataset']['fingerprint']
+        before = read_json(file)
+        old, new = before.get('dataset', {}).get('fingerprint', ''), now['dataset']['fingerprint']
         if old != new:
             raise UserError(
                 f'the data have changed since the run in --workdir={workdir} began (fingerprint '
                 f'{old[:12]} -> {new[:12]}): restore them, or use another --workdir'
             )
-    elif jax.process_index() == 0:
-        write_json(file, now)
-    if jax.process_index() == 0 and not (workdir / 'config.json').exists():
-        write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
+        if before.get('split_fingerprint') != now['split_fingerprint']:
+            raise UserError(
+                f'the split of the data is another than when the run in --workdir={workdir} began, by commit '
+                f'{before.get("git_commit")}: continue with that code, or use another --workdir'
+            )
+        if noted := changes.note(before, now, changed):
+            now = before | {'continued': [*before.get('continued', []), noted]}
+            notes = changes.warnings(now)[-1:]
+    if jax.process_index() == 0:
+        if notes or not file.exists():
+            write_json(file, now)
+        if changed or not (workdir / 'config.json').exists():
+            write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
+    return notes
 
 
 def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path) -> None:

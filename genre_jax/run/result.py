@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
-from genre_jax.logbook import Logbook, write_json
+from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.report import page as report
+from genre_jax.run import changes
 from genre_jax.run import folder as run_folder
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import digest
@@ -68,6 +70,19 @@ def rank(job: Job, figures: Mapping[str, float]) -> list[float]:
     return [accuracy, -figures['val/song_max_probability/log_loss']]
 
 
+def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
+    """Returns a warning where the log has a better validation than the best checkpoint that there is."""
+    lines = map(json.loads, (logbook.workdir / 'metrics.jsonl').read_text().splitlines())
+    ranks = {line['step']: rank(job, line) for line in lines if 'val/loss' in line}
+    best = max(ranks, key=lambda step: [*ranks[step], -step])
+    if best == best_step:
+        return []
+    return [
+        f'the checkpoint of step {best}, the best by validation, was lost or damaged: all figures are '
+        f'those of step {best_step}, the best of those that are left'
+    ]
+
+
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
@@ -96,6 +111,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     } | run_data.describe(data.dataset, data.split, data.tables)
     if not logbook.enabled:
         return result
+    environment = read_json(workdir / 'environment.json')
+    result['warnings'] += changes.warnings(environment) + _overlooked(job, logbook, ended.best_step)
     for part, table in predictions.items():
         table.save(workdir / 'predictions' / f'{part}.npz')
     train_s = ended.trained_s - ended.prepared_s

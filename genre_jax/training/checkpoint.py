@@ -75,7 +75,6 @@ class Checkpoints:
 
     def _set_damaged_aside(self) -> None:
         """Moves what is not whole to `checkpoints_damaged/`, with a warning; deletes nothing."""
-        aside = self._folder.with_name(f'{self._folder.name}_damaged')
         for checkpoint in sorted(self._folder.iterdir()):
             if not checkpoint.name.isdigit():
                 continue  # orbax's own leftovers of a save that was cut off; it removes them
@@ -91,15 +90,17 @@ class Checkpoints:
             except ValueError:
                 reason = 'has damaged checksums'
             if reason:
-                aside.mkdir(exist_ok=True)
-                target = aside / checkpoint.name
-                while target.exists():
-                    target = target.with_name(f'{target.name}_again')
-                checkpoint.rename(target)
                 logging.warning(
                     'the checkpoint of step %s %s: falling back to the newest whole one (moved to %s)',
-                    checkpoint.name, reason, target,
+                    checkpoint.name, reason, self._set_aside(checkpoint),
                 )  # fmt: skip
+
+    def _set_aside(self, checkpoint: pathlib.Path) -> pathlib.Path:
+        target = self._folder.with_name(f'{self._folder.name}_damaged') / checkpoint.name
+        target.parent.mkdir(exist_ok=True)
+        while target.exists():
+            target = target.with_name(f'{target.name}_again')
+        return checkpoint.rename(target)
 
     def save(self, step: int, state: Any, rank: list[float] | None) -> None:
         """Saves the state after `step` steps; returns when it is on disk whole.
@@ -117,11 +118,17 @@ class Checkpoints:
                 if not (self._folder / file.stem).exists():
                     file.unlink()
 
+    def newest_before(self, step: int) -> int | None:
+        """Returns the newest checkpoint of fewer steps, and sets those aside that are not."""
+        for checkpoint in self._checkpointer.checkpoints:
+            if checkpoint.step >= step and jax.process_index() == 0:
+                self._set_aside(self._folder / str(checkpoint.step))
+        return max((c.step for c in self._checkpointer.checkpoints if c.step < step), default=None)
+
     def restore_latest(self, abstract_state: Any) -> tuple[int, Any] | None:
         """Returns the newest checkpoint's step and state, or None where there is none."""
-        if self._checkpointer.latest is None:
-            return None
-        return self._restore(self._checkpointer.latest.step, abstract_state)
+        latest = self._checkpointer.latest
+        return None if latest is None else self._restore(latest.step, abstract_state)
 
     def restore_best(self, abstract_state: Any) -> tuple[int, Any]:
         """Returns the best checkpoint's step and state; UserError: none was evaluated."""

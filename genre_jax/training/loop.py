@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax import sharding
-from genre_jax.errors import Stopped, UserError
+from genre_jax.errors import Diverged, Stopped
 from genre_jax.loading import loader
 from genre_jax.loading.feed import Feed
 from genre_jax.logbook import Logbook
@@ -36,11 +37,14 @@ def fit(
 
     Raises:
         Stopped: on SIGTERM or SIGINT, after saving.
-        UserError: the loss is not finite.
+        Diverged: the loss, or what would be saved, is not finite.
     """
     length, config = job.length, job.config
     milestones = Milestones(job)
     clear_sums = jax.jit(train.zero_sums, out_shardings=sharding.replicated(job.mesh))
+    all_finite = jax.jit(
+        lambda tree: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    )
     with StopSignal() as stop:
         stepper = Stepper(job, feed, train_table, state, logbook, stop)
         logbook.start_progress(stepper.step, length.total_steps)
@@ -65,6 +69,8 @@ def fit(
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
             if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
+                if not jax.device_get(all_finite(stepper.state.params)):
+                    raise Diverged(f'the weights are no numbers after step {step}', step)
                 checkpoints.save(step, stepper.state, None if rank is None else [*rank, -step])
             if stopped_by is not None and not ended:
                 raise Stopped(stopped_by, step)
@@ -81,11 +87,7 @@ class Milestones:
     """The steps after which there is something to do besides training."""
 
     def __init__(self, job: Job) -> None:
-        """Resolves the periods of the config.
-
-        Args:
-            job: what stays fixed.
-        """
+        """Resolves the periods of the config."""
         self._total_steps = job.length.total_steps
         self._periods = {
             key: config_lib.every_steps(job.config, key, job.length)
@@ -124,36 +126,22 @@ class Stepper:
         logbook: Logbook,
         stop: StopSignal,
     ) -> None:
-        """Begins where the state is.
-
-        Args:
-            job: what stays fixed.
-            feed: what brings windows to the devices.
-            train_table: training windows.
-            state: where to begin.
-            logbook: where the progress is shown.
-            stop: the signal to stop.
-        """
+        """Begins where the state is."""
         self.state, self.step = state, int(jax.device_get(state.step))
         self._job, self._feed, self._logbook, self._stop = job, feed, logbook, stop
         self._take = feed.train(train_table, self.step, job.length.total_steps)
         self._dispatches: dict[tuple[str, ...], Callable] = {}
+        self._norms = _Norms()
 
     def replace(self, **parts: object) -> None:
         """Replaces parts of the state."""
         self.state = self.state.replace(**parts)
 
     def advance(self, milestone: int) -> int | None:
-        """Trains up to a milestone, or until a signal comes.
-
-        Args:
-            milestone: steps done there.
-
-        Returns:
-            The signal.
+        """Trains up to so many steps, or until a signal comes, which is returned.
 
         Raises:
-            UserError: the loss is not finite.
+            Diverged: the loss is not finite.
         """
         last, stopped_by = None, None
         while self.step < milestone and stopped_by is None:
@@ -171,23 +159,49 @@ class Stepper:
                 self._look_at(*last)
             self.step += steps
             self.learning_rate = outputs['learning_rate']
-            last = outputs['loss'], self.step, steps
+            last = outputs, steps, self.step
             stopped_by = self._stop.after_dispatch()
         self._look_at(*last)
         return stopped_by
 
-    def _look_at(self, losses: jax.Array, step: int, steps: int) -> None:
-        """Moves the progress bar by the steps of a dispatch; refuses losses that are not finite."""
-        values = np.atleast_1d(jax.device_get(losses))[:steps]
-        if not np.isfinite(values).all():
-            first = int(np.argmin(np.isfinite(values)))
-            bad = step - steps + 1 + first
-            raise UserError(
-                f'the loss became {values[first]} at step {bad} (epoch {self._job.length.epochs(bad):.2f}); '
-                'nothing of it was saved, the checkpoints before it are kept: lower '
-                'config.optim.learning_rate, or look for broken input'
-            )
-        self._logbook.advance(float(values[-1]), steps)
+    def _look_at(self, outputs: Mapping[str, jax.Array], steps: int, end: int) -> None:
+        """Moves the progress bar by the steps of a dispatch, and watches losses and gradients."""
+        losses, norms = (
+            np.atleast_1d(values)[:steps]
+            for values in jax.device_get((outputs['loss'], outputs['gradient_norm']))
+        )
+        for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), end - steps + 1):
+            if not np.isfinite(loss):
+                epoch = self._job.length.epochs(step)
+                raise Diverged(
+                    f'the loss became {loss} at step {step} (epoch {epoch:.2f})', step - 1
+                )
+            if grown := self._norms.grown(float(norm)):
+                self._logbook.say(
+                    f'note: the gradient is {grown:.0f} times as long as before, {norm:.3g}, at step {step}: '
+                    'the training may diverge; a lower config.optim.learning_rate, or '
+                    'config.optim.clip_norm=1.0, keeps it short'
+                )
+        self._logbook.advance(float(losses[-1]), steps)
+
+
+class _Norms:
+    """The length that gradients usually have: the geometric mean of a hundred steps, where it was highest."""
+
+    def __init__(self) -> None:
+        self._seen, self._log_mean, self._usual, self._said = 0, 0.0, -np.inf, 30.0
+
+    def grown(self, norm: float) -> float:
+        """Returns how many times the usual length a gradient has, if that is worth a note, else 0."""
+        log = np.log(np.clip(norm, 1e-30, 1e30))
+        if self._seen >= 20:
+            self._usual = max(self._usual, self._log_mean)
+            if (times := np.exp(log - self._usual)) > self._said:
+                self._said = 10 * times  # the next note when it is much worse
+                return times
+        self._seen += 1
+        self._log_mean += (log - self._log_mean) / min(self._seen, 100)
+        return 0.0
 
 
 def train_figures(sums: Mapping[str, float], learning_rate: float) -> dict[str, float]:

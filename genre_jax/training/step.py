@@ -101,6 +101,10 @@ def _optimizers(job: Job) -> dict[str, optax.GradientTransformation]:
     }
 
 
+# What is kept of every step of a dispatch.
+_SERIES = ('loss', 'gradient_norm')
+
+
 def zero_sums() -> dict[str, jax.Array]:
     """Returns the sums behind a log line as they are before the first step."""
     return {name: jnp.float32(0) for name in ('loss', 'cross_entropy', 'hits', 'examples')}
@@ -129,7 +133,7 @@ def make_dispatch(
     """Compiles what trains on one block of a feed: a step, or several steps as one program.
 
     Returns what maps a state, the number of steps and the block to the new state and the outputs: 'loss',
-    of each step where they are several, 0 behind the last; 'learning_rate' of the last.
+    and 'gradient_norm', of each step where they are several, 0 behind the last; 'learning_rate' of the last.
     """
     if feed.most_steps == 1:
         step = make_train_step(job, groups)
@@ -144,10 +148,11 @@ def make_dispatch(
             # Nothing of the step is computed otherwise than in a program of its own.
             batch = jax.lax.optimization_barrier(feed.batch_of_block(block, i))
             state, new = step(numbers, state, batch)
-            losses = outputs['loss'].at[i].set(new['loss'])
-            return state, {'loss': losses, 'learning_rate': new['learning_rate']}
+            series = {name: outputs[name].at[i].set(new[name]) for name in _SERIES}
+            return state, new | series
 
-        outputs = {'loss': jnp.zeros(feed.most_steps), 'learning_rate': jnp.float32(0)}
+        outputs = {name: jnp.zeros(feed.most_steps) for name in _SERIES}
+        outputs['learning_rate'] = jnp.float32(0)
         return jax.lax.fori_loop(0, steps, one, (state, outputs))
 
     program = jax.jit(train_steps, out_shardings=whole, donate_argnums=1)
@@ -253,6 +258,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             )
         else:
             gradients, sums, batch_stats = accumulated(trained, state, key, batch)
+        norm = optax.global_norm(gradients)
         gradients = optim.clipped(gradients, config.optim.clip_norm)
         opt_state, scale = dict(state.opt_state), state.watch.get('plateau_scale')
         for group in groups:
@@ -270,6 +276,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         learning_rate = jnp.asarray(schedule(state.step))
         outputs = {
             'loss': sums['loss'] / sums['examples'],
+            'gradient_norm': norm,
             'learning_rate': learning_rate if scale is None else scale * learning_rate,
         }
         state = state.replace(

@@ -122,6 +122,18 @@ def test_speed_changes_pitch_and_does_not_alias():
             assert abs(peak_hz(body) - 9500 * factor) < 20 and level_db(body) > -12
 
 
+@pytest.mark.parametrize('n_samples', [1, 2, 100, 511, 512, 513])
+def test_clips_shorter_than_a_hop(n_samples):
+    clip = np.random.default_rng(0).normal(size=n_samples).astype(np.float32)
+    for function, amounts in (
+        (pitch.pitch_shift, {'max_semitones': 2.0}),
+        (pitch.time_stretch, {'max_factor': 1.2}),
+        (pitch.speed, {'max_factor': 1.2}),
+    ):
+        out = function(jax.random.key(1), clip, **amounts)
+        assert out.shape == clip.shape and np.isfinite(out).all()
+
+
 @pytest.mark.parametrize('semitones', [-1.0, 1.5])
 def test_silence_and_clicks_stay_finite(semitones):
     for example in (np.zeros(20000, np.float32), np.eye(1, 20000, 9000, np.float32)[0]):

@@ -86,7 +86,7 @@ def test_pages_train(page, arguments, stored_hz):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
-    assert set(outputs) == {'loss', 'learning_rate'}
+    assert set(outputs) == {'loss', 'gradient_norm', 'learning_rate'}
     for key in ('train.log_every', 'eval.every', 'checkpoint.every'):
         assert config_lib.every_steps(config, key, job.length) >= 1
 
@@ -271,12 +271,12 @@ def test_differences():
     config.tracking.wandb = 'off'
     config.tracking.wandb_project = 'other'
     config.data.prepared_dir = '/elsewhere'
-    assert config_lib.differences(old, json.loads(config_lib.to_json(config))) == []
+    assert config_lib.differences(old, json.loads(config_lib.to_json(config))) == {}
     config.optim.learning_rate = 0.25
     config.split.fractions = (0.8, 0.1, 0.1)
     config.data.extra = 1
     new = json.loads(config_lib.to_json(config))
-    assert config_lib.differences(old, new) == [
+    assert list(config_lib.differences(old, new).values()) == [
         'data.extra: None -> 1',
         'optim.learning_rate: 0.0005 -> 0.25',
         'split.fractions: [0.7, 0.15, 0.15] -> [0.8, 0.1, 0.1]',

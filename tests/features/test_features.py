@@ -288,6 +288,16 @@ def test_gradient_is_finite(front_end):
         assert np.isfinite(gradient(signal(kind, front_end.sample_rate_hz, n))).all(), kind
 
 
+def test_what_is_no_number_stays_none(front_end):
+    """One bad sample is heard in the frames that hold it, never as silence, nor in another clip."""
+    n = max(front_end.least_samples, 6000)
+    clips = np.stack([signal('noise', front_end.sample_rate_hz, n)] * 3).astype(np.float32)
+    clips[1, n // 2], clips[2, n // 2] = np.nan, np.inf
+    good, nan, infinite = np.asarray(front_end(clips))
+    assert np.isfinite(good).all()
+    assert not np.isfinite(nan).all() and not np.isfinite(infinite).all()
+
+
 @pytest.mark.slow(but='schindler')
 def test_large_batches_in_pieces_and_on_many_devices(front_end):
     """More samples than one piece holds, over eight devices, against one clip at a time."""

@@ -296,3 +296,9 @@ def test_chroma_mistakes():
         Chroma(hop_length=4096)
     with pytest.raises(UserError, match=r'config\.features\.n_chroma=0'):
         Chroma(n_chroma=0)
+
+
+def test_what_is_no_number_stays_none():
+    clip = signal('noise', 22050, 22050).astype(np.float32)
+    clip[10_000] = np.nan
+    assert np.isnan(Handcrafted()(clip)).all()
