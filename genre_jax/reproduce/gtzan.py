@@ -40,11 +40,11 @@ ARTISTS = (
 )
 
 
-def accuracy(printed: str = '', name: str = 'accuracy of rows') -> Figure:
-    """Returns the accuracy of rows, pieces or pictures, as the paper prints it, under a heading."""
-    return Figure(name, 'test/segment/accuracy', printed)
+def accuracy(printed: str) -> Figure:
+    """Returns the accuracy of rows, pieces or pictures, as the paper prints it."""
+    return Figure('accuracy of rows', 'test/segment/accuracy', printed)
 
 
-def by_song(name: str = 'accuracy of songs') -> Figure:
-    """Returns the accuracy of songs by summed probability, which the paper does not print."""
-    return Figure(name, 'test/song_max_probability/accuracy')
+def by_song() -> Figure:
+    """Returns the accuracy of songs by summed probability, which no paper prints."""
+    return Figure('accuracy of songs', 'test/song_max_probability/accuracy')

@@ -5,22 +5,16 @@ from __future__ import annotations
 from genre_jax.reproduce import gtzan
 from genre_jax.reproduce.paper import Figure, Network, Paper, Row, Table
 
-_KINDS = {
-    'raw': 'test/segment/accuracy',
-    'max': 'test/song_max_probability/accuracy',
-    'maj': 'test/song_majority/accuracy',
-}
-
 
 def _row(name: str, epochs: int, batch_norm: bool, raw: str, maximum: str, majority: str) -> Row:
-    printed = {'raw': raw, 'max': maximum, 'maj': majority}
-    return Row(
-        f'{name}, {epochs} epochs',
-        Network('shallow_cnn_gtzan', f'batch_norm={batch_norm},epochs={epochs}', runs=5),
-        tuple(Figure(kind, path, printed[kind]) for kind, path in _KINDS.items()),
-        ('audio', 'index'),
-        'wants a GPU: 140 steps an epoch',
+    figures = (
+        Figure('raw', 'test/segment/accuracy', raw),
+        Figure('max', 'test/song_max_probability/accuracy', maximum),
+        Figure('maj', 'test/song_majority/accuracy', majority),
     )
+    way = Network('shallow_cnn_gtzan', f'batch_norm={batch_norm},epochs={epochs}', runs=5)
+    cost = 'wants a GPU: 140 steps an epoch'
+    return Row(f'{name}, {epochs} epochs', way, figures, ('audio', 'index'), cost)
 
 
 PAPER = Paper(
@@ -37,15 +31,13 @@ PAPER = Paper(
     tables=(
         Table(
             'Tables I and II: accuracy on the test part',
-            (
-                _row('My CNN', 100, False, '62.96', '75.80', '73.53'),
-                _row('My CNN', 200, False, '64.01', '77.60', '76.60'),
-                _row('My CNN + Batch Norm', 100, True, '66.30', '77.30', '77.56'),
-                _row('My CNN + Batch Norm', 200, True, '66.55', '78.68', '77.64'),
-            ),
-            'raw: by picture of 0.93 s; max: by song, summed probabilities; maj: by song, votes. Table I has '
-            'the raw figures of the plain network. Schindler et al. as quoted there: raw 66.56 after 100 '
-            'epochs, 67.49 after 200. Means of five runs.',
+            _row('My CNN', 100, False, '62.96', '75.80', '73.53'),
+            _row('My CNN', 200, False, '64.01', '77.60', '76.60'),
+            _row('My CNN + Batch Norm', 100, True, '66.30', '77.30', '77.56'),
+            _row('My CNN + Batch Norm', 200, True, '66.55', '78.68', '77.64'),
+            note='raw: by picture of 0.93 s; max: by song, summed probabilities; maj: by song, votes. Table '
+            'I has the raw figures of the plain network. Schindler et al. as quoted there: raw 66.56 after '
+            '100 epochs, 67.49 after 200. Means of five runs.',
         ),
     ),
     differences=(

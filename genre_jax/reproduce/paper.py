@@ -16,9 +16,6 @@ PROTOCOLS = ('paper', 'grouped')
 # The files beside this one.
 PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
 
-# Figures that are no shares.
-_NO_SHARE = ('loss', 'log_loss')
-
 
 @dataclasses.dataclass(frozen=True)
 class Need:
@@ -30,6 +27,12 @@ class Need:
     dataset: str = ''  # module of data/ that reads them; '' where they are no dataset of their own
     config_key: str = 'data.root'  # where the path goes
     optional: bool = False  # rows run without them, as `how` says
+
+
+def weights(key: str, whose: str, megabytes: int, where: str) -> Need:
+    """Returns published weights, `where` being a file and its address for whom there is no network."""
+    how = f'fetched by itself ({megabytes} MB) where there is a network; else copy {where}'
+    return Need(key, whose, how, config_key='init.checkpoint', optional=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Figure:
     @property
     def is_share(self) -> bool:
         """Whether it is shown in percent."""
-        return self.path.rpartition('/')[2] not in _NO_SHARE
+        return not self.path.endswith('loss')
 
     @property
     def value(self) -> float | None:
@@ -54,17 +57,15 @@ class Figure:
         value = float(self.printed)
         return value / 100 if self.is_share and value > 1 else value
 
-
-def shown(printed: str, value: float | None, share: bool) -> str:
-    """Returns a printed figure as tables show it: shares in percent, the digits that were printed."""
-    if value is None:
-        return ''
-    decimals = len(printed.partition('.')[2])
-    if not share:
-        return f'{value:.{min(decimals, 4)}f}'
-    if float(printed) > 1:
-        return printed
-    return f'{100 * value:.{min(2, max(0, decimals - 2))}f}'
+    @property
+    def shown(self) -> str:
+        """The printed figure as tables show it: shares in percent, the digits that were printed."""
+        if not self.printed or (self.is_share and float(self.printed) > 1):
+            return self.printed
+        decimals = len(self.printed.partition('.')[2])
+        if not self.is_share:
+            return f'{self.value:.{min(decimals, 4)}f}'
+        return f'{100 * self.value:.{min(2, max(0, decimals - 2))}f}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +122,12 @@ class Row:
     cost: str = ''  # known cost of one run, in words
 
 
-@dataclasses.dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper."""
+    """A table or figure of the paper: its rows, and what to know when reading it."""
 
-    title: str
-    rows: tuple[Row, ...]
-    note: str = ''  # what to know when reading it
+    def __init__(self, title: str, *rows: Row, note: str = '') -> None:
+        """Takes the rows in the order of the paper."""
+        self.title, self.rows, self.note = title, rows, note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,10 +149,6 @@ class Paper:
         for table in self.tables:
             for row in table.rows:
                 yield table, row
-
-    def need(self, key: str) -> Need:
-        """Returns the data of a key."""
-        return next(need for need in self.needs if need.key == key)
 
 
 def load(name: str) -> Paper:
