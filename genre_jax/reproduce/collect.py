@@ -17,7 +17,7 @@ from genre_jax.report.charts import interval
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import Blend, Paper, Row
 from genre_jax.reproduce.plan import Entry, Wishes
-from genre_jax.reproduce.run import trial_folder
+from genre_jax.reproduce.run import run_of
 
 
 def collect(
@@ -101,7 +101,7 @@ def _row(row: Row, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str])
     bare = all(side['why_not'] for side in sides.values())
     return {
         'name': row.name,
-        'cost': row.cost,
+        'cost': row.way.cost,
         'figures': [
             dataclasses.asdict(figure)
             | {'share': figure.is_share, 'value': figure.value, 'shown': figure.shown}
@@ -123,8 +123,8 @@ def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
         return {'why_not': entry.why_not}
     jobs = (*entry.jobs, *entry.every_job)
     reasons = [*{job.folder: failed[job.folder] for job in jobs if job.folder in failed}.values()]
-    folders = [trial_folder(job) for job in entry.jobs if job.folder not in failed]
-    folders = [each for each in folders if each is not None and (each / 'result.json').exists()]
+    runs = [run_of(job) for job in entry.jobs if job.folder not in failed]
+    folders = [folder for folder in runs if folder is not None]
     if not folders:
         why_not = f'failed: {reasons[0]}' if reasons else 'not finished yet'
         return {'why_not': why_not if entry.wanted else plan.LEFT_OUT}

@@ -71,8 +71,7 @@ def _paper(paper: Paper, results: Sequence[Mapping[str, str]]) -> list[str]:
             # One dash where there is nothing else.
             shown = [' / '.join(side) if set(side) != {'–'} else '–' for side in sides]
             cells.append([row.name, _command(paper, row), *shown])
-        columns = max((row.figures for row in table.rows), key=len)
-        heading = f'**{table.title}**: {" / ".join(figure.name for figure in columns)}.'
+        heading = f'**{table.title}**: {" / ".join(table.columns)}.'
         lines += ['', heading, '', *markdown(cells)]
         lines += ['', table.note] if table.note else []
     odd = [f'- {each}' for each in paper.differences]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -68,8 +68,16 @@ class Figure:
         return f'{100 * self.value:.{min(2, max(0, decimals - 2))}f}'
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a row is run here."""
+
+    needs: tuple[str, ...] = ()  # keys of the data, the optional ones too
+    cost: str = ''  # known cost of one run, in words
+
+
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Network(Way):
     """Trainings of a config page."""
 
     page: str  # name in configs/, without '.py'
@@ -78,7 +86,7 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classical:
+class Classical(Way):
     """A model of genre_jax.classical on the data and the split of a page."""
 
     page: str  # name in configs/, without '.py'
@@ -86,7 +94,7 @@ class Classical:
 
 
 @dataclasses.dataclass(frozen=True)
-class Blend:
+class Blend(Way):
     """Integer weights for the votes of other rows' models."""
 
     network: Network  # trained with three seeds
@@ -95,7 +103,7 @@ class Blend:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class Trial(Way):
     """A point of the sweep that a page has."""
 
     page: str  # name in configs/, without '.py'
@@ -105,7 +113,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class NotRun:
+class NotRun(Way):
     """A row that is shown and not run."""
 
     reason: str
@@ -116,18 +124,28 @@ class Row:
     """A row of a table."""
 
     name: str  # as in the paper, where it has a name there
-    way: Network | Classical | Blend | Trial | NotRun  # how it is run here
+    way: Way  # how it is run here
     figures: tuple[Figure, ...]  # those of the paper, and ours beside them
-    needs: tuple[str, ...] = ()  # keys of the data, the optional ones too
-    cost: str = ''  # known cost of one run, in words
 
 
 class Table:
     """A table or figure of the paper: its rows, and what to know when reading it."""
 
-    def __init__(self, title: str, *rows: Row, note: str = '') -> None:
-        """Takes the rows in the order of the paper."""
-        self.title, self.rows, self.note = title, rows, note
+    def __init__(
+        self, title: str, columns: Sequence[tuple[str, str]], *rows: tuple, note: str = ''
+    ) -> None:
+        """Takes heading and path of the columns, and rows in the paper's order: name, way, printed figures.
+
+        In a path '{row}' is the row's name; what is not run has no columns but those printed.
+        """
+        self.title, self.columns, self.note = title, [heading for heading, _ in columns], note
+        self.rows = []
+        for name, way, *printed in rows:
+            cells = itertools.zip_longest(columns, printed, fillvalue='')
+            if isinstance(way, NotRun):
+                cells = zip(columns, printed, strict=False)
+            figures = (Figure(head, path.format(row=name), text) for (head, path), text in cells)
+            self.rows.append(Row(name, way, tuple(figures)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +174,3 @@ def load(name: str) -> Paper:
     if name not in PAPERS:
         raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
     return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER
-
-
-def slug(text: str) -> str:
-    """Returns a text as the name of a folder."""
-    return re.sub(r'[^\w=.-]+', '_', text).strip('_')

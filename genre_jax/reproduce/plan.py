@@ -14,19 +14,9 @@ import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
+from genre_jax.reproduce import paper as paper_lib
 from genre_jax.reproduce import present
-from genre_jax.reproduce.paper import (
-    PROTOCOLS,
-    Blend,
-    Classical,
-    Network,
-    NotRun,
-    Paper,
-    Row,
-    Table,
-    Trial,
-    slug,
-)
+from genre_jax.reproduce.paper import PROTOCOLS, Paper, Row, Table
 from genre_jax.reproduce.present import Given
 from genre_jax.study import protocols
 from genre_jax.sweep import space as search_space
@@ -40,7 +30,7 @@ BLEND_SETTINGS = {'votes': 'onehot', 'max_weight': 5, 'grow_by': 5}
 class Job:
     """A run, or a sweep."""
 
-    way: Network | Classical | Blend | Trial  # what is run
+    way: paper_lib.Way  # what is run
     folder: pathlib.Path  # of the run; of a sweep that of the whole
     config: ml_collections.ConfigDict | None  # the whole config; of a blend None
     command: tuple[str, ...]  # that does the same
@@ -118,35 +108,32 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
     entries = []
     for table, row in paper.rows():
         why_not = _why_not(paper, row, wishes.data)
+        others = ', '.join(present.others(row, wishes.data))
         for protocol in wishes.protocols:
-            entry = Entry(table, row, protocol, why_not=why_not)
-            if not why_not:
-                planner = _Planner(paper, wishes, row, protocol)
-                entry = dataclasses.replace(
-                    entry,
-                    jobs=tuple(planner.jobs(row.way, wishes.seeds)),
-                    wanted=bool(wanted.search(row.name)),
-                    other=', '.join(present.others(row, wishes.data)),
-                )
-            entries.append(entry)
+            if why_not:
+                entries.append(Entry(table, row, protocol, why_not=why_not))
+                continue
+            own = _Planner(paper, wishes, row, protocol).jobs(row.way, wishes.seeds)
+            now = bool(wanted.search(row.name))
+            entries.append(Entry(table, row, protocol, tuple(own), wanted=now, other=others))
     return entries
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
     """Returns all runs that are wanted once: quick ones first, blends after their members."""
-    order = (Classical, Network, Blend, Trial)
+    order = (paper_lib.Classical, paper_lib.Network, paper_lib.Blend, paper_lib.Trial)
     once = {job.folder: job for entry in entries if entry.wanted for job in entry.every_job}
     return sorted(once.values(), key=lambda job: order.index(type(job.way)))
 
 
 def _why_not(paper: Paper, row: Row, data: Mapping[str, Given]) -> str:
     """Says why a row cannot be run, '' if it can."""
-    if isinstance(row.way, NotRun):
+    if isinstance(row.way, paper_lib.NotRun):
         return f'not run: {row.way.reason}'
-    needed = [need.key for need in paper.needs if need.key in row.needs and not need.optional]
+    needed = [need.key for need in paper.needs if need.key in row.way.needs and not need.optional]
     if absent := [f'--data={key}=PATH' for key in needed if key not in data]:
         return f'data missing: {" and ".join(absent)}'
-    if isinstance(row.way, Trial) and present.others(row, data):
+    if isinstance(row.way, paper_lib.Trial) and present.others(row, data):
         return 'not run: a sweep needs a page for its data (genre_jax/sweep/space.py)'
     return ''
 
@@ -160,28 +147,28 @@ class _Planner:
         self._data = present.used(row, wishes.data)
         self._home = wishes.workdir / protocol
 
-    def jobs(self, way: Network | Classical | Blend | Trial, seeds: int = 0) -> list[Job]:
+    def jobs(self, way: paper_lib.Way, seeds: int = 0) -> list[Job]:
         """Returns the runs of a way; of a network so many, or 0: as many as the paper's figure is of."""
-        if isinstance(way, Blend):
+        if isinstance(way, paper_lib.Blend):
             members = self.jobs(way.network, _BLENDED_NETWORKS)
             members += [job for each in way.classical for job in self.jobs(each)]
             folder = self._home / ('blend_searched_on_test' if way.leaky else 'blend')
             words = [f'--members={",".join(str(job.folder) for job in members)}']
             words += ['--leaky_fit_on_test'] * way.leaky
             return [Job(way, folder, None, self._command('blend', words, folder), tuple(members))]
-        if isinstance(way, Classical):
+        if isinstance(way, paper_lib.Classical):
             config, words = self._config(way.page)
             protocol, home = config.split.protocol, self._home / f'classical_{way.page}'
             words += [f'--models={way.model}', f'--protocols={protocol}']
             folder = home / protocol / protocols.ROWS / way.model
             return [Job(way, folder, config, self._command('classical', words, home))]
         config, words = self._config(way.page, way.arguments)
-        if isinstance(way, Trial):
-            folder = self._home / slug(f'sweep {way.page} {way.arguments}')
+        if isinstance(way, paper_lib.Trial):
+            folder = self._home / _slug(f'sweep {way.page} {way.arguments}')
             return [Job(way, folder, config, self._command('sweep', words, folder))]
         made = []
         for number in range(seeds or way.runs):
-            folder = self._home / slug(f'{way.page} {way.arguments}') / f'seed_{number}'
+            folder = self._home / _slug(f'{way.page} {way.arguments}') / f'seed_{number}'
             one = search_space.apply(config, {'seed': config.seed + number})
             seed = [f'--config.seed={one.seed}'] if number else []
             made.append(Job(way, folder, one, self._command('main', [*words, *seed], folder)))
@@ -229,7 +216,7 @@ def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
         if not entry.wanted:
             lines.append(f'\n# {where}: {entry.why_not or LEFT_OUT}')
             continue
-        cost = f' ({entry.row.cost})' if entry.row.cost else ''
+        cost = f' ({entry.row.way.cost})' if entry.row.way.cost else ''
         lines.append(f'\n# {where}{cost}')
         lines += [shlex.join(job.command) for job in entry.every_job]
     lines.append(f'\n# {len(jobs(entries))} runs in all')
@@ -238,3 +225,8 @@ def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
             optional = ', optional' if need.optional else ''
             lines.append(f'# missing{optional}: --data={need.key}=PATH, {need.what}: {need.how}')
     return '\n'.join(lines)
+
+
+def _slug(text: str) -> str:
+    """Returns a text as the name of a folder."""
+    return re.sub(r'[^\w=.-]+', '_', text).strip('_')

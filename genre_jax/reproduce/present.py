@@ -113,7 +113,7 @@ def _describe_table(source: Source, need: Need, other: bool) -> str:
 
 def used(row: Row, given: Mapping[str, Given]) -> list[Given]:
     """Returns the data that a row uses."""
-    return [given[key] for key in row.needs if key in given]
+    return [given[key] for key in row.way.needs if key in given]
 
 
 def others(row: Row, given: Mapping[str, Given]) -> list[str]:

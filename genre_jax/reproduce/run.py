@@ -39,17 +39,16 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
     took_s: dict[str, list[float]] = collections.defaultdict(list)
     for number, job in enumerate(jobs, 1):
         name = f'[{number}/{len(jobs)}] {job.folder.relative_to(workdir)}'
-        own_s = time.monotonic()
         print(f'{name} ...', flush=True)
+        began_s = time.monotonic()
         reason, kept = _attempt(job, failed)
+        seconds = time.monotonic() - began_s
         if reason:
             failed[job.folder] = reason
+        elif not kept:
+            took_s[_kind(job)].append(seconds)
         outcome = f'failed: {reason}' if reason else _outcome(job)
-        took = 'kept'
-        if not kept:
-            seconds = time.monotonic() - own_s
-            took = f'in {duration(seconds, 0)}'
-            took_s[_kind(job)] += [] if reason else [seconds]
+        took = 'kept' if kept else f'in {duration(seconds, 0)}'
         print(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})', flush=True)
         yield failed
 
@@ -140,24 +139,22 @@ def _run(job: Job) -> None:
                 raise UserError(lines[-1].removeprefix('error: '))
 
 
-def trial_folder(job: Job) -> pathlib.Path | None:
-    """Returns the run folder of the trial that a row is about, None if it is not there."""
-    if not isinstance(job.way, Trial):
-        return job.folder
-    if not job.way.point:
-        best = job.folder / 'best.json'
-        return pathlib.Path(read_json(best)['folder']) if best.exists() else None
-    for file in sorted(job.folder.glob('trials/*/config.json')):
-        config = config_lib.flatten(read_json(file))
-        if all(config.get(key) == value for key, value in job.way.point):
-            return file.parent
-    return None
+def run_of(job: Job) -> pathlib.Path | None:
+    """Returns the folder of the run that a row is about, None where it is not finished."""
+    folders = [job.folder]
+    if isinstance(job.way, Trial) and job.way.point:
+        point = dict(job.way.point).items()
+        files = sorted(job.folder.glob('trials/*/config.json'))
+        folders = [f.parent for f in files if point <= config_lib.flatten(read_json(f)).items()]
+    elif isinstance(job.way, Trial):
+        folders = [pathlib.Path(read_json(f)['folder']) for f in job.folder.glob('best.json')]
+    return next((folder for folder in folders if (folder / 'result.json').exists()), None)
 
 
 def _outcome(job: Job) -> str:
     """Returns the figure of a finished job, in words."""
-    folder = trial_folder(job)
-    if folder is None or not (folder / 'result.json').exists():
+    folder = run_of(job)
+    if folder is None:
         return 'finished'
     result = read_json(folder / 'result.json')
     accuracy = result['parts']['test']['segment']['accuracy']
