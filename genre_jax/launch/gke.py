@@ -79,10 +79,7 @@ spec:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the manifest and applies it, or prints it; returns the exit code of kubectl.
-
-    Raises a UserError where the workdir would be lost with the pod, or flags contradict each other.
-    """
+    """Writes the manifest and applies it, or prints it; returns the exit code of kubectl."""
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)
     flags.add_argument('--image', required=True, help='container image with genre_jax installed')

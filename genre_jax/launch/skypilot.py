@@ -52,10 +52,7 @@ exec ~/venv/bin/{program}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the task and launches it, or prints it; returns the exit code of sky.
-
-    Raises a UserError where the workdir would be lost with the machine, or the accelerators are TPUs.
-    """
+    """Writes the task and launches it, or prints it; returns the exit code of sky."""
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)
     flags.add_argument('--bucket', required=True, help='gs://, s3://, ... mounted at /bucket')

@@ -55,14 +55,13 @@ _CHART_STYLE = {
     'legend.loc': 'lower left',
     'legend.borderaxespad': 0,
 }
-_PX_PER_INCH = 72  # matplotlib writes SVG in points: one point becomes one CSS pixel
 MAX_NUMBERED_CLASSES = 25
 _MAX_CURVE_POINTS = 300
 
 
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """Returns a share as a percentage without its sign, a dash for None."""
-    return '–' if fraction is None else f'{100 * fraction:.{digits}f}'
+def percent(fraction: float) -> str:
+    """Returns a share as a percentage without its sign."""
+    return f'{100 * fraction:.1f}'
 
 
 def interval(ci95: Sequence[float] | None, scale: float = 100, digits: int = 1) -> str:
@@ -148,8 +147,9 @@ def curve_charts(
         ),
     }
     charts = []
-    for quantity, scale, ylabel in (('loss', 1, 'loss, nats'), ('accuracy', 100, 'accuracy, %')):
+    for quantity, scale, unit in (('loss', 1, 'nats'), ('accuracy', 100, '%')):
         figure, axes = new_figure(330, 190)
+        axes.set(xlabel='epoch', ylabel=f'{quantity}, {unit}')
         for key, legend, colour, style in lines[quantity]:
             rows = [m for m in metrics if m.get(key) is not None]
             if not rows:
@@ -166,7 +166,6 @@ def curve_charts(
         if not axes.lines:
             continue
         axes.axvline(result['best_epoch'], color=LIGHT['muted'], linestyle=':', linewidth=1.5)
-        axes.set(xlabel='epoch', ylabel=ylabel)
         axes.set_xlim(left=0)
         axes.grid(linewidth=0.6)
         axes.legend(bbox_to_anchor=(0, 1), ncols=3, handlelength=1.5, columnspacing=1.2)
@@ -245,7 +244,8 @@ def new_figure(
     width_px: float, height_px: float
 ) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
     """Returns a figure and axes that fill it: labels go around it, and `svg` makes room."""
-    figure = matplotlib.figure.Figure(figsize=(width_px / _PX_PER_INCH, height_px / _PX_PER_INCH))
+    # Matplotlib writes SVG in points, 72 an inch: one point becomes one CSS pixel.
+    figure = matplotlib.figure.Figure(figsize=(width_px / 72, height_px / 72))
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
@@ -277,9 +277,8 @@ def svg(
             # Ids are unique on a page, not only within a chart.
             value = re.sub(r'^(url\()?#', rf'\1#{name}-', value)
             element.set(key.rpartition('}')[2], value)
-    for element in (root.find('metadata'), root.find('defs')):
-        root.remove(element)
-    root.attrib.update(
-        {'width': str(width), 'height': str(height), 'role': 'img', 'aria-label': summary}
-    )
+    for name in ('metadata', 'defs'):
+        root.remove(root.find(name))
+    root.attrib |= {'width': str(width), 'height': str(height)}
+    root.attrib |= {'role': 'img', 'aria-label': summary}
     return markupsafe.Markup(ElementTree.tostring(root, encoding='unicode'))

@@ -6,6 +6,7 @@ from outside, follows the reader's light or dark setting, and prints.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -73,15 +74,12 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'result': result,
         'config': config,
         'environment': environment,
-        'config_text': json.dumps(config, indent=2, ensure_ascii=False),
-        'environment_text': json.dumps(environment, indent=2, ensure_ascii=False),
         'timing': _read_json(run_dir / 'timing.json', optional=True),
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
         'per_class': _per_class(result, curves),
         'wrong_songs': wrong,
         'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
-        'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
     }
     with report_charts.chart_style():
@@ -99,7 +97,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
 def render(
     template: pathlib.Path, path: pathlib.Path, contents: Mapping[str, Any], **filters: Callable
 ) -> None:
-    """Fills in a template with these filters and those of the charts, and writes it whole."""
+    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
@@ -109,6 +107,8 @@ def render(
     )
     own = (report_charts.percent, report_charts.interval, report_charts.duration)
     templates.filters |= {each.__name__: each for each in own} | filters
+    templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
+    templates.globals['palette'] = report_charts.PALETTE
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
 import math
 import pathlib
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from genre_jax import config as config_lib
@@ -27,61 +28,41 @@ def collect(
 
     `failed` says why the jobs of some folders failed.
     """
-    tables = [
-        {
-            'title': table.title,
-            'note': table.note,
-            'rows': [
-                _row(row, [entry for entry in entries if entry.row is row], failed)
-                for row in table.rows
-            ],
-        }
-        for table in paper.tables
-    ]
-    rows = [row for table in tables for row in table['rows']]
+    tables = []
+    for table in paper.tables:
+        rows = [_row(row, [e for e in entries if e.row is row], failed) for row in table.rows]
+        tables.append({'title': table.title, 'note': table.note, 'rows': rows})
+    protocols = {}
+    for name in wishes.protocols:
+        argument, words = paper.protocols[name]
+        sides = [row['ours'][name] for table in tables for row in table['rows']]
+        # The splits that rows were run with, in words.
+        as_run = _once(side['protocol_detail'] for side in sides if not side['why_not'])
+        protocols[name] = {'argument': f'protocol={argument}', 'words': words, 'as_run': as_run}
     folders = dict.fromkeys(job.folder for entry in entries for job in entry.every_job)
-    environments = _read(folders, 'environment.json')
+    warnings = [result.get('warnings', []) for result in _read(folders, 'result.json')]
+    datasets = [each['dataset'] for each in _read(folders, 'environment.json')]
     return {
         'paper': paper.name,
         'title': paper.title,
         'citation': paper.citation,
-        'protocols': {
-            name: {
-                'argument': f'protocol={argument}',
-                'words': words,
-                # The splits that rows were run with, in words.
-                'as_run': _once(
-                    row['ours'][name]['protocol_detail']
-                    for row in rows
-                    if not row['ours'][name]['why_not']
-                ),
-            }
-            for name, (argument, words) in paper.protocols.items()
-            if name in wishes.protocols
-        },
+        'protocols': protocols,
         'tables': tables,
         'gaps': _gaps(entries),
         'data': [
-            dataclasses.asdict(each.need)
-            | {'path': each.path, 'facts': each.facts, 'other': each.other}
+            asdict(each.need) | {'path': each.path, 'facts': each.facts, 'other': each.other}
             for each in wishes.data.values()
         ],
-        'missing': [
-            dataclasses.asdict(need) for need in paper.needs if need.key not in wishes.data
-        ],
+        'missing': [asdict(need) for need in paper.needs if need.key not in wishes.data],
         'settings': {
             key: str(value)
             for key, value in wishes.settings.items()
             if not config_lib.may_differ_on_resume(key)
         },
         'differences': list(paper.differences),
-        'notes': _once(
-            note for result in _read(folders, 'result.json') for note in result.get('warnings', [])
-        ),
+        'notes': _once(itertools.chain(*warnings)),
         'environment': environment(),
-        'datasets': list(
-            {e['dataset']['fingerprint']: e['dataset'] for e in environments}.values()
-        ),
+        'datasets': list({each['fingerprint']: each for each in datasets}.values()),
     }
 
 
@@ -103,17 +84,14 @@ def _row(row: Row, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str])
         'name': row.name,
         'cost': row.way.cost,
         'figures': [
-            dataclasses.asdict(figure)
+            asdict(figure)
             | {'share': figure.is_share, 'value': figure.value, 'shown': figure.shown}
             for i, figure in enumerate(row.figures)
             if figure.printed or not (bare and i)
         ],
         'ours': sides,
         'other_data': next((entry.other for entry in entries if entry.other), ''),
-        'commands': {
-            entry.protocol: [shlex.join(job.command) for job in entry.every_job]
-            for entry in entries
-        },
+        'commands': {e.protocol: [shlex.join(job.command) for job in e.every_job] for e in entries},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from genre_jax.report.charts import LIGHT
 from genre_jax.reproduce import collect
 
 _ROW_PX = 46
-SIDE_TITLES = {
+_TITLES = {
     'paper': "ours, the paper's protocol",
     'grouped': 'ours, a protocol that cannot leak',
 }
@@ -30,14 +29,7 @@ def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
     """Writes the page of what `collect.collect` returns; it loads nothing from outside."""
     with report_charts.chart_style():
         charts = [comparison_chart(table, i) for i, table in enumerate(result['tables'])]
-    contents = {
-        'result': result,
-        'charts': charts,
-        'side_titles': SIDE_TITLES,
-        'palette': report_charts.PALETTE,
-        'environment_text': json.dumps(result['environment'], indent=2, ensure_ascii=False),
-        'ours': collect.ours,
-    }
+    contents = {'result': result, 'charts': charts, 'side_titles': _TITLES, 'ours': collect.ours}
     template = pathlib.Path(__file__).with_name('page.html.j2')
     report_page.render(template, file, contents, code=_code)
 
@@ -78,7 +70,7 @@ def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup
             if found is None:
                 continue
             colour, shift = {'paper': ('second', -0.11), 'grouped': ('accent', 0.11)}[side]
-            title = (_LEAKY_TITLES if content['leaky'] else SIDE_TITLES)[side]
+            title = (_LEAKY_TITLES if content['leaky'] else _TITLES)[side]
             mark = report_charts.share(
                 axes, y + shift, found['mean'], found['ci95'], colour, hollow=content['leaky']
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -162,11 +162,9 @@ class Paper:
     # what sets our runs apart from the paper's, and what is odd there, a paragraph each
     differences: tuple[str, ...]
 
-    def rows(self) -> Iterator[tuple[Table, Row]]:
-        """Yields every row with its table."""
-        for table in self.tables:
-            for row in table.rows:
-                yield table, row
+    def rows(self) -> list[tuple[Table, Row]]:
+        """Returns every row with its table."""
+        return [(table, row) for table in self.tables for row in table.rows]
 
 
 def load(name: str) -> Paper:
