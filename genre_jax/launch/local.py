@@ -31,8 +31,7 @@ POLL_S = 0.05
 
 def free_port() -> int:
     """Asks the system for a TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
+    with socket.create_server(('127.0.0.1', 0)) as probe:
         return probe.getsockname()[1]
 
 

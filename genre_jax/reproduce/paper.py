@@ -90,7 +90,7 @@ class Classical(Way):
     """A model of genre_jax.classical on the data and the split of a page."""
 
     page: str  # name in configs/, without '.py'
-    model: str  # key of genre_jax.estimators.MODELS
+    model: str  # key of MODELS of genre_jax/classical/estimators.py
 
 
 @dataclasses.dataclass(frozen=True)
