@@ -26,9 +26,10 @@ def main(argv: list[str]) -> None:
     folder = pathlib.Path(_OUT.value)
     clip, other = pictures.read_clip(_AUDIO.value), pictures.read_clip('', tune=40)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures.draw_front_ends(clip, folder / 'front_ends.png')
-    pictures.draw_augmentations(clip, other, folder / 'augmentations.png')
-    print(f'wrote {folder / "front_ends.png"} and {folder / "augmentations.png"}')
+    front_ends, augmentations = folder / 'front_ends.png', folder / 'augmentations.png'
+    pictures.draw_front_ends(clip, front_ends)
+    pictures.draw_augmentations(clip, other, augmentations)
+    print(f'wrote {front_ends} and {augmentations}')
 
 
 if __name__ == '__main__':

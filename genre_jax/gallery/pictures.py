@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -47,11 +48,9 @@ def read_clip(file: str, tune: int = 0) -> np.ndarray:
             raise UserError(f'--audio={file}: expected at least one second')
     else:
         score = corpus.scores(corpus.root())[0][tune]
-        notes = corpus.parse(score.abc)
-        rng = synthesis.generator(0, score.track)
-        samples = synth.render(
-            notes, synth.draw(notes, rng), rng, duration_s=_DURATION_S, sample_rate_hz=_RATE_HZ
-        )
+        notes, rng = corpus.parse(score.abc), synthesis.generator(0, score.track)
+        played = notes, synth.draw(notes, rng), rng
+        samples = synth.render(*played, duration_s=_DURATION_S, sample_rate_hz=_RATE_HZ)
     return samples.astype(np.float32) / 32767
 
 
@@ -91,10 +90,9 @@ def draw_augmentations(clip: np.ndarray, other: np.ndarray, path: pathlib.Path) 
 
 
 def _grid(n: int) -> tuple[matplotlib.figure.Figure, Sequence]:
-    columns = 4
-    rows = -(-n // columns)
+    rows = math.ceil(n / 4)
     figure = matplotlib.figure.Figure(figsize=(14, 2.5 * rows), layout='constrained')
-    axes = figure.subplots(rows, columns).ravel()
+    axes = figure.subplots(rows, 4).ravel()
     for ax in axes:
         ax.set_axis_off()
     return figure, axes

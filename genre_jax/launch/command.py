@@ -35,7 +35,8 @@ def parse(
 ) -> tuple[argparse.Namespace, list[str]]:
     """Separates the recipe's flags from the program's arguments, which keep their order.
 
-    Raises a UserError where the program's arguments lack --config or --workdir.
+    The flags get a `workdir` too, that of the program. A UserError where its arguments lack --config or
+    --workdir.
     """
     argv = list(argv)
     if '--' in argv:
@@ -43,32 +44,25 @@ def parse(
         options, arguments = flags.parse_args(argv[:cut]), argv[cut + 1 :]
     else:
         options, arguments = flags.parse_known_args(argv)
-    for name in ('config', 'workdir'):
-        value_of(arguments, name)
+    needed = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    needed.add_argument('--config', nargs='?')
+    needed.add_argument('--workdir', nargs='?')
+    given, _ = needed.parse_known_args(arguments)
+    for name, value in vars(given).items():
+        if not value:
+            raise UserError(
+                f'--{name} is missing: give genre_jax.main its --config=FILE --workdir=DIR'
+            )
+    options.workdir = given.workdir
     return options, arguments
 
 
-def value_of(arguments: Sequence[str], name: str) -> str:
-    """Finds the value of one of the program's flags, written `--name=value` or `--name value`.
-
-    The last one counts where the flag is repeated, as in the program itself; a UserError where it is not
-    there.
-    """
-    found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        if argument.startswith(f'--{name}='):
-            found = argument.partition('=')[2]
-        elif argument == f'--{name}':
-            found = following
-    if not found:
-        raise UserError(f'--{name} is missing: give genre_jax.main its --config=FILE --workdir=DIR')
-    return found
-
-
-def program(module: str, arguments: Sequence[str], python: str = 'python') -> list[str]:
+def program(
+    options: argparse.Namespace, arguments: Sequence[str], python: str = 'python'
+) -> list[str]:
     """Builds the command line of one process of the run, in words, unquoted."""
     others = [argument for argument in arguments if argument != '--distributed']
-    return [python, '-m', module, *others, '--distributed']
+    return [python, '-m', options.module, *others, '--distributed']
 
 
 def dns_label(value: str) -> str:
@@ -80,13 +74,12 @@ def dns_label(value: str) -> str:
     return value
 
 
-def submit(document: str, command: Sequence[str], suffix: str, dry_run: bool) -> int:
-    """Writes a document to a temporary file and runs `command FILE`, or prints both.
+def submit(document: str, command: Sequence[str], suffix: str, options: argparse.Namespace) -> int:
+    """Writes a document to a temporary file and runs `command FILE`; returns its exit code.
 
-    A dry run has the document on standard output and the command on standard error. Returns the exit code
-    of the command; a UserError where it is not installed.
+    With --dry-run the document goes to standard output and the command to standard error.
     """
-    if dry_run:
+    if options.dry_run:
         print(f'would run: {shlex.join(command)} FILE{suffix}, the file being:', file=sys.stderr)
         print(document, end='')
         return 0
@@ -98,7 +91,7 @@ def submit(document: str, command: Sequence[str], suffix: str, dry_run: bool) ->
 
 
 def require(tool: str) -> None:
-    """Makes sure that a command-line tool is on the PATH before anything is started with it."""
+    """Makes sure that a command-line tool is on the PATH; a UserError where it is not."""
     if shutil.which(tool) is None:
         raise UserError(f'{tool} is not on the PATH: install it, or see the plan with --dry-run')
 

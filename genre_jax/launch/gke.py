@@ -79,10 +79,7 @@ spec:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the manifest and applies it, or prints it; returns the exit code of kubectl.
-
-    Raises a UserError where the workdir would be lost with the pod, or flags contradict each other.
-    """
+    """Writes the manifest and applies it, or prints it; returns the exit code of kubectl."""
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)
     flags.add_argument('--image', required=True, help='container image with genre_jax installed')
@@ -100,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--grace_s', type=int, default=120, help='seconds for saving (%(default)s)')
     options, arguments = command.parse(flags, argv)
 
-    workdir = pathlib.PurePosixPath(command.value_of(arguments, 'workdir'))
+    workdir = pathlib.PurePosixPath(options.workdir)
     if not workdir.is_relative_to(options.mount):
         raise UserError(
             f'--workdir={workdir} would be lost with the pod: put it under --mount, {options.mount}'
@@ -123,44 +120,32 @@ def main(argv: Sequence[str]) -> int:
     if options.claim:
         runs = {'persistentVolumeClaim': {'claimName': options.claim}}
     else:
-        runs = {
-            'csi': {
-                'driver': 'gcsfuse.csi.storage.gke.io',
-                'volumeAttributes': {'bucketName': options.bucket},
-            }
-        }
-    # Kubernetes expands $(NAME) in a command; $$ stands for a plain dollar sign.
-    words = [word.replace('$', '$$') for word in command.program(options.module, arguments)]
+        bucket = {'bucketName': options.bucket}
+        runs = {'csi': {'driver': 'gcsfuse.csi.storage.gke.io', 'volumeAttributes': bucket}}
     # On TPUs jax finds the other pods in GKE's variables. On GPUs it would ask the Kubernetes API,
     # which takes one more package in the image and a service account that may read pods and jobs.
+    address = f'{options.name}-workers-0-0.{options.name}:{command.COORDINATOR_PORT}'
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     coordinates = [
-        {
-            'name': 'JAX_COORDINATOR_ADDRESS',
-            'value': f'{options.name}-workers-0-0.{options.name}:{command.COORDINATOR_PORT}',
-        },
+        {'name': 'JAX_COORDINATOR_ADDRESS', 'value': address},
         {'name': 'JAX_NUM_PROCESSES', 'value': str(options.nodes)},
         {'name': 'JAX_PROCESS_ID', 'valueFrom': {'fieldRef': {'fieldPath': index}}},
     ]
+    # All pods on one node pool, which is one slice.
+    one_pool = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
     values = {
         **vars(options),
-        # All pods on one node pool, which is one slice.
-        'jobset_annotations': {
-            'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
-        }
-        if tpu
-        else {},
+        'jobset_annotations': one_pool if tpu else {},
         'pod_annotations': {'gke-gcsfuse/volumes': 'true'} if options.bucket else {},
         'node_selector': selector,
-        'command': words,
+        # Kubernetes expands $(NAME) in a command; $$ stands for a plain dollar sign.
+        'command': [word.replace('$', '$$') for word in command.program(options, arguments)],
         'env': [] if tpu else coordinates,
         'limits': limits,
         'runs': {'name': 'runs', **runs},
     }
-    manifest = MANIFEST.format_map(
-        {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
-    )
-    return command.submit(manifest, ['kubectl', 'apply', '-f'], '.yaml', options.dry_run)
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    return command.submit(MANIFEST.format_map(texts), ['kubectl', 'apply', '-f'], '.yaml', options)
 
 
 if __name__ == '__main__':

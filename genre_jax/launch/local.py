@@ -9,6 +9,7 @@ fails, the others get `--grace_s` seconds to end by themselves, then they are ki
 is that of the first that failed (128 + n for signal n).
 """
 
+import contextlib
 import os
 import pathlib
 import shlex
@@ -30,8 +31,7 @@ POLL_S = 0.05
 
 def free_port() -> int:
     """Asks the system for a TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
+    with socket.create_server(('127.0.0.1', 0)) as probe:
         return probe.getsockname()[1]
 
 
@@ -56,14 +56,11 @@ def start(words: Sequence[str], variables: Mapping[str, str], process: int) -> s
     Process 0 keeps the terminal, where there is one, and its own standard error, for progress bars; the
     others write into a pipe, for `echo`. Each leads its own group: Ctrl-C reaches it through us, once.
     """
-    piped = {}
-    if process or not sys.stdout.isatty():
-        piped['stdout'] = subprocess.PIPE
-    if process:
-        piped['stderr'] = subprocess.STDOUT
     return subprocess.Popen(
-        words, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, process_group=0, **piped
-    )
+        words, env=os.environ | variables, process_group=0, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if process or not sys.stdout.isatty() else None,
+        stderr=subprocess.STDOUT if process else None,
+    )  # fmt: skip
 
 
 def echo(source: subprocess.Popen, process: int) -> None:
@@ -89,11 +86,8 @@ def wait(running: Sequence[subprocess.Popen], received: list[int], grace_s: floa
             code = 128 - code if code < 0 else code
             deadline_s = time.monotonic() + grace_s
             if None in codes:
-                print(
-                    f'process {failed} ended with code {code}; the others have {grace_s:g} s '
-                    'to end by themselves',
-                    file=sys.stderr,
-                )
+                rest = f'the others have {grace_s:g} s to end by themselves'
+                print(f'process {failed} ended with code {code}; {rest}', file=sys.stderr)
         if None not in codes or time.monotonic() > deadline_s:
             return code
         while received:
@@ -108,10 +102,8 @@ def wait(running: Sequence[subprocess.Popen], received: list[int], grace_s: floa
 
 def kill(process: subprocess.Popen) -> None:
     """Kills whatever is left of a process and its group, data workers included."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -125,12 +117,9 @@ def main(argv: Sequence[str]) -> int:
     if options.processes < 1 or options.devices_per_process < 1:
         flags.error('--processes and --devices_per_process must be at least 1')
 
-    words = command.program(options.module, arguments, sys.executable)
-    port = free_port()
-    variables = [
-        environment(i, options.processes, options.devices_per_process, port)
-        for i in range(options.processes)
-    ]
+    words, port = command.program(options, arguments, sys.executable), free_port()
+    processes, devices = options.processes, options.devices_per_process
+    variables = [environment(i, processes, devices, port) for i in range(processes)]
     if options.dry_run:
         for each in variables:
             assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]

@@ -52,10 +52,7 @@ exec ~/venv/bin/{program}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the task and launches it, or prints it; returns the exit code of sky.
-
-    Raises a UserError where the workdir would be lost with the machine, or the accelerators are TPUs.
-    """
+    """Writes the task and launches it, or prints it; returns the exit code of sky."""
     flags = command.parser(__doc__)
     flags.add_argument('--name', type=command.dns_label, required=True)
     flags.add_argument('--bucket', required=True, help='gs://, s3://, ... mounted at /bucket')
@@ -65,22 +62,17 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--infra', help='cloud, region or cluster; SkyPilot chooses by default')
     options, arguments = command.parse(flags, argv)
 
-    workdir = pathlib.PurePosixPath(command.value_of(arguments, 'workdir'))
+    workdir = pathlib.PurePosixPath(options.workdir)
     if not workdir.is_relative_to(MOUNT):
         raise UserError(f'--workdir={workdir} would be lost with the machine: put it under {MOUNT}')
     if (options.accelerators or '').lower().startswith('tpu'):
         raise UserError(f'--accelerators={options.accelerators}: for TPUs use launch/tpu_vm.py')
 
-    resources = {
-        **({'infra': options.infra} if options.infra else {}),
-        **({'accelerators': options.accelerators} if options.accelerators else {}),
-        'use_spot': options.spot,
-        'job_recovery': {'recover_on_exit_codes': [143]},
-    }
-    run = RUN.format(
-        port=command.COORDINATOR_PORT,
-        program=shlex.join(command.program(options.module, arguments)),
-    )
+    where = {'infra': options.infra, 'accelerators': options.accelerators}
+    resources = {key: value for key, value in where.items() if value}
+    resources |= {'use_spot': options.spot, 'job_recovery': {'recover_on_exit_codes': [143]}}
+    program = shlex.join(command.program(options, arguments))
+    run = RUN.format(port=command.COORDINATOR_PORT, program=program)
     setup = SETUP.format(requirement="'jax[cuda12]'" if options.accelerators else 'jax')
     task = TASK.format(
         name=json.dumps(options.name),
@@ -91,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
         setup=textwrap.indent(setup, '  ').rstrip(),
         run=textwrap.indent(run, '  ').rstrip(),
     )
-    return command.submit(task, ['sky', 'jobs', 'launch', '--yes'], '.yaml', options.dry_run)
+    return command.submit(task, ['sky', 'jobs', 'launch', '--yes'], '.yaml', options)
 
 
 if __name__ == '__main__':

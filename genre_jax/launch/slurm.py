@@ -47,17 +47,11 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--job_name', default='genre_jax')
     flags.add_argument('--signal_s', type=int, default=120, help='seconds for saving (%(default)s)')
     flags.add_argument('--python', default=sys.executable, help='interpreter on the nodes')
-    flags.add_argument(
-        '--sbatch',
-        action='append',
-        default=[],
-        metavar='OPTION',
-        help="another option of sbatch, such as --sbatch='--constraint=a100'",
-    )
+    another = "another option of sbatch, such as --sbatch='--constraint=a100'"
+    flags.add_argument('--sbatch', action='append', default=[], metavar='OPTION', help=another)
     options, arguments = command.parse(flags, argv)
 
-    workdir = command.value_of(arguments, 'workdir')
-    log = os.path.join(workdir, 'slurm-').replace('%', '%%') + '%j.out'
+    log = os.path.join(options.workdir, 'slurm-').replace('%', '%%') + '%j.out'
     directives = [
         f'--job-name={options.job_name}',
         f'--nodes={options.nodes}',
@@ -75,19 +69,15 @@ def main(argv: Sequence[str]) -> int:
         f'--signal=TERM@{options.signal_s}',
         *options.sbatch,
     ]
+    lines = '\n'.join(f'#SBATCH {shlex.quote(option)}' for option in directives)
     # srun does not take --cpus-per-task over from sbatch (SLURM 22.05 and later).
-    step = [
-        f'--cpus-per-task={options.cpus_per_task}',
-        *command.program(options.module, arguments, options.python),
-    ]
-    script = SCRIPT.format(
-        directives='\n'.join(f'#SBATCH {shlex.quote(option)}' for option in directives),
-        step=shlex.join(step),
-    )
+    step = [f'--cpus-per-task={options.cpus_per_task}']
+    step += command.program(options, arguments, options.python)
+    script = SCRIPT.format(directives=lines, step=shlex.join(step))
     if not options.dry_run:
         command.require('sbatch')
-        os.makedirs(workdir, exist_ok=True)  # SLURM drops a job whose log it cannot create
-    return command.submit(script, ['sbatch'], '.sh', options.dry_run)
+        os.makedirs(options.workdir, exist_ok=True)  # SLURM drops a job whose log it cannot create
+    return command.submit(script, ['sbatch'], '.sh', options)
 
 
 if __name__ == '__main__':

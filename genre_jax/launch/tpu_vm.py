@@ -86,18 +86,16 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--delete', action='store_true', help='delete the TPU however the run ends')
     options, arguments = command.parse(flags, argv)
 
-    place = [f'--zone={options.zone}']
-    if options.project:
-        place.append(f'--project={options.project}')
-    create = [
-        f'--accelerator-type={options.accelerator_type}',
-        f'--runtime-version={options.runtime_version}',
-        *(['--spot'] if options.spot else []),
+    place = [
+        f'--zone={options.zone}',
+        *([f'--project={options.project}'] if options.project else []),
     ]
+    create = [f'--accelerator-type={options.accelerator_type}']
+    create += [f'--runtime-version={options.runtime_version}', *['--spot'] * options.spot]
     install = INSTALL.format(
         setup=options.setup, repo=shlex.quote(options.repo), commit=shlex.quote(options.commit)
     )
-    run = RUN.format(program=shlex.join(command.program(options.module, arguments)))
+    run = RUN.format(program=shlex.join(command.program(options, arguments)))
     script = SCRIPT.format(
         name=options.name,
         place=shlex.join(place),
@@ -108,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if not options.dry_run:
         command.require('gcloud')
-    return command.submit(script, ['bash'], '.sh', options.dry_run)
+    return command.submit(script, ['bash'], '.sh', options)
 
 
 if __name__ == '__main__':

@@ -9,11 +9,7 @@ from genre_jax.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Writes the page.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Writes the page."""
     if len(argv) != 2:
         raise UserError('usage: python -m genre_jax.report RUN, the folder of a finished run')
 

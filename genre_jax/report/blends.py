@@ -34,20 +34,15 @@ def rows(result: Mapping) -> list[dict]:
     Of each 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
     """
     blend = result['blend']
+    honest = {'leaky': blend['leaky_members']}
     found = [
-        {
-            'name': member['name'],
-            'weight': weight,
-            'leaky': blend['leaky_members'],
-            'parts': member['parts'],
-        }
+        {'name': member['name'], 'weight': weight, 'parts': member['parts']} | honest
         for member, weight in zip(blend['members'], weights(blend), strict=True)
     ]
-    for own in (blend.get('honest'), blend):
+    for own, leaky in ((blend.get('honest'), honest), (blend, {'leaky': result['leaky']})):
         if own is not None:
-            leaky = result['leaky'] if own is blend else blend['leaky_members']
             name = f'blend, fitted on {own["fitted_on"]}'
-            found.append({'name': name, 'weight': '', 'leaky': leaky, 'parts': own['parts']})
+            found.append({'name': name, 'weight': '', 'parts': own['parts']} | leaky)
     return found
 
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -52,20 +52,30 @@ _CHART_STYLE = {
     'xtick.color': LIGHT['muted'],
     'ytick.color': LIGHT['muted'],
     'legend.frameon': False,
+    'legend.loc': 'lower left',
+    'legend.borderaxespad': 0,
 }
-_PX_PER_INCH = 72  # matplotlib writes SVG in points: one point becomes one CSS pixel
 MAX_NUMBERED_CLASSES = 25
 _MAX_CURVE_POINTS = 300
 
 
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """Returns a share as a percentage without its sign, a dash for None."""
-    return '–' if fraction is None else f'{100 * fraction:.{digits}f}'
+def percent(fraction: float) -> str:
+    """Returns a share as a percentage without its sign."""
+    return f'{100 * fraction:.1f}'
 
 
-def interval(ci95: list[float] | None, scale: float = 100, digits: int = 1) -> str:
+def interval(ci95: Sequence[float] | None, scale: float = 100, digits: int = 1) -> str:
     """Returns '[low, high]' scaled, '' for None."""
     return '' if ci95 is None else '[' + ', '.join(f'{scale * x:.{digits}f}' for x in ci95) + ']'
+
+
+def duration(seconds: float, digits: int = 1) -> str:
+    """Returns a time in words, '1 h 2 min'; `digits` of those that are shorter than a minute."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes} min'
+    return f'{minutes} min {rest} s' if minutes else f'{seconds:.{digits}f} s'
 
 
 def label(name: str, limit: int = 22) -> str:
@@ -80,39 +90,48 @@ def interval_chart(result: dict[str, Any]) -> markupsafe.Markup:
     rows = [(name, test[level], 'accent') for level, name in LEVELS.items()]
     rows.append((f'Always “{label(majority["class"])}”', majority, 'muted'))
     figure, axes = new_figure(380, 205)
+    share_rows(axes, len(rows), 'accuracy, %')
     said = []
     for y, (name, metrics, colour) in enumerate(rows):
-        low, high = metrics['accuracy_ci95']
-        values = f'{percent(metrics["accuracy"])} {interval((low, high))}'
+        values = f'{percent(metrics["accuracy"])} {interval(metrics["accuracy_ci95"])}'
         said.append(f'{name} {values}')
         axes.text(0, y - 0.24, name)
         axes.text(100, y - 0.24, values, ha='right')
-        axes.plot([0, 100], [y, y], color=LIGHT['rule'], linewidth=1)
-        axes.plot(
-            [100 * low, 100 * high],
-            [y, y],
-            color=LIGHT[colour],
-            linewidth=6,
-            alpha=0.45,
-            solid_capstyle='round',
-        )
-        axes.plot(100 * metrics['accuracy'], y, 'o', color=LIGHT[colour], markersize=9)
+        share(axes, y, metrics['accuracy'], metrics['accuracy_ci95'], colour)
         # The line of chance pauses where the names stand.
         axes.vlines(chance, y - 0.16, y + 0.3, color=LIGHT['second'], linewidth=1.5)
-    axes.text(
-        chance,
-        len(rows) - 0.62,
-        f'chance {chance:.1f}',
-        color=LIGHT['second'],
-        va='top',
-        ha='right' if chance > 75 else 'center' if chance > 15 else 'left',
-    )
-    axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.25, -0.65), yticks=[], xlabel='accuracy, %')
+    side = 'right' if chance > 75 else 'center' if chance > 15 else 'left'
+    words = f'chance {chance:.1f}'
+    axes.text(chance, len(rows) - 0.62, words, color=LIGHT['second'], va='top', ha=side)
+    axes.set_ylim(len(rows) - 0.25, -0.65)
+    summary = f'Test accuracy in percent with 95 % intervals: {"; ".join([*said, words])}'
+    return svg(figure, 'intervals', summary, result['leaky'])
+
+
+def share_rows(axes: matplotlib.axes.Axes, rows: int, xlabel: str) -> None:
+    """Makes a line from 0 to 100 % for each of some rows, downwards, without a frame."""
+    axes.hlines(range(rows), 0, 100, color=LIGHT['rule'], linewidth=1, zorder=0)
+    axes.set(xlim=(-2, 102), yticks=[], xlabel=xlabel)
     axes.spines[['left', 'bottom']].set_visible(False)
     axes.tick_params(length=0)
-    said.append(f'chance {chance:.1f}')
-    summary = f'Test accuracy in percent with 95 % intervals: {"; ".join(said)}'
-    return svg(figure, 'intervals', summary, result['leaky'])
+
+
+def share(
+    axes: matplotlib.axes.Axes,
+    y: float,
+    value: float,
+    ci95: Sequence[float] | None,
+    colour: str,
+    hollow: bool = False,
+) -> matplotlib.lines.Line2D:
+    """Draws a share with its interval, None without, in a colour of LIGHT; returns the dot."""
+    line = LIGHT[colour]
+    if ci95 is not None:
+        ends = 100 * np.array(ci95)
+        axes.plot(ends, [y, y], color=line, linewidth=6, alpha=0.45, solid_capstyle='round')
+    (dot,) = axes.plot(100 * value, y, 'o', color=line, markersize=8, markeredgewidth=2)
+    dot.set_markerfacecolor(LIGHT['paper'] if hollow else line)
+    return dot
 
 
 def curve_charts(
@@ -128,8 +147,9 @@ def curve_charts(
         ),
     }
     charts = []
-    for quantity, scale, ylabel in (('loss', 1, 'loss, nats'), ('accuracy', 100, 'accuracy, %')):
+    for quantity, scale, unit in (('loss', 1, 'nats'), ('accuracy', 100, '%')):
         figure, axes = new_figure(330, 190)
+        axes.set(xlabel='epoch', ylabel=f'{quantity}, {unit}')
         for key, legend, colour, style in lines[quantity]:
             rows = [m for m in metrics if m.get(key) is not None]
             if not rows:
@@ -137,30 +157,18 @@ def curve_charts(
             points = np.array([(m['epoch'], scale * m[key]) for m in rows])
             # Means over blocks keep the page small however long the run was.
             blocks = np.array_split(points, min(len(points), _MAX_CURVE_POINTS))
-            axes.plot(
-                *np.array([block.mean(axis=0) for block in blocks]).T,
-                style,
-                label=legend,
-                color=LIGHT[colour],
-                marker='.' if len(points) <= 30 else None,
-            )
+            means = np.array([block.mean(axis=0) for block in blocks]).T
+            marker = '.' if len(points) <= 30 else None
+            axes.plot(*means, style, label=legend, color=LIGHT[colour], marker=marker)
             if key.startswith('val/'):
                 chosen = points[[m['step'] == result['best_step'] for m in rows]]
                 axes.plot(*chosen.T, 'o', color=LIGHT[colour], markersize=8)
         if not axes.lines:
             continue
         axes.axvline(result['best_epoch'], color=LIGHT['muted'], linestyle=':', linewidth=1.5)
-        axes.set(xlabel='epoch', ylabel=ylabel)
         axes.set_xlim(left=0)
         axes.grid(linewidth=0.6)
-        axes.legend(
-            loc='lower left',
-            bbox_to_anchor=(0, 1),
-            borderaxespad=0,
-            ncols=3,
-            handlelength=1.5,
-            columnspacing=1.2,
-        )
+        axes.legend(bbox_to_anchor=(0, 1), ncols=3, handlelength=1.5, columnspacing=1.2)
         summary = f'{quantity} in training and validation over epochs'
         charts.append((quantity.title(), svg(figure, quantity, summary, result['leaky'])))
     return charts
@@ -182,23 +190,15 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 ink = LIGHT['on-heat' if shares[row, column] > 0.55 else 'ink']
-                axes.text(
-                    column, row, str(count), color=ink, ha='center', va='center', fontsize=font
-                )
-    axes.set_xticks(
-        range(n),
-        classes,
-        rotation=45 if n <= 12 else 90,
-        fontsize=font,
-        ha='right',
-        va='top' if n <= 12 else 'center',
-        rotation_mode='anchor',
-    )
+                place = {'ha': 'center', 'va': 'center'}
+                axes.text(column, row, str(count), color=ink, fontsize=font, **place)
+    slant = {'rotation': 45, 'va': 'top'} if n <= 12 else {'rotation': 90, 'va': 'center'}
+    axes.set_xticks(range(n), classes, fontsize=font, ha='right', rotation_mode='anchor', **slant)
     axes.set_yticks(range(n), classes, fontsize=font)
     axes.set(xlabel='predicted class', ylabel='true class')
     borders = np.arange(n + 1) - 0.5
-    axes.hlines(borders, -0.5, n - 0.5, color=LIGHT['rule'], linewidth=0.5)
-    axes.vlines(borders, -0.5, n - 0.5, color=LIGHT['rule'], linewidth=0.5)
+    for lines in (axes.hlines, axes.vlines):
+        lines(borders, -0.5, n - 0.5, color=LIGHT['rule'], linewidth=0.5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     summary = (
@@ -217,11 +217,9 @@ def roc_chart(
     there = [curve for curve in curves if curve is not None]
     # On a grid the page stays small however many songs there are.
     grid = np.linspace(0, 1, 101)
-    drawn = np.array([np.interp(grid, false, true) for false, true, _ in there])
-    for curve in drawn:
-        axes.plot(100 * np.r_[0, grid], 100 * np.r_[0, curve], color=LIGHT['accent'], alpha=0.35)
-    mean = np.r_[0, drawn.mean(0)]
-    axes.plot(100 * np.r_[0, grid], 100 * mean, color=LIGHT['second'], linewidth=2)
+    drawn = np.array([np.r_[0, np.interp(grid, false, true)] for false, true, _ in there])
+    axes.plot(100 * np.r_[0, grid], 100 * drawn.T, color=LIGHT['accent'], alpha=0.35)
+    axes.plot(100 * np.r_[0, grid], 100 * drawn.mean(0), color=LIGHT['second'], linewidth=2)
     area = np.mean([auc for *_, auc in there])
     axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=LIGHT['second'])
     axes.set(
@@ -246,7 +244,8 @@ def new_figure(
     width_px: float, height_px: float
 ) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
     """Returns a figure and axes that fill it: labels go around it, and `svg` makes room."""
-    figure = matplotlib.figure.Figure(figsize=(width_px / _PX_PER_INCH, height_px / _PX_PER_INCH))
+    # Matplotlib writes SVG in points, 72 an inch: one point becomes one CSS pixel.
+    figure = matplotlib.figure.Figure(figsize=(width_px / 72, height_px / 72))
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
@@ -278,9 +277,8 @@ def svg(
             # Ids are unique on a page, not only within a chart.
             value = re.sub(r'^(url\()?#', rf'\1#{name}-', value)
             element.set(key.rpartition('}')[2], value)
-    for element in (root.find('metadata'), root.find('defs')):
-        root.remove(element)
-    root.attrib.update(
-        {'width': str(width), 'height': str(height), 'role': 'img', 'aria-label': summary}
-    )
+    for name in ('metadata', 'defs'):
+        root.remove(root.find(name))
+    root.attrib |= {'width': str(width), 'height': str(height)}
+    root.attrib |= {'role': 'img', 'aria-label': summary}
     return markupsafe.Markup(ElementTree.tostring(root, encoding='unicode'))

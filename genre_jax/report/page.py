@@ -6,6 +6,7 @@ from outside, follows the reader's light or dark setting, and prints.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import jinja2
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation.evaluate import Predictions, pool_songs, roc_curves
+from genre_jax.evaluation.evaluate import Predictions, Songs, pool_songs, roc_curves
 from genre_jax.report import blends
 from genre_jax.report import charts as report_charts
 
@@ -60,27 +61,25 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     result = _read_json(run_dir / 'result.json')
     predictions = _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes'])
     metrics = _read_metrics(run_dir / 'metrics.jsonl')
-    parameters_path = run_dir / 'parameters.txt'
+    parameters = run_dir / 'parameters.txt'
     config = _read_json(run_dir / 'config.json')
     environment = _read_json(run_dir / 'environment.json', optional=True)
-    curves = [None] * len(result['classes'])
+    curves, wrong = [None] * len(result['classes']), None
     if predictions is not None:
         songs = pool_songs(predictions)
         curves = roc_curves(songs.label, songs.probability)
+        wrong = _wrong_songs(songs, result['classes'])
     contents = {
         'name': run_dir.name,
         'result': result,
         'config': config,
         'environment': environment,
-        'config_text': json.dumps(config, indent=2, ensure_ascii=False),
-        'environment_text': json.dumps(environment, indent=2, ensure_ascii=False),
         'timing': _read_json(run_dir / 'timing.json', optional=True),
-        'parameters': parameters_path.read_text('utf-8') if parameters_path.exists() else None,
+        'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
         'per_class': _per_class(result, curves),
-        'wrong_songs': None if predictions is None else wrong_songs(predictions),
+        'wrong_songs': wrong,
         'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
         'levels': report_charts.LEVELS,
-        'palette': report_charts.PALETTE,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
     }
     with report_charts.chart_style():
@@ -91,14 +90,14 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
             'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
         }
     path = run_dir / 'report.html'
-    render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents, duration=_duration)
+    render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents)
     return path
 
 
 def render(
     template: pathlib.Path, path: pathlib.Path, contents: Mapping[str, Any], **filters: Callable
 ) -> None:
-    """Fills in a template with these filters besides `percent` and `interval`, and writes it whole."""
+    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
@@ -106,8 +105,10 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {'percent': report_charts.percent, 'interval': report_charts.interval}
-    templates.filters |= filters
+    own = (report_charts.percent, report_charts.interval, report_charts.duration)
+    templates.filters |= {each.__name__: each for each in own} | filters
+    templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
+    templates.globals['palette'] = report_charts.PALETTE
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:
@@ -118,19 +119,14 @@ def render(
         raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
 
 
-def wrong_songs(predictions: Predictions) -> list[dict[str, Any]]:
-    """Lists the songs whose most probable class is not the true one, the surest mistake first.
-
-    One dict a song: `track`, `true`, `predicted`, and the song's `probability` of the predicted and
-    `true_probability` of the true class.
-    """
-    songs = pool_songs(predictions)
+def _wrong_songs(songs: Songs, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Lists the songs whose most probable class is not the true one, the surest mistake first."""
     predicted = songs.max_probability()
     wrong = [
         {
             'track': str(songs.track[i]),
-            'true': str(predictions.classes[songs.label[i]]),
-            'predicted': str(predictions.classes[predicted[i]]),
+            'true': classes[songs.label[i]],
+            'predicted': classes[predicted[i]],
             'probability': songs.probability[i, predicted[i]],
             'true_probability': songs.probability[i, songs.label[i]],
         }
@@ -193,34 +189,19 @@ def _read_predictions(path: pathlib.Path, classes: list[str]) -> Predictions | N
     return predictions
 
 
-# Numbers
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f'{hours} h {minutes} min'
-    return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
-
-
 def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[dict[str, Any]]:
-    song = result['parts']['test']['song_max_probability']
-    classes = result['classes']
+    song, classes = result['parts']['test']['song_max_probability'], result['classes']
     rows = []
-    for index, name in enumerate(classes):
-        mistakes = np.array(song['confusion'][index])
-        mistakes[index] = 0
+    for i, name in enumerate(classes):
+        mistakes = np.array(song['confusion'][i])
+        mistakes[i] = 0
         most = int(mistakes.max())
-        called = [classes[i] for i in np.flatnonzero(mistakes == most)] if most else []
-        rows.append(
-            {
-                'name': name,
-                'train': result['songs_per_class'][name]['train'],
-                'called': called,
-                'times': most,
-                'auc': curves[index] and curves[index][2],
-                **song['per_class'][name],
-            }
-        )
+        row = {
+            'name': name,
+            'train': result['songs_per_class'][name]['train'],
+            'called': [classes[other] for other in np.flatnonzero(mistakes == most) if most],
+            'times': most,
+            'auc': curves[i] and curves[i][2],
+        }
+        rows.append(row | song['per_class'][name])
     return rows

@@ -48,9 +48,16 @@ def main(argv: list[str]) -> None:
         names = ', '.join(paper_lib.PAPERS)
         raise UserError(f'name one paper, {names}, and flags as --name=value')
     paper = paper_lib.load(argv[1])
+    if flags.FLAGS.config is not None:
+        raise UserError(
+            '--config: a paper names its pages itself; change them with --set=KEY=VALUE'
+        )
+    if not flags.FLAGS.workdir:
+        raise UserError('--workdir=DIR is needed: the folder of the reproduction')
+    workdir = pathlib.Path(flags.FLAGS.workdir)
     wishes = plan.Wishes(
-        _workdir(),
-        present.parse(paper, [*_DATA.value, *_earlier_data(paper.name)]),
+        workdir,
+        present.parse(paper, [*_DATA.value, *_earlier_data(paper.name, workdir)]),
         plan.check_protocols(_PROTOCOLS.value),
         _ONLY.value,
         _SEEDS.value,
@@ -59,33 +66,32 @@ def main(argv: list[str]) -> None:
     entries = plan.make_plan(paper, wishes)
     if _DRY_RUN.value:
         print(plan.in_full(paper, wishes, entries))
-        return
-    _run(paper, wishes, entries)
+    else:
+        _run(paper, wishes, entries)
 
 
 def _run(paper, wishes, entries: Sequence) -> None:
-    from genre_jax.reproduce import plan
-
-    jobs = plan.jobs(entries)
-    _remember(paper.name, wishes)
     program.log_warnings_only()
     program.start_jax()
 
     from genre_jax.logbook import write_json
-    from genre_jax.reproduce import collect, page, run
+    from genre_jax.reproduce import collect, page, plan, run
     from genre_jax.run import folder as run_folder
     from genre_jax.study.table import write_csv
 
+    workdir, jobs = wishes.workdir, plan.jobs(entries)
+
     def write(failed: Mapping[pathlib.Path, str]) -> dict:
         result = collect.collect(paper, wishes, entries, failed)
-        write_json(wishes.workdir / 'result.json', result)
-        page.write_page(result, wishes.workdir / 'index.html')
-        write_csv(collect.lines(result), wishes.workdir / 'figures.csv')
+        write_json(workdir / 'result.json', result)
+        page.write_page(result, workdir / 'index.html')
+        write_csv(collect.lines(result), workdir / 'figures.csv')
         return result
 
     failed: dict[pathlib.Path, str] = {}
-    with run_folder.own(wishes.workdir):
-        for failed in run.run_jobs(jobs, wishes.workdir):
+    with run_folder.own(workdir):
+        _remember(paper.name, wishes)
+        for failed in run.run_jobs(jobs, workdir):
             write(failed)
         result = write(failed)
     print(f'\n{collect.text_table(result)}')
@@ -93,27 +99,15 @@ def _run(paper, wishes, entries: Sequence) -> None:
         print(f'missing: {each["what"]}: --data={each["key"]}=PATH; {each["how"]}')
     if failed:
         print(f'\n{len(failed)} of {len(jobs)} runs failed')
-    print(f'\npage:    {wishes.workdir / "index.html"}')
-    print(f'figures: {wishes.workdir / "result.json"}, {wishes.workdir / "figures.csv"}')
+    print(f'\npage:    {workdir / "index.html"}')
+    print(f'figures: {workdir / "result.json"}, {workdir / "figures.csv"}')
 
 
-def _workdir() -> pathlib.Path:
-    from genre_jax.errors import UserError
-
-    if flags.FLAGS.config is not None:
-        raise UserError(
-            '--config: a paper names its pages itself; change them with --set=KEY=VALUE'
-        )
-    if not flags.FLAGS.workdir:
-        raise UserError('--workdir=DIR is needed: the folder of the reproduction')
-    return pathlib.Path(flags.FLAGS.workdir)
-
-
-def _earlier_data(paper: str) -> list[str]:
+def _earlier_data(paper: str, workdir: pathlib.Path) -> list[str]:
     """Returns what earlier calls for the paper named with --data, and this one does not."""
     from genre_jax.logbook import read_json
 
-    file = _workdir() / _MEMORY
+    file = workdir / _MEMORY
     earlier = read_json(file) if file.exists() else {}
     if earlier.get('paper') != paper:
         return []
@@ -129,32 +123,25 @@ def _remember(paper: str, wishes) -> None:
     from genre_jax.errors import UserError
     from genre_jax.logbook import read_json, write_json
 
-    file = wishes.workdir / _MEMORY
-    now: dict[str, Mapping | str] = {
+    file, where = wishes.workdir / _MEMORY, f'--workdir={wishes.workdir} holds a reproduction with'
+    now = {
         'paper': paper,
         'settings': {key: str(value) for key, value in wishes.settings.items()},
         'data': {key: [each.text, each.fingerprint] for key, each in wishes.data.items()},
     }
-    try:
-        wishes.workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'--workdir={wishes.workdir} cannot be used ({error.strerror}): name a folder that can be '
-            'written'
-        ) from None
     if file.exists():
         old = read_json(file)
         for key in ('paper', 'settings'):
             if old[key] != now[key]:
                 raise UserError(
-                    f'--workdir={wishes.workdir} holds a reproduction with other {key} ({old[key]}): use '
-                    'another --workdir, or the same command to continue'
+                    f'{where} other {key} ({old[key]}): use another --workdir, or the same command to '
+                    'continue'
                 )
         for key, place in now['data'].items():
             if old['data'].get(key, place) != place:
                 raise UserError(
-                    f'--workdir={wishes.workdir} holds a reproduction with other data for {key} '
-                    f'({" ".join(old["data"][key])}): restore them, or use another --workdir'
+                    f'{where} other data for {key} ({" ".join(old["data"][key])}): restore them, or use '
+                    'another --workdir'
                 )
         now['data'] = old['data'] | now['data']
     write_json(file, now)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from genre_jax.reproduce.paper import Figure, Need, Network, Paper, Row, Table, Trial
+import functools
+
+from genre_jax.reproduce.paper import Need, Network, Paper, Table, Trial
 
 _FMA = Need(
     'fma',
@@ -12,70 +14,35 @@ _FMA = Need(
     'name that folder',
     'fma',
 )
-_COST = '12 minutes on an RTX 4060 (the paper), a night on 2 CPU cores'
-_GRID_COST = '54 runs: 13 hours on an RTX 4060 (the paper)'
+_VALIDATION = ('best validation accuracy', 'val/segment/accuracy')
+_TEST = ('test accuracy', 'test/segment/accuracy')
+_WITH_LOSS = (_VALIDATION, ('validation loss', 'val/segment/log_loss'), _TEST)
+# What each phase of the tuning tries.
+_TUNED = {
+    'batch_size': 'train.batch_size',
+    'learning_rate': 'optim.learning_rate',
+    'optimizer': 'optim.name',
+    'scheduler': 'optim.schedule',
+}
 
 
-def _validation(printed: str = '') -> Figure:
-    return Figure('best validation accuracy', 'val/segment/accuracy', printed)
+def _network(page: str, arguments: str = '') -> Network:
+    cost = '12 minutes on an RTX 4060 (the paper), a night on 2 CPU cores'
+    return Network(page, arguments, needs=('fma',), cost=cost)
 
 
-def _test(printed: str = '') -> Figure:
-    return Figure('test accuracy', 'test/segment/accuracy', printed)
+def _tuned(phase: str, value: object) -> Trial:
+    point, cost = ((_TUNED[phase], value),), '28 to 42 minutes on an RTX 4060 (the paper)'
+    return Trial('bu_tuning', f'phase={phase}', point, needs=('fma',), cost=cost)
 
 
-def _row(name: str, arguments: str, printed: str) -> Row:
-    way = Network('bu_models', arguments)
-    return Row(name, way, (_validation(printed), _test()), ('fma',), _COST)
-
-
-def _tuned(name: str, phase: str, key: str, value: object, printed: str, loss: str = '') -> Row:
-    figures = (_validation(printed), Figure('validation loss', 'val/segment/log_loss', loss))
-    way = Trial('bu_tuning', f'phase={phase}', ((key, value),))
-    return Row(
-        name, way, (*figures, _test()), ('fma',), '28 to 42 minutes on an RTX 4060 (the paper)'
-    )
-
-
-def _grid(name: str, printed: str, *point: float) -> Row:
+def _grid(*point: float) -> Trial:
     keys = ('optim.b2', 'model.cnn_dropout', 'model.classifier_dropout', 'optim.weight_decay')
-    way = Trial('bu_grid', point=tuple(zip(keys, point, strict=False)))
-    return Row(name, way, (_validation(printed), _test()), ('fma',), _GRID_COST)
+    pairs, cost = zip(keys, point, strict=False), '54 runs: 13 hours on an RTX 4060 (the paper)'
+    return Trial('bu_grid', point=tuple(pairs), needs=('fma',), cost=cost)
 
 
-def _class(name: str, precision: str, recall: str, f1: str) -> tuple[Figure, ...]:
-    below = f'test/segment/per_class/{name}'
-    printed = {'precision': precision, 'recall': recall, 'f1': f1}
-    return tuple(Figure(kind, f'{below}/{kind}', text) for kind, text in printed.items())
-
-
-_FINAL = Network('bu_final')
-_CLASSES = (
-    ('Electronic', '0.68', '0.68', '0.68'),
-    ('Experimental', '0.44', '0.44', '0.44'),
-    ('Folk', '0.63', '0.65', '0.64'),
-    ('Hip-Hop', '0.64', '0.71', '0.67'),
-    ('Instrumental', '0.70', '0.65', '0.68'),
-    ('International', '0.76', '0.80', '0.78'),
-    ('Pop', '0.57', '0.56', '0.56'),
-    ('Rock', '0.66', '0.59', '0.63'),
-)
-
-
-def _enhanced(name: str, arguments: str, recall: str, f1: str, accuracy: str) -> Row:
-    below = 'val/segment/per_class/Experimental'
-    figures = (
-        _validation(accuracy),
-        Figure('recall of Experimental', f'{below}/recall', recall),
-        Figure('F1 of Experimental', f'{below}/f1', f1),
-    )
-    return Row(name, Network('bu_final', arguments), figures, ('fma',), _COST)
-
-
-def _whole(name: str, arguments: str, accuracy: str, macro_f1: str) -> Row:
-    figures = (_test(accuracy), Figure('macro F1', 'test/segment/macro_f1', macro_f1))
-    return Row(name, Network('bu_final', arguments), figures, ('fma',), _COST)
-
+_untuned, _final = (functools.partial(_network, page) for page in ('bu_models', 'bu_final'))
 
 PAPER = Paper(
     name='bu',
@@ -90,103 +57,90 @@ PAPER = Paper(
     tables=(
         Table(
             'Table II: features',
-            (
-                _row('MFCC', 'features=mfcc', '56.13'),
-                _row('MFCG (chroma)', 'features=chroma', '54.37'),
-                _row('Mel-Spec', 'features=mel', '56.35'),
-            ),
+            (_VALIDATION, _TEST),
+            ('MFCC', _untuned('features=mfcc'), '56.13'),
+            ('MFCG (chroma)', _untuned('features=chroma'), '54.37'),
+            ('Mel-Spec', _untuned('features=mel'), '56.35'),
         ),
         Table(
             'Table III: networks',
+            (_VALIDATION, _TEST),
+            ('Efficient CNN, 16,456 parameters', _untuned('model=efficient_cnn'), '52.59'),
+            ('CNN-GRU, 39,050 parameters', _untuned('model=cnn_gru'), '56.35'),
+            ('CNN-LSTM, 46,346 parameters', _untuned('model=cnn_lstm'), '55.65'),
             (
-                _row('Efficient CNN, 16,456 parameters', 'model=efficient_cnn', '52.59'),
-                _row('CNN-GRU, 39,050 parameters', 'model=cnn_gru', '56.35'),
-                _row('CNN-LSTM, 46,346 parameters', 'model=cnn_lstm', '55.65'),
-                _row(
-                    'CNN-GRU-Attention, recurrence over time',
-                    'model=cnn_gru_attention,recurrence=time',
-                    '',
-                ),
+                'CNN-GRU-Attention, recurrence over time',
+                _untuned('model=cnn_gru_attention,recurrence=time'),
             ),
         ),
         Table(
             'Table IV: batch size',
-            (
-                _tuned('16', 'batch_size', 'train.batch_size', 16, '59.88'),
-                _tuned('32', 'batch_size', 'train.batch_size', 32, '58.35'),
-                _tuned('48', 'batch_size', 'train.batch_size', 48, '58.82'),
-            ),
-            '64 did not fit the GPU of the authors.',
+            _WITH_LOSS,
+            ('16', _tuned('batch_size', 16), '59.88'),
+            ('32', _tuned('batch_size', 32), '58.35'),
+            ('48', _tuned('batch_size', 48), '58.82'),
+            note='64 did not fit the GPU of the authors.',
         ),
         Table(
             'Figure 3: learning rate',
-            tuple(
-                _tuned(f'{rate:g}', 'learning_rate', 'optim.learning_rate', rate, '')
-                for rate in (5e-5, 1e-4, 3e-4, 1e-3)
-            ),
-            'The paper shows curves alone: the higher the better, 1e-3 is kept.',
+            _WITH_LOSS,
+            *((f'{rate:g}', _tuned('learning_rate', rate)) for rate in (5e-5, 1e-4, 3e-4, 1e-3)),
+            note='The paper shows curves alone: the higher the better, 1e-3 is kept.',
         ),
         Table(
             'Figure 4: optimiser',
-            tuple(
-                _tuned(title, 'optimizer', 'optim.name', name, '')
-                for title, name in (('Adam', 'adam'), ('AdamW', 'adamw'))
-            ),
-            'The paper shows curves, and says that AdamW is 4.47 points better.',
+            _WITH_LOSS,
+            ('Adam', _tuned('optimizer', 'adam')),
+            ('AdamW', _tuned('optimizer', 'adamw')),
+            note='The paper shows curves, and says that AdamW is 4.47 points better.',
         ),
         Table(
             'Table V: scheduler',
-            (
-                _tuned(
-                    'Without Scheduler',
-                    'scheduler',
-                    'optim.schedule',
-                    'constant',
-                    '58.35',
-                    '1.2002',
-                ),
-                _tuned(
-                    'With ReduceLROnPlateau',
-                    'scheduler',
-                    'optim.schedule',
-                    'plateau',
-                    '58.35',
-                    '1.1787',
-                ),
-            ),
+            _WITH_LOSS,
+            ('Without Scheduler', _tuned('scheduler', 'constant'), '58.35', '1.2002'),
+            ('With ReduceLROnPlateau', _tuned('scheduler', 'plateau'), '58.35', '1.1787'),
         ),
         Table(
             'Table VI: the best of 54 settings',
-            (
-                _grid('1: 0.999, 0.2, 0.4, 0.03', '60.47', 0.999, 0.2, 0.4, 0.03),
-                _grid('2: 0.999, 0.2, 0.3, 0.03', '60.12', 0.999, 0.2, 0.3, 0.03),
-                _grid('3: 0.98, 0.3, 0.2, 0.02', '59.65', 0.98, 0.3, 0.2, 0.02),
-                _grid('the one that our validation part chooses', ''),
-            ),
-            'beta2, rates of dropout of the convolutions and of the classifier, weight decay.',
+            (_VALIDATION, _TEST),
+            ('1: 0.999, 0.2, 0.4, 0.03', _grid(0.999, 0.2, 0.4, 0.03), '60.47'),
+            ('2: 0.999, 0.2, 0.3, 0.03', _grid(0.999, 0.2, 0.3, 0.03), '60.12'),
+            ('3: 0.98, 0.3, 0.2, 0.02', _grid(0.98, 0.3, 0.2, 0.02), '59.65'),
+            ('the one that our validation part chooses', _grid()),
+            note='beta2, rates of dropout of the convolutions and of the classifier, weight decay.',
         ),
         Table(
             'Table VIII: one class augmented more strongly',
             (
-                _enhanced('Standard Enhanced', 'strong=False', '0.28', '0.33', '61.06'),
-                _enhanced('Strong Enhanced', '', '0.45', '0.48', '62.71'),
+                _VALIDATION,
+                ('recall of Experimental', 'val/segment/per_class/Experimental/recall'),
+                ('F1 of Experimental', 'val/segment/per_class/Experimental/f1'),
             ),
+            ('Standard Enhanced', _final('strong=False'), '61.06', '0.28', '0.33'),
+            ('Strong Enhanced', _final(), '62.71', '0.45', '0.48'),
         ),
         Table(
             'Table IX: the final network',
-            (
-                _whole('all classes', '', '63.65', '0.64'),
-                _whole('all classes, as the code has it: Pop more strongly', 'recipe=code', '', ''),
-                _whole('all classes, recurrence over time', 'recurrence=time', '', ''),
-            ),
+            (_TEST, ('macro F1', 'test/segment/macro_f1')),
+            ('all classes', _final(), '63.65', '0.64'),
+            ('all classes, as the code has it: Pop more strongly', _final('recipe=code')),
+            ('all classes, recurrence over time', _final('recurrence=time')),
         ),
         Table(
             'Table IX: by genre',
-            tuple(
-                Row(name, _FINAL, _class(name, *printed), ('fma',), _COST)
-                for name, *printed in _CLASSES
-            ),
-            'The names are those that the paper prints; see below which classes they most likely are.',
+            [
+                (kind, f'test/segment/per_class/{{row}}/{kind}')
+                for kind in ('precision', 'recall', 'f1')
+            ],
+            ('Electronic', _final(), '0.68', '0.68', '0.68'),
+            ('Experimental', _final(), '0.44', '0.44', '0.44'),
+            ('Folk', _final(), '0.63', '0.65', '0.64'),
+            ('Hip-Hop', _final(), '0.64', '0.71', '0.67'),
+            ('Instrumental', _final(), '0.70', '0.65', '0.68'),
+            ('International', _final(), '0.76', '0.80', '0.78'),
+            ('Pop', _final(), '0.57', '0.56', '0.56'),
+            ('Rock', _final(), '0.66', '0.59', '0.63'),
+            note='The names are those that the paper prints; see below which classes they most likely are.',
         ),
     ),
     differences=(

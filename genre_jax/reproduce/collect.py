@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pathlib
+import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from genre_jax import config as config_lib
 from genre_jax.logbook import environment, read_json
-from genre_jax.reproduce import paper as paper_lib
+from genre_jax.report.charts import interval
 from genre_jax.reproduce import plan
-from genre_jax.reproduce.paper import PROTOCOLS, Blend, Figure, Paper
+from genre_jax.reproduce.paper import Blend, Paper, Row
 from genre_jax.reproduce.plan import Entry, Wishes
-from genre_jax.reproduce.run import trial_folder
+from genre_jax.reproduce.run import run_of
 
 
 def collect(
@@ -25,154 +28,132 @@ def collect(
 
     `failed` says why the jobs of some folders failed.
     """
-    by_row = {(id(entry.row), entry.protocol): entry for entry in entries}
-    read = {key: _read(entry, failed) for key, entry in by_row.items()}
     tables = []
     for table in paper.tables:
-        rows = []
-        for row in table.rows:
-            sides = {
-                protocol: read[id(row), protocol]
-                for protocol in PROTOCOLS
-                if (id(row), protocol) in read
-            }
-            of_row = [entry for entry in entries if entry.row is row]
-            # Without any of ours, what the paper prints is all there is.
-            bare = all(side['why_not'] for side in sides.values())
-            rows.append(
-                {
-                    'name': row.name,
-                    'cost': row.cost,
-                    'figures': [
-                        {
-                            'name': figure.name,
-                            'path': figure.path,
-                            'share': figure.is_share,
-                            'printed': figure.printed,
-                            'value': figure.value,
-                        }
-                        for i, figure in enumerate(row.figures)
-                        if figure.printed or not (bare and i)
-                    ],
-                    'ours': sides,
-                    'other_data': next((entry.other for entry in of_row if entry.other), ''),
-                    'commands': {
-                        entry.protocol: [
-                            plan.in_words(job.command) for job in (*entry.before, *entry.jobs)
-                        ]
-                        for entry in of_row
-                    },
-                }
-            )
+        rows = [_row(row, [e for e in entries if e.row is row], failed) for row in table.rows]
         tables.append({'title': table.title, 'note': table.note, 'rows': rows})
-    jobs = [job for entry in entries for job in (*entry.before, *entry.jobs)]
-    folders = list(dict.fromkeys(job.folder for job in jobs))
+    protocols = {}
+    for name in wishes.protocols:
+        argument, words = paper.protocols[name]
+        sides = [row['ours'][name] for table in tables for row in table['rows']]
+        # The splits that rows were run with, in words.
+        as_run = _once(side['protocol_detail'] for side in sides if not side['why_not'])
+        protocols[name] = {'argument': f'protocol={argument}', 'words': words, 'as_run': as_run}
+    folders = dict.fromkeys(job.folder for entry in entries for job in entry.every_job)
+    warnings = [result.get('warnings', []) for result in _read(folders, 'result.json')]
+    datasets = [each['dataset'] for each in _read(folders, 'environment.json')]
     return {
         'paper': paper.name,
         'title': paper.title,
         'citation': paper.citation,
-        'protocols': {
-            name: {
-                'argument': f'protocol={argument}',
-                'words': words,
-                'as_run': _details(read, name),
-            }
-            for name, (argument, words) in paper.protocols.items()
-            if name in wishes.protocols
-        },
+        'protocols': protocols,
         'tables': tables,
         'gaps': _gaps(entries),
         'data': [
-            {
-                'key': each.need.key,
-                'what': each.need.what,
-                'path': each.path,
-                'facts': each.facts,
-                'other': each.other,
-            }
+            asdict(each.need) | {'path': each.path, 'facts': each.facts, 'other': each.other}
             for each in wishes.data.values()
         ],
-        'missing': [
-            {'key': n.key, 'what': n.what, 'how': n.how, 'optional': n.optional}
-            for n in paper.needs
-            if n.key not in wishes.data
-        ],
+        'missing': [asdict(need) for need in paper.needs if need.key not in wishes.data],
         'settings': {
             key: str(value)
             for key, value in wishes.settings.items()
             if not config_lib.may_differ_on_resume(key)
         },
         'differences': list(paper.differences),
-        'notes': _notes(folders),
+        'notes': _once(itertools.chain(*warnings)),
         'environment': environment(),
-        'datasets': _datasets(folders),
+        'datasets': list({each['fingerprint']: each for each in datasets}.values()),
     }
 
 
-def _read(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
+def _once(items: Iterable) -> list:
+    return list(dict.fromkeys(items))
+
+
+def _read(folders: Iterable[pathlib.Path], name: str) -> list[dict]:
+    """Returns what stands in the files of a name, in those folders that have it."""
+    return [read_json(folder / name) for folder in folders if (folder / name).exists()]
+
+
+def _row(row: Row, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
+    """Returns a row, whose entries are given, with what it came to under each protocol."""
+    sides = {entry.protocol: _side(entry, failed) for entry in entries}
+    # Without any of ours, what the paper prints is all there is.
+    bare = all(side['why_not'] for side in sides.values())
+    return {
+        'name': row.name,
+        'cost': row.way.cost,
+        'figures': [
+            asdict(figure)
+            | {'share': figure.is_share, 'value': figure.value, 'shown': figure.shown}
+            for i, figure in enumerate(row.figures)
+            if figure.printed or not (bare and i)
+        ],
+        'ours': sides,
+        'other_data': next((entry.other for entry in entries if entry.other), ''),
+        'commands': {e.protocol: [shlex.join(job.command) for job in e.every_job] for e in entries},
+    }
+
+
+def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
     """Returns a row's figures under a protocol, or why there are none."""
     if entry.why_not:
         return {'why_not': entry.why_not}
-    reasons = [failed[job.folder] for job in (*entry.jobs, *entry.before) if job.folder in failed]
-    folders = [trial_folder(job) for job in entry.jobs if job.folder not in failed]
-    folders = [each for each in folders if each is not None and (each / 'result.json').exists()]
-    if not folders and not entry.wanted:
-        return {'why_not': plan.LEFT_OUT}
+    jobs = (*entry.jobs, *entry.every_job)
+    reasons = [*{job.folder: failed[job.folder] for job in jobs if job.folder in failed}.values()]
+    runs = [run_of(job) for job in entry.jobs if job.folder not in failed]
+    folders = [folder for folder in runs if folder is not None]
     if not folders:
-        return {'why_not': f'failed: {reasons[0]}' if reasons else 'not finished yet'}
-    results = [read_json(folder / 'result.json') for folder in folders]
+        why_not = f'failed: {reasons[0]}' if reasons else 'not finished yet'
+        return {'why_not': why_not if entry.wanted else plan.LEFT_OUT}
+    results = _read(folders, 'result.json')
     first = results[0]
+    timings = _read(folders, 'timing.json')
     return {
         'why_not': '',
         'partly': f'{len(reasons)} of its runs failed: {reasons[0]}' if reasons else '',
         'leaky': any(result['leaky'] for result in results),
         'protocol': first['protocol'],
         'protocol_detail': first['protocol_detail'],
-        'n_songs': first['n_songs']['test'],
-        'n_groups': first['n_groups']['test'],
-        'n_segments': first['n_segments']['test'],
+        **{key: first[key]['test'] for key in ('n_songs', 'n_groups', 'n_segments')},
         'runs': len(results),
-        'seconds': sum(map(_seconds, folders)),
+        'seconds': sum(timing['train_s'] + timing['evaluate_s'] for timing in timings),
         'folders': [str(folder) for folder in folders],
-        'figures': {f.path: _figure(f, folders, results) for f in entry.row.figures},
+        'figures': {f.path: _figure(f.path, folders, results) for f in entry.row.figures},
     }
 
 
-def _details(read: Mapping[tuple[int, str], Mapping], protocol: str) -> list[str]:
-    """Returns the splits that rows under a protocol were run with, in words."""
-    done = [side for (_, name), side in read.items() if name == protocol and not side['why_not']]
-    return list(dict.fromkeys(side['protocol_detail'] for side in done))
-
-
 def _figure(
-    figure: Figure, folders: Sequence[pathlib.Path], results: Sequence[Mapping]
+    path: str, folders: Sequence[pathlib.Path], results: Sequence[Mapping]
 ) -> dict[str, Any] | None:
     """Returns mean, spread and interval of a figure over some runs; None where a run has it not.
 
     The interval of several runs is the mean of theirs: what the choice of the songs leaves open. What the
     seeds leave open is the spread.
     """
-    found = [
-        _log_figure(folder, figure.path)
-        if figure.path.startswith('log/')
-        else _part_figure(result, figure.path)
-        for folder, result in zip(folders, results, strict=True)
-    ]
+    found = [_value(path, *run) for run in zip(folders, results, strict=True)]
     values = [value for value, _ in found]
-    if any(value is None for value in values):
+    if None in values:
         return None
-    intervals = [interval for _, interval in found if interval is not None]
+    intervals = [ends for _, ends in found]
     return {
         'mean': statistics.fmean(values),
         'std': statistics.stdev(values) if len(values) > 1 else None,
-        'ci95': [statistics.fmean(ends) for ends in zip(*intervals, strict=True)]
-        if len(intervals) == len(values)
-        else None,
+        'ci95': None
+        if None in intervals
+        else [*map(statistics.fmean, zip(*intervals, strict=True))],
         'values': values,
     }
 
 
-def _part_figure(result: Mapping, path: str) -> tuple[float | None, list[float] | None]:
+def _value(
+    path: str, folder: pathlib.Path, result: Mapping
+) -> tuple[float | None, list[float] | None]:
+    """Returns a figure of a run and its interval, each None where it has none."""
+    if path.startswith('log/'):
+        name = path.removeprefix('log/')
+        lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
+        return [None, *(line[name] for line in lines if name in line)][-1], None
     *sections, name = path.split('/')
     inner = result['parts']
     for section in sections:
@@ -180,65 +161,24 @@ def _part_figure(result: Mapping, path: str) -> tuple[float | None, list[float] 
     return inner.get(name), inner.get(f'{name}_ci95')
 
 
-def _log_figure(folder: pathlib.Path, path: str) -> tuple[float | None, None]:
-    name = path.removeprefix('log/')
-    lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
-    values = [line[name] for line in lines if name in line]
-    return (values[-1] if values else None), None
-
-
-def _seconds(folder: pathlib.Path) -> float:
-    timing = folder / 'timing.json'
-    return (
-        sum(read_json(timing)[key] for key in ('train_s', 'evaluate_s')) if timing.exists() else 0
-    )
-
-
 def _gaps(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Returns what it brought to search the weights of a blend on the test part, by protocol."""
-    gaps = []
+    gaps = {}
     for entry in entries:
-        blends = [job for job in entry.jobs if isinstance(job.way, Blend) and job.way.leaky]
-        for job in blends:
-            file = job.folder / 'result.json'
-            known = [gap['protocol'] for gap in gaps]
-            if not file.exists() or entry.protocol in known:
-                continue
-            blend = read_json(file)['blend']
-            gaps.append(
-                {
-                    'protocol': entry.protocol,
-                    'leaky_members': blend['leaky_members'],
-                    'members': [member['name'] for member in blend['members']],
-                    'weights': blend['weights'][0],
-                    'honest_weights': blend['honest']['weights'][0],
-                    'accuracy': blend['parts']['test']['segment'],
-                    'honest': blend['honest']['parts']['test']['segment'],
-                    'difference': blend['gap']['segment'],
-                }
-            )
-    return gaps
-
-
-def _notes(folders: Sequence[pathlib.Path]) -> list[str]:
-    """Returns what the runs warn of, each once."""
-    notes = {}
-    for folder in folders:
-        file = folder / 'result.json'
-        if file.exists():
-            notes |= dict.fromkeys(read_json(file).get('warnings', []))
-    return list(notes)
-
-
-def _datasets(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
-    """Returns the prepared datasets that the runs used."""
-    found = {}
-    for folder in folders:
-        file = folder / 'environment.json'
-        if file.exists():
-            dataset = read_json(file)['dataset']
-            found[dataset['fingerprint']] = dataset
-    return list(found.values())
+        leaky = [job.folder for job in entry.jobs if isinstance(job.way, Blend) and job.way.leaky]
+        for result in _read(leaky, 'result.json'):
+            blend = result['blend']
+            gaps[entry.protocol] = {
+                'protocol': entry.protocol,
+                'leaky_members': blend['leaky_members'],
+                'members': [member['name'] for member in blend['members']],
+                'weights': blend['weights'][0],
+                'honest_weights': blend['honest']['weights'][0],
+                'accuracy': blend['parts']['test']['segment'],
+                'honest': blend['honest']['parts']['test']['segment'],
+                'difference': blend['gap']['segment'],
+            }
+    return list(gaps.values())
 
 
 def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -249,35 +189,25 @@ def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         'device': f'{here["devices"]} {here["device_kind"]}, {here["platform"]}',
         'commit': here['git_commit'],
     }
-    found = []
-    for table in result['tables']:
-        for row in table['rows']:
-            for protocol, side in row['ours'].items():
-                for figure in row['figures']:
-                    own = None if side['why_not'] else side['figures'][figure['path']]
-                    if own is None:
-                        continue
-                    found.append(
-                        {
-                            'paper': result['paper'],
-                            'table': table['title'],
-                            'row': row['name'],
-                            'protocol': protocol,
-                            'figure': figure['path'],
-                            'value': own['mean'],
-                            'value_ci95': own['ci95'],
-                            'runs': side['runs'],
-                            'leaky': side['leaky'],
-                            **{key: side[key] for key in ('n_segments', 'n_songs', 'n_groups')},
-                        }
-                        | facts
-                    )
-    return found
-
-
-def shown(figure: Mapping[str, Any]) -> str:
-    """Returns a printed figure of a row as the tables show it."""
-    return paper_lib.shown(figure['printed'], figure['value'], figure['share'])
+    return [
+        {
+            'paper': result['paper'],
+            'table': table['title'],
+            'row': row['name'],
+            'protocol': protocol,
+            'figure': figure['path'],
+            'value': own['mean'],
+            'value_ci95': own['ci95'],
+            **{key: side[key] for key in ('runs', 'leaky', 'n_segments', 'n_songs', 'n_groups')},
+            **facts,
+        }
+        for table in result['tables']
+        for row in table['rows']
+        for protocol, side in row['ours'].items()
+        if not side['why_not']
+        for figure in row['figures']
+        if (own := side['figures'][figure['path']]) is not None
+    ]
 
 
 def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
@@ -289,40 +219,34 @@ def ours(figure: Mapping[str, Any], side: Mapping[str, Any]) -> tuple[str, str]:
     value = f'{scale * found["mean"]:.{digits}f}'
     if found['std'] is not None:
         value += f' ± {scale * found["std"]:.{digits}f}'
-    interval = ''
-    if found['ci95'] is not None:
-        low, high = (f'{scale * end:.{digits}f}' for end in found['ci95'])
-        interval = f'[{low}, {high}]'
-    return value, interval
+    return value, interval(found['ci95'], scale, digits)
 
 
 def text_table(result: Mapping[str, Any]) -> str:
     """Returns the tables of `collect` as text."""
-    sides = list(result['protocols'])
     lines = [f'{result["title"]}: paper, and ours with 95 % intervals (shares in %)']
     for table in result['tables']:
         lines += ['', table['title']]
         width = max(len(row['name']) for row in table['rows'])
         for row in table['rows']:
-            mark = f'  other data: {row["other_data"]}' if row['other_data'] else ''
-            figures = row['figures']
-            reasons = {row['ours'][side]['why_not'] for side in sides}
-            if all(reasons):
-                printed = ', '.join(f'{f["name"]} {shown(f) or "–"}' for f in figures)
-                lines.append(f'  {row["name"]:{width}}  {printed}: {"; ".join(sorted(reasons))}')
-                continue
-            for i, figure in enumerate(figures):
-                cells = []
-                for side in sides:
-                    content = row['ours'][side]
-                    if content['why_not']:
-                        cells.append(f'{side}: {content["why_not"]}')
-                        continue
-                    leaky = ' LEAKY' if content['leaky'] else ''
-                    cells.append(f'{side}{leaky} {" ".join(ours(figure, content))}')
-                name = row['name'] if not i else ''
-                lines.append(
-                    f'  {name:{width}}  {figure["name"]:24} paper {shown(figure) or "–":>6}  '
-                    f'{"  ".join(f"{cell:40}" for cell in cells)}{mark}'.rstrip()
-                )
+            for i, text in enumerate(_text_of(row)):
+                lines.append(f'  {"" if i else row["name"]:{width}}  {text}'.rstrip())
     return '\n'.join(lines)
+
+
+def _text_of(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line for each figure of a row, or one line where there are none of ours."""
+    reasons = {side['why_not'] for side in row['ours'].values()}
+    if all(reasons):
+        printed = ', '.join(f'{each["name"]} {each["shown"] or "–"}' for each in row['figures'])
+        yield f'{printed}: {"; ".join(sorted(reasons))}'
+        return
+    mark = f'  other data: {row["other_data"]}' if row['other_data'] else ''
+    for figure in row['figures']:
+        cells = ''
+        for name, side in row['ours'].items():
+            cell = f'{name}: {side["why_not"]}'
+            if not side['why_not']:
+                cell = f'{name}{" LEAKY" * side["leaky"]} {" ".join(ours(figure, side))}'
+            cells += f'  {cell:40}'
+        yield f'{figure["name"]:24} paper {figure["shown"] or "–":>6}{cells}{mark}'

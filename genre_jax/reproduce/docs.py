@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from genre_jax import program
 from genre_jax.errors import UserError
 from genre_jax.reproduce import paper as paper_lib
-from genre_jax.reproduce.paper import Blend, Classical, Figure, Network, Paper, Row, Table, Trial
+from genre_jax.reproduce.paper import Blend, Classical, Network, NotRun, Paper, Row, Trial
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 _PART = re.compile(r'(<!-- table (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -60,82 +60,55 @@ def _paper(paper: Paper, results: Sequence[Mapping[str, str]]) -> list[str]:
     strange = {key[:2] for key in known} - {(t.title, row.name) for t, row in paper.rows()}
     if strange:
         raise UserError(f'docs/results/{paper.name}.csv: {paper.name} has no row {min(strange)}')
-    lines = [_sources(paper, results)]
+    lines = _sources(paper, results)
     for table in paper.tables:
-        heading = ['', 'command', 'paper', 'ours', 'ours, `protocol=paper`']
-        cells = [heading]
+        cells = [['', 'command', 'paper', 'ours', 'ours, `protocol=paper`']]
         for row in table.rows:
-            sides = (
-                ' / '.join(
-                    _ours(known.get((table.title, row.name, side, f.path))) for f in row.figures
-                )
-                for side in ('grouped', 'paper')
-            )
-            cells.append([row.name, _command(paper, row), _printed(row), *map(_dash, sides)])
-        lines += ['', f'**{table.title}**: {_columns(table)}.', '', *markdown(cells)]
+            sides = [[figure.shown or '–' for figure in row.figures]]
+            for side in ('grouped', 'paper'):
+                keys = [(table.title, row.name, side, figure.path) for figure in row.figures]
+                sides.append([_ours(known[key]) if key in known else '–' for key in keys])
+            # One dash where there is nothing else.
+            shown = [' / '.join(side) if set(side) != {'–'} else '–' for side in sides]
+            cells.append([row.name, _command(paper, row), *shown])
+        heading = f'**{table.title}**: {" / ".join(table.columns)}.'
+        lines += ['', heading, '', *markdown(cells)]
         lines += ['', table.note] if table.note else []
-    return [
-        *lines,
-        '',
-        'What differs, and what is odd:',
-        '',
-        *(f'- {each}' for each in paper.differences),
-    ]
+    odd = [f'- {each}' for each in paper.differences]
+    return [*lines, '', 'What differs, and what is odd:', '', *odd]
 
 
-def _sources(paper: Paper, results: Sequence[Mapping[str, str]]) -> str:
+def _sources(paper: Paper, results: Sequence[Mapping[str, str]]) -> list[str]:
     """Returns which splits there are, and what our figures are of."""
     protocols = '; '.join(f'`{side}`: {words}' for side, (_, words) in paper.protocols.items())
     lines = [paper.citation, '', f'Protocols: {protocols}.']
     if not results:
-        return '\n'.join([*lines, 'Ours: not run, the data are not available here.'])
-    first = {result['protocol']: result for result in results}
+        return [*lines, 'Ours: not run, the data are not available here.']
     sizes = '; '.join(
         f'`{side}` {r["n_segments"]} rows or segments, {r["n_songs"]} songs, {r["n_groups"]} groups'
-        for side, r in first.items()
+        for side, r in {result['protocol']: result for result in results}.items()
     )
     data, device, commit = (
         ', '.join(dict.fromkeys(r[key] for r in results)) for key in ('data', 'device', 'commit')
     )
-    return '\n'.join([*lines, f'Ours: {data}; test parts: {sizes}; {device}, commit {commit}.'])
-
-
-def _columns(table: Table) -> str:
-    """Returns what the figures of a table are, in words."""
-    figures = max((row.figures for row in table.rows), key=len)
-    return ' / '.join(figure.name for figure in figures)
+    return [*lines, f'Ours: {data}; test parts: {sizes}; {device}, commit {commit}.']
 
 
 def _command(paper: Paper, row: Row) -> str:
     match row.way:
-        case Network() as way:
-            words = f'main {_page(way.page, way.arguments)}'
-        case Trial() as way:
-            words = f'sweep {_page(way.page, way.arguments)}'
-        case Classical() as way:
-            words = f'classical {way.page}.py --models={way.model}'
+        case NotRun(reason):
+            return f'not run: {reason}'
         case Blend():
             words = f'reproduce {paper.name}'
-        case way:
-            return f'not run: {way.reason}'
+        case Classical(page, model):
+            words = f'classical {page}.py --models={model}'
+        case Network(page, arguments) | Trial(page, arguments) as way:
+            program = 'main' if isinstance(way, Network) else 'sweep'
+            words = f'{program} {page}.py{arguments and f":{arguments}"}'
     return f'`{words}`'
 
 
-def _page(page: str, arguments: str) -> str:
-    return f'{page}.py:{arguments}' if arguments else f'{page}.py'
-
-
-def _printed(row: Row) -> str:
-    return _dash(' / '.join(_of_paper(figure) for figure in row.figures))
-
-
-def _of_paper(figure: Figure) -> str:
-    return paper_lib.shown(figure.printed, figure.value, figure.is_share) or '–'
-
-
-def _ours(result: Mapping[str, str] | None) -> str:
-    if result is None:
-        return '–'
+def _ours(result: Mapping[str, str]) -> str:
     share = not result['figure'].endswith('loss')
     scale, digits = (100, 1) if share else (1, 3)
     text = f'{"LEAKY " * (result["leaky"] == "True")}{scale * float(result["value"]):.{digits}f}'
@@ -145,13 +118,9 @@ def _ours(result: Mapping[str, str] | None) -> str:
     return text + (f' (mean of {result["runs"]})' if result['runs'] != '1' else '')
 
 
-def _dash(text: str) -> str:
-    """Returns a cell; one dash where there is nothing else."""
-    return text if text.strip('– /') else '–'
-
-
 def _leak(results: Sequence[Mapping[str, str]]) -> list[str]:
     """Returns a table of genre_jax.leak."""
+    from genre_jax.evaluation.paired import shown
     from genre_jax.loading import protocols
     from genre_jax.study.table import markdown
 
@@ -159,11 +128,11 @@ def _leak(results: Sequence[Mapping[str, str]]) -> list[str]:
     for name in dict.fromkeys(result['protocol'] for result in results):
         own = {r['level']: r for r in results if r['protocol'] == name}
         leaky = ', LEAKY' * (own['segment']['leaky'] == 'True')
-        figures = [
-            f'{100 * float(r["accuracy"]):.1f} [{100 * float(r["accuracy_low"]):.1f}, '
-            f'{100 * float(r["accuracy_high"]):.1f}]'
-            for r in (own['segment'], own['song'])
-        ]
+        figures = []
+        for level in ('segment', 'song'):
+            keys = ('accuracy', 'accuracy_low', 'accuracy_high')
+            share, *ends = (float(own[level][key]) for key in keys)
+            figures.append(shown(share, ends).strip())
         cells.append([f'{protocols.WORDS[name]} (`{name}`{leaky})', *figures])
     return markdown(cells)
 

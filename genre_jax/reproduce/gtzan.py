@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genre_jax.reproduce.paper import Figure, Need
+from genre_jax.reproduce.paper import Need
 
 _KAGGLE = (
     'kaggle datasets download andradaolteanu/gtzan-dataset-music-genre-classification (an account is '
@@ -38,13 +38,6 @@ ARTISTS = (
     'What belongs together. The paper does not ask who plays. GTZAN holds several tracks of many artists, '
     'and some recordings twice; with --data=index=FILE our second protocol keeps an artist in one part.'
 )
-
-
-def accuracy(printed: str = '', name: str = 'accuracy of rows') -> Figure:
-    """Returns the accuracy of rows, pieces or pictures, as the paper prints it, under a heading."""
-    return Figure(name, 'test/segment/accuracy', printed)
-
-
-def by_song(name: str = 'accuracy of songs') -> Figure:
-    """Returns the accuracy of songs by summed probability, which the paper does not print."""
-    return Figure(name, 'test/song_max_probability/accuracy')
+# Heading and path of columns: rows, pieces or pictures as the papers count them, and what none prints.
+BY_ROW = ('accuracy of rows', 'test/segment/accuracy')
+BY_SONG = ('accuracy of songs', 'test/song_max_probability/accuracy')

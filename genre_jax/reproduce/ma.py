@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 from genre_jax.reproduce import gtzan
-from genre_jax.reproduce.paper import Blend, Classical, Figure, Network, NotRun, Paper, Row, Table
+from genre_jax.reproduce.paper import Blend, Classical, Network, NotRun, Paper, Table
 
 _NEEDS = ('features', 'index')
+_COLUMNS = (gtzan.BY_ROW, ('loss of rows, nats', 'test/segment/log_loss'), gtzan.BY_SONG)
+_NOTEBOOK = NotRun('taken from a notebook; the paper gives neither settings nor features')
 
 
-def _figures(accuracy: str, loss: str = '') -> tuple[Figure, ...]:
-    return (
-        gtzan.accuracy(accuracy),
-        Figure('loss of rows, nats', 'test/segment/log_loss', loss),
-        gtzan.by_song(),
-    )
+def _perceptron(hidden: str, activation: str, *printed: str) -> tuple:
+    arguments = f'hidden={hidden},activation={activation.lower()}'
+    cost = 'a minute or two on 2 CPU cores for 3,000 rows'
+    way = Network('ma_mlp', arguments, needs=_NEEDS, cost=cost)
+    return f'[58,{hidden.replace("-", ",")},10] {activation}', way, *printed
 
 
-def _perceptron(hidden: str, activation: str, printed: str, accuracy: str, loss: str) -> Row:
-    return Row(
-        f'[58,{hidden.replace("-", ",")},10] {printed}',
-        Network('ma_mlp', f'hidden={hidden},activation={activation}'),
-        _figures(accuracy, loss),
-        _NEEDS,
-        'a minute or two on 2 CPU cores for 3,000 rows',
+def _model(name: str) -> Classical:
+    return Classical('ma_keras', name, needs=_NEEDS, cost='seconds to a minute')
+
+
+def _blend(leaky: bool) -> Blend:
+    members = tuple(map(_model, ('xgboost', 'forest', 'knn')))
+    return Blend(
+        _KERAS, members, leaky, needs=_NEEDS, cost='seconds, once its six members are there'
     )
 
 
 # The paper trained its network three times, and blended all three; it prints the best.
-_KERAS = Network('ma_keras', runs=3)
-_BLENDED = tuple(Classical('ma_keras', model) for model in ('xgboost', 'forest', 'knn'))
-_SEARCHED = Blend(_KERAS, _BLENDED, leaky=True)
-_HONEST = Blend(_KERAS, _BLENDED, leaky=False)
-_NOTEBOOK = NotRun('taken from a notebook; the paper gives neither settings nor features')
-
-
-def _model(name: str, model: str, accuracy: str) -> Row:
-    return Row(
-        name,
-        Classical('ma_keras', model),
-        (gtzan.accuracy(accuracy), gtzan.by_song()),
-        _NEEDS,
-        'seconds to a minute',
-    )
-
-
-def _notebook(name: str, accuracy: str) -> Row:
-    return Row(name, _NOTEBOOK, (gtzan.accuracy(accuracy),))
-
+_COST = 'a quarter of an hour on 2 CPU cores for 3,000 rows'
+_KERAS = Network('ma_keras', runs=3, needs=_NEEDS, cost=_COST)
 
 PAPER = Paper(
     name='ma',
@@ -61,66 +45,48 @@ PAPER = Paper(
     tables=(
         Table(
             'Table 1: the network written in NumPy',
-            (
-                _perceptron('258-258', 'relu', 'ReLU', '0.8774643615407947', '0.4681550509349491'),
-                _perceptron('128-128', 'relu', 'ReLU', '0.8717015468607825', '0.49907889887458795'),
-                _perceptron('128-256', 'relu', 'ReLU', '0.861995753715499', '0.5054690367424867'),
-                _perceptron('128', 'relu', 'ReLU', '0.8571428571428571', '0.5248580932669833'),
-                _perceptron(
-                    '128-128', 'sigmoid', 'Sigmoid', '0.7919320594479831', '0.6174177036465014'
-                ),
-                _perceptron('128', 'sigmoid', 'Sigmoid', '0.7895056111616621', '0.632712939148163'),
-                _perceptron('128-128', 'tanh', 'tanh', '0.8255990294206855', '0.6306833448744908'),
-                _perceptron('128', 'tanh', 'tanh', '0.8331816803154383', '0.5378751535750848'),
-            ),
+            _COLUMNS,
+            _perceptron('258-258', 'ReLU', '0.8774643615407947', '0.4681550509349491'),
+            _perceptron('128-128', 'ReLU', '0.8717015468607825', '0.49907889887458795'),
+            _perceptron('128-256', 'ReLU', '0.861995753715499', '0.5054690367424867'),
+            _perceptron('128', 'ReLU', '0.8571428571428571', '0.5248580932669833'),
+            _perceptron('128-128', 'Sigmoid', '0.7919320594479831', '0.6174177036465014'),
+            _perceptron('128', 'Sigmoid', '0.7895056111616621', '0.632712939148163'),
+            _perceptron('128-128', 'tanh', '0.8255990294206855', '0.6306833448744908'),
+            _perceptron('128', 'tanh', '0.8331816803154383', '0.5378751535750848'),
         ),
         Table(
             'Sections 4.2 and 4.3: the Keras network and the blend',
+            _COLUMNS,
+            ('Keras [58,2048,1024,512,256,128,64,10], dropout 0.5', _KERAS, '94.34', '0.5134'),
             (
-                Row(
-                    'Keras [58,2048,1024,512,256,128,64,10], dropout 0.5',
-                    _KERAS,
-                    _figures('94.34', '0.5134'),
-                    _NEEDS,
-                    'a quarter of an hour on 2 CPU cores for 3,000 rows',
-                ),
-                Row(
-                    'Blend, weights searched on the test part (the paper)',
-                    _SEARCHED,
-                    _figures('95.85', '0.3255'),
-                    _NEEDS,
-                    'seconds, once its six members are there',
-                ),
-                Row(
-                    'Blend, weights from the validation part',
-                    _HONEST,
-                    _figures(''),
-                    _NEEDS,
-                    'seconds, once its six members are there',
-                ),
+                'Blend, weights searched on the test part (the paper)',
+                _blend(leaky=True),
+                '95.85',
+                '0.3255',
             ),
-            "The paper's weights: 1, 3 and 5 for the networks, 1 for XGBoost, 3 for the random forest, 2 for "
-            'k nearest neighbours.',
+            ('Blend, weights from the validation part', _blend(leaky=False)),
+            note="The paper's weights: 1, 3 and 5 for the networks, 1 for XGBoost, 3 for the random forest, "
+            '2 for k nearest neighbours.',
         ),
         Table(
             'Figure 9: the blend among models from Kaggle',
-            (
-                Row('Our', _SEARCHED, (gtzan.accuracy('0.9585'), gtzan.by_song()), _NEEDS),
-                _notebook('NN', '0.9284'),
-                _model('XGB', 'xgboost', '0.8972'),
-                _model('Random Forest', 'forest', '0.8222'),
-                _model('KNN', 'knn', '0.8145'),
-                _notebook('LSTM', '0.8060'),
-                _model('Support Vector Machine', 'svm', '0.7541'),
-                _notebook('ResNet', '0.7000'),
-                _model('Logistic Regression', 'logistic', '0.6743'),
-                _model('Stochastic Gradient Descent', 'sgd', '0.6537'),
-                _model('Decision trees', 'tree', '0.6497'),
-                _notebook('Inceptionv3', '0.5455'),
-                _model('Naive Bayes', 'naive_bayes', '0.5379'),
-            ),
-            'Collected by the authors from notebooks, whose settings they do not give; ours are those of '
-            'genre_jax/classical/estimators.py.',
+            (gtzan.BY_ROW, gtzan.BY_SONG),
+            ('Our', _blend(leaky=True), '0.9585'),
+            ('NN', _NOTEBOOK, '0.9284'),
+            ('XGB', _model('xgboost'), '0.8972'),
+            ('Random Forest', _model('forest'), '0.8222'),
+            ('KNN', _model('knn'), '0.8145'),
+            ('LSTM', _NOTEBOOK, '0.8060'),
+            ('Support Vector Machine', _model('svm'), '0.7541'),
+            ('ResNet', _NOTEBOOK, '0.7000'),
+            ('Logistic Regression', _model('logistic'), '0.6743'),
+            ('Stochastic Gradient Descent', _model('sgd'), '0.6537'),
+            ('Decision trees', _model('tree'), '0.6497'),
+            ('Inceptionv3', _NOTEBOOK, '0.5455'),
+            ('Naive Bayes', _model('naive_bayes'), '0.5379'),
+            note='Collected by the authors from notebooks, whose settings they do not give; ours are those '
+            'of genre_jax/classical/estimators.py.',
         ),
     ),
     differences=(

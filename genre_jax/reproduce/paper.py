@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
-from collections.abc import Iterator
+import itertools
+from collections.abc import Sequence
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -15,9 +15,6 @@ PROTOCOLS = ('paper', 'grouped')
 
 # The files beside this one.
 PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
-
-# Figures that are no shares.
-_NO_SHARE = ('loss', 'log_loss')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +29,12 @@ class Need:
     optional: bool = False  # rows run without them, as `how` says
 
 
+def weights(key: str, whose: str, megabytes: int, where: str) -> Need:
+    """Returns published weights, `where` being a file and its address for whom there is no network."""
+    how = f'fetched by itself ({megabytes} MB) where there is a network; else copy {where}'
+    return Need(key, whose, how, config_key='init.checkpoint', optional=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """A figure that the paper prints, and where ours lies."""
@@ -44,7 +47,7 @@ class Figure:
     @property
     def is_share(self) -> bool:
         """Whether it is shown in percent."""
-        return self.path.rpartition('/')[2] not in _NO_SHARE
+        return not self.path.endswith('loss')
 
     @property
     def value(self) -> float | None:
@@ -54,21 +57,27 @@ class Figure:
         value = float(self.printed)
         return value / 100 if self.is_share and value > 1 else value
 
+    @property
+    def shown(self) -> str:
+        """The printed figure as tables show it: shares in percent, the digits that were printed."""
+        if not self.printed or (self.is_share and float(self.printed) > 1):
+            return self.printed
+        decimals = len(self.printed.partition('.')[2])
+        if not self.is_share:
+            return f'{self.value:.{min(decimals, 4)}f}'
+        return f'{100 * self.value:.{min(2, max(0, decimals - 2))}f}'
 
-def shown(printed: str, value: float | None, share: bool) -> str:
-    """Returns a printed figure as tables show it: shares in percent, the digits that were printed."""
-    if value is None:
-        return ''
-    decimals = len(printed.partition('.')[2])
-    if not share:
-        return f'{value:.{min(decimals, 4)}f}'
-    if float(printed) > 1:
-        return printed
-    return f'{100 * value:.{min(2, max(0, decimals - 2))}f}'
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a row is run here."""
+
+    needs: tuple[str, ...] = ()  # keys of the data, the optional ones too
+    cost: str = ''  # known cost of one run, in words
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Network(Way):
     """Trainings of a config page."""
 
     page: str  # name in configs/, without '.py'
@@ -77,15 +86,15 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classical:
+class Classical(Way):
     """A model of genre_jax.classical on the data and the split of a page."""
 
     page: str  # name in configs/, without '.py'
-    model: str  # key of genre_jax.estimators.MODELS
+    model: str  # key of MODELS of genre_jax/classical/estimators.py
 
 
 @dataclasses.dataclass(frozen=True)
-class Blend:
+class Blend(Way):
     """Integer weights for the votes of other rows' models."""
 
     network: Network  # trained with three seeds
@@ -94,7 +103,7 @@ class Blend:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class Trial(Way):
     """A point of the sweep that a page has."""
 
     page: str  # name in configs/, without '.py'
@@ -104,7 +113,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class NotRun:
+class NotRun(Way):
     """A row that is shown and not run."""
 
     reason: str
@@ -115,19 +124,28 @@ class Row:
     """A row of a table."""
 
     name: str  # as in the paper, where it has a name there
-    way: Network | Classical | Blend | Trial | NotRun  # how it is run here
+    way: Way  # how it is run here
     figures: tuple[Figure, ...]  # those of the paper, and ours beside them
-    needs: tuple[str, ...] = ()  # keys of the data, the optional ones too
-    cost: str = ''  # known cost of one run, in words
 
 
-@dataclasses.dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper."""
+    """A table or figure of the paper: its rows, and what to know when reading it."""
 
-    title: str
-    rows: tuple[Row, ...]
-    note: str = ''  # what to know when reading it
+    def __init__(
+        self, title: str, columns: Sequence[tuple[str, str]], *rows: tuple, note: str = ''
+    ) -> None:
+        """Takes heading and path of the columns, and rows in the paper's order: name, way, printed figures.
+
+        In a path '{row}' is the row's name; what is not run has no columns but those printed.
+        """
+        self.title, self.columns, self.note = title, [heading for heading, _ in columns], note
+        self.rows = []
+        for name, way, *printed in rows:
+            cells = itertools.zip_longest(columns, printed, fillvalue='')
+            if isinstance(way, NotRun):
+                cells = zip(columns, printed, strict=False)
+            figures = (Figure(head, path.format(row=name), text) for (head, path), text in cells)
+            self.rows.append(Row(name, way, tuple(figures)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +162,9 @@ class Paper:
     # what sets our runs apart from the paper's, and what is odd there, a paragraph each
     differences: tuple[str, ...]
 
-    def rows(self) -> Iterator[tuple[Table, Row]]:
-        """Yields every row with its table."""
-        for table in self.tables:
-            for row in table.rows:
-                yield table, row
-
-    def need(self, key: str) -> Need:
-        """Returns the data of a key."""
-        return next(need for need in self.needs if need.key == key)
+    def rows(self) -> list[tuple[Table, Row]]:
+        """Returns every row with its table."""
+        return [(table, row) for table in self.tables for row in table.rows]
 
 
 def load(name: str) -> Paper:
@@ -160,8 +172,3 @@ def load(name: str) -> Paper:
     if name not in PAPERS:
         raise UserError(f'unknown paper {name!r}{config_lib.nearest(name, PAPERS)}')
     return importlib.import_module(f'genre_jax.reproduce.{name}').PAPER
-
-
-def slug(text: str) -> str:
-    """Returns a text as the name of a folder."""
-    return re.sub(r'[^\w=.-]+', '_', text).strip('_')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -13,18 +14,9 @@ import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
+from genre_jax.reproduce import paper as paper_lib
 from genre_jax.reproduce import present
-from genre_jax.reproduce.paper import (
-    PROTOCOLS,
-    Blend,
-    Classical,
-    Network,
-    Paper,
-    Row,
-    Table,
-    Trial,
-    slug,
-)
+from genre_jax.reproduce.paper import PROTOCOLS, Paper, Row, Table
 from genre_jax.reproduce.present import Given
 from genre_jax.study import protocols
 from genre_jax.sweep import space as search_space
@@ -38,11 +30,11 @@ BLEND_SETTINGS = {'votes': 'onehot', 'max_weight': 5, 'grow_by': 5}
 class Job:
     """A run, or a sweep."""
 
-    way: Network | Classical | Blend | Trial  # what is run
+    way: paper_lib.Way  # what is run
     folder: pathlib.Path  # of the run; of a sweep that of the whole
     config: ml_collections.ConfigDict | None  # the whole config; of a blend None
     command: tuple[str, ...]  # that does the same
-    members: tuple[pathlib.Path, ...] = ()  # folders of what is blended
+    members: tuple[Job, ...] = ()  # what is blended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +46,14 @@ class Entry:
     protocol: str  # 'paper' or 'grouped'
     # the runs that the row's figures are of, one a seed; none where it is not run
     jobs: tuple[Job, ...] = ()
-    before: tuple[Job, ...] = ()  # the runs that those need
     why_not: str = ''  # why it cannot be run, '' if it can
     wanted: bool = False  # whether it is to be run now; what was run before is shown all the same
     other: str = ''  # folder of other data than the paper's, '' for the paper's
+
+    @property
+    def every_job(self) -> tuple[Job, ...]:
+        """Those that are blended, and the row's own."""
+        return (*(member for job in self.jobs for member in job.members), *self.jobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +87,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
         key, separator, value = text.partition('=')
         if not separator or '.' not in key:
             raise UserError(f'--set={text}: expected KEY=VALUE, such as train.batch_size=32')
-        try:
-            settings[key.removeprefix('config.')] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[key.removeprefix('config.')] = value
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+        settings[key.removeprefix('config.')] = value
     return settings
 
 
@@ -112,29 +107,35 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
         raise UserError(f'--only={wishes.only}: no row of {paper.name} matches: {"; ".join(names)}')
     entries = []
     for table, row in paper.rows():
+        why_not = _why_not(paper, row, wishes.data)
+        others = ', '.join(present.others(row, wishes.data))
         for protocol in wishes.protocols:
-            entry = Entry(table, row, protocol)
-            if hasattr(row.way, 'reason'):
-                entry = dataclasses.replace(entry, why_not=f'not run: {row.way.reason}')
-            elif absent := present.missing(paper, row, wishes.data):
-                needed = ' and '.join(f'--data={need.key}=PATH' for need in absent)
-                entry = dataclasses.replace(entry, why_not=f'data missing: {needed}')
-            elif isinstance(row.way, Trial) and present.others(row, wishes.data):
-                reason = 'not run: a sweep needs a page for its data (genre_jax/sweep/space.py)'
-                entry = dataclasses.replace(entry, why_not=reason)
-            else:
-                entry = _Planner(paper, wishes, row, protocol).fill(entry)
-                entry = dataclasses.replace(entry, wanted=bool(wanted.search(row.name)))
-            entries.append(entry)
+            if why_not:
+                entries.append(Entry(table, row, protocol, why_not=why_not))
+                continue
+            own = _Planner(paper, wishes, row, protocol).jobs(row.way, wishes.seeds)
+            now = bool(wanted.search(row.name))
+            entries.append(Entry(table, row, protocol, tuple(own), wanted=now, other=others))
     return entries
 
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
     """Returns all runs that are wanted once: quick ones first, blends after their members."""
-    every = [job for entry in entries if entry.wanted for job in (*entry.before, *entry.jobs)]
-    order = (Classical, Network, Blend, Trial)
-    once = {job.folder: job for job in every}.values()
-    return sorted(once, key=lambda job: order.index(type(job.way)))
+    order = (paper_lib.Classical, paper_lib.Network, paper_lib.Blend, paper_lib.Trial)
+    once = {job.folder: job for entry in entries if entry.wanted for job in entry.every_job}
+    return sorted(once.values(), key=lambda job: order.index(type(job.way)))
+
+
+def _why_not(paper: Paper, row: Row, data: Mapping[str, Given]) -> str:
+    """Says why a row cannot be run, '' if it can."""
+    if isinstance(row.way, paper_lib.NotRun):
+        return f'not run: {row.way.reason}'
+    needed = [need.key for need in paper.needs if need.key in row.way.needs and not need.optional]
+    if absent := [f'--data={key}=PATH' for key in needed if key not in data]:
+        return f'data missing: {" and ".join(absent)}'
+    if isinstance(row.way, paper_lib.Trial) and present.others(row, data):
+        return 'not run: a sweep needs a page for its data (genre_jax/sweep/space.py)'
+    return ''
 
 
 class _Planner:
@@ -146,30 +147,41 @@ class _Planner:
         self._data = present.used(row, wishes.data)
         self._home = wishes.workdir / protocol
 
-    def fill(self, entry: Entry) -> Entry:
-        """Returns the entry with its jobs."""
-        other = ', '.join(present.others(self._row, self._wishes.data))
-        before: tuple[Job, ...] = ()
-        match self._row.way:
-            case Network() as way:
-                own = self._networks(way, self._wishes.seeds or way.runs)
-            case Classical() as way:
-                own = [self._classical(way)]
-            case Trial() as way:
-                own = [self._sweep(way)]
-            case Blend() as way:
-                before = (
-                    *self._networks(way.network, _BLENDED_NETWORKS),
-                    *(self._classical(member) for member in way.classical),
-                )
-                own = [self._blend(way, [job.folder for job in before])]
-        return dataclasses.replace(entry, jobs=tuple(own), before=before, other=other)
+    def jobs(self, way: paper_lib.Way, seeds: int = 0) -> list[Job]:
+        """Returns the runs of a way; of a network so many, or 0: as many as the paper's figure is of."""
+        if isinstance(way, paper_lib.Blend):
+            members = self.jobs(way.network, _BLENDED_NETWORKS)
+            members += [job for each in way.classical for job in self.jobs(each)]
+            folder = self._home / ('blend_searched_on_test' if way.leaky else 'blend')
+            words = [f'--members={",".join(str(job.folder) for job in members)}']
+            words += ['--leaky_fit_on_test'] * way.leaky
+            return [Job(way, folder, None, self._command('blend', words, folder), tuple(members))]
+        if isinstance(way, paper_lib.Classical):
+            config, words = self._config(way.page)
+            protocol, home = config.split.protocol, self._home / f'classical_{way.page}'
+            words += [f'--models={way.model}', f'--protocols={protocol}']
+            folder = home / protocol / protocols.ROWS / way.model
+            return [Job(way, folder, config, self._command('classical', words, home))]
+        config, words = self._config(way.page, way.arguments)
+        if isinstance(way, paper_lib.Trial):
+            folder = self._home / _slug(f'sweep {way.page} {way.arguments}')
+            return [Job(way, folder, config, self._command('sweep', words, folder))]
+        made = []
+        for number in range(seeds or way.runs):
+            folder = self._home / _slug(f'{way.page} {way.arguments}') / f'seed_{number}'
+            one = search_space.apply(config, {'seed': config.seed + number})
+            seed = [f'--config.seed={one.seed}'] if number else []
+            made.append(Job(way, folder, one, self._command('main', [*words, *seed], folder)))
+        return made
 
-    def _config(self, page: str, arguments: str) -> tuple[str, ml_collections.ConfigDict, dict]:
-        """Returns the page with its arguments, its config, and what is set in it."""
+    def _config(
+        self, page: str, arguments: str = ''
+    ) -> tuple[ml_collections.ConfigDict, list[str]]:
+        """Returns the config of a page with what is set in it, and the flags that give the same."""
         arguments = ','.join(filter(None, (arguments, f'protocol={self._argument}')))
         page = f'configs/{page}.py:{arguments}'
-        config, values = present.apply(config_lib.load_page(page), self._data)
+        config = config_lib.load_page(page)
+        values = present.apply(config, self._data) | dict(self._wishes.settings)
         known = config_lib.flatten(config)
         for key, value in self._wishes.settings.items():
             if key not in known:
@@ -181,61 +193,19 @@ class _Planner:
             except (TypeError, ValueError) as error:
                 raise UserError(f'--set={key}={value}: {error}') from None
         config_lib.validate(config)
-        return page, config, values | dict(self._wishes.settings)
+        flags = [f'--config.{key}={value}' for key, value in values.items()]
+        return config, [f'--config={page}', *flags]
 
-    def _networks(self, way: Network, runs: int) -> list[Job]:
-        page, config, values = self._config(way.page, way.arguments)
-        made = []
-        for number in range(runs):
-            one = search_space.apply(config, {'seed': config.seed + number})
-            folder = self._home / slug(f'{way.page} {way.arguments}') / f'seed_{number}'
-            flags = _flags(values | ({'seed': one.seed} if number else {}))
-            command = self._command('main', f'--config={page}', *flags, f'--workdir={folder}')
-            made.append(Job(way, folder, one, command))
-        return made
-
-    def _classical(self, way: Classical) -> Job:
-        page, config, values = self._config(way.page, '')
-        home = self._home / f'classical_{way.page}'
-        folder = home / config.split.protocol / protocols.ROWS / way.model
-        command = self._command(
-            'classical', f'--config={page}', *_flags(values), f'--models={way.model}',
-            f'--protocols={config.split.protocol}', f'--workdir={home}',
-        )  # fmt: skip
-        return Job(way, folder, config, command)
-
-    def _sweep(self, way: Trial) -> Job:
-        page, config, values = self._config(way.page, way.arguments)
-        folder = self._home / slug(f'sweep {way.page} {way.arguments}')
-        command = self._command('sweep', f'--config={page}', *_flags(values), f'--workdir={folder}')
-        return Job(way, folder, config, command)
-
-    def _blend(self, way: Blend, members: Sequence[pathlib.Path]) -> Job:
-        folder = self._home / ('blend_searched_on_test' if way.leaky else 'blend')
-        command = self._command(
-            'blend', f'--members={",".join(map(str, members))}', f'--workdir={folder}',
-            *(['--leaky_fit_on_test'] if way.leaky else []),
-        )  # fmt: skip
-        return Job(way, folder, None, command, tuple(members))
-
-    def _command(self, program: str, *words: str) -> tuple[str, ...]:
+    def _command(
+        self, program: str, words: Sequence[str], workdir: pathlib.Path
+    ) -> tuple[str, ...]:
         """Returns the command line; pages of other data exist here alone."""
-        if not present.others(self._row, self._wishes.data):
-            return ('python', '-m', f'genre_jax.{program}', *words)
-        data = [f'--data={each.text}' for each in self._data]
-        settings = [f'--set={key}={value}' for key, value in self._wishes.settings.items()]
-        only = f'--only=^{re.escape(self._row.name)}$'
-        here = [*data, only, *settings, f'--workdir={self._wishes.workdir}']
-        return ('python', '-m', 'genre_jax.reproduce', self._paper.name, *here)
-
-
-def _flags(values: Mapping[str, object]) -> list[str]:
-    return [f'--config.{key}={value}' for key, value in values.items()]
-
-
-def in_words(command: Sequence[str]) -> str:
-    """Returns a command line as a shell takes it."""
-    return shlex.join(command)
+        if present.others(self._row, self._wishes.data):
+            program, workdir = f'reproduce {self._paper.name}', self._wishes.workdir
+            words = [f'--data={each.text}' for each in self._data]
+            words.append(f'--only=^{re.escape(self._row.name)}$')
+            words += [f'--set={key}={value}' for key, value in self._wishes.settings.items()]
+        return ('python', '-m', *f'genre_jax.{program}'.split(), *words, f'--workdir={workdir}')
 
 
 def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
@@ -246,12 +216,17 @@ def in_full(paper: Paper, wishes: Wishes, entries: Sequence[Entry]) -> str:
         if not entry.wanted:
             lines.append(f'\n# {where}: {entry.why_not or LEFT_OUT}')
             continue
-        cost = f' ({entry.row.cost})' if entry.row.cost else ''
+        cost = f' ({entry.row.way.cost})' if entry.row.way.cost else ''
         lines.append(f'\n# {where}{cost}')
-        lines += [in_words(job.command) for job in (*entry.before, *entry.jobs)]
+        lines += [shlex.join(job.command) for job in entry.every_job]
     lines.append(f'\n# {len(jobs(entries))} runs in all')
     for need in paper.needs:
         if need.key not in wishes.data:
             optional = ', optional' if need.optional else ''
             lines.append(f'# missing{optional}: --data={need.key}=PATH, {need.what}: {need.how}')
     return '\n'.join(lines)
+
+
+def _slug(text: str) -> str:
+    """Returns a text as the name of a folder."""
+    return re.sub(r'[^\w=.-]+', '_', text).strip('_')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import pathlib
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ from genre_jax.classical import estimators
 from genre_jax.classical import fits as classical_fits
 from genre_jax.errors import Stopped, UserError
 from genre_jax.logbook import read_json
+from genre_jax.report.charts import duration
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
 from genre_jax.reproduce.plan import Job
@@ -39,17 +39,16 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
     took_s: dict[str, list[float]] = collections.defaultdict(list)
     for number, job in enumerate(jobs, 1):
         name = f'[{number}/{len(jobs)}] {job.folder.relative_to(workdir)}'
-        own_s = time.monotonic()
         print(f'{name} ...', flush=True)
+        began_s = time.monotonic()
         reason, kept = _attempt(job, failed)
+        seconds = time.monotonic() - began_s
         if reason:
             failed[job.folder] = reason
+        elif not kept:
+            took_s[_kind(job)].append(seconds)
         outcome = f'failed: {reason}' if reason else _outcome(job)
-        took = 'kept'
-        if not kept:
-            seconds = time.monotonic() - own_s
-            took = f'in {_duration(seconds)}'
-            took_s[_kind(job)] += [] if reason else [seconds]
+        took = 'kept' if kept else f'in {duration(seconds, 0)}'
         print(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})', flush=True)
         yield failed
 
@@ -66,14 +65,15 @@ def _left(jobs: Sequence[Job], took_s: Mapping[str, Sequence[float]]) -> str:
     if not known:
         return ''
     bound = 'about' if len(known) == len(waiting) else 'more than'
-    return f'; {bound} {_duration(sum(known))} left'
+    return f'; {bound} {duration(sum(known), 0)} left'
 
 
 def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
     """Runs a job unless it is finished; returns why it failed, and whether it was kept."""
     for member in job.members:
-        if member in failed:
-            return f'{member.name} of {member.parent.name} failed: {failed[member]}', False
+        folder = member.folder
+        if folder in failed:
+            return f'{folder.name} of {folder.parent.name} failed: {failed[folder]}', False
     log = job.folder / 'log.txt'
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
             if _finished(job):
                 return '', True
             _run(job)
-    except (Stopped, KeyboardInterrupt):
+    except Stopped:
         raise
     except UserError as error:
         return str(error), False
@@ -100,26 +100,19 @@ def _attempt(job: Job, failed: Mapping[pathlib.Path, str]) -> tuple[str, bool]:
 
 def _finished(job: Job) -> bool:
     """Returns whether the folder holds what it is to hold; a UserError where it holds something else."""
+    result = job.folder / ('best.json' if isinstance(job.way, Trial) else 'result.json')
+    if not result.exists():
+        return False
     match job.way:
-        case Trial():
-            return (job.folder / 'best.json').exists()
+        case Network():
+            run_folder.check_same_config(job.config, job.folder)
+        case Classical():
+            _run(job)  # it keeps what is fitted, and refuses a folder of other settings
         case Blend():
             # A blend is as old as its members: seconds, and computed anew where one is younger.
-            result = job.folder / 'result.json'
-            return result.exists() and all(
-                (member / 'result.json').stat().st_mtime <= result.stat().st_mtime
-                for member in job.members
-            )
-        case Network():
-            done = (job.folder / 'result.json').exists()
-            if done:
-                run_folder.check_same_config(job.config, job.folder)
-            return done
-        case Classical():
-            done = (job.folder / 'result.json').exists()
-            if done:
-                _run(job)  # it keeps what is fitted, and refuses a folder of other settings
-            return done
+            members = [member.folder / 'result.json' for member in job.members]
+            return all(each.stat().st_mtime <= result.stat().st_mtime for each in members)
+    return True
 
 
 def _run(job: Job) -> None:
@@ -132,52 +125,37 @@ def _run(job: Job) -> None:
             workdir, protocol = job.folder.parents[2], job.config.split.protocol
             classical_fits.measure(job.config, workdir, chosen, [protocol], folds=0)
         case Blend(leaky=leaky):
-            settings = plan.BLEND_SETTINGS
-            recipe = blend_run.Recipe('integer', settings, 'segment', leaky)
-            blend_run.run(job.members, job.folder, recipe)
-        case Trial():
-            _run_program(job)
+            folders = [member.folder for member in job.members]
+            recipe = blend_run.Recipe('integer', plan.BLEND_SETTINGS, 'segment', leaky)
+            blend_run.run(folders, job.folder, recipe)
+        case Trial():  # as a program of its own
+            words = [sys.executable, *job.command[1:]]
+            with (job.folder / 'log.txt').open('a') as log:
+                done = subprocess.run(words, stdout=log, stderr=subprocess.PIPE, text=True)
+                log.write(done.stderr)
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
+                raise UserError(lines[-1].removeprefix('error: '))
 
 
-def _run_program(job: Job) -> None:
-    """Runs the job's command as a program of its own, its output in the job's log."""
-    words = [sys.executable, *job.command[1:]]
-    with (job.folder / 'log.txt').open('a') as log:
-        done = subprocess.run(words, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
-        log.write(done.stderr)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
-        raise UserError(lines[-1].removeprefix('error: '))
-
-
-def trial_folder(job: Job) -> pathlib.Path | None:
-    """Returns the run folder of the trial that a row is about, None if it is not there."""
-    if not isinstance(job.way, Trial):
-        return job.folder
-    if not job.way.point:
-        best = job.folder / 'best.json'
-        return pathlib.Path(read_json(best)['folder']) if best.exists() else None
-    for file in sorted(job.folder.glob('trials/*/config.json')):
-        config = config_lib.flatten(read_json(file))
-        if all(config.get(key) == value for key, value in job.way.point):
-            return file.parent
-    return None
+def run_of(job: Job) -> pathlib.Path | None:
+    """Returns the folder of the run that a row is about, None where it is not finished."""
+    folders = [job.folder]
+    if isinstance(job.way, Trial) and job.way.point:
+        point = dict(job.way.point).items()
+        files = sorted(job.folder.glob('trials/*/config.json'))
+        folders = [f.parent for f in files if point <= config_lib.flatten(read_json(f)).items()]
+    elif isinstance(job.way, Trial):
+        folders = [pathlib.Path(read_json(f)['folder']) for f in job.folder.glob('best.json')]
+    return next((folder for folder in folders if (folder / 'result.json').exists()), None)
 
 
 def _outcome(job: Job) -> str:
     """Returns the figure of a finished job, in words."""
-    folder = trial_folder(job)
-    if folder is None or not (folder / 'result.json').exists():
+    folder = run_of(job)
+    if folder is None:
         return 'finished'
-    result = json.loads((folder / 'result.json').read_text())
+    result = read_json(folder / 'result.json')
     accuracy = result['parts']['test']['segment']['accuracy']
     leaky = ' LEAKY' if result['leaky'] else ''
     return f'{100 * accuracy:.1f} % of the rows or segments of the test part{leaky}'
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f'{hours} h {minutes} min'
-    return f'{minutes} min {rest} s' if minutes else f'{rest} s'

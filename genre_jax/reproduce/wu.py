@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from genre_jax.reproduce import gtzan
-from genre_jax.reproduce.paper import Figure, Need, Network, Paper, Row, Table
+from genre_jax.reproduce.paper import Network, Paper, Table, weights
 
 
-def _figures(accuracy: str, what: str) -> tuple[Figure, ...]:
-    return (gtzan.accuracy(accuracy, f'accuracy of {what}'), gtzan.by_song())
+def _row(name: str, page: str, top: str, printed: str, needs: str, cost: str) -> tuple:
+    return name, Network(page, top, needs=(*needs.split(), 'index'), cost=cost), printed
 
 
-_YAMNET = Need(
+_YAMNET = weights(
     'yamnet',
     "YAMNet's published weights",
-    'fetched by itself (15 MB) where there is a network; else copy yamnet.h5 from '
-    'https://storage.googleapis.com/audioset/yamnet.h5, or the LiteRT file yamnet.tflite',
-    config_key='init.checkpoint',
-    optional=True,
+    15,
+    'yamnet.h5 from https://storage.googleapis.com/audioset/yamnet.h5, or the LiteRT file yamnet.tflite',
 )
-_VGG16 = Need(
+_VGG16 = weights(
     'vgg16',
     "Keras' weights of VGG16's convolutions",
-    'fetched by itself (59 MB) where there is a network; else copy '
+    59,
     'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 from '
     'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/',
-    config_key='init.checkpoint',
-    optional=True,
 )
+_HOUR, _TWO_HOURS = 'an hour on 2 CPU cores', 'an hour or two on 2 CPU cores'
 
 PAPER = Paper(
     name='wu',
@@ -41,44 +38,13 @@ PAPER = Paper(
     tables=(
         Table(
             'Section 4: five networks with the settings that were found best',
-            (
-                Row(
-                    'MLP',
-                    Network('wu_mlp'),
-                    _figures('88.9', 'rows'),
-                    ('features', 'index'),
-                    'a minute on 2 CPU cores for 3,000 rows',
-                ),
-                Row(
-                    'VGG16',
-                    Network('wu_vgg16'),
-                    _figures('65.5', 'rows'),
-                    ('images', 'vgg16', 'index'),
-                    'wants a GPU with 8 GB',
-                ),
-                Row(
-                    'YAMNet',
-                    Network('wu_yamnet', 'top=dense'),
-                    _figures('84.9', 'rows'),
-                    ('audio', 'yamnet', 'index'),
-                    'an hour on 2 CPU cores',
-                ),
-                Row(
-                    'LSTM',
-                    Network('wu_lstm'),
-                    _figures('77.3', 'rows'),
-                    ('audio', 'index'),
-                    'wants a GPU',
-                ),
-                Row(
-                    'YAMNet & LSTM',
-                    Network('wu_yamnet', 'top=lstm'),
-                    _figures('84.2', 'rows'),
-                    ('audio', 'yamnet', 'index'),
-                    'an hour or two on 2 CPU cores',
-                ),
-            ),
-            'A “row” is a row of the table for the MLP, a picture for VGG16, and a piece of 3 s for the '
+            (gtzan.BY_ROW, gtzan.BY_SONG),
+            _row('MLP', 'wu_mlp', '', '88.9', 'features', 'a minute on 2 CPU cores for 3,000 rows'),
+            _row('VGG16', 'wu_vgg16', '', '65.5', 'images vgg16', 'wants a GPU with 8 GB'),
+            _row('YAMNet', 'wu_yamnet', 'top=dense', '84.9', 'audio yamnet', _HOUR),
+            _row('LSTM', 'wu_lstm', '', '77.3', 'audio', 'wants a GPU'),
+            _row('YAMNet & LSTM', 'wu_yamnet', 'top=lstm', '84.2', 'audio yamnet', _TWO_HOURS),
+            note='A “row” is a row of the table for the MLP, a picture for VGG16, and a piece of 3 s for the '
             'others. The introduction gives the LSTM 60 %, its section 77.3 %.',
         ),
     ),

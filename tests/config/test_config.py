@@ -52,7 +52,7 @@ def test_pages_are_locked_and_valid(page, arguments):
     saved = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert set(saved) == set(config)
     assert (
-        config_lib.differences(saved, json.loads(config_lib.to_json(load(page, arguments)))) == []
+        config_lib.differences(saved, json.loads(config_lib.to_json(load(page, arguments)))) == {}
     )
 
 
