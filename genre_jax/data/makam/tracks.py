@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from genre_jax.data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
 
 ANNOTATIONS = 'annotations.json'
@@ -24,55 +25,25 @@ _HIGHEST_HZ = 20_000.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotation:
-    """One entry of annotations.json.
-
-    Attributes:
-        mbid: MusicBrainz's identifier of the recording.
-        makam: its class.
-        tonic_hz: frequency of the tonic.
-    """
-
-    mbid: str
-    makam: str
-    tonic_hz: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What MusicBrainz knows of a recording.
-
-    Attributes:
-        title: of the recording.
-        artist: names in its credit.
-        album: title of its first release.
-        works: identifiers of the pieces that are played.
-        artists: identifiers of those credited.
-    """
+    """What MusicBrainz knows of a recording; `works` and `artists` are identifiers."""
 
     title: str = ''
-    artist: str = ''
-    album: str = ''
-    works: tuple[str, ...] = ()
-    artists: tuple[str, ...] = ()
+    artist: str = ''  # names in its credit
+    album: str = ''  # title of its first release
+    works: tuple[str, ...] = ()  # pieces that are played
+    artists: tuple[str, ...] = ()  # those credited
 
 
-def read_annotations(path: str) -> list[Annotation]:
-    """Reads annotations.json.
+def read_annotations(path: str) -> list[Recording]:
+    """Reads annotations.json: MAKAM/MBID with label and tonic, in its order; the groups are ''.
 
-    Args:
-        path: of the file.
-
-    Returns:
-        Its entries, in its order.
-
-    Raises:
-        UserError: the file is damaged or no such list.
+    UserError: the file is damaged or no such list.
     """
     entries = _read_json(path)
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected a list of recordings with mbid, makam and tonic')
-    read, seen = [], set()
+    read = {}
     for number, entry in enumerate(entries, 1):
         where = f'{path}, entry {number}'
         if not isinstance(entry, dict):
@@ -85,56 +56,22 @@ def read_annotations(path: str) -> list[Annotation]:
             raise UserError(f'{where}: mbid is {entry["mbid"]!r}; expected one of MusicBrainz')
         if '/' in makam or makam.startswith('.'):
             raise UserError(f'{where}: makam is {makam!r}; expected the name of a folder')
-        if (
-            isinstance(tonic_hz, bool)
-            or not isinstance(tonic_hz, int | float)
-            or not (0 < tonic_hz < _HIGHEST_HZ)
-        ):
+        is_number = isinstance(tonic_hz, int | float) and not isinstance(tonic_hz, bool)
+        if not (is_number and 0 < tonic_hz < _HIGHEST_HZ):
             raise UserError(f'{where} ({mbid}): tonic is {tonic_hz!r}; expected hertz')
-        if mbid in seen:
+        if mbid in read:
             raise UserError(f'{where}: {mbid} stands in it twice; remove one of the two')
-        seen.add(mbid)
-        read.append(Annotation(mbid, makam, float(tonic_hz)))
-    return read
+        read[mbid] = Recording(f'{makam}/{mbid}', makam, group='', tonic_hz=float(tonic_hz))
+    return list(read.values())
 
 
-def read_metadata(path: str) -> Metadata | None:
-    """Reads the metadata of a recording.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        What is in it, None where there is no such file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not os.path.exists(path):
-        return None
-    entry = _read_json(path)
-    try:
-        credits, works = entry.get('artist_credits') or [], entry.get('works') or []
-        releases = entry.get('releases') or []
-        return Metadata(
-            title=entry.get('title') or '',
-            artist=' & '.join(artist['name'] for artist in credits),
-            album=releases[0]['title'] if releases else '',
-            works=tuple(work['mbid'] for work in works),
-            artists=tuple(artist['mbid'] for artist in credits),
-        )
-    except (AttributeError, KeyError, TypeError, IndexError):
-        raise UserError(
-            f'{path}: not the metadata of a recording as published; fetch it again'
-        ) from None
+def mbid(recording: Recording) -> str:
+    """Returns MusicBrainz's identifier of a recording."""
+    return recording.track.rsplit('/', 1)[-1]
 
 
 class Published:
-    """The files as published: data/MAKAM/MBID.pitch, one frequency a line.
-
-    Attributes:
-        hop_s: seconds from frame to frame.
-    """
+    """The files as published: data/MAKAM/MBID.pitch, one frequency a line, and MBID.json."""
 
     hop_s = _PUBLISHED_HOP / _SAMPLE_RATE_HZ
 
@@ -142,34 +79,43 @@ class Published:
         """Notes where they are; `root` is the folder of annotations.json."""
         self._root = root
 
-    def path(self, annotation: Annotation) -> str:
+    def path(self, recording: Recording) -> str:
         """Returns the path of a recording's file, relative to the root."""
-        return f'{PITCH_FOLDER}/{annotation.makam}/{annotation.mbid}.pitch'
+        return f'{PITCH_FOLDER}/{recording.track}.pitch'
 
-    def holds(self, annotation: Annotation) -> bool:
+    def holds(self, recording: Recording) -> bool:
         """Tells whether there is a pitch track of a recording."""
-        return os.path.exists(os.path.join(self._root, self.path(annotation)))
+        return os.path.exists(os.path.join(self._root, self.path(recording)))
 
-    def metadata(self, annotation: Annotation) -> Metadata | None:
-        """Returns what is known of a recording, None if nothing is."""
-        path = os.path.join(self._root, self.path(annotation))
-        return read_metadata(path.removesuffix('.pitch') + '.json')
-
-    def f0_hz(self, mbid: str, path: str) -> np.ndarray:
-        """Reads a pitch track.
-
-        Args:
-            mbid: of the recording.
-            path: relative to the root.
-
-        Returns:
-            float64 [frames], 0 where it is unvoiced.
-
-        Raises:
-            BadAudio: the file cannot be read, or a line is no frequency.
-        """
+    def metadata(self, recording: Recording) -> Metadata:
+        """Reads what is known of a recording; a UserError where the file is damaged."""
+        path = os.path.join(self._root, PITCH_FOLDER, f'{recording.track}.json')
+        if not os.path.exists(path):
+            return Metadata()
+        entry = _read_json(path)
         try:
-            with open(os.path.join(self._root, path), encoding='ascii', errors='replace') as file:
+            credits, works = entry.get('artist_credits') or [], entry.get('works') or []
+            releases = entry.get('releases') or []
+            return Metadata(
+                title=entry.get('title') or '',
+                artist=' & '.join(artist['name'] for artist in credits),
+                album=releases[0]['title'] if releases else '',
+                works=tuple(work['mbid'] for work in works),
+                artists=tuple(artist['mbid'] for artist in credits),
+            )
+        except (AttributeError, KeyError, TypeError, IndexError):
+            raise UserError(
+                f'{path}: not the metadata of a recording as published; fetch it again'
+            ) from None
+
+    def f0_hz(self, recording: Recording) -> np.ndarray:
+        """Reads a pitch track: float64 [frames], one every `hop_s`, 0 where it is unvoiced.
+
+        BadAudio: the file cannot be read, or a line is no frequency.
+        """
+        path = os.path.join(self._root, self.path(recording))
+        try:
+            with open(path, encoding='ascii', errors='replace') as file:
                 lines = file.read().split('\n')
         except OSError as error:
             raise BadAudio(f'cannot be read: {error.strerror}') from error
@@ -184,45 +130,37 @@ class Published:
 
 
 class Packed:
-    """All pitch tracks in one archive NAME_f0_xSCALE_hopHOP.npz.
+    """All pitch tracks in one archive NAME_f0_xSCALE_hopHOP.npz, without metadata.
 
     It holds `f0`, integers [all frames], SCALE times the frequency in Hz; `offsets` [recordings + 1],
     where each recording begins in it; and `mbid` [recordings].
-
-    Attributes:
-        hop_s: seconds from frame to frame.
     """
 
     def __init__(self, root: str, name: str) -> None:
-        """Notes where it is.
-
-        Args:
-            root: the folder of annotations.json.
-            name: of the archive.
-        """
+        """Notes where it is: the archive `name` in the folder of annotations.json."""
         self._root, self._name = root, name
         scale, hop = _PACKED.fullmatch(name).groups()
         self._scale = int(scale)
         self.hop_s = int(hop) / _SAMPLE_RATE_HZ
 
-    def path(self, annotation: Annotation) -> str:
+    def path(self, recording: Recording) -> str:
         """Returns the name of the archive: all recordings are in one file."""
-        del annotation
+        del recording
         return self._name
 
-    def holds(self, annotation: Annotation) -> bool:
+    def holds(self, recording: Recording) -> bool:
         """Tells whether there is a pitch track of a recording."""
-        return annotation.mbid in self._arrays[2]
+        return mbid(recording) in self._arrays[2]
 
-    def metadata(self, annotation: Annotation) -> None:
-        """Returns None: the archive holds no metadata."""
-        del annotation
+    def metadata(self, recording: Recording) -> Metadata:
+        """Returns what is known of a recording: nothing."""
+        del recording
+        return Metadata()
 
-    def f0_hz(self, mbid: str, path: str) -> np.ndarray:
+    def f0_hz(self, recording: Recording) -> np.ndarray:
         """Returns a pitch track, float64 [frames]; see `Published.f0_hz`."""
-        del path
         f0, offsets, positions = self._arrays
-        place = positions[mbid]
+        place = positions[mbid(recording)]
         return _checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
 
     @property
@@ -237,7 +175,7 @@ def _read_archive(path: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             f0, offsets = archive['f0'], archive['offsets']
-            mbids = [str(mbid) for mbid in archive['mbid']]
+            mbids = list(map(str, archive['mbid']))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f'{path} cannot be read ({error}); expected an archive of the arrays f0, offsets and mbid'
@@ -256,21 +194,11 @@ def _read_archive(path: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
             f'{path}: f0, offsets and mbid do not fit together; expected integers f0 and, for every '
             'mbid, where it begins in f0, then the length of f0'
         )
-    return f0, offsets, {mbid: place for place, mbid in enumerate(mbids)}
+    return f0, offsets, {name: place for place, name in enumerate(mbids)}
 
 
 def find(root: str) -> tuple[str, Published | Packed]:
-    """Finds out which files there are.
-
-    Args:
-        root: folder with annotations.json.
-
-    Returns:
-        Absolute path of the folder, and its pitch tracks.
-
-    Raises:
-        UserError: there is no such folder, or not the files that are needed.
-    """
+    """Finds the folder's absolute path and its pitch tracks; a UserError where they are not there."""
     if not root:
         raise UserError('the root folder is not set; name the folder of the OTMM makam dataset')
     folder = os.path.abspath(os.path.expanduser(root))
