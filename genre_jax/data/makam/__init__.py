@@ -160,7 +160,7 @@ class Source(recordings.Source):
                 f'group is {self._group!r}, but no artist is known: {self.root} holds no metadata beside '
                 "its pitch tracks; fetch them, or choose group='recording'"
             )
-        first = {}
+        first: dict[str, int] = {}
         same = [(first.setdefault(key, i), i) for i, keys in enumerate(shared) for key in keys]
         groups = grouping.join([recording.group for recording in usable], same)
         joined = zip(usable, groups, strict=True)

@@ -60,21 +60,15 @@ class Source(recordings.Source):
             ('sample_rate_hz', sample_rate_hz, numbers.Integral, 8000, math.inf),
         )
         self._max_per_class = max_per_class
-        self._duration_s = duration_s
+        self._duration_s = float(duration_s)
         self._sample_rate_hz = sample_rate_hz
         self._seed = seed
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of the builder, the scores and the arguments."""
-        parts = (
-            _BUILDER_VERSION,
-            importlib.metadata.version('music21'),
-            self._max_per_class,
-            float(self._duration_s),
-            self._sample_rate_hz,
-            self._seed,
-        )
+        arguments = (self._max_per_class, self._duration_s, self._sample_rate_hz, self._seed)
+        parts = (_BUILDER_VERSION, importlib.metadata.version('music21'), *arguments)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
