@@ -34,24 +34,16 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        root: str,
-        sample_rate_hz: int = 16000,
-        max_s: float | None = 60.0,
+        root: str,  # folder with annotations.json and the pitch tracks, as published or packed
+        sample_rate_hz: int = 16000,  # of every recording
+        max_s: float | None = 60.0,  # longest stretch of a recording, None for all of it
         group: str = 'work',
-        seed: int = 0,
+        seed: int = 0,  # of where the stretches begin
     ):
-        """Finds the pitch tracks.
+        """Finds the pitch tracks; a UserError where a setting is wrong, or the dataset is not at `root`.
 
-        Args:
-            root: folder with annotations.json and the pitch tracks, as published or packed.
-            sample_rate_hz: of every recording.
-            max_s: longest stretch of a recording, None for all of it.
-            group: what may never cross a split: 'work', 'artist', 'work+artist' (whatever shares one of
-                them, also by way of others), or 'recording'; a recording without them stands alone.
-            seed: of where the stretches begin.
-
-        Raises:
-            UserError: a setting is wrong, or the dataset is not at `root`.
+        What may never cross a split is `group`: 'work', 'artist', 'work+artist' (whatever shares one of
+        them, also by way of others), or 'recording'; a recording without them stands alone.
         """
         if group not in _GROUPS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_GROUPS)}')
@@ -131,37 +123,29 @@ class Source(recordings.Source):
     @functools.cached_property
     def _listing(self) -> tuple[list[Recording], list[Quarantined]]:
         kinds = [kind for kind in ('work', 'artist') if kind in self._group]
-        usable, shared, artists, quarantined = [], [], set(), []
+        usable, shared, quarantined = [], [], []
         for recording in tracks.read_annotations(os.path.join(self.root, tracks.ANNOTATIONS)):
-            if not self._tracks.holds(recording):
+            found = self._tracks.look_up(recording)
+            if found is None:
                 reason = 'annotated, but there is no pitch track'
                 quarantined.append(Quarantined(recording.track, reason))
                 continue
-            known = self._tracks.metadata(recording)
-            artists.update(known.artists)
-            shared.append([f'{k}:{mbid}' for k in kinds for mbid in getattr(known, f'{k}s')])
-            usable.append(
-                dataclasses.replace(
-                    recording,
-                    group=min(shared[-1], default=f'recording:{tracks.mbid(recording)}'),
-                    path=self._tracks.path(recording),
-                    artist=known.artist,
-                    album=known.album,
-                    title=known.title,
-                )
-            )
+            recording, known = found
+            shared.append([f'{kind}:{mbid}' for kind in kinds for mbid in known.get(kind, ())])
+            group = min(shared[-1], default=f'recording:{tracks.mbid(recording)}')
+            usable.append(dataclasses.replace(recording, group=group))
         if not usable:
             raise UserError(
                 f'{self.root}: none of the {len(quarantined)} recordings of {tracks.ANNOTATIONS} has a '
                 f'pitch track, e.g. {quarantined[0].path}'
             )
-        if 'artist' in self._group and not artists:
+        last = {key: i for i, keys in enumerate(shared) for key in keys}
+        if 'artist' in self._group and not any(key.startswith('artist:') for key in last):
             raise UserError(
                 f'group is {self._group!r}, but no artist is known: {self.root} holds no metadata beside '
                 "its pitch tracks; fetch them, or choose group='recording'"
             )
-        first: dict[str, int] = {}
-        same = [(first.setdefault(key, i), i) for i, keys in enumerate(shared) for key in keys]
+        same = [(last[key], i) for i, keys in enumerate(shared) for key in keys]
         groups = grouping.join([recording.group for recording in usable], same)
         joined = zip(usable, groups, strict=True)
         return [dataclasses.replace(each, group=group) for each, group in joined], quarantined

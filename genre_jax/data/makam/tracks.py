@@ -23,16 +23,8 @@ _PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')
 _HIGHEST_HZ = 20_000.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What MusicBrainz knows of a recording; `works` and `artists` are identifiers."""
-
-    title: str = ''
-    artist: str = ''  # names in its credit
-    album: str = ''  # title of its first release
-    works: tuple[str, ...] = ()  # pieces that are played
-    artists: tuple[str, ...] = ()  # those credited
+# A recording, and MusicBrainz's identifiers of its works and artists: {'work': [...], 'artist': [...]}.
+Found = tuple[Recording, dict[str, list[str]]]
 
 
 def read_annotations(path: str) -> list[Recording]:
@@ -79,30 +71,30 @@ class Published:
         """Notes where they are; `root` is the folder of annotations.json."""
         self._root = root
 
-    def path(self, recording: Recording) -> str:
-        """Returns the path of a recording's file, relative to the root."""
-        return f'{PITCH_FOLDER}/{recording.track}.pitch'
+    def look_up(self, recording: Recording) -> Found | None:
+        """Returns a recording with its path, names and identifiers, None where it has no pitch track.
 
-    def holds(self, recording: Recording) -> bool:
-        """Tells whether there is a pitch track of a recording."""
-        return os.path.exists(os.path.join(self._root, self.path(recording)))
-
-    def metadata(self, recording: Recording) -> Metadata:
-        """Reads what is known of a recording; a UserError where the file is damaged."""
-        path = os.path.join(self._root, PITCH_FOLDER, f'{recording.track}.json')
+        UserError: its metadata are damaged.
+        """
+        recording = dataclasses.replace(recording, path=f'{PITCH_FOLDER}/{recording.track}.pitch')
+        pitch_track = os.path.join(self._root, recording.path)
+        if not os.path.exists(pitch_track):
+            return None
+        path = pitch_track.removesuffix('.pitch') + '.json'
         if not os.path.exists(path):
-            return Metadata()
+            return recording, {}
         entry = _read_json(path)
         try:
             credits, works = entry.get('artist_credits') or [], entry.get('works') or []
             releases = entry.get('releases') or []
-            return Metadata(
-                title=entry.get('title') or '',
+            recording = dataclasses.replace(
+                recording,
                 artist=' & '.join(artist['name'] for artist in credits),
                 album=releases[0]['title'] if releases else '',
-                works=tuple(work['mbid'] for work in works),
-                artists=tuple(artist['mbid'] for artist in credits),
+                title=entry.get('title') or '',
             )
+            identifiers = {'work': works, 'artist': credits}
+            return recording, {k: [each['mbid'] for each in v] for k, v in identifiers.items()}
         except (AttributeError, KeyError, TypeError, IndexError):
             raise UserError(
                 f'{path}: not the metadata of a recording as published; fetch it again'
@@ -113,8 +105,8 @@ class Published:
 
         BadAudio: the file cannot be read, or a line is no frequency.
         """
-        path = os.path.join(self._root, self.path(recording))
         try:
+            path = os.path.join(self._root, recording.path)
             with open(path, encoding='ascii', errors='replace') as file:
                 lines = file.read().split('\n')
         except OSError as error:
@@ -143,19 +135,11 @@ class Packed:
         self._scale = int(scale)
         self.hop_s = int(hop) / _SAMPLE_RATE_HZ
 
-    def path(self, recording: Recording) -> str:
-        """Returns the name of the archive: all recordings are in one file."""
-        del recording
-        return self._name
-
-    def holds(self, recording: Recording) -> bool:
-        """Tells whether there is a pitch track of a recording."""
-        return mbid(recording) in self._arrays[2]
-
-    def metadata(self, recording: Recording) -> Metadata:
-        """Returns what is known of a recording: nothing."""
-        del recording
-        return Metadata()
+    def look_up(self, recording: Recording) -> Found | None:
+        """Returns a recording with its path, None where it is not in the archive."""
+        if mbid(recording) in self._arrays[2]:
+            return dataclasses.replace(recording, path=self._name), {}
+        return None
 
     def f0_hz(self, recording: Recording) -> np.ndarray:
         """Returns a pitch track, float64 [frames]; see `Published.f0_hz`."""

@@ -38,28 +38,15 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        per_class: int = 20,
-        duration_s: float = 30.0,
-        sample_rate_hz: int = 16000,
-        seed: int = 0,
-        raags: Sequence[str] = (),
-        tonic_hz: float | None = None,
-        musicians: int = 20,
+        per_class: int = 20,  # recordings of each raag
+        duration_s: float = 30.0,  # of every recording
+        sample_rate_hz: int = 16000,  # of every recording
+        seed: int = 0,  # of everything that is drawn
+        raags: Sequence[str] = (),  # which of `grammar.RAAGS`; none for all
+        tonic_hz: float | None = None,  # Sa of all recordings; None for 110 to 300 Hz, each its own
+        musicians: int = 20,  # how many there are; recording i of a raag is by musician i modulo this
     ):
-        """Notes what to make.
-
-        Args:
-            per_class: recordings of each raag.
-            duration_s: length of every recording.
-            sample_rate_hz: of every recording.
-            seed: of everything that is drawn.
-            raags: which of `grammar.RAAGS`; none for all.
-            tonic_hz: Sa of all recordings; None for one of its own each, from 110 to 300 Hz.
-            musicians: how many there are; recording i of a raag is played by musician i modulo this.
-
-        Raises:
-            UserError: a value is out of its range.
-        """
+        """Notes what to make; a value out of its range is a UserError."""
         synthesis.check(
             self.name,
             ('per_class', per_class, numbers.Integral, 1, 10_000),

@@ -36,22 +36,12 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        max_per_class: int = 110,
-        duration_s: float = 20.0,
-        sample_rate_hz: int = 16000,
-        seed: int = 0,
+        max_per_class: int = 110,  # recordings of each dance, at most
+        duration_s: float = 20.0,  # of every recording; the tune is repeated to fill it
+        sample_rate_hz: int = 16000,  # of every recording
+        seed: int = 0,  # of the choice of tunes, and of how each of them is played
     ):
-        """Notes what to make; nothing is read yet.
-
-        Args:
-            max_per_class: recordings of each dance, at most.
-            duration_s: length of every recording; the tune is repeated to fill it.
-            sample_rate_hz: of every recording.
-            seed: of the choice of tunes, and of how each of them is played.
-
-        Raises:
-            UserError: a value is out of its range.
-        """
+        """Notes what to make; nothing is read yet. A UserError: a value is out of its range."""
         synthesis.check(
             self.name,
             ('max_per_class', max_per_class, numbers.Integral, 1, math.inf),
@@ -106,12 +96,9 @@ class Source(recordings.Source):
         """Reads one tune again and plays it: int16 [n] mono."""
         tune = corpus.parse(corpus.read(corpus.root(), recording.path))
         rng = synthesis.generator(self._seed, recording.track)
+        performance = synth.draw(tune, rng)
         return synth.render(
-            tune,
-            synth.draw(tune, rng),
-            rng,
-            duration_s=self._duration_s,
-            sample_rate_hz=self._sample_rate_hz,
+            tune, performance, rng, duration_s=self._duration_s, sample_rate_hz=self._sample_rate_hz
         )
 
     def group_key(self) -> str:
