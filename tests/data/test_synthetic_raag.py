@@ -276,15 +276,9 @@ def test_a_longer_melody_begins_like_a_shorter_one():
 
 def test_more_notes_at_a_higher_tempo():
     def count(notes_per_s):
-        return len(
-            melody.walk(
-                grammar.RAAGS['yaman'],
-                np.random.default_rng(0),
-                tonic_hz=200.0,
-                duration_s=120.0,
-                notes_per_s=notes_per_s,
-            )
-        )
+        performance = sound.Performance(tonic_hz=200.0, notes_per_s=notes_per_s)
+        rng = np.random.default_rng(0)
+        return len(melody.walk(grammar.RAAGS['yaman'], performance, rng, duration_s=120.0))
 
     assert count(6.0) / count(3.0) == pytest.approx(2, rel=0.2)
 
@@ -339,7 +333,7 @@ def test_the_pitch_that_is_heard_is_the_pitch_that_is_given():
 
 def test_a_glide_passes_through_every_pitch_between():
     low, high = (
-        melody.Note(onset_s, 1.0, letter, SEMITONES[letter], 200.0 * ratio, 0, glide_s)
+        sound.Note(onset_s, 1.0, letter, SEMITONES[letter], 200.0 * ratio, 0, glide_s)
         for onset_s, letter, ratio, glide_s in ((0.0, 'S', 1.0, 0.0), (1.0, 'P', 1.5, 0.5))
     )
     hz = sound.contour([low, high], 3.0, RATE_HZ)
@@ -375,7 +369,7 @@ def test_the_drone_is_as_loud_as_asked():
 
 
 def test_harmonics_above_half_the_sample_rate_do_not_come_back():
-    note = melody.Note(0.0, 2.0, 'S', 12, 500.0, 0)
+    note = sound.Note(0.0, 2.0, 'S', 12, 500.0, 0)
     performance = sound.Performance(tonic_hz=250.0, amplitudes=(1.0,) * 20)
     audio = play([note], performance, 2.0)
     hz, magnitude = spectrum(audio[RATE_HZ // 2 : RATE_HZ * 3 // 2].astype(float))
@@ -384,7 +378,7 @@ def test_harmonics_above_half_the_sample_rate_do_not_come_back():
 
 
 def test_the_room_rings_on_for_its_time():
-    note = melody.Note(0.0, 1.0, 'S', 0, 250.0, 0)
+    note = sound.Note(0.0, 1.0, 'S', 0, 250.0, 0)
     performance = sound.Performance(tonic_hz=250.0, room_db=-3.0, room_s=1.0)
     audio = play([note], performance, 3.0).astype(float)
     level_db = [

@@ -464,7 +464,15 @@ def test_missing_scores_are_the_users_business(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'max_per_class': 0}, {'duration_s': 0.0}, {'seed': -1}, {'sample_rate_hz': 16}]
+    'wrong',
+    [
+        {'max_per_class': 0},
+        {'duration_s': 0.0},
+        {'duration_s': math.nan},
+        {'seed': -1},
+        {'seed': 'x'},
+        {'sample_rate_hz': 16},
+    ],
 )
 def test_arguments_out_of_range(wrong):
     (key,) = wrong

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import hashlib
 import math
+import numbers
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from genre_jax.data import grouping, recordings
+from genre_jax.data import grouping, recordings, synthesis
 from genre_jax.data.makam import synth, tracks
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
@@ -20,17 +20,10 @@ from genre_jax.errors import BadAudio, UserError
 # Raised with every change of how the recordings sound.
 _BUILDER_VERSION = 1
 _GROUPS = ('work', 'artist', 'work+artist', 'recording')
-_SHORTEST_S = 1.0
 
 
 class Source(recordings.Source):
-    """The OTMM makam recognition dataset (Karakurt, Senturk and Serra 2016), rendered.
-
-    Attributes:
-        name: 'makam'.
-        description: what the recordings are.
-        root: the folder.
-    """
+    """The OTMM makam recognition dataset (Karakurt, Senturk and Serra 2016), rendered."""
 
     name = 'makam'
     description = (
@@ -41,37 +34,25 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        root: str,
-        sample_rate_hz: int = 16000,
-        max_s: float | None = 60.0,
+        root: str,  # folder with annotations.json and the pitch tracks, as published or packed
+        sample_rate_hz: int = 16000,  # of every recording
+        max_s: float | None = 60.0,  # longest stretch of a recording, None for all of it
         group: str = 'work',
-        seed: int = 0,
+        seed: int = 0,  # of where the stretches begin
     ):
-        """Finds the pitch tracks.
+        """Finds the pitch tracks; a UserError where a setting is wrong, or the dataset is not at `root`.
 
-        Args:
-            root: folder with annotations.json and the pitch tracks, as published or packed.
-            sample_rate_hz: of every recording.
-            max_s: longest stretch of a recording, None for all of it.
-            group: what may never cross a split: 'work', 'artist', 'work+artist' (whatever shares one of
-                them, also by way of others), or 'recording'; a recording without them stands alone.
-            seed: of where the stretches begin.
-
-        Raises:
-            UserError: a setting is wrong, or the dataset is not at `root`.
+        What may never cross a split is `group`: 'work', 'artist', 'work+artist' (whatever shares one of
+        them, also by way of others), or 'recording'; a recording without them stands alone.
         """
         if group not in _GROUPS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_GROUPS)}')
-        if not (isinstance(sample_rate_hz, int) and 8_000 <= sample_rate_hz <= 192_000):
-            raise UserError(f'sample_rate_hz is {sample_rate_hz!r}; expected 8000 to 192000')
-        if max_s is not None and not (
-            isinstance(max_s, int | float) and _SHORTEST_S <= max_s < math.inf
-        ):
-            raise UserError(
-                f'max_s is {max_s!r}; expected seconds from {_SHORTEST_S:g} up, or None'
-            )
-        if not (isinstance(seed, int) and seed >= 0):
-            raise UserError(f'seed is {seed!r}; expected a whole number from 0 up')
+        synthesis.check(
+            self.name,
+            ('sample_rate_hz', sample_rate_hz, numbers.Integral, 8000, 192_000),
+            ('max_s', max_s, numbers.Real | None, 1, math.inf),
+            ('seed', seed, numbers.Integral, 0, math.inf),
+        )
         self.root, self._tracks = tracks.find(root)
         self._sample_rate_hz = sample_rate_hz
         self._max_s = max_s
@@ -89,8 +70,7 @@ class Source(recordings.Source):
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings in the order of the annotations, and those without a pitch track.
 
-        Raises:
-            UserError: annotations or metadata are damaged, or there is no pitch track at all.
+        UserError: annotations or metadata are damaged, or there is no pitch track at all.
         """
         return list(self._listing[0]), list(self._listing[1])
 
@@ -99,33 +79,25 @@ class Source(recordings.Source):
         return self._sample_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Plays the melody of one recording.
+        """Plays the melody of one recording: int16 [n] mono.
 
-        Args:
-            recording: one of `recordings()`.
-
-        Returns:
-            int16 [n] mono at `sample_rate_hz()`.
-
-        Raises:
-            BadAudio: its pitch track is damaged, or has no voiced frame.
+        BadAudio: its pitch track is damaged, or has no voiced frame.
         """
-        mbid = recording.track.rsplit('/', 1)[-1]
-        f0_hz = self._tracks.f0_hz(mbid, recording.path)
-        frames = len(f0_hz)
+        f0_hz, hop_s = self._tracks.f0_hz(recording), self._tracks.hop_s
+        frames, samples = len(f0_hz), None
         if self._max_s is not None:
-            frames = math.ceil(self._max_s / self._tracks.hop_s)
+            frames = math.ceil(self._max_s / hop_s)
+            samples = round(self._max_s * self._sample_rate_hz)
         if frames < len(f0_hz):
-            chance = np.random.default_rng([self._seed, int(mbid.replace('-', ''), 16)])
+            number = int(tracks.mbid(recording).replace('-', ''), 16)
+            chance = np.random.default_rng([self._seed, number])
             first = int(chance.integers(len(f0_hz) - frames, endpoint=True))
             f0_hz = f0_hz[first : first + frames]
             if not f0_hz.any():
-                start_s = first * self._tracks.hop_s
                 raise BadAudio(
-                    f'no voiced frame in the {self._max_s:g} s from {start_s:.1f} s: raise max_s'
+                    f'no voiced frame in the {self._max_s:g} s from {first * hop_s:.1f} s: raise max_s'
                 )
-        audio = synth.render(f0_hz, self._tracks.hop_s, self._sample_rate_hz)
-        return audio if self._max_s is None else audio[: round(self._max_s * self._sample_rate_hz)]
+        return synth.render(f0_hz, hop_s, self._sample_rate_hz)[:samples]
 
     def files(self) -> dict[str, str]:
         """Returns the sha256 of every file with pitch tracks by path."""
@@ -150,48 +122,33 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _listing(self) -> tuple[list[Recording], list[Quarantined]]:
-        path = os.path.join(self.root, tracks.ANNOTATIONS)
-        usable, quarantined = [], []
-        for annotation in tracks.read_annotations(path):
-            if self._tracks.holds(annotation):
-                usable.append((annotation, self._tracks.metadata(annotation) or tracks.Metadata()))
-            else:
-                name = f'{annotation.makam}/{annotation.mbid}'
-                quarantined.append(Quarantined(name, 'annotated, but there is no pitch track'))
+        kinds = [kind for kind in ('work', 'artist') if kind in self._group]
+        usable, shared, quarantined = [], [], []
+        for recording in tracks.read_annotations(os.path.join(self.root, tracks.ANNOTATIONS)):
+            found = self._tracks.look_up(recording)
+            if found is None:
+                reason = 'annotated, but there is no pitch track'
+                quarantined.append(Quarantined(recording.track, reason))
+                continue
+            recording, known = found
+            shared.append([f'{kind}:{mbid}' for kind in kinds for mbid in known.get(kind, ())])
+            group = min(shared[-1], default=f'recording:{tracks.mbid(recording)}')
+            usable.append(dataclasses.replace(recording, group=group))
         if not usable:
             raise UserError(
                 f'{self.root}: none of the {len(quarantined)} recordings of {tracks.ANNOTATIONS} has a '
                 f'pitch track, e.g. {quarantined[0].path}'
             )
-        if 'artist' in self._group and not any(metadata.artists for _, metadata in usable):
+        last = {key: i for i, keys in enumerate(shared) for key in keys}
+        if 'artist' in self._group and not any(key.startswith('artist:') for key in last):
             raise UserError(
                 f'group is {self._group!r}, but no artist is known: {self.root} holds no metadata beside '
                 "its pitch tracks; fetch them, or choose group='recording'"
             )
-        groups = _join([self._shared(metadata) for _, metadata in usable])
-        listed = [
-            Recording(
-                track=f'{annotation.makam}/{annotation.mbid}',
-                label=annotation.makam,
-                group=group or f'recording:{annotation.mbid}',
-                path=self._tracks.path(annotation),
-                artist=metadata.artist,
-                album=metadata.album,
-                title=metadata.title,
-                tonic_hz=annotation.tonic_hz,
-            )
-            for (annotation, metadata), group in zip(usable, groups, strict=True)
-        ]
-        return listed, quarantined
-
-    def _shared(self, metadata: tracks.Metadata) -> list[str]:
-        """Returns what groups a recording with others."""
-        shared = []
-        if 'work' in self._group:
-            shared += [f'work:{mbid}' for mbid in metadata.works]
-        if 'artist' in self._group:
-            shared += [f'artist:{mbid}' for mbid in metadata.artists]
-        return shared
+        same = [(last[key], i) for i, keys in enumerate(shared) for key in keys]
+        groups = grouping.join([recording.group for recording in usable], same)
+        joined = zip(usable, groups, strict=True)
+        return [dataclasses.replace(each, group=group) for each, group in joined], quarantined
 
     @property
     def _known(self) -> int:
@@ -208,12 +165,3 @@ class Source(recordings.Source):
     def __getstate__(self) -> dict[str, Any]:
         lists = ('_listing', '_digests')
         return {key: value for key, value in self.__dict__.items() if key not in lists}
-
-
-def _join(shared: Sequence[Sequence[str]]) -> list[str]:
-    """Groups recordings that share a key, also by way of others; '' where there are no keys."""
-    keys = list(dict.fromkeys(key for each in shared for key in each))
-    at = {key: i for i, key in enumerate(keys)}
-    same = [(at[each[0]], at[key]) for each in shared for key in each[1:]]
-    groups = grouping.join(keys, same)
-    return [groups[at[each[0]]] if each else '' for each in shared]

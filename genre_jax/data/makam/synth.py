@@ -12,22 +12,23 @@ PEAK = 0.5  # of full scale
 
 
 def render(f0_hz: np.ndarray, hop_s: float, sample_rate_hz: int) -> np.ndarray:
-    """Renders a fundamental frequency to audio.
+    """Renders a fundamental frequency to int16 [round(frames * hop_s * sample_rate_hz)].
 
     Harmonic k has the amplitude 1/k. Between two voiced frames the frequency is interpolated on a
     logarithmic scale; the phase is its integral. A frame sounds for one hop, from half a hop before its
     time to half a hop after it, with fades of `FADE_S` around its ends where its neighbour is silent.
+    The peak is at `PEAK` of full scale.
 
     Args:
         f0_hz: float [frames], frame i at i * hop_s seconds; 0 is silence. One frame at least is voiced.
         hop_s: seconds from frame to frame.
         sample_rate_hz: of the result.
-
-    Returns:
-        int16 [round(frames * hop_s * sample_rate_hz)] mono, with its peak at `PEAK` of full scale.
     """
     frame = np.arange(round(len(f0_hz) * hop_s * sample_rate_hz)) / (hop_s * sample_rate_hz)
-    held = f0_hz[_nearest_voiced(f0_hz)]
+    voiced = np.flatnonzero(f0_hz)
+    # A silent frame holds the frequency of the nearest voiced one.
+    nearest = np.searchsorted((voiced[:-1] + voiced[1:]) / 2, np.arange(len(f0_hz)))
+    held = f0_hz[voiced[nearest]]
     sounding_hz = np.exp2(np.interp(frame, np.arange(len(held)), np.log2(held)))
     turns = np.cumsum(sounding_hz) / sample_rate_hz
     wave = np.zeros(len(frame))
@@ -35,19 +36,9 @@ def render(f0_hz: np.ndarray, hop_s: float, sample_rate_hz: int) -> np.ndarray:
         share = k * sounding_hz / sample_rate_hz
         amplitude = np.clip((FADE_TO - share) / (FADE_TO - FADE_FROM), 0, 1) / k
         wave += amplitude * np.sin(2 * np.pi * (k * turns % 1))
-    nearest = np.minimum(np.floor(frame + 0.5).astype(np.int64), len(f0_hz) - 1)
+    sounds = (f0_hz > 0)[np.minimum(np.floor(frame + 0.5).astype(np.int64), len(f0_hz) - 1)]
     fade = np.hanning(round(FADE_S * sample_rate_hz) + 2)
     # Steps of the gate become raised cosines; so do the ends of the clip.
-    wave *= np.convolve((f0_hz > 0)[nearest], fade / fade.sum(), mode='same')
+    wave *= np.convolve(sounds, fade / fade.sum(), mode='same')
     peak = np.abs(wave).max()
     return np.rint(wave * (32767 * PEAK / peak)).astype(np.int16) if peak else wave.astype(np.int16)
-
-
-def _nearest_voiced(f0_hz: np.ndarray) -> np.ndarray:
-    """Returns the position of the voiced frame that is nearest to each frame."""
-    voiced = np.flatnonzero(f0_hz)
-    frames = np.arange(len(f0_hz))
-    after = np.searchsorted(voiced, frames).clip(max=len(voiced) - 1)
-    before = (after - 1).clip(min=0)
-    closer = np.abs(voiced[before] - frames) <= np.abs(voiced[after] - frames)
-    return voiced[np.where(closer, before, after)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from genre_jax.data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
 
 ANNOTATIONS = 'annotations.json'
@@ -22,57 +23,19 @@ _PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')
 _HIGHEST_HZ = 20_000.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Annotation:
-    """One entry of annotations.json.
-
-    Attributes:
-        mbid: MusicBrainz's identifier of the recording.
-        makam: its class.
-        tonic_hz: frequency of the tonic.
-    """
-
-    mbid: str
-    makam: str
-    tonic_hz: float
+# A recording, and MusicBrainz's identifiers of its works and artists: {'work': [...], 'artist': [...]}.
+Found = tuple[Recording, dict[str, list[str]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What MusicBrainz knows of a recording.
+def read_annotations(path: str) -> list[Recording]:
+    """Reads annotations.json: MAKAM/MBID with label and tonic, in its order; the groups are ''.
 
-    Attributes:
-        title: of the recording.
-        artist: names in its credit.
-        album: title of its first release.
-        works: identifiers of the pieces that are played.
-        artists: identifiers of those credited.
-    """
-
-    title: str = ''
-    artist: str = ''
-    album: str = ''
-    works: tuple[str, ...] = ()
-    artists: tuple[str, ...] = ()
-
-
-def read_annotations(path: str) -> list[Annotation]:
-    """Reads annotations.json.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Its entries, in its order.
-
-    Raises:
-        UserError: the file is damaged or no such list.
+    UserError: the file is damaged or no such list.
     """
     entries = _read_json(path)
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected a list of recordings with mbid, makam and tonic')
-    read, seen = [], set()
+    read = {}
     for number, entry in enumerate(entries, 1):
         where = f'{path}, entry {number}'
         if not isinstance(entry, dict):
@@ -85,56 +48,22 @@ def read_annotations(path: str) -> list[Annotation]:
             raise UserError(f'{where}: mbid is {entry["mbid"]!r}; expected one of MusicBrainz')
         if '/' in makam or makam.startswith('.'):
             raise UserError(f'{where}: makam is {makam!r}; expected the name of a folder')
-        if (
-            isinstance(tonic_hz, bool)
-            or not isinstance(tonic_hz, int | float)
-            or not (0 < tonic_hz < _HIGHEST_HZ)
-        ):
+        is_number = isinstance(tonic_hz, int | float) and not isinstance(tonic_hz, bool)
+        if not (is_number and 0 < tonic_hz < _HIGHEST_HZ):
             raise UserError(f'{where} ({mbid}): tonic is {tonic_hz!r}; expected hertz')
-        if mbid in seen:
+        if mbid in read:
             raise UserError(f'{where}: {mbid} stands in it twice; remove one of the two')
-        seen.add(mbid)
-        read.append(Annotation(mbid, makam, float(tonic_hz)))
-    return read
+        read[mbid] = Recording(f'{makam}/{mbid}', makam, group='', tonic_hz=float(tonic_hz))
+    return list(read.values())
 
 
-def read_metadata(path: str) -> Metadata | None:
-    """Reads the metadata of a recording.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        What is in it, None where there is no such file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not os.path.exists(path):
-        return None
-    entry = _read_json(path)
-    try:
-        credits, works = entry.get('artist_credits') or [], entry.get('works') or []
-        releases = entry.get('releases') or []
-        return Metadata(
-            title=entry.get('title') or '',
-            artist=' & '.join(artist['name'] for artist in credits),
-            album=releases[0]['title'] if releases else '',
-            works=tuple(work['mbid'] for work in works),
-            artists=tuple(artist['mbid'] for artist in credits),
-        )
-    except (AttributeError, KeyError, TypeError, IndexError):
-        raise UserError(
-            f'{path}: not the metadata of a recording as published; fetch it again'
-        ) from None
+def mbid(recording: Recording) -> str:
+    """Returns MusicBrainz's identifier of a recording."""
+    return recording.track.rsplit('/', 1)[-1]
 
 
 class Published:
-    """The files as published: data/MAKAM/MBID.pitch, one frequency a line.
-
-    Attributes:
-        hop_s: seconds from frame to frame.
-    """
+    """The files as published: data/MAKAM/MBID.pitch, one frequency a line, and MBID.json."""
 
     hop_s = _PUBLISHED_HOP / _SAMPLE_RATE_HZ
 
@@ -142,34 +71,43 @@ class Published:
         """Notes where they are; `root` is the folder of annotations.json."""
         self._root = root
 
-    def path(self, annotation: Annotation) -> str:
-        """Returns the path of a recording's file, relative to the root."""
-        return f'{PITCH_FOLDER}/{annotation.makam}/{annotation.mbid}.pitch'
+    def look_up(self, recording: Recording) -> Found | None:
+        """Returns a recording with its path, names and identifiers, None where it has no pitch track.
 
-    def holds(self, annotation: Annotation) -> bool:
-        """Tells whether there is a pitch track of a recording."""
-        return os.path.exists(os.path.join(self._root, self.path(annotation)))
+        UserError: its metadata are damaged.
+        """
+        recording = dataclasses.replace(recording, path=f'{PITCH_FOLDER}/{recording.track}.pitch')
+        pitch_track = os.path.join(self._root, recording.path)
+        if not os.path.exists(pitch_track):
+            return None
+        path = pitch_track.removesuffix('.pitch') + '.json'
+        if not os.path.exists(path):
+            return recording, {}
+        entry = _read_json(path)
+        try:
+            credits, works = entry.get('artist_credits') or [], entry.get('works') or []
+            releases = entry.get('releases') or []
+            recording = dataclasses.replace(
+                recording,
+                artist=' & '.join(artist['name'] for artist in credits),
+                album=releases[0]['title'] if releases else '',
+                title=entry.get('title') or '',
+            )
+            identifiers = {'work': works, 'artist': credits}
+            return recording, {k: [each['mbid'] for each in v] for k, v in identifiers.items()}
+        except (AttributeError, KeyError, TypeError, IndexError):
+            raise UserError(
+                f'{path}: not the metadata of a recording as published; fetch it again'
+            ) from None
 
-    def metadata(self, annotation: Annotation) -> Metadata | None:
-        """Returns what is known of a recording, None if nothing is."""
-        path = os.path.join(self._root, self.path(annotation))
-        return read_metadata(path.removesuffix('.pitch') + '.json')
+    def f0_hz(self, recording: Recording) -> np.ndarray:
+        """Reads a pitch track: float64 [frames], one every `hop_s`, 0 where it is unvoiced.
 
-    def f0_hz(self, mbid: str, path: str) -> np.ndarray:
-        """Reads a pitch track.
-
-        Args:
-            mbid: of the recording.
-            path: relative to the root.
-
-        Returns:
-            float64 [frames], 0 where it is unvoiced.
-
-        Raises:
-            BadAudio: the file cannot be read, or a line is no frequency.
+        BadAudio: the file cannot be read, or a line is no frequency.
         """
         try:
-            with open(os.path.join(self._root, path), encoding='ascii', errors='replace') as file:
+            path = os.path.join(self._root, recording.path)
+            with open(path, encoding='ascii', errors='replace') as file:
                 lines = file.read().split('\n')
         except OSError as error:
             raise BadAudio(f'cannot be read: {error.strerror}') from error
@@ -184,45 +122,29 @@ class Published:
 
 
 class Packed:
-    """All pitch tracks in one archive NAME_f0_xSCALE_hopHOP.npz.
+    """All pitch tracks in one archive NAME_f0_xSCALE_hopHOP.npz, without metadata.
 
     It holds `f0`, integers [all frames], SCALE times the frequency in Hz; `offsets` [recordings + 1],
     where each recording begins in it; and `mbid` [recordings].
-
-    Attributes:
-        hop_s: seconds from frame to frame.
     """
 
     def __init__(self, root: str, name: str) -> None:
-        """Notes where it is.
-
-        Args:
-            root: the folder of annotations.json.
-            name: of the archive.
-        """
+        """Notes where it is: the archive `name` in the folder of annotations.json."""
         self._root, self._name = root, name
         scale, hop = _PACKED.fullmatch(name).groups()
         self._scale = int(scale)
         self.hop_s = int(hop) / _SAMPLE_RATE_HZ
 
-    def path(self, annotation: Annotation) -> str:
-        """Returns the name of the archive: all recordings are in one file."""
-        del annotation
-        return self._name
+    def look_up(self, recording: Recording) -> Found | None:
+        """Returns a recording with its path, None where it is not in the archive."""
+        if mbid(recording) in self._arrays[2]:
+            return dataclasses.replace(recording, path=self._name), {}
+        return None
 
-    def holds(self, annotation: Annotation) -> bool:
-        """Tells whether there is a pitch track of a recording."""
-        return annotation.mbid in self._arrays[2]
-
-    def metadata(self, annotation: Annotation) -> None:
-        """Returns None: the archive holds no metadata."""
-        del annotation
-
-    def f0_hz(self, mbid: str, path: str) -> np.ndarray:
+    def f0_hz(self, recording: Recording) -> np.ndarray:
         """Returns a pitch track, float64 [frames]; see `Published.f0_hz`."""
-        del path
         f0, offsets, positions = self._arrays
-        place = positions[mbid]
+        place = positions[mbid(recording)]
         return _checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
 
     @property
@@ -237,7 +159,7 @@ def _read_archive(path: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             f0, offsets = archive['f0'], archive['offsets']
-            mbids = [str(mbid) for mbid in archive['mbid']]
+            mbids = list(map(str, archive['mbid']))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f'{path} cannot be read ({error}); expected an archive of the arrays f0, offsets and mbid'
@@ -256,21 +178,11 @@ def _read_archive(path: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
             f'{path}: f0, offsets and mbid do not fit together; expected integers f0 and, for every '
             'mbid, where it begins in f0, then the length of f0'
         )
-    return f0, offsets, {mbid: place for place, mbid in enumerate(mbids)}
+    return f0, offsets, {name: place for place, name in enumerate(mbids)}
 
 
 def find(root: str) -> tuple[str, Published | Packed]:
-    """Finds out which files there are.
-
-    Args:
-        root: folder with annotations.json.
-
-    Returns:
-        Absolute path of the folder, and its pitch tracks.
-
-    Raises:
-        UserError: there is no such folder, or not the files that are needed.
-    """
+    """Finds the folder's absolute path and its pitch tracks; a UserError where they are not there."""
     if not root:
         raise UserError('the root folder is not set; name the folder of the OTMM makam dataset')
     folder = os.path.abspath(os.path.expanduser(root))

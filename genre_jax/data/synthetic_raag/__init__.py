@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import numbers
 from collections.abc import Sequence
@@ -37,86 +38,47 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        per_class: int = 20,
-        duration_s: float = 30.0,
-        sample_rate_hz: int = 16000,
-        seed: int = 0,
-        raags: Sequence[str] = (),
-        tonic_hz: float | None = None,
-        musicians: int = 20,
+        per_class: int = 20,  # recordings of each raag
+        duration_s: float = 30.0,  # of every recording
+        sample_rate_hz: int = 16000,  # of every recording
+        seed: int = 0,  # of everything that is drawn
+        raags: Sequence[str] = (),  # which of `grammar.RAAGS`; none for all
+        tonic_hz: float | None = None,  # Sa of all recordings; None for 110 to 300 Hz, each its own
+        musicians: int = 20,  # how many there are; recording i of a raag is by musician i modulo this
     ):
-        """Notes what to make.
-
-        Args:
-            per_class: recordings of each raag.
-            duration_s: length of every recording.
-            sample_rate_hz: of every recording.
-            seed: of everything that is drawn.
-            raags: which of `grammar.RAAGS`; none for all.
-            tonic_hz: Sa of all recordings; None for one of its own each, from 110 to 300 Hz.
-            musicians: how many there are; recording i of a raag is played by musician i modulo this.
-
-        Raises:
-            UserError: a value is out of its range.
-        """
-        for key, value, kind, least, most in (
+        """Notes what to make; a value out of its range is a UserError."""
+        synthesis.check(
+            self.name,
             ('per_class', per_class, numbers.Integral, 1, 10_000),
             ('duration_s', duration_s, numbers.Real, 1, 3600),
             ('sample_rate_hz', sample_rate_hz, numbers.Integral, 8000, 192_000),
             ('seed', seed, numbers.Integral, 0, math.inf),
-            ('tonic_hz', 110 if tonic_hz is None else tonic_hz, numbers.Real, 55, 600),
+            ('tonic_hz', tonic_hz, numbers.Real | None, 55, 600),
             ('musicians', musicians, numbers.Integral, 1, 10_000),
-        ):
-            if (
-                not isinstance(value, kind)
-                or isinstance(value, bool)
-                or not least <= value <= most
-                or math.isinf(value)
-            ):
-                whole = 'a whole number' if kind is numbers.Integral else 'a number'
-                raise UserError(
-                    f'data.{self.name}: {key} is {value!r}, expected {whole} from {least} '
-                    + (f'to {most}' if math.isfinite(most) else 'up')
-                )
+        )
         self._per_class = per_class
         self._duration_s = float(duration_s)
         self._sample_rate_hz = sample_rate_hz
         self._seed = seed
         self._raags = _checked_raags(raags)
-        self._tonic_hz = tonic_hz
+        self._tonic_hz = None if tonic_hz is None else float(tonic_hz)
         self._musicians = musicians
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of the builder and the arguments."""
-        parts = (
-            _BUILDER_VERSION,
-            self._per_class,
-            self._duration_s,
-            self._sample_rate_hz,
-            self._seed,
-            self._raags,
-            None if self._tonic_hz is None else float(self._tonic_hz),
-            self._musicians,
-        )
+        shared = (self._per_class, self._duration_s, self._sample_rate_hz, self._seed)
+        parts = (_BUILDER_VERSION, *shared, self._raags, self._tonic_hz, self._musicians)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, sorted by track; none is ever left out."""
         listed = []
-        for raag in self._raags:
-            for number in range(self._per_class):
-                track = f'{raag}/{number:04d}'
-                musician = self._musician(track)
-                listed.append(
-                    Recording(
-                        track=track,
-                        label=raag,
-                        group=f'artist:{musician}',
-                        artist=musician,
-                        tonic_hz=self.performance(track).tonic_hz,
-                    )
-                )
+        for raag, number in itertools.product(self._raags, range(self._per_class)):
+            track = f'{raag}/{number:04d}'
+            artist, tonic_hz = self._musician(track), self.performance(track).tonic_hz
+            group = f'artist:{artist}'
+            listed.append(Recording(track, raag, group, artist=artist, tonic_hz=tonic_hz))
         return listed, []
 
     def sample_rate_hz(self) -> int:
@@ -134,40 +96,20 @@ class Source(recordings.Source):
             sample_rate_hz=self._sample_rate_hz,
         )
 
-    def melody(self, track: str) -> list[melody.Note]:
-        """Returns the notes of a recording, in order: the ground truth.
+    def melody(self, track: str) -> list[sound.Note]:
+        """Returns the notes of a recording ('yaman/0007', listed or not), in order: the ground truth.
 
-        Args:
-            track: 'yaman/0007', whether or not it is among `recordings()`.
-
-        Raises:
-            UserError: no such track.
+        UserError: no such track.
         """
         performance = self.performance(track)
-        return melody.walk(
-            RAAGS[track.split('/')[0]],
-            synthesis.generator(self._seed, f'{track} melody'),
-            tonic_hz=performance.tonic_hz,
-            duration_s=self._duration_s,
-            notes_per_s=performance.notes_per_s,
-            acceleration_per_s=performance.acceleration_per_s,
-            meend=performance.meend,
-        )
+        rng = synthesis.generator(self._seed, f'{track} melody')
+        return melody.walk(RAAGS[track.split('/')[0]], performance, rng, self._duration_s)
 
     def performance(self, track: str) -> sound.Performance:
-        """Returns how a recording is played.
-
-        Args:
-            track: 'yaman/0007', whether or not it is among `recordings()`.
-
-        Raises:
-            UserError: no such track.
-        """
+        """Returns how a recording ('yaman/0007', listed or not) is played; a UserError: no such track."""
         musician = sound.draw_musician(synthesis.generator(self._seed, self._musician(track)))
         drawn = sound.draw_recording(musician, synthesis.generator(self._seed, track))
-        if self._tonic_hz is None:
-            return drawn
-        return dataclasses.replace(drawn, tonic_hz=float(self._tonic_hz))
+        return dataclasses.replace(drawn, tonic_hz=self._tonic_hz or drawn.tonic_hz)
 
     def _musician(self, track: str) -> str:
         raag, _, number = track.partition('/')

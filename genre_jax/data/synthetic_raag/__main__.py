@@ -22,32 +22,24 @@ _OUT = flags.DEFINE_string('out', 'picture.png', 'PNG to write')
 _DURATION_S = 20.0
 
 
-def draw(source: Source, track: str, path: str) -> None:
-    """Draws one recording.
-
-    Args:
-        source: the dataset.
-        track: 'yaman/0000'.
-        path: PNG to write.
-
-    Raises:
-        UserError: no such track, or the file cannot be written.
-    """
+def main(argv: Sequence[str]) -> None:
+    """Draws the recording that the flags name."""
     import matplotlib.figure
 
+    program.refuse_words(argv)
+    source, track = Source(seed=_SEED.value, duration_s=_DURATION_S), _TRACK.value
     rate_hz, tonic_hz = source.sample_rate_hz(), source.performance(track).tonic_hz
-    raag = track.split('/')[0]
-    audio = source.load(Recording(track, label=raag, group=''))
-    hz = sound.contour(source.melody(track), len(audio) / rate_hz, rate_hz)
+    label = track.split('/')[0]
+    raag = grammar.RAAGS[label]
+    audio = source.load(Recording(track, label, group=''))
+    hz = sound.contour(source.melody(track), _DURATION_S, rate_hz)
     axes = (figure := matplotlib.figure.Figure((12, 5), layout='constrained')).subplots()
     axes.specgram(audio / 32768, NFFT=4096, Fs=rate_hz, noverlap=3072, vmin=-110, cmap='Greys')
     axes.plot(np.arange(len(hz)) / rate_hz, np.where(hz > 0, hz, np.nan), color='tab:red', lw=1)
-    low, high = grammar.RAAGS[raag].span
-    notes = [p for p in range(low, high + 1) if grammar.swara(p) in grammar.RAAGS[raag].scale]
+    low, high = raag.span
+    notes = [p for p in range(low, high + 1) if grammar.swara(p) in raag.scale]
     axes.set_yscale('log', base=2)
-    axes.set_yticks(
-        [grammar.frequency_hz(p, tonic_hz) for p in notes], [grammar.swara(p) for p in notes]
-    )
+    axes.set_yticks([grammar.frequency_hz(p, tonic_hz) for p in notes], map(grammar.swara, notes))
     axes.minorticks_off()
     axes.set(
         title=f'{track}: Sa = {tonic_hz:.1f} Hz',
@@ -55,19 +47,9 @@ def draw(source: Source, track: str, path: str) -> None:
         ylim=(tonic_hz * 2 ** ((low - 6) / 12), tonic_hz * 2 ** ((high + 6) / 12)),
     )
     try:
-        figure.savefig(path, dpi=100)
+        figure.savefig(_OUT.value, dpi=100)
     except (OSError, ValueError) as error:
-        raise UserError(f'--out={path}: cannot be written ({error})') from None
-
-
-def main(argv: Sequence[str]) -> None:
-    """Draws what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
-    program.refuse_words(argv)
-    draw(Source(seed=_SEED.value, duration_s=_DURATION_S), _TRACK.value, _OUT.value)
+        raise UserError(f'--out={_OUT.value}: cannot be written ({error})') from None
 
 
 if __name__ == '__main__':

@@ -15,18 +15,12 @@ import dataclasses
 import functools
 from typing import Literal
 
-SWARAS = ('S', 'r', 'R', 'g', 'G', 'm', 'M', 'P', 'd', 'D', 'n', 'N')
+SWARAS = tuple('SrRgGmMPdDnN')
 
 # Just intonation over Sa, each ratio one of the 22 shrutis as usually tabulated (H. Bakshi, The twenty-two
 # Shruti-s of Indian Music, 2003, after S. Ramanathan and E. Wilson). Where the table gives two for a note,
 # this is the one that is consonant with Sa and with G, 5/4, or with g, 6/5.
-RATIOS = dict(
-    zip(
-        SWARAS,
-        (1, 16 / 15, 9 / 8, 6 / 5, 5 / 4, 4 / 3, 45 / 32, 3 / 2, 8 / 5, 5 / 3, 9 / 5, 15 / 8),
-        strict=True,
-    )
-)
+RATIOS = (1, 16 / 15, 9 / 8, 6 / 5, 5 / 4, 4 / 3, 45 / 32, 3 / 2, 8 / 5, 5 / 3, 9 / 5, 15 / 8)
 
 # The span of a melody in semitones from Sa: raags of the lower half of the octave (purvang) go down to
 # the Ma below and up to the Sa above, those of the upper half (uttarang) from Sa to the Ma above.
@@ -34,61 +28,36 @@ _SPANS = {'lower': (-7, 12), 'middle': (-5, 15), 'upper': (0, 17)}
 
 
 def pitch(note: str) -> int:
-    """Returns the semitones of a note from Sa: pitch('.N') is -1, pitch("r'") is 13.
-
-    Args:
-        note: in the notation of this file.
-    """
+    """Returns the semitones of a note from Sa: pitch('.N') is -1, pitch("r'") is 13."""
     return SWARAS.index(note.strip(".'")) + 12 * (note.count("'") - note.count('.'))
 
 
 def pitches(notes: str) -> tuple[int, ...]:
-    """Returns the semitones from Sa of notes that are separated by spaces.
-
-    Args:
-        notes: as ".N R G M".
-    """
+    """Returns the semitones from Sa of notes that are separated by spaces."""
     return tuple(pitch(note) for note in notes.split())
 
 
 def swara(semitones: int) -> str:
-    """Returns the letter of a note, the same in every octave.
-
-    Args:
-        semitones: from Sa.
-    """
+    """Returns the letter of a note, given in semitones from Sa, the same in every octave."""
     return SWARAS[semitones % 12]
 
 
 def frequency_hz(semitones: int, tonic_hz: float) -> float:
-    """Returns the frequency of a note in just intonation.
-
-    Args:
-        semitones: from Sa.
-        tonic_hz: frequency of Sa.
-    """
-    return tonic_hz * RATIOS[swara(semitones)] * 2.0 ** (semitones // 12)
+    """Returns the frequency of a note, given in semitones from Sa, in just intonation."""
+    octave, step = divmod(semitones, 12)
+    return tonic_hz * RATIOS[step] * 2.0**octave
 
 
 @dataclasses.dataclass(frozen=True)
 class Raag:
-    """The grammar of a raag.
+    """The grammar of a raag."""
 
-    Attributes:
-        arohana: the ascending line, from Sa to the Sa above.
-        avarohana: the descending line, from there to Sa.
-        vadi: the swara that is dwelt upon most.
-        samvadi: the one that answers it.
-        pakad: phrases by which the raag is known.
-        register: the part of the range where it lives.
-    """
-
-    arohana: str
-    avarohana: str
-    vadi: str
-    samvadi: str
-    pakad: tuple[str, ...]
-    register: Literal['lower', 'middle', 'upper'] = 'middle'
+    arohana: str  # the ascending line, from Sa to the Sa above
+    avarohana: str  # the descending line, from there to Sa
+    vadi: str  # the swara that is dwelt upon most
+    samvadi: str  # the one that answers it
+    pakad: tuple[str, ...]  # phrases by which the raag is known
+    register: Literal['lower', 'middle', 'upper'] = 'middle'  # where in the range it lives
 
     @functools.cached_property
     def scale(self) -> frozenset[str]:
@@ -116,36 +85,24 @@ class Raag:
 
 RAAGS = {
     # One pentatonic scale.
-    'bhoopali': Raag(
-        "S R G P D S'", "S' D P G R S", 'G', 'D', ('G R S .D S R G', 'P G D P G R S'), 'lower'
-    ),
-    'deshkar': Raag(
-        "S R G P D S'", "S' D P G R S", 'D', 'G', ('D P G P G R S', "P D S' D P"), 'upper'
-    ),
+    'bhoopali': Raag("S R G P D S'", "S' D P G R S", 'G', 'D',
+                     ('G R S .D S R G', 'P G D P G R S'), 'lower'),
+    'deshkar': Raag("S R G P D S'", "S' D P G R S", 'D', 'G',
+                    ('D P G P G R S', "P D S' D P"), 'upper'),
     # One scale without Pa.
-    'marwa': Raag(
-        "S r G M D N D S'", "S' N D M G r S", 'r', 'D', ('D M G r', 'G M G r S', '.N .D r S')
-    ),
-    'puriya': Raag(
-        "S G M D N r' S'", "S' N D M G r S", 'G', 'N',
-        ('.N r G r S', 'G M D G M G', 'N M G'), 'lower',
-    ),
-    'sohni': Raag(
-        "S G M D N S'", "S' r' S' N D G M D M G r S", 'D', 'G',
-        ("S' N D N D G", "M D N S'"), 'upper',
-    ),
+    'marwa': Raag("S r G M D N D S'", "S' N D M G r S", 'r', 'D',
+                  ('D M G r', 'G M G r S', '.N .D r S')),
+    'puriya': Raag("S G M D N r' S'", "S' N D M G r S", 'G', 'N',
+                   ('.N r G r S', 'G M D G M G', 'N M G'), 'lower'),
+    'sohni': Raag("S G M D N S'", "S' r' S' N D G M D M G r S", 'D', 'G',
+                  ("S' N D N D G", "M D N S'"), 'upper'),
     # One scale, the natural minor one.
-    'darbari_kanada': Raag(
-        "S R g m P d n S'", "S' d n P m P g m R S", 'R', 'P',
-        ('g m R S', 'S .d .n .P', '.d .n S R'), 'lower',
-    ),
-    'adana': Raag(
-        "S R m P d n S'", "S' d n P m P g m R S", 'S', 'P',
-        ("S' d n S'", 'd n P m P', 'g m R S'), 'upper',
-    ),
-    'jaunpuri': Raag(
-        "S R m P d n S'", "S' n d P m g R S", 'd', 'g', ('m P n d P', 'd m P g R m P'), 'upper'
-    ),
+    'darbari_kanada': Raag("S R g m P d n S'", "S' d n P m P g m R S", 'R', 'P',
+                           ('g m R S', 'S .d .n .P', '.d .n S R'), 'lower'),
+    'adana': Raag("S R m P d n S'", "S' d n P m P g m R S", 'S', 'P',
+                  ("S' d n S'", 'd n P m P', 'g m R S'), 'upper'),
+    'jaunpuri': Raag("S R m P d n S'", "S' n d P m g R S", 'd', 'g',
+                     ('m P n d P', 'd m P g R m P'), 'upper'),
     # One scale, that of the thaat Todi.
     'todi': Raag("S r g M d N S'", "S' N d P M g r S", 'd', 'g', ('.d .N S r g', 'M g r g r S')),
     'multani': Raag("S g M P N S'", "S' N d P M g r S", 'P', 'S', ('.N S M g M P', 'M g M g r S')),

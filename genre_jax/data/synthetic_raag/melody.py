@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from genre_jax.data.synthetic_raag import grammar
 from genre_jax.data.synthetic_raag.grammar import Raag
+from genre_jax.data.synthetic_raag.sound import Note, Performance
 
 # Share of the phrases that are quotations.
 _PAKAD_SHARE = 0.3
@@ -29,52 +29,13 @@ _GLIDE_S = (0.06, 0.16)
 _SHORTEST_S = 0.08
 
 
-@dataclasses.dataclass(frozen=True)
-class Note:
-    """A note as it is played.
-
-    Attributes:
-        onset_s: when it begins, in seconds from the start of the recording.
-        duration_s: how long it sounds.
-        swara: its letter, the same in every octave.
-        semitones: its place above Sa.
-        frequency_hz: its pitch, which stays once it is reached.
-        phrase: number of the phrase that it belongs to; between phrases there is a breath.
-        glide_s: how long a glide (meend) from the pitch of the note before leads to it, 0 for none.
-    """
-
-    onset_s: float
-    duration_s: float
-    swara: str
-    semitones: int
-    frequency_hz: float
-    phrase: int
-    glide_s: float = 0.0
-
-
 def walk(
-    raag: Raag,
-    rng: np.random.Generator,
-    *,
-    tonic_hz: float,
-    duration_s: float,
-    notes_per_s: float,
-    acceleration_per_s: float = 0.0,
-    meend: float = 0.0,
+    raag: Raag, performance: Performance, rng: np.random.Generator, duration_s: float
 ) -> list[Note]:
     """Improvises until the time is up; a longer melody begins like a shorter one.
 
     It opens with the pakad. A phrase begins where the last one ended, or is a quotation; it ends on the
-    vadi, the samvadi or Sa.
-
-    Args:
-        raag: its grammar.
-        rng: for everything.
-        tonic_hz: frequency of Sa.
-        duration_s: length of the melody; the last note is cut there.
-        notes_per_s: tempo of the short notes at the start.
-        acceleration_per_s: by which share of that it grows every second.
-        meend: share of the notes inside a phrase that are reached by a glide.
+    vadi, the samvadi or Sa. The last note is cut. Of the performance only tonic, tempo and meend count.
     """
     mood = dict(zip(grammar.SWARAS, np.exp(_MOOD * rng.standard_normal(12)).tolist(), strict=True))
     notes, now_s, last, phrase = [], 0.0, 0, 0
@@ -83,33 +44,28 @@ def walk(
             steps = grammar.pitches(raag.pakad[rng.integers(len(raag.pakad))])
         else:
             steps = _draw_run(raag, last, mood, rng)
-        unit_s = 1 / (notes_per_s * (1 + acceleration_per_s * now_s))
+        unit_s = 1 / (performance.notes_per_s * (1 + performance.acceleration_per_s * now_s))
         unit_s *= (1.0, 1.0, 0.6)[rng.integers(3)]  # some phrases are fast
         for i, semitones in enumerate(steps):
             length_s = unit_s * _length(raag, semitones, i == len(steps) - 1)
             length_s *= mood[grammar.swara(semitones)] * rng.uniform(0.9, 1.1)
             length_s = max(length_s, _SHORTEST_S)
             glide_s = rng.uniform(*_GLIDE_S)
-            glides = rng.random() < meend and i > 0
-            notes.append(
-                Note(
-                    onset_s=now_s,
-                    duration_s=length_s,
-                    swara=grammar.swara(semitones),
-                    semitones=semitones,
-                    frequency_hz=grammar.frequency_hz(semitones, tonic_hz),
-                    phrase=phrase,
-                    glide_s=min(glide_s, length_s / 2) if glides else 0.0,
-                )
+            glides = rng.random() < performance.meend and i > 0
+            note = Note(
+                onset_s=now_s,
+                duration_s=min(length_s, duration_s - now_s),
+                swara=grammar.swara(semitones),
+                semitones=semitones,
+                frequency_hz=grammar.frequency_hz(semitones, performance.tonic_hz),
+                phrase=phrase,
+                glide_s=min(glide_s, length_s / 2) if glides else 0.0,
             )
+            notes.append(note)
             now_s += length_s
         now_s += unit_s * rng.uniform(*_BREATH)
         last, phrase = steps[-1], phrase + 1
-    return [
-        dataclasses.replace(note, duration_s=min(note.duration_s, duration_s - note.onset_s))
-        for note in notes
-        if note.onset_s < duration_s
-    ]
+    return [note for note in notes if note.onset_s < duration_s]
 
 
 def _role(raag: Raag, semitones: int) -> str:
@@ -139,13 +95,13 @@ def _draw_run(
 @functools.cache
 def _runs(raag: Raag, start: int) -> list[tuple[int, ...]]:
     """Lists the phrases that follow one line from `start`, turn once, and follow the other to a rest."""
-    runs = []
-    for there, back in (raag.lines, raag.lines[::-1]):
-        for first in _legs(there, start, raag.span):
-            for second in _legs(back, first[-1], raag.span):
-                if _role(raag, second[-1]):
-                    runs.append(first + second[1:])
-    return runs
+    return [
+        first + second[1:]
+        for there, back in (raag.lines, raag.lines[::-1])
+        for first in _legs(there, start, raag.span)
+        for second in _legs(back, first[-1], raag.span)
+        if _role(raag, second[-1])
+    ]
 
 
 def _legs(line: tuple[int, ...], start: int, span: tuple[int, int]) -> list[tuple[int, ...]]:

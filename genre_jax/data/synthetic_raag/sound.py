@@ -12,128 +12,88 @@ from collections.abc import Sequence
 import numpy as np
 
 from genre_jax.data import synthesis
+from genre_jax.data.synthesis import Family
 from genre_jax.data.synthetic_raag import grammar
-from genre_jax.data.synthetic_raag.melody import Note
 
 # Sa of a recording: a musician's own, anywhere in this range, and up to a semitone from it on the day.
 TONIC_HZ = (110.0, 300.0)
 _TONIC_HABIT_SEMITONES = 1.0
 _HARMONICS = 14
 _RELEASE_S = 0.03
-# A tanpura: harmonics, seconds between plucks, time constant, and how long a pluck is heard.
+# A tanpura: harmonics, and how long a pluck is heard.
 _DRONE_HARMONICS = 20
-_DRONE_PLUCK_S = (0.8, 1.3)
-_DRONE_DECAY_S = (1.2, 2.5)
 _DRONE_RING_S = 5.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """Ranges (low, high) from which an instrument of a family is drawn.
-
-    Attributes:
-        tilt: harmonic k starts from the amplitude k ** -tilt.
-        even: factor on the even harmonics.
-        attack_s: time to full strength.
-        decay_s: time constant of the fundamental; infinite for a held tone.
-        damping: harmonic k decays by 1 + damping * (k - 1) times as fast.
-        meend: share of the notes that are reached by a glide.
-    """
-
-    tilt: tuple[float, float]
-    even: tuple[float, float]
-    attack_s: tuple[float, float]
-    decay_s: tuple[float, float]
-    damping: tuple[float, float]
-    meend: tuple[float, float]
-
-
+_HELD = (math.inf, math.inf)
 FAMILIES = {
-    'sitar': Family((0.6, 1.2), (0.6, 1.0), (0.002, 0.006), (0.6, 1.4), (0.1, 0.4), (0.2, 0.5)),
-    'bansuri': Family((1.8, 2.8), (0.3, 0.8), (0.03, 0.07), (math.inf,) * 2, (0, 0), (0.2, 0.5)),
-    'harmonium': Family((0.5, 1.1), (0.3, 1.0), (0.02, 0.04), (math.inf,) * 2, (0, 0), (0, 0)),
+    'sitar': Family(
+        (0.6, 1.2), (0.6, 1.0), (0.002, 0.006), (0.6, 1.4), damping=(0.1, 0.4), meend=(0.2, 0.5)
+    ),
+    'bansuri': Family((1.8, 2.8), (0.3, 0.8), (0.03, 0.07), _HELD, meend=(0.2, 0.5)),
+    'harmonium': Family((0.5, 1.1), (0.3, 1.0), (0.02, 0.04), _HELD),
 }
 
 
 @dataclasses.dataclass(frozen=True)
+class Note:
+    """A note as it is played."""
+
+    onset_s: float  # from the start of the recording
+    duration_s: float  # how long it sounds
+    swara: str  # its letter, the same in every octave
+    semitones: int  # its place above Sa
+    frequency_hz: float  # its pitch, which stays once it is reached
+    phrase: int  # number of its phrase; between phrases there is a breath
+    glide_s: float = 0.0  # of a glide (meend) from the pitch of the note before, 0 for none
+
+
+@dataclasses.dataclass(frozen=True)
 class Performance:
-    """How a raag is played: everything but the notes and the noise itself.
+    """How a raag is played: everything but the notes and the noise itself."""
 
-    Attributes:
-        tonic_hz: frequency of Sa.
-        notes_per_s: tempo of the short notes at the start.
-        acceleration_per_s: by which share of that it grows every second.
-        meend: share of the notes that are reached by a glide.
-        amplitudes: of the harmonics of the melody.
-        attack_s: time to full strength.
-        decay_s: time constant of the fundamental.
-        damping: how much faster the higher harmonics decay, see `Family`.
-        drone_db: power of the drone over that of the melody; minus infinity for none.
-        drone_tilt: harmonic k of a string of the tanpura starts from the amplitude k ** -tilt.
-        drone_pluck_s: seconds between its plucks.
-        drone_decay_s: time constant of its strings.
-        room_db: power of the reverberation over that of the sound itself; minus infinity for none.
-        room_s: time in which the reverberation falls by 60 dB.
-        snr_db: power of everything over that of white noise; infinite for none.
-        peak_dbfs: largest magnitude of the result, in dB below full scale.
-    """
-
-    tonic_hz: float
-    notes_per_s: float = 4.0
-    acceleration_per_s: float = 0.0
-    meend: float = 0.0
-    amplitudes: tuple[float, ...] = (1.0,)
-    attack_s: float = 0.02
-    decay_s: float = math.inf
-    damping: float = 0.0
-    drone_db: float = -math.inf
-    drone_tilt: float = 1.0
-    drone_pluck_s: float = 1.0
-    drone_decay_s: float = 1.5
-    room_db: float = -math.inf
-    room_s: float = 0.5
-    snr_db: float = math.inf
-    peak_dbfs: float = -6.0
+    tonic_hz: float  # frequency of Sa
+    notes_per_s: float = 4.0  # tempo of the short notes at the start
+    acceleration_per_s: float = 0.0  # by which share of that it grows every second
+    meend: float = 0.0  # share of the notes inside a phrase that are reached by a glide
+    amplitudes: tuple[float, ...] = (1.0,)  # of the harmonics of the melody
+    attack_s: float = 0.02  # time to full strength
+    decay_s: float = math.inf  # time constant of the fundamental
+    damping: float = 0.0  # how much faster the higher harmonics decay, see `Family`
+    drone_db: float = -math.inf  # power of the drone over that of the melody
+    drone_tilt: float = 1.0  # harmonic k of its strings starts from the amplitude k ** -tilt
+    drone_pluck_s: float = 1.0  # time between its plucks
+    drone_decay_s: float = 1.5  # time constant of its strings
+    room_db: float = -math.inf  # power of the reverberation over that of the sound itself
+    room_s: float = 0.5  # time in which the reverberation falls by 60 dB
+    snr_db: float = math.inf  # power of everything over that of white noise
+    peak_dbfs: float = -6.0  # largest magnitude of the result, in dB below full scale
 
 
 def draw_musician(rng: np.random.Generator) -> Performance:
-    """Draws what a musician's recordings have in common: instrument, tuning, tempo, drone, room.
-
-    Args:
-        rng: of the musician.
-    """
+    """Draws what a musician's recordings have in common: instrument, tuning, tempo, drone, room."""
     family = FAMILIES[rng.choice(list(FAMILIES))]
-    number = np.arange(1, _HARMONICS + 1)
-    amplitudes = number ** -rng.uniform(*family.tilt) * 10 ** (rng.normal(0, 3, _HARMONICS) / 20)
-    amplitudes[1::2] *= rng.uniform(*family.even)
+    amplitudes = synthesis.draw_amplitudes(family, rng, _HARMONICS, spread_db=3)
     margin = 2 ** (_TONIC_HABIT_SEMITONES / 12)
     return Performance(
-        tonic_hz=_log_uniform(rng, TONIC_HZ[0] * margin, TONIC_HZ[1] / margin),
-        notes_per_s=_log_uniform(rng, 2.8, 5.0),
+        tonic_hz=synthesis.log_uniform(rng, TONIC_HZ[0] * margin, TONIC_HZ[1] / margin),
+        notes_per_s=synthesis.log_uniform(rng, 2.8, 5.0),
         acceleration_per_s=rng.uniform(0.0, 0.01),
         meend=rng.uniform(*family.meend),
-        amplitudes=tuple(amplitudes.tolist()),
+        amplitudes=amplitudes,
         attack_s=rng.uniform(*family.attack_s),
-        decay_s=family.decay_s[0]
-        if math.isinf(family.decay_s[0])
-        else rng.uniform(*family.decay_s),
+        decay_s=math.inf if family.decay_s == _HELD else rng.uniform(*family.decay_s),
         damping=rng.uniform(*family.damping),
         drone_db=rng.uniform(-16.0, -7.0),
         drone_tilt=rng.uniform(0.5, 1.1),
-        drone_pluck_s=rng.uniform(*_DRONE_PLUCK_S),
-        drone_decay_s=rng.uniform(*_DRONE_DECAY_S),
+        drone_pluck_s=rng.uniform(0.8, 1.3),
+        drone_decay_s=rng.uniform(1.2, 2.5),
         room_db=rng.uniform(-20.0, -9.0),
-        room_s=_log_uniform(rng, 0.2, 1.0),
+        room_s=synthesis.log_uniform(rng, 0.2, 1.0),
     )
 
 
 def draw_recording(musician: Performance, rng: np.random.Generator) -> Performance:
-    """Draws what differs from one recording of a musician to the next.
-
-    Args:
-        musician: what `draw_musician` returns.
-        rng: of the recording.
-    """
+    """Draws what differs from one recording of a musician to the next."""
     semitones = rng.uniform(-_TONIC_HABIT_SEMITONES, _TONIC_HABIT_SEMITONES)
     return dataclasses.replace(
         musician,
@@ -144,22 +104,11 @@ def draw_recording(musician: Performance, rng: np.random.Generator) -> Performan
     )
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
 def contour(notes: Sequence[Note], duration_s: float, sample_rate_hz: int) -> np.ndarray:
-    """Returns the melody's fundamental frequency.
+    """Returns the fundamental frequency of a melody's notes, in order, of every sample.
 
-    A glide is half a cosine on the scale of the logarithm.
-
-    Args:
-        notes: of one melody, in order.
-        duration_s: length of the result.
-        sample_rate_hz: of the result.
-
-    Returns:
-        float64 [round(duration_s * sample_rate_hz)], in Hz; 0 where no note sounds.
+    Float64 [round(duration_s * sample_rate_hz)], in Hz; 0 where no note sounds. A glide is half a cosine
+    on the scale of the logarithm.
     """
     hz = np.zeros(round(duration_s * sample_rate_hz))
     before_hz = 0.0
@@ -188,18 +137,10 @@ def render(
     duration_s: float,
     sample_rate_hz: int,
 ) -> np.ndarray:
-    """Plays a melody.
+    """Plays a melody's notes, in order, over a tanpura whose first string is `drone`, as '.P'.
 
-    Args:
-        notes: of the melody, in order.
-        drone: note of the first string of the tanpura, as '.P'.
-        performance: how to play it.
-        rng: for the strength of the plucks, the room and the noise.
-        duration_s: length of the result.
-        sample_rate_hz: of the result.
-
-    Returns:
-        int16 [round(duration_s * sample_rate_hz)] mono, with its peak at `peak_dbfs`.
+    Strength of the plucks, room and noise are drawn. Returns int16 [round(duration_s * sample_rate_hz)]
+    mono, with its peak at `peak_dbfs`.
     """
     wave = _melody(notes, performance, duration_s, sample_rate_hz)
     if performance.drone_db > -math.inf:
@@ -222,9 +163,7 @@ def _melody(
 ) -> np.ndarray:
     """Plays the notes alone, float32 [samples]: one string or pipe, struck or blown anew but for glides."""
     hz = contour(notes, duration_s, sample_rate_hz)
-    since_s = np.zeros(len(hz), np.float32)
-    left_s = np.zeros(len(hz), np.float32)
-    highest_hz = np.zeros(len(hz), np.float32)
+    since_s, left_s, highest_hz = np.zeros((3, len(hz)), np.float32)
     strokes: list[list[int]] = []
     for note in notes:
         first, end = _samples(note, sample_rate_hz)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import importlib.metadata
+import math
+import numbers
 
 import numpy as np
 from tqdm import tqdm
@@ -11,12 +14,9 @@ from tqdm import tqdm
 from genre_jax.data import recordings, synthesis
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.data.tunes import corpus, identity, synth
-from genre_jax.errors import UserError
 
 # Raised with every change of what is listed or of how it sounds.
 _BUILDER_VERSION = 2
-_MIN_DURATION_S = 1.0
-_MIN_SAMPLE_RATE_HZ = 8000
 
 
 class Source(recordings.Source):
@@ -36,56 +36,36 @@ class Source(recordings.Source):
     def __init__(
         self,
         *,
-        max_per_class: int = 110,
-        duration_s: float = 20.0,
-        sample_rate_hz: int = 16000,
-        seed: int = 0,
+        max_per_class: int = 110,  # recordings of each dance, at most
+        duration_s: float = 20.0,  # of every recording; the tune is repeated to fill it
+        sample_rate_hz: int = 16000,  # of every recording
+        seed: int = 0,  # of the choice of tunes, and of how each of them is played
     ):
-        """Notes what to make; nothing is read yet.
-
-        Args:
-            max_per_class: recordings of each dance, at most.
-            duration_s: length of every recording; the tune is repeated to fill it.
-            sample_rate_hz: of every recording.
-            seed: of the choice of tunes, and of how each of them is played.
-
-        Raises:
-            UserError: a value is out of its range.
-        """
-        for key, value, least in (
-            ('max_per_class', max_per_class, 1),
-            ('seed', seed, 0),
-            ('duration_s', duration_s, _MIN_DURATION_S),
-            ('sample_rate_hz', sample_rate_hz, _MIN_SAMPLE_RATE_HZ),
-        ):
-            if value < least:
-                raise UserError(f'data.tunes: {key} is {value}, expected at least {least}')
+        """Notes what to make; nothing is read yet. A UserError: a value is out of its range."""
+        synthesis.check(
+            self.name,
+            ('max_per_class', max_per_class, numbers.Integral, 1, math.inf),
+            ('seed', seed, numbers.Integral, 0, math.inf),
+            ('duration_s', duration_s, numbers.Real, 1, math.inf),
+            ('sample_rate_hz', sample_rate_hz, numbers.Integral, 8000, math.inf),
+        )
         self._max_per_class = max_per_class
-        self._duration_s = duration_s
+        self._duration_s = float(duration_s)
         self._sample_rate_hz = sample_rate_hz
         self._seed = seed
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of the builder, the scores and the arguments."""
-        parts = (
-            _BUILDER_VERSION,
-            importlib.metadata.version('music21'),
-            self._max_per_class,
-            float(self._duration_s),
-            self._sample_rate_hz,
-            self._seed,
-        )
+        arguments = (self._max_per_class, self._duration_s, self._sample_rate_hz, self._seed)
+        parts = (_BUILDER_VERSION, importlib.metadata.version('music21'), *arguments)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the chosen tunes, sorted by track, and the ones that cannot be used.
 
         All tunes are read and grouped, not only the chosen ones, so a group has the same name
-        whatever the arguments are.
-
-        Raises:
-            UserError: the scores are not installed.
+        whatever the arguments are. UserError: the scores are not installed.
         """
         scores, quarantined, _ = corpus.scores(corpus.root())
         usable, tunes = [], []
@@ -95,26 +75,18 @@ class Source(recordings.Source):
                 usable.append(score)
             except corpus.BadTune as error:
                 quarantined.append(Quarantined(score.path, str(error)))
-        groups = identity.group_names(usable, tunes)
-        listed = [
-            Recording(track=score.track, label=score.dance, group=group, path=score.path)
-            for score, group in zip(usable, groups, strict=True)
-        ]
-        chosen = self._choose(listed)
-        return sorted(chosen, key=lambda recording: recording.track), quarantined
-
-    def _choose(self, recordings: list[Recording]) -> list[Recording]:
-        """Takes group after group in random order, of each what its dances still have room for."""
-        groups = {}
-        for recording in recordings:
-            groups.setdefault(recording.group, []).append(recording)
-        order = np.random.default_rng(self._seed).permutation(len(groups))
+        groups = collections.defaultdict(list)
+        for score, group in zip(usable, identity.group_names(usable, tunes), strict=True):
+            groups[group].append(Recording(score.track, score.dance, group, score.path))
+        # Group after group in random order, of each what its dances still have room for.
+        members = list(groups.values())
+        order = np.random.default_rng(self._seed).permutation(len(members))
         room, chosen = dict.fromkeys(corpus.METRES, self._max_per_class), []
-        for recording in (r for i in order for r in list(groups.values())[i]):
+        for recording in (recording for i in order for recording in members[i]):
             if room[recording.label]:
                 room[recording.label] -= 1
                 chosen.append(recording)
-        return chosen
+        return sorted(chosen, key=lambda recording: recording.track), quarantined
 
     def sample_rate_hz(self) -> int:
         """Returns the rate, in Hz, that every recording is made at."""
@@ -124,12 +96,9 @@ class Source(recordings.Source):
         """Reads one tune again and plays it: int16 [n] mono."""
         tune = corpus.parse(corpus.read(corpus.root(), recording.path))
         rng = synthesis.generator(self._seed, recording.track)
+        performance = synth.draw(tune, rng)
         return synth.render(
-            tune,
-            synth.draw(tune, rng),
-            rng,
-            duration_s=self._duration_s,
-            sample_rate_hz=self._sample_rate_hz,
+            tune, performance, rng, duration_s=self._duration_s, sample_rate_hz=self._sample_rate_hz
         )
 
     def group_key(self) -> str:

@@ -15,29 +15,16 @@ from genre_jax.errors import UserError
 
 # What each dance is written in; the minstrel "straight jig" in 2/4 is another dance.
 _EVEN = ('2/4', 'C', 'C|', '4/4', '2/2')
-METRES = {
-    'hornpipe': _EVEN,
-    'jig': ('6/8',),
-    'reel': _EVEN,
-    'slip jig': ('9/8',),
-    'strathspey': _EVEN,
-}
+METRES = dict.fromkeys(('hornpipe', 'reel', 'strathspey'), _EVEN)
+METRES |= {'jig': ('6/8',), 'slip jig': ('9/8',)}
 # Eight bars of two beats, of which the last one may be short.
 MIN_BEATS = 15
 # Share of the bars that must be as long as the metre says: strains may end and begin in mid-bar.
 MIN_FITTING = 0.6
 
 _COLLECTIONS = {'ryansMammoth': 'ryans', 'oneills1850': 'oneills', 'airdsAirs': 'airds'}
-_DANCES = {
-    'hornpipe': 'hornpipe',
-    'jig': 'jig',
-    'jigg': 'jig',
-    'double jig': 'jig',
-    'reel': 'reel',
-    'slip jig': 'slip jig',
-    'slipjig': 'slip jig',
-    'strathspey': 'strathspey',
-}
+_SPELLINGS = {'jigg': 'jig', 'double jig': 'jig', 'slipjig': 'slip jig'}
+_DANCES = {dance: dance for dance in METRES} | _SPELLINGS
 DANCE_AT_END = re.compile(rf'\b({"|".join(_DANCES)}|clog|highland fling|fling)$')
 
 
@@ -47,21 +34,13 @@ class BadTune(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One tune as it stands in a collection, not parsed yet.
+    """One tune as it stands in a collection, not parsed yet."""
 
-    Attributes:
-        path: file and number, 'oneills1850/0732-0758_bs.abc X:732'.
-        track: short unique name, 'oneills/0732 The Kerry Cobbler', 'ryans/MoneyMuskReel'.
-        titles: all its titles as written, the first one first.
-        dance: key of `METRES`, by the header or else the title.
-        abc: the text.
-    """
-
-    path: str
-    track: str
-    titles: tuple[str, ...]
-    dance: str
-    abc: str
+    path: str  # file and number, 'oneills1850/0732-0758_bs.abc X:732'
+    track: str  # short unique name, 'oneills/0732 The Kerry Cobbler', 'ryans/MoneyMuskReel'
+    titles: tuple[str, ...]  # as written, the first one first
+    dance: str  # key of `METRES`, by the header or else the title
+    abc: str  # the text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,32 +49,19 @@ class Tune:
 
     A beat is what a dancer counts: the dotted quarter in 6/8 and 9/8, half a bar in 2/4, 4/4 and
     2/2. So a reel is the same music whether its book writes it in eighths or in sixteenths.
-
-    Attributes:
-        midi: MIDI number of every note, int [n].
-        onset_beats: when it starts, float [n].
-        duration_beats: how long it is, float [n].
-        bar: index of its bar, -1 for the notes of a pickup, int [n].
-        position_beats: where it starts in its bar, float [n].
-        metre: (beats in a bar, eighths or sixteenths in a beat): (2, 4), (2, 3) or (3, 3).
-        length_beats: length of the whole tune.
     """
 
-    midi: np.ndarray
-    onset_beats: np.ndarray
-    duration_beats: np.ndarray
-    bar: np.ndarray
-    position_beats: np.ndarray
-    metre: tuple[int, int]
-    length_beats: float
+    midi: np.ndarray  # MIDI number of every note, int [n]
+    onset_beats: np.ndarray  # when it starts, float [n]
+    duration_beats: np.ndarray  # how long it is, float [n]
+    bar: np.ndarray  # index of its bar, -1 for the notes of a pickup, int [n]
+    position_beats: np.ndarray  # where it starts in its bar, float [n]
+    metre: tuple[int, int]  # beats in a bar, parts of a beat: (2, 4), (2, 3) or (3, 3)
+    length_beats: float  # of the whole tune
 
 
 def root() -> pathlib.Path:
-    """Returns the folder of scores in the installed music21, without importing it.
-
-    Raises:
-        UserError: music21 is not installed, or came without its scores.
-    """
+    """Returns the folder of scores in the installed music21; a UserError where there are none."""
     spec = importlib.util.find_spec('music21')
     folder = pathlib.Path(spec.origin).parent / 'corpus' if spec and spec.origin else None
     missing = [name for name in _COLLECTIONS if folder is None or not (folder / name).is_dir()]
@@ -115,10 +81,9 @@ def normalise_dance(text: str) -> str:
 def scores(folder: pathlib.Path) -> tuple[list[Score], list[Quarantined], int]:
     """Reads every tune of a dance in `METRES`, in the order of the collections.
 
-    Returns:
-        The tunes; those whose header, title and metre do not agree on the dance; and the number of
-        second copies of a page that were passed over (one number of O'Neill's in two files, one tune
-        of Ryan's under its other title).
+    Returns the tunes; those whose header, title and metre do not agree on the dance; and the number
+    of second copies of a page that were passed over (one number of O'Neill's in two files, one tune
+    of Ryan's under its other title).
     """
     kept, quarantined, seen, copies = [], [], set(), 0
     for collection, short in _COLLECTIONS.items():
@@ -129,28 +94,24 @@ def scores(folder: pathlib.Path) -> tuple[list[Score], list[Quarantined], int]:
                 dance, by_title = _dances(abc, titles[0], metre)
                 if not dance:
                     continue
-                title = re.sub(r"[^\w' ]", '', titles[0].split('%')[0]).strip()
-                name = {
-                    'ryans': file.stem,
-                    'oneills': f'{number:04d} {title}',
-                    'airds': f'{file.stem}-{number:04d} {title}',
-                }[short]
-                score = Score(
-                    f'{collection}/{file.name} X:{number}', f'{short}/{name}', titles, dance, abc
-                )
+                path = f'{collection}/{file.name} X:{number}'
                 page = number if short == 'oneills' else ''.join(_plain(abc).split())
                 if page in seen:
                     copies += 1
-                    continue
-                if by_title not in ('', dance):
+                elif by_title not in ('', dance):
                     reason = f'a {dance} by its header, a {by_title} by its title'
+                    quarantined.append(Quarantined(path, reason))
                 elif metre not in METRES[dance]:
-                    reason = f'a {dance} in {metre}'
+                    quarantined.append(Quarantined(path, f'a {dance} in {metre}'))
                 else:
                     seen.add(page)
-                    kept.append(score)
-                    continue
-                quarantined.append(Quarantined(score.path, reason))
+                    title = re.sub(r"[^\w' ]", '', titles[0].split('%')[0]).strip()
+                    name = {
+                        'ryans': file.stem,
+                        'oneills': f'{number:04d} {title}',
+                        'airds': f'{file.stem}-{number:04d} {title}',
+                    }[short]
+                    kept.append(Score(path, f'{short}/{name}', titles, dance, abc))
     return kept, quarantined, copies
 
 
@@ -175,9 +136,8 @@ def _dances(abc: str, title: str, metre: str) -> tuple[str, str]:
     by_header = normalise_dance(field[1]) if field else by_title
     if metre == '9/8':
         # A jig in 9/8 is a slip jig, whatever the page calls it.
-        by_header, by_title = (
-            'slip jig' if dance == 'jig' else dance for dance in (by_header, by_title)
-        )
+        slip = {'jig': 'slip jig'}
+        by_header, by_title = slip.get(by_header, by_header), slip.get(by_title, by_title)
     return by_header, by_title
 
 
@@ -198,10 +158,8 @@ def parse(abc: str) -> Tune:
     """Reads the notes of one tune in ABC notation.
 
     Of a chord the highest note is taken; grace notes are left out; a first ending gives way to the
-    second one.
-
-    Raises:
-        BadTune: the text cannot be read, the metre is none of ours, or too little fits in its bars.
+    second one. BadTune: the text cannot be read, the metre is none of ours, or too little fits in its
+    bars.
     """
     from music21 import abcFormat, exceptions21
 
@@ -237,9 +195,8 @@ def _measures(tokens: list, beat_quarters: float) -> list[list[tuple[int, float,
         if isinstance(token, abcFormat.ABCBar):
             if measures[-1]:
                 measures.append([])
-            skipping = token.repeatForm == 'first' or (
-                skipping and token.repeatForm not in ('second', 'end')
-            )
+            ends = ('second', 'end')
+            skipping = token.repeatForm == 'first' or (skipping and token.repeatForm not in ends)
         elif isinstance(token, abcFormat.ABCNote) and not skipping:
             notes = token.subTokens if isinstance(token, abcFormat.ABCChord) else [token]
             midi = max((_midi(note.pitchName) for note in notes if note.pitchName), default=-1)

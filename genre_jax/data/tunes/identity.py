@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import unicodedata
 
@@ -46,14 +47,9 @@ def title_keys(titles: tuple[str, ...]) -> list[str]:
 
 
 def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
-    """Names the group of every tune: tunes with a common title or a common melody are in one.
+    """Names the groups of tunes with a common title (of their scores) or a common melody.
 
-    Args:
-        scores: n tunes, for their titles.
-        tunes: their notes, in the same order.
-
-    Returns:
-        n names such as 'tune:money musk', after the first title of the first tune of the group.
+    A name, such as 'tune:money musk', is the first title of the first tune of the group.
     """
     from scipy import sparse
     from scipy.sparse import csgraph
@@ -61,7 +57,7 @@ def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
     keys = [title_keys(score.titles) for score in scores]
     first = {}
     links = [(first.setdefault(key, i), i) for i, names in enumerate(keys) for key in names]
-    links += [(i, j) for i, j, kappa in melody_pairs(tunes) if kappa >= SAME_MELODY]
+    links += [(i, j) for i, j, _ in melody_pairs(tunes)]
     rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(keys),) * 2)
     _, groups = csgraph.connected_components(graph, directed=False)
@@ -71,30 +67,20 @@ def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
     return [names[group] for group in groups]
 
 
-def melody_pairs(tunes: list[Tune], at_least: float = 0.4) -> list[tuple[int, int, float]]:
-    """Compares all strains of all tunes of one metre, in all keys and whatever the tempo.
+def melody_pairs(tunes: list[Tune]) -> list[tuple[int, int, float]]:
+    """Finds the tunes of one metre that share a strain, in all keys and whatever the tempo.
 
-    Args:
-        tunes: n tunes.
-        at_least: pairs that agree less are not returned.
-
-    Returns:
-        (i, j, kappa) with i < j, once a pair: kappa is that of the two strains most alike.
+    Returns (i, j, kappa) with i < j, once a pair: kappa is that of the two strains most alike.
     """
+    strains = collections.defaultdict(list)
+    for i, tune in enumerate(tunes):
+        strains[tune.metre] += [(i, strain) for strain in _strains(tune)]
     best = {}
-    for metre in sorted({tune.metre for tune in tunes}):
-        strains = [
-            (i, strain)
-            for i, tune in enumerate(tunes)
-            if tune.metre == metre
-            for strain in _strains(tune)
-        ]
-        if not strains:
-            continue
-        owners, pitches = (np.array(column) for column in zip(*strains, strict=True))
+    for of_metre in filter(None, strains.values()):
+        owners, pitches = (np.array(column) for column in zip(*of_metre, strict=True))
         kappa = _agreement(pitches)
         kappa[owners[:, None] >= owners[None]] = 0.0
-        for a, b in np.argwhere(kappa >= at_least):
+        for a, b in np.argwhere(kappa >= SAME_MELODY):
             pair = int(owners[a]), int(owners[b])
             best[pair] = max(best.get(pair, 0.0), float(kappa[a, b]))
     return [(i, j, kappa) for (i, j), kappa in sorted(best.items())]
@@ -110,15 +96,12 @@ def _strains(tune: Tune) -> list[np.ndarray]:
     place = np.arange(beats * division)
     at_beats = (place + np.where(place % division % 2 == 0, 0.25, 0.75)) / division
     grid = np.full((tune.bar.max() + _STRAIN_BARS, len(place)), -1)
-    for midi, bar, start, length in zip(
-        tune.midi, tune.bar, tune.position_beats, tune.duration_beats, strict=True
-    ):
+    notes = zip(tune.midi, tune.bar, tune.position_beats, tune.duration_beats, strict=True)
+    for midi, bar, start, length in notes:
         if bar >= 0:
             grid[bar, (at_beats >= start) & (at_beats < start + length)] = midi % 12
-    strains = [
-        grid[first : first + _STRAIN_BARS].ravel()
-        for first in range(0, tune.bar.max() + 1, _STRAIN_STEP)
-    ]
+    starts = range(0, tune.bar.max() + 1, _STRAIN_STEP)
+    strains = [grid[first : first + _STRAIN_BARS].ravel() for first in starts]
     return [strain for strain in strains if np.mean(strain >= 0) >= _STRAIN_HEARD]
 
 

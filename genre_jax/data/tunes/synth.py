@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from genre_jax.data import synthesis
+from genre_jax.data.synthesis import Family
 from genre_jax.data.tunes.corpus import Tune
 
 # One range for all dances, in the beats of `Tune`. Dancers take a reel or a jig at 105 to 120 of
@@ -25,79 +26,39 @@ SNR_DB = (15.0, 40.0)
 HARMONICS = 12
 RELEASE_S = 0.012
 
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """Ranges (low, high) from which an instrument of a family is drawn.
-
-    Attributes:
-        tilt: harmonic k starts from the amplitude k ** -tilt.
-        even: factor on the even harmonics.
-        inharmonicity: B in f_k = k f_1 sqrt((1 + B k^2) / (1 + B)), log-uniform.
-        attack_s: time to full strength.
-        decay_s: time constant of the decay; infinite for a held tone.
-        vibrato_cents: peak deviation.
-    """
-
-    tilt: tuple[float, float]
-    even: tuple[float, float]
-    inharmonicity: tuple[float, float]
-    attack_s: tuple[float, float]
-    decay_s: tuple[float, float]
-    vibrato_cents: tuple[float, float]
-
-
+# The order is that of `Family`, up to the vibrato.
 FAMILIES = {
-    'plucked': Family((0.9, 1.7), (0.6, 1.0), (1e-5, 3e-4), (0.002, 0.006), (0.2, 0.9), (0, 0)),
-    'bowed': Family((0.7, 1.3), (0.7, 1.0), (1e-7, 1e-6), (0.015, 0.045), (5, 20), (2, 18)),
-    'blown': Family((1.7, 3.0), (0.4, 1.0), (1e-7, 1e-6), (0.010, 0.035), (5, 20), (0, 14)),
-    'reed': Family((0.4, 1.0), (0.1, 1.0), (1e-7, 1e-6), (0.005, 0.020), (5, 20), (0, 5)),
+    'plucked': Family((0.9, 1.7), (0.6, 1.0), (0.002, 0.006), (0.2, 0.9), (1e-5, 3e-4), (0, 0)),
+    'bowed': Family((0.7, 1.3), (0.7, 1.0), (0.015, 0.045), (5, 20), (1e-7, 1e-6), (2, 18)),
+    'blown': Family((1.7, 3.0), (0.4, 1.0), (0.010, 0.035), (5, 20), (1e-7, 1e-6), (0, 14)),
+    'reed': Family((0.4, 1.0), (0.1, 1.0), (0.005, 0.020), (5, 20), (1e-7, 1e-6), (0, 5)),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Performance:
-    """How a tune is played: everything but the notes and the noise itself.
+    """How a tune is played: everything but the notes and the noise itself."""
 
-    Attributes:
-        beats_per_minute: tempo, in the beats of `Tune`.
-        transpose_semitones: added to every note.
-        peak_dbfs: largest magnitude of the result, in dB below full scale.
-        snr_db: power of the whole tune over that of the white noise; infinite for none.
-        amplitudes: of the harmonics.
-        inharmonicity: B of `Family`.
-        attack_s: time to full strength.
-        decay_s: time constant of the decay.
-        vibrato_hz: rate.
-        vibrato_cents: peak deviation.
-        legato: share of its length that a note sounds.
-        timing_s: standard deviation of the onsets.
-        velocity_db: standard deviation of the strength of the notes.
-        accent_db: added on the first beat of a bar, half of it on the others.
-    """
-
-    beats_per_minute: float
-    transpose_semitones: int = 0
-    peak_dbfs: float = -6.0
-    snr_db: float = math.inf
-    amplitudes: tuple[float, ...] = (1.0,)
-    inharmonicity: float = 0.0
-    attack_s: float = 0.005
-    decay_s: float = math.inf
+    beats_per_minute: float  # in the beats of `Tune`
+    transpose_semitones: int = 0  # added to every note
+    peak_dbfs: float = -6.0  # largest magnitude of the result, in dB below full scale
+    snr_db: float = math.inf  # power of the whole tune over that of the white noise
+    amplitudes: tuple[float, ...] = (1.0,)  # of the harmonics
+    inharmonicity: float = 0.0  # B of `Family`
+    attack_s: float = 0.005  # time to full strength
+    decay_s: float = math.inf  # time constant of the decay
     vibrato_hz: float = 5.0
-    vibrato_cents: float = 0.0
-    legato: float = 1.0
-    timing_s: float = 0.0
-    velocity_db: float = 0.0
-    accent_db: float = 0.0
+    vibrato_cents: float = 0.0  # peak deviation
+    legato: float = 1.0  # share of its length that a note sounds
+    timing_s: float = 0.0  # standard deviation of the onsets
+    velocity_db: float = 0.0  # standard deviation of the strength of the notes
+    accent_db: float = 0.0  # added on the first beat of a bar, half of it on the others
 
 
 def draw(tune: Tune, rng: np.random.Generator) -> Performance:
     """Draws how to play a tune; of the tune itself only the middle of its range is looked at."""
     family = FAMILIES[rng.choice(list(FAMILIES))]
-    number = np.arange(1, HARMONICS + 1)
-    amplitudes = number ** -rng.uniform(*family.tilt) * 10 ** (rng.normal(0, 4, HARMONICS) / 20)
-    amplitudes[1::2] *= rng.uniform(*family.even)
+    amplitudes = synthesis.draw_amplitudes(family, rng, HARMONICS, spread_db=4)
     order = np.argsort(tune.midi)
     spent = np.cumsum(tune.duration_beats[order])
     middle = tune.midi[order][np.searchsorted(spent, spent[-1] / 2)]
@@ -106,8 +67,8 @@ def draw(tune: Tune, rng: np.random.Generator) -> Performance:
         transpose_semitones=int(rng.integers(*MIDDLE_MIDI, endpoint=True) - middle),
         peak_dbfs=rng.uniform(*PEAK_DBFS),
         snr_db=rng.uniform(*SNR_DB),
-        amplitudes=tuple(amplitudes),
-        inharmonicity=math.exp(rng.uniform(*np.log(family.inharmonicity))),
+        amplitudes=amplitudes,
+        inharmonicity=synthesis.log_uniform(rng, *family.inharmonicity),
         attack_s=rng.uniform(*family.attack_s),
         decay_s=rng.uniform(*family.decay_s),
         vibrato_hz=rng.uniform(4.5, 6.5),
@@ -148,28 +109,19 @@ def render(
     slack_s = np.minimum(length_s, np.roll(length_s, 1)) / 4
     jitter_s = performance.timing_s * rng.standard_normal(len(onset_s))
     onset_s = np.maximum(onset_s + np.clip(jitter_s, -slack_s, slack_s), 0.0)
-    strength = 10 ** (np.tile(_accents_db(tune, performance.accent_db), rounds) / 20)
-    strength *= 10 ** (performance.velocity_db * rng.standard_normal(len(onset_s)) / 20)
-    pitch_hz = 440.0 * 2 ** (
-        (np.tile(tune.midi, rounds) + performance.transpose_semitones - 69) / 12
-    )
-    first = np.minimum(np.round(onset_s * sample_rate_hz).astype(int), samples)
-    wave = np.zeros(samples, np.float32)
-    wave[first[0] :] = _notes(
-        performance,
-        pitch_hz,
-        strength,
-        length_s * performance.legato,
-        np.diff(first, append=samples),
-        sample_rate_hz,
-    )
-    return synthesis.to_int16(wave, rng, snr_db=performance.snr_db, peak_dbfs=performance.peak_dbfs)
-
-
-def _accents_db(tune: Tune, accent_db: float) -> np.ndarray:
     on_beat = np.abs(tune.position_beats - np.round(tune.position_beats)) < 1e-3
     on_bar = on_beat & (tune.bar >= 0) & (tune.position_beats < 0.5)
-    return accent_db * (0.5 * on_beat + 0.5 * on_bar)
+    accents_db = performance.accent_db * (0.5 * on_beat + 0.5 * on_bar)
+    strength = 10 ** (np.tile(accents_db, rounds) / 20)
+    strength *= 10 ** (performance.velocity_db * rng.standard_normal(len(onset_s)) / 20)
+    midi = np.tile(tune.midi, rounds) + performance.transpose_semitones
+    pitch_hz = 440.0 * 2 ** ((midi - 69) / 12)
+    first = np.minimum(np.round(onset_s * sample_rate_hz).astype(int), samples)
+    counts = np.diff(first, append=samples)
+    sounding_s = np.minimum(length_s * performance.legato, counts / sample_rate_hz)
+    wave = np.zeros(samples, np.float32)
+    wave[first[0] :] = _notes(performance, pitch_hz, strength, sounding_s, counts, sample_rate_hz)
+    return synthesis.to_int16(wave, rng, snr_db=performance.snr_db, peak_dbfs=performance.peak_dbfs)
 
 
 def _notes(
@@ -180,23 +132,10 @@ def _notes(
     counts: np.ndarray,
     sample_rate_hz: int,
 ) -> np.ndarray:
-    """Plays notes one after the other.
-
-    Args:
-        performance: timbre.
-        pitch_hz: [notes].
-        strength: linear, [notes].
-        sounding_s: how long each of them sounds at most, [notes].
-        counts: samples from its onset to the next one's, [notes].
-        sample_rate_hz: of the result.
-
-    Returns:
-        float32 [sum(counts)].
-    """
+    """Plays notes one after the other, each for `counts` samples, float32 [sum(counts)]."""
     note = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
     time_s = ((np.arange(len(note)) - starts[note]) / sample_rate_hz).astype(np.float32)
-    sounding_s = np.minimum(sounding_s, counts / sample_rate_hz)
     # A note shorter than the attack still comes to full strength.
     rise_per_s = 1 / np.maximum(np.minimum(performance.attack_s, sounding_s / 2), 1e-6)
     left_s = sounding_s.astype(np.float32)[note] - time_s
