@@ -5,11 +5,22 @@ from __future__ import annotations
 import signal
 
 
+def printable(text: str) -> str:
+    r"""Returns a text of one line without what moves a terminal's cursor: '\n', '\x1b' are written out."""
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 class UserError(Exception):
     """A mistake in the configuration, the data or the machine that the user can put right.
 
     The message is one line: it names the file, key or value, what was expected, and what to do.
     """
+
+    def __init__(self, message: str) -> None:
+        """Takes the message; names of files, tensors and labels in it may hold anything."""
+        super().__init__(printable(message))
 
 
 class Diverged(UserError):
@@ -30,6 +41,10 @@ class BadAudio(Exception):
 
     It goes to the quarantine list, which is counted in the log, the result and the report.
     """
+
+    def __init__(self, reason: str) -> None:
+        """Takes the reason, which libraries may have worded."""
+        super().__init__(printable(reason))
 
 
 class Pruned(Exception):

@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import secrets
+import shlex
 import subprocess
 import sys
 import urllib.parse
@@ -25,7 +26,7 @@ import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 # The servers that `wandb login` leaves keys for: versions before 0.31, and 0.31.
 _WANDB_HOSTS = ('api.wandb.ai', 'api.forge.coreweave.com')
@@ -108,11 +109,6 @@ class Logbook:
         if self.enabled and config.tracking.wandb != 'off':
             self._wandb = _start_wandb(workdir, config)
 
-    @property
-    def wandb_dir(self) -> str:
-        """Folder of this run's W&B files, '' without W&B."""
-        return str(pathlib.Path(self._wandb.dir).parent) if self._wandb else ''
-
     def rewind(self, step: int) -> None:
         """Drops the metrics of steps after `step`: they are about to be computed again.
 
@@ -172,7 +168,7 @@ class Logbook:
         """Prints lines to stdout without breaking the progress bar."""
         if self.enabled:
             with tqdm.tqdm.external_write_mode():
-                print(text, flush=True)
+                print('\n'.join(map(printable, text.split('\n'))), flush=True)
 
     def finish(self, result: Mapping) -> None:
         """Sends the result, as result.json holds it, and the confusion matrix to W&B."""
@@ -220,7 +216,10 @@ def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict):
     identity = workdir / 'wandb_id.txt'  # a continued run goes on under the same name there
     if not identity.exists():
         identity.write_text(secrets.token_hex(4))
-    wanted = os.environ.get('WANDB_MODE') or ('online' if _logged_in_to_wandb() else 'offline')
+    wanted = os.environ.get('WANDB_MODE')
+    if config.tracking.wandb == 'offline' and wanted != 'disabled':
+        wanted = 'offline'
+    wanted = wanted or ('online' if _logged_in_to_wandb() else 'offline')
     for mode in dict.fromkeys([wanted, 'offline']):
         try:
             import wandb
@@ -258,11 +257,8 @@ def _logged_in_to_wandb() -> bool:
         return False
 
 
-def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Sequence[str]:
-    """Returns the last lines that a run prints: the numbers and where everything is.
-
-    `wandb_dir` is '' if there are no files of W&B.
-    """
+def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
+    """Returns the last lines that a run prints: the numbers and where everything is."""
 
     def percent(figures: Mapping, key: str = 'accuracy') -> str:
         low, high = figures[f'{key}_ci95']
@@ -290,6 +286,7 @@ def summary_lines(result: Mapping, workdir: pathlib.Path, wandb_dir: str) -> Seq
         lines.append(f'quarantined: {result["quarantined"]["count"]} files, listed on the page')
     lines += [f'note: {warning}' for warning in result['warnings']]
     lines += ['', f'run folder: {workdir}', f'page:       {workdir / "report.html"}']
-    if wandb_dir:
-        lines.append(f'W&B files:  {wandb_dir}  (wandb sync {wandb_dir} uploads them)')
+    # One for each time that the run was continued.
+    if offline := sorted(map(str, workdir.glob('wandb/offline-run-*'))):
+        lines.append(f'W&B files:  wandb sync {" ".join(map(shlex.quote, offline))} uploads them')
     return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging as python_logging
 import os
 import pathlib
 import re
@@ -62,12 +63,20 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
     given, workdir = flags.FLAGS['config'].value, flags.FLAGS.workdir
     if given is None or not workdir:
         raise UserError('--config=PAGE and --workdir=DIR are needed; --help lists the pages')
+    if '://' in workdir:
+        raise UserError(
+            f'--workdir={workdir}: a run folder lies on a file system; name a folder, and copy it afterwards'
+        )
     log_warnings_only()
     config_lib.validate(given)
+    for key in ('data.root', 'data.prepared', 'data.prepared_dir', 'init.checkpoint'):
+        section, name = key.split('.')
+        if str(given[section].get(name)).startswith('~'):  # which shells leave behind a '='
+            given[section][name] = os.path.expanduser(given[section][name])
 
     start_jax()
     set_precision(given)
-    return given, pathlib.Path(workdir)
+    return given, pathlib.Path(workdir).expanduser()
 
 
 def refuse_words(argv: list[str]) -> None:
@@ -89,10 +98,20 @@ _page = ['']
 def log_warnings_only() -> None:
     """Keeps what libraries log, short of warnings, from the screen."""
     logging.set_verbosity(logging.WARNING)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(_Note())
     # The exceptions that orbax logs, traceback and all, it raises as well.
-    logging.get_absl_handler().addFilter(
-        lambda record: not (record.exc_info and 'orbax' in record.pathname)
-    )
+    handler.addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
+
+
+class _Note(python_logging.Formatter):
+    """Notes as the program says them, without absl's time, process and line."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        """Returns one line."""
+        from genre_jax.errors import printable
+
+        return printable(f'note: {record.getMessage()}')
 
 
 def set_precision(config: ml_collections.ConfigDict) -> None:
@@ -120,7 +139,7 @@ def start_jax() -> None:
     except Exception as error:
         raise UserError(
             f'jax does not start: {type(error).__name__}: {_one_line(error)}; look at the environment '
-            'variables JAX_* and at the driver'
+            'variables JAX_* and at the driver (GPUs need pip install "jax[cuda13]")'
         ) from error
 
 
@@ -216,7 +235,8 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
         if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
             _fail(
                 f'error: out of memory ({_one_line(error)[:200]}): lower config.train.batch_size, '
-                'config.eval.batch_size or config.windows; what was already saved is kept'
+                'config.eval.batch_size or config.windows; what was already saved is kept. If others use the '
+                'GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false or XLA_PYTHON_CLIENT_MEM_FRACTION leaves them room'
             )
         if isinstance(error, OSError):
             where = f'{error.filename}: ' if error.filename else ''

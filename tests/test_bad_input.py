@@ -271,6 +271,33 @@ def test_folders_without_enough_music(places, tmp_path):
     refused('songs.csv', 'songs.csv, line 1', "rename 'lable'?")
 
 
+def test_names_that_move_the_cursor_are_written_out(places, tmp_path):
+    """A file's and a class's name may hold line breaks and escapes; the terminal gets neither."""
+    copy_songs(places, tmp_path / 'songs', 4)
+    odd = tmp_path / 'songs' / 'high' / 'a\n\x1b[2Jerror: b.wav'
+    odd.write_text('This is no audio.')
+    (tmp_path / 'songs' / 'low').rename(tmp_path / 'songs' / 'lo\x1b[31mw')
+    ended = run(places, tmp_path / 'run', root=tmp_path / 'songs', prepared=tmp_path / 'prepared')
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout + ended.stderr
+    assert '\x1b' not in said.replace('\x1b[A', '')  # which tqdm may write
+    (line,) = (line for line in ended.stderr.splitlines() if 'quarantined' in line)
+    assert line.startswith(r'note: quarantined high/a\n\x1b[2Jerror: b.wav: ')
+    assert not [line for line in ended.stderr.splitlines() if line.startswith('error: ')]
+
+
+def test_home_folders_and_object_stores(places, tmp_path):
+    ended = run(
+        places, '~/run', '--config.model.name=none', root='~/tones', prepared='~/prepared',
+        HOME=str(tmp_path),
+    )  # fmt: skip
+    assert_refused(ended, "config.model.name='none'")
+    ended = run(places, '~/run', root='~/tones', prepared='~/prepared', HOME=str(tmp_path))
+    assert_refused(ended, f'{tmp_path}/tones')
+    assert (tmp_path / 'run').is_dir() and not (program.ROOT / '~').exists()
+    assert_refused(run(places, 'gs://bucket/run'), '--workdir=gs://bucket/run', 'file system')
+
+
 # --- while it trains -----------------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     recipe = blend_run.Recipe(_METHOD.value, settings, _LEVEL.value, _LEAKY.value)
     result = blend_run.run([pathlib.Path(name) for name in _MEMBERS.value], workdir, recipe)
     print(table(result))
-    print('\n'.join(summary_lines(result, workdir, '')))
+    print('\n'.join(summary_lines(result, workdir)))
     print(f'picture:    {workdir / "blend.png"}')
 
 

@@ -223,7 +223,7 @@ KEYS = (
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),
     Key(
-        'tracking.wandb', 'auto', one_of('auto', 'off'),
+        'tracking.wandb', 'auto', one_of('auto', 'offline', 'off'),
         "'auto': online if logged in, else offline", free=True,
     ),
     Key('tracking.wandb_project', 'genre_jax', ANY, 'of Weights & Biases', free=True),

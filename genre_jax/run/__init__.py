@@ -190,4 +190,4 @@ def _train_and_test(
         trained_s,
     )
     result = run_result.write(job, data, ended, logbook)
-    logbook.say('\n'.join(summary_lines(result, workdir, logbook.wandb_dir)))
+    logbook.say('\n'.join(summary_lines(result, workdir)))

@@ -134,6 +134,5 @@ def show_again(workdir: pathlib.Path) -> None:
             workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again'
         )
         report.write_report(workdir)
-        wandb_runs: Sequence[pathlib.Path] = sorted(workdir.glob('wandb/*run-*'))
         print(f'{workdir} holds a finished run: nothing to do')
-        print('\n'.join(summary_lines(result, workdir, str(wandb_runs[-1]) if wandb_runs else '')))
+        print('\n'.join(summary_lines(result, workdir)))

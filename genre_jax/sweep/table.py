@@ -236,7 +236,7 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
                 f'{name}{seed}: {show(test["value"], metric, test["ci95"])}, protocol '
                 f'{chosen["protocol"]}{mark}'
             )
-        lines += summary_lines(read_json(first / 'result.json'), first, '')
+        lines += summary_lines(read_json(first / 'result.json'), first)
     return [
         *lines,
         f'config:     {workdir / "best_config.json"}',
