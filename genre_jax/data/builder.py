@@ -7,7 +7,6 @@ and beyond 1000 MiB in one file through TensorFlow.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import math
@@ -15,6 +14,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,6 +24,7 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 
 from genre_jax.data.recordings import Kind
+from genre_jax.data.storage import Path
 
 HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
@@ -34,42 +35,29 @@ _WRITER_OPTIONS = 'group_size:1,uncompressed'
 _SPLIT = 'all_tracks'  # unsplit: which track trains and which tests is decided at run time
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """What was decoded of one recording.
+class Clip(NamedTuple):
+    """An npy file with what was decoded of one recording, and the shape of the array in it."""
 
-    Attributes:
-        file: npy file with its samples, pictures or rows.
-        shape: of the array in that file.
-    """
-
-    file: pathlib.Path | epath.Path
+    file: Path
     shape: tuple[int, ...]
 
-    @classmethod
-    def open(cls, file: pathlib.Path | epath.Path, head: bytes) -> Clip:
-        """Reads the shape, not the content, from the first HEADER_BYTES of the file."""
-        stream = io.BytesIO(head)
-        np.lib.format.read_magic(stream)
-        return cls(file, np.lib.format.read_array_header_1_0(stream)[0])
 
+class _Shard(NamedTuple):
+    """One file to write: the clips in it, each with its first record there and the one after its last."""
 
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """One file to write: the clips in it, each with its first chunk there and the one after its last."""
-
-    path: pathlib.Path | epath.Path
+    path: Path
     parts: list[tuple[Clip, int, int]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How recordings become records.
+def clip(file: Path, head: bytes) -> Clip:
+    """Reads the shape, not the content, from the first HEADER_BYTES of an npy file."""
+    stream = io.BytesIO(head)
+    np.lib.format.read_magic(stream)
+    return Clip(file, np.lib.format.read_array_header_1_0(stream)[0])
 
-    Attributes:
-        kind: what is stored.
-        chunk: samples in one record of audio; 1 for pictures and rows.
-    """
+
+class Layout(NamedTuple):
+    """How recordings of a kind become records, of `chunk` samples of audio, or one picture or row."""
 
     kind: Kind
     chunk: int
@@ -79,29 +67,14 @@ class Layout:
         return -(-clip.shape[0] // self.chunk)
 
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
-        """Returns the features of one record.
-
-        Args:
-            shape: of the arrays of its recording.
-        """
+        """Returns the features of one record of a recording whose array has this shape."""
         one = (None,) if self.kind == 'audio' else shape[1:]
-        return tfds.features.FeaturesDict(
-            {
-                # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-                self.kind: tfds.features.Tensor(
-                    shape=one, dtype=_STORED[self.kind], encoding='bytes'
-                )
-            }
-        )
+        # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
+        tensor = tfds.features.Tensor(shape=one, dtype=_STORED[self.kind], encoding='bytes')
+        return tfds.features.FeaturesDict({self.kind: tensor})
 
     def records(self, clip: Clip, first: int, stop: int) -> Iterator[dict]:
-        """Yields some of the records of a recording.
-
-        Args:
-            clip: of that recording.
-            first: number of the first, counted from its beginning.
-            stop: number after the last.
-        """
+        """Yields the records of a recording from number `first` to before `stop`."""
         with clip.file.open('rb') as stream:
             stored = np.load(stream)
         for number in range(first, stop):
@@ -111,20 +84,15 @@ class Layout:
 
 
 def write(
-    folder: pathlib.Path | epath.Path,
+    folder: Path,
     description: str,
     layout: Layout,
     clips: Sequence[Clip],
     run: Callable[[Callable[[_Shard], int], list[_Shard]], Iterable[int]],
 ) -> None:
-    """Writes the records of recordings, in their order, below a folder.
+    """Writes the records of recordings, in their order, below a folder that holds none yet.
 
-    Args:
-        folder: where; it must not hold records yet.
-        description: one sentence about the dataset.
-        layout: how they become records.
-        clips: the recordings.
-        run: applies a function to all shards and returns the results in order.
+    `run` applies a function to all shards and returns the results in order.
     """
     folder = _directory(folder)
     folder.mkdir(parents=True)
@@ -148,11 +116,11 @@ def write(
     )
 
 
-def _directory(folder: pathlib.Path | epath.Path) -> pathlib.Path | epath.Path:
+def _directory(folder: Path) -> Path:
     return folder / _NAME / _VERSION
 
 
-def _template(directory: pathlib.Path | epath.Path) -> tfds.core.ShardedFileTemplate:
+def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(directory),
         dataset_name=_NAME,
@@ -161,9 +129,7 @@ def _template(directory: pathlib.Path | epath.Path) -> tfds.core.ShardedFileTemp
     )
 
 
-def _shards(
-    directory: pathlib.Path | epath.Path, layout: Layout, clips: Sequence[Clip]
-) -> list[_Shard]:
+def _shards(directory: Path, layout: Layout, clips: Sequence[Clip]) -> list[_Shard]:
     """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
     counts = [layout.n_records(clip) for clip in clips]
     itemsize = np.dtype(_STORED[layout.kind]).itemsize
@@ -220,12 +186,7 @@ class Column(Sequence):
     """The records that `write` wrote, for random access: `column[i]`."""
 
     def __init__(self, folder: pathlib.Path, kind: str) -> None:
-        """Opens the records.
-
-        Args:
-            folder: as given to `write`.
-            kind: what is stored.
-        """
+        """Opens the folder that was given to `write`."""
         builder = tfds.builder_from_directory(_directory(folder))
         self._records = builder.as_data_source(
             split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES

@@ -1,4 +1,4 @@
-"""SHA-256 of files' contents, computed once for each state of a file."""
+"""SHA-256 of texts, and of files' contents, computed once for each state of a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import tqdm
 
@@ -18,6 +18,11 @@ from genre_jax.data.storage import Path
 _SETTLED_NS = 2 * 10**9
 
 
+def of_text(text: str) -> bytes:
+    """Returns the SHA-256 of a text; lists are drawn in the order of it."""
+    return hashlib.sha256(text.encode()).digest()
+
+
 class Digests:
     """Digests by path, size and time of the last change: only where these differ is a file read again.
 
@@ -25,12 +30,7 @@ class Digests:
     """
 
     def __init__(self, file: Path | None = None, *, verify: bool = False) -> None:
-        """Reads what earlier programs left.
-
-        Args:
-            file: of all digests that are known, None to keep none; need not be there yet.
-            verify: whether every file is read, whatever is known.
-        """
+        """Reads what earlier programs left in a file of all known digests, if it is there yet."""
         self._file, self._new = file, False
         self._known: dict[str, tuple[int, int, str]] = {}
         if file is not None and not verify and file.exists():
@@ -44,11 +44,16 @@ class Digests:
     def __getstate__(self) -> dict:
         return {'_file': None, '_new': False, '_known': {}}  # worker processes hash nothing
 
-    def of(self, paths: Sequence[str]) -> list[str]:
-        """Returns the digest of each file, '' where it is empty or cannot be read."""
+    def of(self, folder: str, paths: Iterable[str]) -> dict[str, str]:
+        """Returns the digest of each file by its path below a folder, sorted.
+
+        Of one that is empty or cannot be read, a word that no other file has: loading will say why.
+        """
+        paths = sorted(set(paths))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            found = pool.map(self._of, paths)
-            return list(tqdm.tqdm(found, 'hashing files', len(paths), leave=False, disable=None))
+            found = pool.map(self._of, (os.path.join(folder, path) for path in paths))
+            bar = tqdm.tqdm(found, 'hashing files', len(paths), leave=False, disable=None)
+            return {p: d or f'no content: {p}' for p, d in zip(paths, bar, strict=True)}
 
     def _of(self, path: str) -> str:
         path = os.path.abspath(path)

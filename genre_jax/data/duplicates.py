@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,7 @@ class Pair:
     score: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Prints:
+class Prints(NamedTuple):
     """What is known of the content of n recordings.
 
     Attributes:
@@ -75,6 +74,11 @@ class Prints:
     tracks: list[str]
     digests: list[str]
     prints: list[Print]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str, Print]]) -> Prints:
+        """Makes them of the name, digest and landmarks of each recording."""
+        return cls(*map(list, zip(*rows, strict=True)))
 
     def save(self, file: pathlib.Path | BinaryIO) -> None:
         """Writes them, uncompressed, as one npz file."""
@@ -104,15 +108,7 @@ def digest(stored: np.ndarray) -> str:
 
 
 def check_count(name: str, count: int) -> None:
-    """Refuses more recordings than `find` can number.
-
-    Args:
-        name: of the dataset.
-        count: of its recordings.
-
-    Raises:
-        UserError: there are too many.
-    """
+    """Refuses more recordings of a dataset than `find` can number."""
     if count > MOST_RECORDINGS:
         raise UserError(
             f'{name} holds {count} recordings; expected at most {MOST_RECORDINGS}, among which copies '
@@ -126,9 +122,6 @@ def find(content: Prints) -> list[Pair]:
     An index of n landmarks gives at most 32 n comparisons of 8 bytes, which are made and counted some
     34 million at a time: 24 million landmarks, of 50 hours of music, took 72 s of one core and 1.5 GB.
 
-    Args:
-        content: of n recordings.
-
     Returns:
         Of k recordings of identical content the k - 1 pairs with the first of them; all near-identical
         pairs among recordings of different content, save that of many copies of one recording some pairs
@@ -138,10 +131,10 @@ def find(content: Prints) -> list[Pair]:
     copies = {second for _, second in same}
     single = [i for i in range(len(content.tracks)) if i not in copies]
     pairs = [Pair(IDENTICAL, content.tracks[i], content.tracks[j], 0.0, 1.0) for i, j in same]
-    prints = [_by_hash(content.prints[i]) for i in single]
+    prints = [by_hash(content.prints[i]) for i in single]
     for i, j in _candidates([content.prints[i] for i in single]):
         first, second = single[i], single[j]
-        peaks, share, offset_s = _compare(prints[i], prints[j], _MIN_PEAKS)
+        peaks, share, offset_s = compare(prints[i], prints[j], _MIN_PEAKS)
         if peaks >= _MIN_PEAKS and share >= _MIN_SHARE:
             tracks = content.tracks[first], content.tracks[second]
             pairs.append(Pair(NEAR, *tracks, round(offset_s, 2), round(share, 3)))
@@ -151,30 +144,23 @@ def find(content: Prints) -> list[Pair]:
 def join_copies(
     recordings: Sequence[Recording], copies: Iterable[Pair], files: Mapping[str, str]
 ) -> tuple[list[Recording], list[str]]:
-    """Puts copies of a recording into one group.
+    """Puts copies of a recording into one group; returns the recordings and one-line remarks for the user.
 
-    Args:
-        recordings: n recordings with their groups.
-        copies: pairs of them that are the same.
-        files: digest of each file by path. Copies whose files are the same are noted where those are
-            listed, and not again.
-
-    Returns:
-        The recordings with joined groups, and one-line remarks for the user.
+    Copies whose files are the same, by their digests, are noted where those are listed, and not again.
     """
     position = {recording.track: i for i, recording in enumerate(recordings)}
     same = [(position[pair.first], position[pair.second]) for pair in copies]
-    groups = grouping.join([recording.group for recording in recordings], same)
+    joined = grouping.regrouped(recordings, [recording.group for recording in recordings], same)
     bytes_of = [files.get(recording.path, recording.track) for recording in recordings]
     heard = [(i, j) for i, j in same if bytes_of[i] != bytes_of[j]]
-    sets: dict[str, list[Recording]] = {}
-    for recording, name in zip(recordings, grouping.join(list(position), heard), strict=True):
-        sets.setdefault(name, []).append(recording)
+    sets: dict[int, list[Recording]] = {}
+    for recording, first in zip(recordings, grouping.leaders(len(recordings), heard), strict=True):
+        sets.setdefault(first, []).append(recording)
     found = [members for members in sets.values() if len(members) > 1]
     notes = []
     if found:
         count = sum(map(len, found))
-        lost = len({recording.group for recording in recordings}) - len(set(groups))
+        lost = len({each.group for each in recordings}) - len({each.group for each in joined})
         notes.append(
             f'{count} recordings are copies of each other by content or sound '
             f'({" = ".join(recording.track for recording in found[0][:2])}'
@@ -185,34 +171,23 @@ def join_copies(
         if len({recording.label for recording in members}) > 1:
             named = ' = '.join(f'{recording.track} ({recording.label})' for recording in members)
             notes.append(f'copies by content or sound carry different labels: {named}')
-    return [
-        dataclasses.replace(recording, group=group)
-        for recording, group in zip(recordings, groups, strict=True)
-    ], notes
+    return joined, notes
 
 
-def compare(first: Print, second: Print) -> tuple[int, float, float]:
-    """Displaces one recording against the other until most landmarks agree.
-
-    Args:
-        first: landmarks of one recording.
-        second: of the other.
-
-    Returns:
-        How many of the peaks that landmarks start from agree; their share of the peaks in the stretch
-        that both recordings have; the time in the first, in s, at which the second begins.
-    """
-    return _compare(_by_hash(first), _by_hash(second), 0)
-
-
-def _by_hash(item: Print) -> Print:
+def by_hash(item: Print) -> Print:
     """Sorts the landmarks, so that those of two recordings are found in each other without jumping about."""
     order = np.argsort(item.hashes, kind='stable')
     return Print(item.hashes[order], item.frames[order])
 
 
-def _compare(first: Print, second: Print, least_peaks: int) -> tuple[int, float, float]:
-    """Compares landmarks that are sorted by hash; with fewer peaks in common there is no more than these."""
+def compare(first: Print, second: Print, least_peaks: int = 0) -> tuple[int, float, float]:
+    """Displaces one recording against the other, both sorted by hash, until most landmarks agree.
+
+    Returns:
+        How many of the peaks that landmarks start from agree; their share of the peaks in the stretch
+        that both recordings have; the time in the first, in s, at which the second begins. With fewer peaks
+        than asked for the last two are 0.
+    """
     start = np.searchsorted(first.hashes, second.hashes, 'left')
     counts = np.searchsorted(first.hashes, second.hashes, 'right') - start
     if not counts.any():

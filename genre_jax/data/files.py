@@ -1,4 +1,4 @@
-"""What every dataset of audio files shares: content, rates, groups, and files that are copies."""
+"""What datasets of audio files share: finding them, content, rates, groups, and files that are copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,13 @@ class FileSource(Source):
     def __init__(
         self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()
     ):
-        """Notes where the files are.
+        """Notes where the files are; refuses an impossible rate.
 
         Args:
             folder: that the paths start from.
             root: what the user named: folder, or file.
             sample_rate_hz: rate to prepare at, None for the most common one of the files.
             settings: whatever else decides what is prepared, for the fingerprint.
-
-        Raises:
-            UserError: an impossible rate.
         """
         if sample_rate_hz is not None and not (
             isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000
@@ -87,27 +84,17 @@ class FileSource(Source):
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the settings, what is known of each recording, and the content of all files."""
-        digest = hashlib.sha256()
-        for item in (
+        items = (
             (self.name, self.version, self._given_rate_hz, self.levels, self._settings),
             [dataclasses.astuple(item) for item in self._listing.recordings],
             sorted(self.files().items()),
             sorted(dataclasses.astuple(item) for item in self._listing.quarantined),
             sorted((name, sorted(parts.items())) for name, parts in self.protocols().items()),
-        ):
-            digest.update(repr(item).encode())
-        return digest.hexdigest()
+        )
+        return hashlib.sha256(''.join(map(repr, items)).encode()).hexdigest()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
-        """Lists the recordings with their groups; hashes the files to find copies.
-
-        Returns:
-            The recordings, in the order of `list_files`, and the files that are left out without being
-            opened.
-
-        Raises:
-            UserError: what the user named cannot be used as it is.
-        """
+        """Lists the recordings as `list_files` does, with their groups; hashes the files to find copies."""
         return list(self._grouped), list(self._listing.quarantined)
 
     def sample_rate_hz(self) -> int:
@@ -119,13 +106,7 @@ class FileSource(Source):
         return self._given_rate_hz or self._common_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Decodes one recording.
-
-        Args:
-            recording: one of `recordings()`.
-
-        Returns:
-            int16 [n] mono at `sample_rate_hz()`.
+        """Decodes one recording: int16 [n] mono at `sample_rate_hz()`.
 
         Raises:
             BadAudio: the file or its span cannot be used.
@@ -134,14 +115,7 @@ class FileSource(Source):
         return audio.decode(path, self.sample_rate_hz(), recording.start_s, recording.end_s)
 
     def duration_s(self, recording: Recording) -> float:
-        """Returns how long a recording is by its file's header and its span.
-
-        Args:
-            recording: one of `recordings()`.
-
-        Returns:
-            Seconds; 0 for a file that is no usable audio.
-        """
+        """Returns how long a recording is by its file's header and its span; 0 if it is no usable audio."""
         info = self._headers[recording.path]
         if not isinstance(info, audio.AudioInfo):
             return 0.0
@@ -161,25 +135,15 @@ class FileSource(Source):
         """Returns what the groups are: 'artist', 'recording', 'artist, else recording', ..."""
         levels = {self._level(recording)[0] for recording in self._listing.recordings}
         order = ('group', 'artist', 'album', 'recording')
-        names = [level for level in order if level in levels]
-        return ', else '.join(names)
+        return ', else '.join(level for level in order if level in levels)
 
     def notes(self) -> list[str]:
         """Returns one-line remarks that the user should see before training."""
-        labels = collections.defaultdict(set)
-        for recording in self._listing.recordings:
-            labels[recording.path].add(recording.label)
-        by_content = collections.defaultdict(list)
-        for path, digest in self._digests.items():
-            by_content[digest].append(path)
-        copies = [paths for paths in by_content.values() if len(paths) > 1]
-        return [*self._listing.notes, *copy_notes(copies, labels)]
+        return [*self._listing.notes, *copy_notes(self._listing.recordings, self._digests)]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker needs the rate, which it should not find out anew, but not the long lists.
-        self.sample_rate_hz()
-        lists = ('_listing', '_digests', '_grouped', '_headers')
-        return {key: value for key, value in self.__dict__.items() if key not in lists}
+        # A worker should not find out the rate anew.
+        return super().__getstate__() | {'_common_rate_hz': self.sample_rate_hz()}
 
     @functools.cached_property
     def _listing(self) -> Listing:
@@ -187,10 +151,7 @@ class FileSource(Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        paths = self._paths()
-        digests = self.digests.of([os.path.join(self._folder, path) for path in paths])
-        # `load` will say why there is none.
-        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
+        return self.digests.of(self._folder, self._paths())
 
     @functools.cached_property
     def _headers(self) -> dict[str, audio.AudioInfo | str]:
@@ -199,32 +160,27 @@ class FileSource(Source):
     @functools.cached_property
     def _common_rate_hz(self) -> int:
         infos = [info for info in self._headers.values() if isinstance(info, audio.AudioInfo)]
-        counts = collections.Counter(info.sample_rate_hz for info in infos)
-        if not counts:
+        if not infos:
             path, reason = next(iter(self._headers.items()))
             raise UserError(
                 f'none of the {len(self._headers)} files of {self.root} is '
                 f'usable audio, e.g. {path}: {reason}'
             )
-        return max(counts, key=lambda rate: (counts[rate], rate))
+        return most_common(info.sample_rate_hz for info in infos)
 
     @functools.cached_property
     def _grouped(self) -> list[Recording]:
+        recordings = self._listing.recordings
         spellings: dict[tuple[str, str], str] = {}
         wished = []
-        for recording in self._listing.recordings:
-            level, value = self._level(recording)
+        for level, value in map(self._level, recordings):
             folded = value
             if level != 'recording':
                 value = ' '.join(value.split())
                 folded = value.casefold()
             wished.append(spellings.setdefault((level, folded), f'{level}:{value}'))
-        contents = [self._digests[recording.path] for recording in self._listing.recordings]
-        groups = grouping.join(wished, grouping.alike(contents))
-        return [
-            dataclasses.replace(recording, group=group)
-            for recording, group in zip(self._listing.recordings, groups, strict=True)
-        ]
+        contents = [self._digests[recording.path] for recording in recordings]
+        return grouping.regrouped(recordings, wished, grouping.alike(contents))
 
     def _level(self, recording: Recording) -> tuple[str, str]:
         """Returns which column groups a recording, and its value there."""
@@ -245,16 +201,76 @@ class FileSource(Source):
             return dict(zip(paths, bar, strict=True))
 
 
-def copy_notes(copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[str]]) -> list[str]:
+def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> list[str]:
+    """Returns the files with certain suffixes below a folder, relative to it, sorted.
+
+    Links are followed; each folder right below `root` holds each real folder once. What is hidden is
+    passed over.
+
+    Args:
+        root: absolute path of the folder.
+        suffixes: in lower case, with their dot.
+        depth: of the lowest folders to look into; those in `root` have 1.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
+
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=fail):
+        below = [] if folder == root else os.path.relpath(folder, root).split(os.sep)
+        if len(below) == 1:
+            seen = {os.path.realpath(root)}
+        real = os.path.realpath(folder)
+        deeper = real not in seen and len(below) < depth
+        folders[:] = sorted(name for name in folders if deeper and not is_hidden(name))
+        if real not in seen:
+            found += [
+                '/'.join([*below, name])
+                for name in names
+                if os.path.splitext(name)[1].lower() in suffixes and not is_hidden(name)
+            ]
+        seen.add(real)
+    return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Tells whether a file or folder is none of the user's own."""
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def readable(path: str) -> str:
+    """Returns a path as it can be written down: names that are not UTF-8 hold surrogates."""
+    return os.fsencode(path).decode(errors='backslashreplace')
+
+
+def most_common(values: Iterable) -> Any:
+    """Returns the value that comes up most often, the greatest of equals."""
+    counts = collections.Counter(values)
+    return max(counts, key=lambda value: (counts[value], value))
+
+
+def copy_notes(
+    recordings: Iterable[Recording],
+    digests: Mapping[str, str],
+    place: Callable[[str], str] = lambda path: path,
+) -> list[str]:
     """Says which files are the same.
 
     Args:
-        copies: sets of paths with the same content.
-        labels: what each path is labelled.
-
-    Returns:
-        One-line remarks.
+        recordings: for the labels of the files.
+        digests: of the files, by path.
+        place: of a path; files that are all in one place are no copies.
     """
+    labels, by_content = collections.defaultdict(set), collections.defaultdict(list)
+    for recording in recordings:
+        labels[recording.path].add(recording.label)
+    for path, digest in digests.items():
+        by_content[digest].append(path)
+    copies = [paths for paths in by_content.values() if len(set(map(place, paths))) > 1]
     notes = []
     if copies:
         count = sum(map(len, copies))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+import functools
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -53,7 +54,7 @@ Kind = Literal['audio', 'image', 'table']
 
 
 class Source:
-    """A dataset before preparation. Instances are pickled to worker processes.
+    """A dataset before preparation. Instances are pickled to worker processes, without cached properties.
 
     Attributes:
         name: short name for folders and messages, a valid Python identifier ('folder', 'tunes').
@@ -71,6 +72,15 @@ class Source:
     root: str = ''
     digests: Digests = Digests()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Long lists, most of them, that a worker has no use for; it can find them again.
+        cached = functools.cached_property
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if not isinstance(getattr(type(self), key, None), cached)
+        }
+
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
         raise NotImplementedError
@@ -87,7 +97,7 @@ class Source:
             float32 [rows, columns]; one row is one segment of the song.
 
         Raises:
-            genre_jax.audio.BadAudio: the file cannot be used; it goes to the quarantine list.
+            genre_jax.errors.BadAudio: the file cannot be used; it goes to the quarantine list.
         """
         raise NotImplementedError
 

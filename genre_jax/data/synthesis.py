@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
+
+from genre_jax.data import digests
 
 # Harmonics above this share of the sample rate are left out.
 HIGHEST_HARMONIC = 0.45
 
 
 def generator(seed: int, track: str) -> np.random.Generator:
-    """Returns the random numbers of one recording, the same in every process.
-
-    Args:
-        seed: of the dataset.
-        track: name of the recording.
-    """
-    digest = hashlib.sha256(track.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], 'little')])
+    """Returns the random numbers of one recording of a dataset of this seed, the same in every process."""
+    return np.random.default_rng([seed, int.from_bytes(digests.of_text(track)[:8], 'little')])
 
 
 def to_int16(

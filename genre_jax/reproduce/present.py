@@ -12,7 +12,7 @@ import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.config.keys import BY_NAME
-from genre_jax.data import csv_file, prepare
+from genre_jax.data import csv_file, request
 from genre_jax.data.gtzan import lists
 from genre_jax.errors import UserError
 from genre_jax.reproduce.paper import Need, Paper, Row
@@ -74,7 +74,7 @@ def _check(need: Need, text: str, path: str) -> Given:
             raise UserError(f'--data={text}: there is no file or folder {path!r}')
         if not dataset:
             raise UserError(f'--data={text}: {need.key} is no dataset: expected {need.key}=PATH')
-        prepare.source_class(name, f'{need.key} of --data')  # for its error
+        request.source_class(name, f'{need.key} of --data')  # for its error
         dataset, path, other = name, rest, True
     if not dataset:
         if pathlib.Path(path).is_dir():
@@ -83,7 +83,7 @@ def _check(need: Need, text: str, path: str) -> Given:
             lists.read_index(path)  # for its error
         return Given(need, str(pathlib.Path(path).absolute()), '', False)
     try:
-        source = prepare.load_source({'name': dataset, 'root': path}, 'data')
+        source = request.load_source({'name': dataset, 'root': path}, 'data')
         recordings, _ = source.recordings()
         facts, fingerprint = f'{len(recordings):,} recordings', ''
         if source.kind == 'table':
@@ -110,7 +110,7 @@ def _describe_table(source: object, need: Need, text: str, other: bool) -> str:
     names, lines = csv_file.read(source.root, ('filename', 'label'))
     facts = f'{len(lines):,} rows of {len(recordings):,} songs'
     if 'length' in names:
-        samples = [float(cells[names.index('length')]) for _, cells in lines]
+        samples = [float(row['length']) for _, row in lines]
         facts += f', of {round(statistics.median(samples) / _RATE_HZ):g} s each'
     return facts
 
@@ -142,7 +142,7 @@ def apply(
     """
     for each in data:
         if each.other:
-            takes = inspect.signature(prepare.source_class(each.dataset).__init__).parameters
+            takes = inspect.signature(request.source_class(each.dataset).__init__).parameters
             kept = {
                 key: value
                 for key, value in config.data.items()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
 import os
 import re
-from typing import Any
 
-from genre_jax.data import archive, files
+from genre_jax.data import archive, digests, files
 from genre_jax.data.audio import AUDIO_SUFFIXES
 from genre_jax.data.fma import metadata as metadata_lib
 from genre_jax.data.recordings import Quarantined, Recording
@@ -31,13 +29,7 @@ _TEST_SHARE, _VAL_SHARE = 0.2, 0.1  # Bu et al., section III C
 
 
 class Source(files.FileSource):
-    """The clips of a subset that are there, labelled by their top genre.
-
-    Attributes:
-        name: 'fma'.
-        description: what the recordings are.
-        root: what the user named: folder or archive.
-    """
+    """The clips of a subset that are there, labelled by their top genre."""
 
     name = 'fma'
 
@@ -49,7 +41,7 @@ class Source(files.FileSource):
         sample_rate_hz: int = 22050,
         metadata: str = '',
     ):
-        """Unpacks the archives, if there are any, and finds tracks.csv.
+        """Unpacks the archives, if any, and finds tracks.csv; a UserError where it or clips are not there.
 
         Args:
             root: folder that holds fma_small (or fma_small.zip), that folder itself, or that archive.
@@ -57,9 +49,6 @@ class Source(files.FileSource):
             sample_rate_hz: rate to prepare at; most files have 44.1 kHz, and Bu et al. load them at 22.05.
             metadata: tracks.csv, or the folder or archive that it lies in; '' to use fma_metadata or
                 fma_metadata.zip in or beside root.
-
-        Raises:
-            UserError: a setting is wrong, or clips or tracks.csv are not there.
         """
         if subset not in _FOLDERS:
             raise UserError(f'subset is {subset!r}; expected one of {", ".join(_FOLDERS)}')
@@ -129,7 +118,7 @@ class Source(files.FileSource):
             by_genre[track.genre].append(number)
         parts = {}
         for numbers in by_genre.values():
-            numbers.sort(key=lambda number: hashlib.sha256(number.encode()).digest())
+            numbers.sort(key=digests.of_text)
             tests = round(_TEST_SHARE * len(numbers))
             vals = round(_VAL_SHARE * len(numbers))
             for rank, number in enumerate(numbers):
@@ -138,9 +127,6 @@ class Source(files.FileSource):
                 )
         here = [recording.track for recording in self._listing.recordings]
         return {'paper': {track: parts[track] for track in here}}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != '_metadata'}
 
     @functools.cached_property
     def _metadata(self) -> tuple[dict[str, metadata_lib.Track], frozenset[str]]:
@@ -187,27 +173,20 @@ class Source(files.FileSource):
         """Returns path by six-digit number, and audio files whose names are none."""
         paths: dict[str, str] = {}
         quarantined = []
-        for shelf in sorted(filter(_is_shelf, os.listdir(self._folder))):
-            try:
-                names = sorted(os.listdir(os.path.join(self._folder, shelf)))
-            except OSError as error:
-                raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
-            for name in names:
-                number, suffix = os.path.splitext(name)
-                if suffix.lower() not in AUDIO_SUFFIXES or name.startswith('.'):
-                    continue
-                path = f'{shelf}/{name}'
-                if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
-                    readable = os.fsencode(path).decode(errors='backslashreplace')
-                    reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
-                    quarantined.append(Quarantined(readable, reason))
-                elif number in paths:
-                    raise UserError(
-                        f'{self._folder} holds track {number} twice, as {paths[number]} and {path}: keep '
-                        'one'
-                    )
-                else:
-                    paths[number] = path
+        for path in files.walk(self._folder, AUDIO_SUFFIXES, 1):
+            shelf, _, name = path.rpartition('/')
+            number = os.path.splitext(name)[0]
+            if not _is_shelf(shelf):
+                continue
+            if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
+                reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
+                quarantined.append(Quarantined(files.readable(path), reason))
+            elif number in paths:
+                raise UserError(
+                    f'{self._folder} holds track {number} twice, as {paths[number]} and {path}: keep one'
+                )
+            else:
+                paths[number] = path
         return paths, quarantined
 
 

@@ -24,34 +24,20 @@ _LONGEST_CELL = 2**24  # biographies of artists; the limit of csv is 2^17 charac
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One row.
-
-    Attributes:
-        split: 'train', 'val' or 'test' of the official split.
-        genre: top genre, '' if none is given.
-        title: of the track.
-        artist_id: number of the artist; names are not unique.
-        artist: its name.
-        album: title of the album, '' if none is given.
-    """
+    """One row; '' where something is not given. `split` is 'train', 'val' or 'test' of the official split."""
 
     split: str
     genre: str
     title: str
-    artist_id: str
+    artist_id: str  # names are not unique
     artist: str
     album: str
 
 
 def read(path: str, subset: str) -> tuple[dict[str, Track], frozenset[str]]:
-    """Reads the tracks of a subset.
+    """Reads tracks.csv, whose header takes two lines (table and column) and a third with 'track_id'.
 
-    Args:
-        path: tracks.csv, whose header takes two lines (table and column) and a third with 'track_id'.
-        subset: key of `SUBSETS`.
-
-    Returns:
-        {six-digit number: track} of the subset, and the numbers of all tracks in the file.
+    Returns {six-digit number: track} of a subset (a key of `SUBSETS`), and the numbers of all tracks.
 
     Raises:
         UserError: the file is not as published: columns, encoding, numbers, splits.

@@ -18,13 +18,7 @@ _SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
 
 
 class Source(files.FileSource):
-    """Pictures, one folder per class; every picture is a song of one segment.
-
-    Attributes:
-        name: 'images'.
-        description: what the pictures are.
-        root: the folder.
-    """
+    """Pictures, one folder per class; every picture is a song of one segment."""
 
     name = 'images'
     kind = 'image'
@@ -37,9 +31,6 @@ class Source(files.FileSource):
         Args:
             root: folder with one folder per class.
             index: Sturm's file of GTZAN's artists and titles, for pictures of GTZAN.
-
-        Raises:
-            UserError: there is no such folder.
         """
         if not os.path.isdir(root):
             raise UserError(
@@ -48,23 +39,22 @@ class Source(files.FileSource):
             )
         folder = os.path.abspath(root)
         super().__init__(folder, root=folder, sample_rate_hz=None)
-        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
+        self._artists = lists.read_index(lists.find_index(index, []))
         self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
 
     def list_files(self) -> files.Listing:
-        """Lists the pictures below each first-level folder, whose name is their label."""
+        """Lists the pictures in each first-level folder, whose name is their label."""
         recordings = []
-        for label in sorted(entry.name for entry in os.scandir(self._folder) if entry.is_dir()):
-            if label.startswith('.'):
-                continue
-            for name in sorted(os.listdir(os.path.join(self._folder, label))):
-                path = f'{label}/{name}'
-                if name.lower().endswith(_SUFFIXES) and not name.startswith('.'):
-                    track, stem = os.path.splitext(path)[0], os.path.splitext(name)[0]
-                    artist, title = self._artists.get(lists.track_of(stem), ('', ''))
-                    recordings.append(
-                        Recording(track, label, '', path=path, artist=artist, title=title)
-                    )
+        for path in sorted(files.walk(self._folder, _SUFFIXES, 1), key=os.path.split):
+            label, name = os.path.split(path)
+            if label:
+                artist, title = self._artists.get(
+                    lists.track_of(os.path.splitext(name)[0]), ('', '')
+                )
+                track = os.path.splitext(path)[0]
+                recordings.append(
+                    Recording(track, label, '', path=path, artist=artist, title=title)
+                )
         found = {recording.label for recording in recordings}
         if len(found) < 2:
             raise UserError(
@@ -106,10 +96,9 @@ class Source(files.FileSource):
     def _size(self) -> tuple[int, int]:
         """Height and width of most pictures."""
         sizes = self._for_each_file(_size_or_none, 'reading headers')
-        counts = collections.Counter(size for size in sizes.values() if size)
-        if not counts:
+        if not any(sizes.values()):
             raise UserError(f'none of the {len(sizes)} files of {self._folder} is a picture')
-        return max(counts, key=lambda size: (counts[size], size))
+        return files.most_common(filter(None, sizes.values()))
 
 
 def _read(path: str) -> np.ndarray:

@@ -8,7 +8,6 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -200,14 +199,7 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        paths = sorted({recording.path for recording in self._listing[0]})
-        digests = self.digests.of([os.path.join(self.root, path) for path in paths])
-        # `load` will say why there is none.
-        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
-
-    def __getstate__(self) -> dict[str, Any]:
-        lists = ('_listing', '_digests')
-        return {key: value for key, value in self.__dict__.items() if key not in lists}
+        return self.digests.of(self.root, (recording.path for recording in self._listing[0]))
 
 
 def _join(shared: Sequence[Sequence[str]]) -> list[str]:
