@@ -6,11 +6,11 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import stat
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -34,16 +34,8 @@ _MP3_PADDING = 4608  # samples of encoder delay and padding that a decoder may l
 _STDERR_LOCK = threading.Lock()
 
 
-@dataclasses.dataclass(frozen=True)
-class AudioInfo:
-    """What a file's header says.
-
-    Attributes:
-        sample_rate_hz: its own rate.
-        channels: number of channels.
-        duration_s: length of the audio.
-        format: container as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ...
-    """
+class AudioInfo(NamedTuple):
+    """What a file's header says; `format` as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ..."""
 
     sample_rate_hz: int
     channels: int
@@ -52,16 +44,10 @@ class AudioInfo:
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Reads a file's header and checks that the file holds as much audio as it announces.
-
-    Args:
-        path: audio file; its content decides the format, not its suffix.
-
-    Returns:
-        Rate, channels, duration and format.
+    """Reads a file's header; its content decides the format, not its suffix.
 
     Raises:
-        BadAudio: the file cannot be read, is not audio, or was cut short.
+        BadAudio: the file cannot be read, is not audio, or holds less than it announces.
     """
     with _opened(path) as (handle, frames):
         rate = handle.samplerate

@@ -182,19 +182,10 @@ def _write_shard(layout: Layout, shard: _Shard) -> int:
     return n_bytes
 
 
-class Column(Sequence):
-    """The records that `write` wrote, for random access: `column[i]`."""
-
-    def __init__(self, folder: pathlib.Path, kind: str) -> None:
-        """Opens the folder that was given to `write`."""
-        builder = tfds.builder_from_directory(_directory(folder))
-        self._records = builder.as_data_source(
-            split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
-        self._kind, self._parser = kind, tfds.features.FeaturesDict(builder.info.features)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self._parser.deserialize_example_np(self._records[i])[self._kind]
+def open_records(folder: Path) -> tuple[Sequence[bytes], tfds.features.FeaturesDict]:
+    """Returns the records that `write` wrote into a folder, and what takes one apart."""
+    builder = tfds.builder_from_directory(_directory(folder))
+    records = builder.as_data_source(
+        split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    return records, tfds.features.FeaturesDict(builder.info.features)

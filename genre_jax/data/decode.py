@@ -36,11 +36,12 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode_one(source: Source, recording: Recording, file: Path) -> str:
-    """Decodes one recording into `file` (atomically), named by its content; returns '' or why it is unusable.
+def _decode_one(source: Source, clip: tuple[Recording, Path]) -> str:
+    """Decodes a recording into its file (atomically), named by its content; returns '' or why it is unusable.
 
     What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
     """
+    recording, file = clip
     if file.exists():
         return ''
     try:
@@ -124,19 +125,16 @@ def decode_all(
     folder.mkdir(parents=True, exist_ok=True)
     files = {content: folder / f'{content}.npy' for content in contents}
     clips = list(zip(contents.values(), files.values(), strict=True))
+    decode_one = functools.partial(_decode_one, source)
     if source.kind == 'table':  # it is in memory: nothing to decode
-        reasons = [_decode_one(source, *clip) for clip in clips]
+        reasons = list(map(decode_one, clips))
     elif pipeline:
-        reasons = pipeline.map(functools.partial(_decode_clip, source), clips, folder, 'decode')
+        reasons = pipeline.map(decode_one, clips, folder, 'decode')
     else:
         reasons = _decode_here(source, clips)
     found = dict(zip(contents, reasons, strict=True))
     usable = {content: file for content, file in files.items() if not found[content]}
     return usable, {content: reason for content, reason in found.items() if reason}
-
-
-def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:
-    return _decode_one(source, *clip)
 
 
 def _script_without_guard() -> str:
@@ -159,7 +157,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
     )
     with _ctrl_c_noted() as interrupts, pool:
         with _ctrl_c_blocked():
-            jobs = [pool.submit(_decode_one, source, *clip) for clip in clips]
+            jobs = [pool.submit(_decode_one, source, clip) for clip in clips]
         finished = concurrent.futures.as_completed(jobs)
         try:
             for job in tqdm.tqdm(

@@ -7,7 +7,8 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import tqdm
 
@@ -21,6 +22,17 @@ _SETTLED_NS = 2 * 10**9
 def of_text(text: str) -> bytes:
     """Returns the SHA-256 of a text; lists are drawn in the order of it."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def for_each(
+    function: Callable[[str], Any], folder: str, paths: Iterable[str], title: str
+) -> dict[str, Any]:
+    """Returns what a function, run in threads, makes of each file by its path below a folder, sorted."""
+    paths = sorted(set(paths))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = pool.map(function, (os.path.join(folder, path) for path in paths))
+        bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
+        return dict(zip(paths, bar, strict=True))
 
 
 class Digests:
@@ -49,11 +61,8 @@ class Digests:
 
         Of one that is empty or cannot be read, a word that no other file has: loading will say why.
         """
-        paths = sorted(set(paths))
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            found = pool.map(self._of, (os.path.join(folder, path) for path in paths))
-            bar = tqdm.tqdm(found, 'hashing files', len(paths), leave=False, disable=None)
-            return {p: d or f'no content: {p}' for p, d in zip(paths, bar, strict=True)}
+        found = for_each(self._of, folder, paths, 'hashing files')
+        return {path: digest or f'no content: {path}' for path, digest in found.items()}
 
     def _of(self, path: str) -> str:
         path = os.path.abspath(path)

@@ -19,7 +19,6 @@ import numpy as np
 from genre_jax.data import grouping
 from genre_jax.data.fingerprint import FRAME_S, Print
 from genre_jax.data.recordings import Recording
-from genre_jax.errors import UserError
 
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
@@ -50,9 +49,8 @@ class Pair:
         kind: 'identical' (content) or 'near-identical' (sound).
         first: track of one of them.
         second: track of the other, which is listed later.
-        offset_s: time in the first at which the second begins; negative if it begins before.
-        score: share of the spectral peaks that agree, of those in the stretch that both have; 1 for
-            identical content.
+        offset_s: time in the first at which the second begins.
+        score: share of the spectral peaks that agree, of those in the stretch that both have.
     """
 
     kind: str
@@ -105,15 +103,6 @@ def digest(stored: np.ndarray) -> str:
     """Returns the sha256 of an array: its type, its shape and its content."""
     header = f'{stored.dtype.str}{stored.shape}'.encode()
     return hashlib.sha256(header + np.ascontiguousarray(stored).tobytes()).hexdigest()
-
-
-def check_count(name: str, count: int) -> None:
-    """Refuses more recordings of a dataset than `find` can number."""
-    if count > MOST_RECORDINGS:
-        raise UserError(
-            f'{name} holds {count} recordings; expected at most {MOST_RECORDINGS}, among which copies '
-            'can be found: prepare a part of it'
-        )
 
 
 def find(content: Prints) -> list[Pair]:

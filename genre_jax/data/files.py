@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -12,9 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from genre_jax.data import audio, grouping
+from genre_jax.data import audio, digests, grouping
 from genre_jax.data.recordings import Quarantined, Recording, Source
 from genre_jax.errors import UserError
 
@@ -151,11 +149,11 @@ class FileSource(Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        return self.digests.of(self._folder, self._paths())
+        return self.digests.of(self._folder, (each.path for each in self._listing.recordings))
 
     @functools.cached_property
     def _headers(self) -> dict[str, audio.AudioInfo | str]:
-        return self._for_each_file(_info_or_reason, 'reading headers')
+        return self._read_headers(_info_or_reason)
 
     @functools.cached_property
     def _common_rate_hz(self) -> int:
@@ -189,16 +187,10 @@ class FileSource(Source):
                 return level, value
         return 'recording', recording.path
 
-    def _paths(self) -> list[str]:
-        return sorted({recording.path for recording in self._listing.recordings})
-
-    def _for_each_file(self, function: Callable[[str], Any], title: str) -> dict[str, Any]:
-        """Returns function(absolute path) by path for all files, computed in threads."""
-        paths = self._paths()
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            results = pool.map(function, (os.path.join(self._folder, path) for path in paths))
-            bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
-            return dict(zip(paths, bar, strict=True))
+    def _read_headers(self, function: Callable[[str], Any]) -> dict[str, Any]:
+        """Returns function(absolute path) by path for all files."""
+        paths = (each.path for each in self._listing.recordings)
+        return digests.for_each(function, self._folder, paths, 'reading headers')
 
 
 def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> list[str]:
@@ -255,20 +247,20 @@ def most_common(values: Iterable) -> Any:
 
 def copy_notes(
     recordings: Iterable[Recording],
-    digests: Mapping[str, str],
+    digest_of: Mapping[str, str],
     place: Callable[[str], str] = lambda path: path,
 ) -> list[str]:
     """Says which files are the same.
 
     Args:
         recordings: for the labels of the files.
-        digests: of the files, by path.
+        digest_of: of the files, by path.
         place: of a path; files that are all in one place are no copies.
     """
     labels, by_content = collections.defaultdict(set), collections.defaultdict(list)
     for recording in recordings:
         labels[recording.path].add(recording.label)
-    for path, digest in digests.items():
+    for path, digest in digest_of.items():
         by_content[digest].append(path)
     copies = [paths for paths in by_content.values() if len(set(map(place, paths))) > 1]
     notes = []

@@ -58,14 +58,9 @@ NOTHING = Print(np.empty(0, np.uint32), np.empty(0, np.uint32))
 
 
 def fingerprint(audio: np.ndarray, sample_rate_hz: int) -> Print:
-    """Finds the landmarks of a recording.
+    """Finds the landmarks of a recording, int16 [n] mono: what lies above 3.6 kHz does not count.
 
-    Args:
-        audio: int16 [n] mono.
-        sample_rate_hz: its rate; what lies above 3.6 kHz does not count.
-
-    Returns:
-        About 130 landmarks for a second of music, none for silence or less than 0.13 s.
+    There are about 130 for a second of music, none for silence or less than 0.13 s.
     """
     wave = audio.astype(np.float32)
     if sample_rate_hz != _RATE_HZ:

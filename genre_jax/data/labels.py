@@ -9,15 +9,7 @@ from genre_jax.errors import UserError
 
 
 def check_spelling(where: str, labels: Iterable[str]) -> None:
-    """Refuses two names that differ only by case, or in how an accent is stored.
-
-    Args:
-        where: what holds them, for the message.
-        labels: class names.
-
-    Raises:
-        UserError: two of them do.
-    """
+    """Refuses two names that differ only by case, or in how an accent is stored; `where` holds them."""
     spellings: dict[str, str] = {}
     for label in sorted(set(labels)):
         folded = unicodedata.normalize('NFC', label).casefold()

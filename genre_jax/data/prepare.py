@@ -40,7 +40,7 @@ from genre_jax.data import command, digests, duplicates, request, storage, store
 from genre_jax.data import manifest as manifest_lib
 from genre_jax.data.manifest import read as read_manifest
 from genre_jax.data.pipeline import Pipeline, from_arguments
-from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.recordings import Quarantined, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
@@ -154,9 +154,13 @@ def _is_whole(folder: Path) -> bool:
 def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
     """Decodes what is not stored yet, and returns the manifest."""
     recordings, quarantined = source.recordings()
-    duplicates.check_count(source.name, len(recordings))
     if not recordings:
         raise UserError(f'{source.name} holds no recordings')
+    if len(recordings) > duplicates.MOST_RECORDINGS:
+        raise UserError(
+            f'{source.name} holds {len(recordings)} recordings; expected at most '
+            f'{duplicates.MOST_RECORDINGS}, among which copies can be found: prepare a part of it'
+        )
     sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
     chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
     listed = [
@@ -198,6 +202,10 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
         }
         for recording, (_, _, where) in zip(usable, held, strict=True)
     ]
+    lost = {each.label for each in recordings} - {each.label for each in usable}
+    notes += [
+        f'class {label!r} is left out: none of its recordings can be used' for label in sorted(lost)
+    ]
     return {
         'name': source.name,
         'kind': source.kind,
@@ -208,7 +216,7 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
         'chunk': chunk,
         'labels': sorted({recording.label for recording in usable}),
         'group_key': source.group_key(),
-        'notes': source.notes() + notes + _vanished(recordings, usable),
+        'notes': source.notes() + notes,
         'protocols': source.protocols(),
         'duplicates': [dataclasses.asdict(pair) for pair in pairs],
         'quarantined': [dataclasses.asdict(item) for item in quarantined + unusable],
@@ -233,26 +241,6 @@ def _announce_change(source: Source, home: Path) -> None:
             'preparing it again',
             source.root, added, removed, changed,
         )  # fmt: skip
-
-
-def _vanished(recordings: list[Recording], usable: list[Recording]) -> list[str]:
-    """Names the classes that lost all their recordings to the quarantine."""
-    left = {recording.label for recording in usable}
-    lost = sorted({recording.label for recording in recordings} - left)
-    return [f'class {label!r} is left out: none of its recordings can be used' for label in lost]
-
-
-def open_records(folder: pathlib.Path, manifest: Mapping) -> store.Records:
-    """Returns the records of a prepared dataset, for random access: `records[i]`.
-
-    Args:
-        folder: what `prepare` returned.
-        manifest: of it.
-
-    Raises:
-        UserError: what it points to is not whole.
-    """
-    return store.Records(folder.parent, manifest['batches'], manifest['kind'])
 
 
 def main(argv: list[str]) -> None:

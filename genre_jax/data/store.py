@@ -127,34 +127,37 @@ def read_prints(home: Path, held: Sequence[tuple[Recording, str, Stored]]) -> du
 
 
 class Records(Sequence):
-    """The records of several batches, one after another, for random access: `records[i]`."""
+    """The records of a prepared dataset, of one batch after another, for random access: `records[i]`."""
 
-    def __init__(self, home: pathlib.Path, batches: Mapping[str, int], kind: str) -> None:
-        """Opens the batches of a dataset, of which each holds so many records, or says which is not whole."""
+    def __init__(self, folder: pathlib.Path, manifest: Mapping) -> None:
+        """Opens the batches that a prepared dataset points to; a UserError names one that is not whole."""
         from genre_jax.data import builder
 
-        self._columns, self._names = [], [home / 'records' / name for name in batches]
-        self._ends = list(itertools.accumulate(batches.values()))
-        for folder, count in zip(self._names, batches.values(), strict=True):
+        self._kind: str = manifest['kind']
+        self._folders = [folder.parent / 'records' / name for name in manifest['batches']]
+        self._ends = list(itertools.accumulate(manifest['batches'].values()))
+        self._batches = []
+        for batch, count in zip(self._folders, manifest['batches'].values(), strict=True):
             try:
-                column = builder.Column(folder / 'tfds', kind)
-                whole = len(column) == count
+                opened = builder.open_records(batch / 'tfds')
+                whole = len(opened[0]) == count
             except Exception:  # TFDS and ArrayRecord raise many kinds on damaged files
                 whole = False
             if not whole:
-                raise UserError(f'{folder} is damaged: delete it, it is decoded again')
-            self._columns.append(column)
+                raise UserError(f'{batch} is damaged: delete it, it is decoded again')
+            self._batches.append(opened)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, i: int) -> np.ndarray:
         batch = bisect.bisect_right(self._ends, i)
-        begin = self._ends[batch - 1] if batch else 0
+        i -= self._ends[batch - 1] if batch else 0
         try:
-            return self._columns[batch][i - begin]
+            records, features = self._batches[batch]
+            return features.deserialize_example_np(records[i])[self._kind]
         except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
             raise UserError(
-                f'{self._names[batch]}: record {i - begin} is damaged ({type(error).__name__}): delete that '
+                f'{self._folders[batch]}: record {i} is damaged ({type(error).__name__}): delete that '
                 'folder, it is decoded again'
             ) from None

@@ -14,12 +14,7 @@ from genre_jax.data.storage import Path
 
 
 def write(file: Path, columns: Mapping[str, Sequence] | Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table.
-
-    Args:
-        file: whose folder is there.
-        columns: values by column; or rows, dicts with the same keys.
-    """
+    """Writes a table of values by column, or of rows, which are dicts with the same keys."""
     import pyarrow
 
     if isinstance(columns, Mapping):

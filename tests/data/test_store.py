@@ -48,7 +48,7 @@ def decoded(monkeypatch):
     monkeypatch.setattr(audio, 'decode', count)
     monkeypatch.setattr(
         'genre_jax.data.decode._decode_here',
-        lambda source, clips: [prepare.store.decode._decode_one(source, *clip) for clip in clips],
+        lambda source, clips: [prepare.store.decode._decode_one(source, clip) for clip in clips],
     )
     return names
 

@@ -95,7 +95,7 @@ class Source(files.FileSource):
     @functools.cached_property
     def _size(self) -> tuple[int, int]:
         """Height and width of most pictures."""
-        sizes = self._for_each_file(_size_or_none, 'reading headers')
+        sizes = self._read_headers(_size_or_none)
         if not any(sizes.values()):
             raise UserError(f'none of the {len(sizes)} files of {self._folder} is a picture')
         return files.most_common(filter(None, sizes.values()))
