@@ -42,19 +42,10 @@ def is_archive(path: str) -> bool:
 
 
 def find_folder(root: str, wanted: str, published: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Returns the folder that a dataset's `root` means, unpacked where it is an archive.
+    """Returns the absolute path of the folder that a dataset's `root` means, unpacked where it is an archive.
 
-    Args:
-        root: folder or archive, as the user wrote it.
-        wanted: what is expected there, for messages.
-        published: {name of an archive: 'md5:...', 'sha1:...' or 'sha256:...' of the published one}.
-
-    Returns:
-        Absolute path of the folder, and one-line notes: whether an archive that is called like a
-        published one is the published one.
-
-    Raises:
-        UserError: neither a folder nor a whole, harmless archive; its folder cannot be written.
+    And one-line notes: whether an archive that is called like a published one is that, by {name: 'md5:...',
+    'sha1:...' or 'sha256:...'}. `wanted` says in messages what is expected there.
     """
     if not root:
         raise UserError(f'the root folder is not set (--source=DIR, config.data.root): {wanted}')
@@ -85,18 +76,12 @@ def unpacked(path: str, algorithm: str = '') -> tuple[str, str]:
 
     Names that lead out of the folder, links to what is not in the archive, devices and pipes are
     refused. A link to a file in the archive becomes a copy of that file. Modes, owners and dates are
-    not taken over.
-
-    Args:
-        path: archive whose name ends in one of `SUFFIXES`.
-        algorithm: 'md5', 'sha1' or 'sha256' of the whole archive to compute, '' for none.
-
-    Returns:
-        The folder, and 'algorithm:digest', '' without an algorithm.
+    not taken over. Returns the folder, and 'algorithm:digest' of the whole archive by 'md5', 'sha1' or
+    'sha256', '' for none.
 
     Raises:
         UserError: the archive is cut off, damaged or not one, or holds what is refused; the folder
-            cannot be written, or exists already and was not made from this archive.
+            cannot be written, or exists already and was not made by unpacking.
     """
     folder = pathlib.Path(f'{path}.unpacked')
     status = os.stat(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import time
@@ -46,12 +47,9 @@ class Digests:
         self._file, self._new = file, False
         self._known: dict[str, tuple[int, int, str]] = {}
         if file is not None and not verify and file.exists():
-            try:
-                columns = tables.columns(file)
-            except (OSError, ValueError):
-                return  # all are computed again
-            rows = zip(columns['size'], columns['changed_ns'], columns['sha256'], strict=True)
-            self._known = dict(zip(columns['path'], rows, strict=True))
+            with contextlib.suppress(OSError, ValueError):  # else all are computed again
+                for row in tables.read(file):
+                    self._known[row['path']] = row['size'], row['changed_ns'], row['sha256']
 
     def __getstate__(self) -> dict:
         return {'_file': None, '_new': False, '_known': {}}  # worker processes hash nothing
@@ -89,10 +87,11 @@ class Digests:
         """Leaves what is known to later programs."""
         if self._file is None or not self._new:
             return
-        paths = sorted(self._known)
-        size, changed_ns, sha256 = zip(*(self._known[path] for path in paths), strict=True)
-        table = {'path': paths, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
+        rows = [
+            {'path': path, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
+            for path, (size, changed_ns, sha256) in sorted(self._known.items())
+        ]
         temporary = self._file.with_name(f'{self._file.name}.{uuid.uuid4().hex}.tmp')
-        tables.write(temporary, table)
+        tables.write(temporary, rows)
         temporary.replace(self._file)
         self._new = False

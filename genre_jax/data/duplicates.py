@@ -142,24 +142,16 @@ def join_copies(
     joined = grouping.regrouped(recordings, [recording.group for recording in recordings], same)
     bytes_of = [files.get(recording.path, recording.track) for recording in recordings]
     heard = [(i, j) for i, j in same if bytes_of[i] != bytes_of[j]]
-    sets: dict[int, list[Recording]] = {}
-    for recording, first in zip(recordings, grouping.leaders(len(recordings), heard), strict=True):
-        sets.setdefault(first, []).append(recording)
-    found = [members for members in sets.values() if len(members) > 1]
-    notes = []
-    if found:
-        count = sum(map(len, found))
+    sets: dict[int, list[str]] = {}
+    for track, first in zip(position, grouping.leaders(len(recordings), heard), strict=True):
+        sets.setdefault(first, []).append(track)
+    found = [tracks for tracks in sets.values() if len(tracks) > 1]
+    labels = {recording.track: [recording.label] for recording in recordings}
+    what = 'recordings are copies of each other by content or sound'
+    notes = grouping.copy_notes(found, labels, what, 'copies by content or sound')
+    if notes:
         lost = len({each.group for each in recordings}) - len({each.group for each in joined})
-        notes.append(
-            f'{count} recordings are copies of each other by content or sound '
-            f'({" = ".join(recording.track for recording in found[0][:2])}'
-            f'{", ..." if count > 2 else ""}); copies share a group: {lost} groups were joined to '
-            'others'
-        )
-    for members in found:
-        if len({recording.label for recording in members}) > 1:
-            named = ' = '.join(f'{recording.track} ({recording.label})' for recording in members)
-            notes.append(f'copies by content or sound carry different labels: {named}')
+        notes[0] += f': {lost} groups were joined to others'
     return joined, notes
 
 
@@ -236,9 +228,8 @@ def _candidates(prints: Sequence[Print]) -> list[tuple[int, int]]:
             keys.append(pair << _OFFSET_BITS | offset)
         found.append(_frequent(np.concatenate(keys)))
     pairs = np.unique(np.concatenate(found))
-    return list(
-        zip((pairs >> _TRACK_BITS).tolist(), (pairs % (1 << _TRACK_BITS)).tolist(), strict=True)
-    )
+    first, second = pairs >> _TRACK_BITS, pairs % (1 << _TRACK_BITS)
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def _frequent(keys: np.ndarray) -> np.ndarray:

@@ -19,14 +19,7 @@ from genre_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What was found.
-
-    Attributes:
-        recordings: labelled files or spans.
-        quarantined: files that are left out without being opened.
-        columns: columns of the CSV, empty without one.
-        notes: one-line remarks for the user.
-    """
+    """Labelled files or spans, files left out without being opened, the CSV's columns if any, and remarks."""
 
     recordings: list[Recording]
     quarantined: list[Quarantined]
@@ -72,11 +65,7 @@ class FileSource(Source):
         self._settings = settings
 
     def list_files(self) -> Listing:
-        """Lists the recordings; their `group` is '' where another level shall group them.
-
-        Raises:
-            UserError: what the user named cannot be used as it is.
-        """
+        """Lists the recordings; their `group` is '' where another level shall group them."""
         raise NotImplementedError
 
     @functools.cached_property
@@ -96,19 +85,11 @@ class FileSource(Source):
         return list(self._grouped), list(self._listing.quarantined)
 
     def sample_rate_hz(self) -> int:
-        """Returns the given rate, else the most common rate of the files, the higher of equals.
-
-        Raises:
-            UserError: no rate is given, and none of the files is audio.
-        """
+        """Returns the given rate, else the most common rate of the files, the higher of equals."""
         return self._given_rate_hz or self._common_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Decodes one recording: int16 [n] mono at `sample_rate_hz()`.
-
-        Raises:
-            BadAudio: the file or its span cannot be used.
-        """
+        """Decodes one recording: int16 [n] mono at `sample_rate_hz()`; BadAudio if that cannot be."""
         path = os.path.join(self._folder, recording.path)
         return audio.decode(path, self.sample_rate_hz(), recording.start_s, recording.end_s)
 
@@ -194,18 +175,10 @@ class FileSource(Source):
 
 
 def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> list[str]:
-    """Returns the files with certain suffixes below a folder, relative to it, sorted.
+    """Returns the files with certain suffixes, in lower case, below a folder, relative to it, sorted.
 
-    Links are followed; each folder right below `root` holds each real folder once. What is hidden is
-    passed over.
-
-    Args:
-        root: absolute path of the folder.
-        suffixes: in lower case, with their dot.
-        depth: of the lowest folders to look into; those in `root` have 1.
-
-    Raises:
-        UserError: a folder cannot be read.
+    Links are followed; each folder right below `root`, of depth 1, holds each real folder once. What is
+    hidden is passed over, and what lies in folders beyond a depth.
     """
 
     def fail(error: OSError) -> None:
@@ -250,31 +223,15 @@ def copy_notes(
     digest_of: Mapping[str, str],
     place: Callable[[str], str] = lambda path: path,
 ) -> list[str]:
-    """Says which files are the same.
-
-    Args:
-        recordings: for the labels of the files.
-        digest_of: of the files, by path.
-        place: of a path; files that are all in one place are no copies.
-    """
+    """Says which files of recordings are the same, by their digests; those all in one place do not count."""
     labels, by_content = collections.defaultdict(set), collections.defaultdict(list)
     for recording in recordings:
         labels[recording.path].add(recording.label)
     for path, digest in digest_of.items():
         by_content[digest].append(path)
     copies = [paths for paths in by_content.values() if len(set(map(place, paths))) > 1]
-    notes = []
-    if copies:
-        count = sum(map(len, copies))
-        notes.append(
-            f'{count} files are byte-identical copies ({" = ".join(copies[0][:2])}'
-            f'{", ..." if count > 2 else ""}); copies share a group'
-        )
-    for paths in copies:
-        if len({label for path in paths for label in labels[path]}) > 1:
-            named = ' = '.join(f'{path} ({", ".join(sorted(labels[path]))})' for path in paths)
-            notes.append(f'byte-identical copies carry different labels: {named}')
-    return notes
+    kind = 'byte-identical copies'
+    return grouping.copy_notes(copies, labels, f'files are {kind}', kind)
 
 
 def _info_or_reason(path: str) -> audio.AudioInfo | str:

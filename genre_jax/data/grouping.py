@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,12 +11,7 @@ from genre_jax.data.recordings import Recording
 
 
 def leaders(count: int, same: Iterable[tuple[int, int]]) -> list[int]:
-    """Returns for each position the first that it belongs together with, also by way of others.
-
-    Args:
-        count: of the positions.
-        same: pairs of positions that belong together.
-    """
+    """Returns for each position the first that it belongs with, by pairs that do, and by chains of pairs."""
     from scipy import sparse
     from scipy.sparse import csgraph
 
@@ -44,6 +39,22 @@ def regrouped(
     """Returns the recordings in the groups of these names, joined."""
     joined = zip(recordings, join(names, same), strict=True)
     return [dataclasses.replace(recording, group=group) for recording, group in joined]
+
+
+def copy_notes(
+    copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[str]], what: str, kind: str
+) -> list[str]:
+    """Says what sets of names are, copies of a kind, and which of them are labelled differently."""
+    notes = []
+    if copies:
+        count = sum(map(len, copies))
+        example = ' = '.join(copies[0][:2]) + (', ...' if count > 2 else '')
+        notes.append(f'{count} {what} ({example}); copies share a group')
+    for names in copies:
+        if len({label for name in names for label in labels[name]}) > 1:
+            named = ' = '.join(f'{name} ({", ".join(sorted(labels[name]))})' for name in names)
+            notes.append(f'{kind} carry different labels: {named}')
+    return notes
 
 
 def alike(keys: Sequence[str]) -> list[tuple[int, int]]:

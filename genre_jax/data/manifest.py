@@ -17,7 +17,8 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes a manifest as `read` returns it, its facts last: they make the folder whole."""
     files, protocols = manifest['files'], manifest['protocols']
     tables.write(folder / 'tracks.arrow', manifest['tracks'])
-    tables.write(folder / 'files.arrow', {'path': list(files), 'sha256': list(files.values())})
+    hashed = [{'path': path, 'sha256': digest} for path, digest in files.items()]
+    tables.write(folder / 'files.arrow', hashed)
     lists = [
         {'protocol': name, 'track': track, 'part': part}
         for name, parts in protocols.items()
@@ -38,11 +39,11 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / 'manifest.json').read_bytes())
         protocols = {name: {} for name in manifest['protocols']}
-        for row in tables.rows(folder / 'protocols.arrow'):
+        for row in tables.read(folder / 'protocols.arrow'):
             protocols[row['protocol']][row['track']] = row['part']
-        files = {row['path']: row['sha256'] for row in tables.rows(folder / 'files.arrow')}
+        files = {row['path']: row['sha256'] for row in tables.read(folder / 'files.arrow')}
         return manifest | {
-            'tracks': tables.rows(folder / 'tracks.arrow'),
+            'tracks': tables.read(folder / 'tracks.arrow'),
             'files': files,
             'protocols': protocols,
         }

@@ -46,10 +46,7 @@ def is_local(path: Path) -> bool:
 def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
     """Waits until no other process holds a lock file; object stores have no locks.
 
-    Args:
-        lock: the file.
-        refusal: what a UserError says where it cannot be written, before the reason.
-        advice: what it says behind the reason.
+    Where it cannot be written a UserError says: refusal (reason): advice.
     """
     if not is_local(lock):
         yield

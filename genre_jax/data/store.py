@@ -48,10 +48,9 @@ def read(home: Path) -> dict[str, Stored]:
         if batch.name.endswith('.partial') or not file.exists():
             continue
         try:
-            rows = tables.rows(file)
             found |= {
                 row['content']: Stored(batch.name, row['first_record'], row['n_samples'])
-                for row in rows
+                for row in tables.read(file)
             }
         except (KeyError, OSError, ValueError):
             raise UserError(f'{file} is damaged: delete {batch}, it is decoded again') from None
@@ -98,13 +97,12 @@ def add(
 
     storage.remove(folder / 'tfds')
     builder.write(folder / 'tfds', source.description, layout, clips, run)
-    counts = [layout.n_records(clip) for clip in clips]
-    table = {
-        'content': list(usable),
-        'first_record': list(itertools.accumulate(counts, initial=0))[:-1],
-        'n_samples': [clip.shape[0] for clip in clips],
-    }
-    tables.write(folder / 'contents.arrow', table)  # last: it makes the batch whole
+    first = itertools.accumulate(map(layout.n_records, clips), initial=0)
+    rows = [
+        {'content': content, 'first_record': record, 'n_samples': clip.shape[0]}
+        for content, record, clip in zip(usable, first, clips, strict=False)
+    ]
+    tables.write(folder / 'contents.arrow', rows)  # last: it makes the batch whole
     if folder != target:
         folder.rename(target)
     storage.remove(target / 'decoded')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import os
 import re
@@ -72,21 +73,10 @@ class Source(files.FileSource):
             track = tracks.get(number)
             if number not in known:
                 quarantined.append(Quarantined(path, f'no such track in {self._csv}'))
-            elif track is not None and not track.genre:
+            elif track and not track.label:
                 quarantined.append(Quarantined(path, 'tracks.csv gives no top genre'))
-            elif track is not None:
-                recordings.append(
-                    Recording(
-                        number,
-                        track.genre,
-                        group=f'artist {track.artist_id}' if track.artist_id else '',
-                        path=path,
-                        artist=track.artist,
-                        album=track.album,
-                        title=track.title,
-                        split=track.split,
-                    )
-                )
+            elif track:
+                recordings.append(dataclasses.replace(track, path=path))
         labels = sorted({recording.label for recording in recordings})
         if len(labels) < 2:
             held = f'only clips of {labels[0]!r}' if labels else 'no labelled clip'
@@ -115,7 +105,7 @@ class Source(files.FileSource):
         """
         by_genre = collections.defaultdict(list)
         for number, track in self._metadata[0].items():
-            by_genre[track.genre].append(number)
+            by_genre[track.label].append(number)
         parts = {}
         for numbers in by_genre.values():
             numbers.sort(key=digests.of_text)
@@ -129,7 +119,7 @@ class Source(files.FileSource):
         return {'paper': {track: parts[track] for track in here}}
 
     @functools.cached_property
-    def _metadata(self) -> tuple[dict[str, metadata_lib.Track], frozenset[str]]:
+    def _metadata(self) -> tuple[dict[str, Recording], frozenset[str]]:
         return metadata_lib.read(self._csv, self._subset)
 
     def _unpacked(self, path: str) -> str:

@@ -152,11 +152,8 @@ def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
     return Recording(
         track=path + span,
         label=cells['label'],
-        group=cells.get('group', ''),
         path=path,
-        artist=cells.get('artist', ''),
-        album=cells.get('album', ''),
-        title=cells.get('title', ''),
+        **{column: cells.get(column, '') for column in ('group', 'artist', 'album', 'title')},
         tonic_hz=tonic.frequency_hz(where, cells.get('tonic_hz', '')),
         split=_SPLITS[split],
         start_s=start_s,
