@@ -77,11 +77,7 @@ def unpacked(path: str, algorithm: str = '') -> tuple[str, str]:
     Names that lead out of the folder, links to what is not in the archive, devices and pipes are
     refused. A link to a file in the archive becomes a copy of that file. Modes, owners and dates are
     not taken over. Returns the folder, and 'algorithm:digest' of the whole archive by 'md5', 'sha1' or
-    'sha256', '' for none.
-
-    Raises:
-        UserError: the archive is cut off, damaged or not one, or holds what is refused; the folder
-            cannot be written, or exists already and was not made by unpacking.
+    'sha256', '' for none. A UserError where that cannot be.
     """
     folder = pathlib.Path(f'{path}.unpacked')
     status = os.stat(path)

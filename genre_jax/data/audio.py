@@ -44,11 +44,7 @@ class AudioInfo(NamedTuple):
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Reads a file's header; its content decides the format, not its suffix.
-
-    Raises:
-        BadAudio: the file cannot be read, is not audio, or holds less than it announces.
-    """
+    """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
     with _opened(path) as (handle, frames):
         rate = handle.samplerate
         return AudioInfo(rate, handle.channels, frames / rate, handle.format)

@@ -40,19 +40,12 @@ _SHOWN_CROSSINGS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Related:
-    """Recordings that belong together.
+    """Two recordings or more that belong together."""
 
-    Attributes:
-        kind: a key of `KINDS`.
-        name: what they have in common: artist, album, ...; of copies the first track.
-        tracks: two or more.
-        labels: their labels, sorted, each once.
-    """
-
-    kind: str
-    name: str
+    kind: str  # a key of `KINDS`
+    name: str  # what they have in common: artist, album, ...; of copies the first track
     tracks: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # sorted, each once
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
 from array_record.python import array_record_module
 from etils import epath
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 
-from genre_jax.data.recordings import Kind
+from genre_jax.data import decode
+from genre_jax.data.pipeline import Pipeline
+from genre_jax.data.recordings import Kind, Source
 from genre_jax.data.storage import Path
 
-HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
+_HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _NAME, _VERSION = 'recordings', '1.0.0'
 # TFDS's own writer compresses with zstd, which saves 5 % of 16-bit audio and makes reading a record of a
@@ -35,7 +39,7 @@ _WRITER_OPTIONS = 'group_size:1,uncompressed'
 _SPLIT = 'all_tracks'  # unsplit: which track trains and which tests is decided at run time
 
 
-class Clip(NamedTuple):
+class _Clip(NamedTuple):
     """An npy file with what was decoded of one recording, and the shape of the array in it."""
 
     file: Path
@@ -46,35 +50,25 @@ class _Shard(NamedTuple):
     """One file to write: the clips in it, each with its first record there and the one after its last."""
 
     path: Path
-    parts: list[tuple[Clip, int, int]]
+    parts: list[tuple[_Clip, int, int]]
 
 
-def clip(file: Path, head: bytes) -> Clip:
-    """Reads the shape, not the content, from the first HEADER_BYTES of an npy file."""
-    stream = io.BytesIO(head)
-    np.lib.format.read_magic(stream)
-    return Clip(file, np.lib.format.read_array_header_1_0(stream)[0])
-
-
-class Layout(NamedTuple):
+class _Layout(NamedTuple):
     """How recordings of a kind become records, of `chunk` samples of audio, or one picture or row."""
 
     kind: Kind
     chunk: int
 
-    def n_records(self, clip: Clip) -> int:
-        """Returns how many records a recording becomes."""
+    def n_records(self, clip: _Clip) -> int:
         return -(-clip.shape[0] // self.chunk)
 
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
-        """Returns the features of one record of a recording whose array has this shape."""
         one = (None,) if self.kind == 'audio' else shape[1:]
         # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
         tensor = tfds.features.Tensor(shape=one, dtype=_STORED[self.kind], encoding='bytes')
         return tfds.features.FeaturesDict({self.kind: tensor})
 
-    def records(self, clip: Clip, first: int, stop: int) -> Iterator[dict]:
-        """Yields the records of a recording from number `first` to before `stop`."""
+    def records(self, clip: _Clip, first: int, stop: int) -> Iterator[dict]:
         with clip.file.open('rb') as stream:
             stored = np.load(stream)
         for number in range(first, stop):
@@ -84,20 +78,25 @@ class Layout(NamedTuple):
 
 
 def write(
-    folder: Path,
-    description: str,
-    layout: Layout,
-    clips: Sequence[Clip],
-    run: Callable[[Callable[[_Shard], int], list[_Shard]], Iterable[int]],
-) -> None:
-    """Writes the records of recordings, in their order, below a folder that holds none yet.
+    folder: Path, source: Source, chunk: int, files: Sequence[Path], pipeline: Pipeline | None
+) -> list[tuple[int, int]]:
+    """Writes the recordings in npy files as records, in their order, into an empty folder.
 
-    `run` applies a function to all shards and returns the results in order.
+    Returns the first record of each, and how many samples, rows or pictures it has.
     """
-    folder = _directory(folder)
+    layout, clips = _Layout(source.kind, chunk), []
+    for file, head in zip(files, decode.read_all(files, _HEADER_BYTES), strict=True):
+        stream = io.BytesIO(head)
+        np.lib.format.read_magic(stream)
+        clips.append(_Clip(file, np.lib.format.read_array_header_1_0(stream)[0]))
+    decoded, folder = folder.with_name('decoded'), _directory(folder)
     folder.mkdir(parents=True)
     shards = _shards(folder, layout, clips)
-    sizes = run(functools.partial(_write_shard, layout), shards)
+    write_shard = functools.partial(_write_shard, layout)
+    if pipeline:
+        sizes = pipeline.map(write_shard, shards, decoded, 'write')
+    else:
+        sizes = map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
     split = tfds.core.SplitInfo(
         name=_SPLIT,
         shard_lengths=[sum(stop - first for _, first, stop in shard.parts) for shard in shards],
@@ -111,9 +110,11 @@ def write(
         version=_VERSION,
         filename_template=_template(folder),
         check_data=False,  # which needs TensorFlow
-        description=description,
+        description=source.description,
         disable_shuffling=True,
     )
+    first = itertools.accumulate(map(layout.n_records, clips), initial=0)
+    return [(record, clip.shape[0]) for record, clip in zip(first, clips, strict=False)]
 
 
 def _directory(folder: Path) -> Path:
@@ -129,7 +130,7 @@ def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
     )
 
 
-def _shards(directory: Path, layout: Layout, clips: Sequence[Clip]) -> list[_Shard]:
+def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_Shard]:
     """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
     counts = [layout.n_records(clip) for clip in clips]
     itemsize = np.dtype(_STORED[layout.kind]).itemsize
@@ -156,7 +157,7 @@ def _shards(directory: Path, layout: Layout, clips: Sequence[Clip]) -> list[_Sha
     ]
 
 
-def _write_shard(layout: Layout, shard: _Shard) -> int:
+def _write_shard(layout: _Layout, shard: _Shard) -> int:
     """Writes one file; returns its size in bytes.
 
     Under its name it is whole: more than one worker may be given the same shard, or die over it.

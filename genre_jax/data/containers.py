@@ -22,12 +22,8 @@ _MP3_KBPS = {
 def check(file: BinaryIO, size: int) -> tuple[io.BytesIO | None, int | None]:
     """Compares what the container announces with what the file, of so many bytes, holds.
 
-    Returns:
-        The bytes to decode where they differ from the file, else None; and the samples per channel
-        of an MP3, 0 where no frame was found, None for the other containers.
-
-    Raises:
-        BadAudio: the file was cut short or is damaged.
+    Returns the bytes to decode where they differ from the file, else None; and the samples per channel of an
+    MP3, 0 where no frame was found, None for the other containers.
     """
     start = _id3_size(file)
     file.seek(start)

@@ -43,31 +43,17 @@ MOST_RECORDINGS = 2**_TRACK_BITS
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two recordings that are the same.
+    """Two recordings that are the same, by their tracks."""
 
-    Attributes:
-        kind: 'identical' (content) or 'near-identical' (sound).
-        first: track of one of them.
-        second: track of the other, which is listed later.
-        offset_s: time in the first at which the second begins.
-        score: share of the spectral peaks that agree, of those in the stretch that both have.
-    """
-
-    kind: str
+    kind: str  # IDENTICAL (content) or NEAR (sound)
     first: str
-    second: str
-    offset_s: float
-    score: float
+    second: str  # listed later
+    offset_s: float  # time in the first at which the second begins
+    score: float  # share of the spectral peaks that agree, of those in the stretch that both have
 
 
 class Prints(NamedTuple):
-    """What is known of the content of n recordings.
-
-    Attributes:
-        tracks: their names, [n].
-        digests: digest of what is stored of each, [n].
-        prints: landmarks of each; none for pictures and tables.
-    """
+    """Names of n recordings, digests of what is stored, and landmarks (none of pictures and tables)."""
 
     tracks: list[str]
     digests: list[str]

@@ -31,26 +31,19 @@ class FileSource(Source):
     """Labelled audio files below one folder. Nothing is read before it is asked for, or twice.
 
     A dataset of files lists them (`list_files`) and names its class, its description and its lists.
-
-    Attributes:
-        version: to be raised when the same files come to be prepared differently.
-        levels: which properties of a recording group it, the first that is not blank; else the file.
-        root: what the user named: folder, or file.
     """
 
-    version = 1
+    version = 1  # to be raised when the same files come to be prepared differently
+    # Which properties of a recording group it, the first that is not blank; else the file.
     levels: tuple[str, ...] = ('group', 'artist', 'album')
 
     def __init__(
         self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()
     ):
-        """Notes where the files are; refuses an impossible rate.
+        """Notes the folder that paths start from, the root as the user named it, and the rate to prepare at.
 
-        Args:
-            folder: that the paths start from.
-            root: what the user named: folder, or file.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            settings: whatever else decides what is prepared, for the fingerprint.
+        That is the most common one of the files where it is None. `settings`: whatever else decides what is
+        prepared, for the fingerprint.
         """
         if sample_rate_hz is not None and not (
             isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000

@@ -38,15 +38,10 @@ _ANCHOR_BIT = 13
 
 
 class Print(NamedTuple):
-    """Landmarks of a recording.
+    """Landmarks of a recording, uint32 [n] each."""
 
-    Attributes:
-        hashes: uint32 [n]: bin of the first peak (9 bits), distance in bins (7), in frames (6).
-        frames: uint32 [n]: frame of the first peak.
-    """
-
-    hashes: np.ndarray
-    frames: np.ndarray
+    hashes: np.ndarray  # bin of the first peak (9 bits), distance in bins (7), in frames (6)
+    frames: np.ndarray  # of the first peak
 
     @property
     def anchors(self) -> np.ndarray:

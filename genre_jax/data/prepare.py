@@ -78,13 +78,8 @@ def from_settings(
             logging.warning('%s is gone: %s was prepared from it, and is used', gone[0], folder)
             return folder
     try:
-        folder = prepare(
-            request.load_source(settings),
-            settings['prepared_dir'],
-            settings['chunk_s'],
-            pipeline,
-            verify=verify,
-        )
+        source, chunk_s = request.load_source(settings), settings['chunk_s']
+        folder = prepare(source, settings['prepared_dir'], chunk_s, pipeline, verify=verify)
     except UserError as error:
         other = gone and request.root_file(gone[0], home)
         if not other or not other.exists():
@@ -111,11 +106,7 @@ def prepare(
         source: what to prepare.
         prepared_dir: folder that holds all prepared datasets, or its address in an object store.
         chunk_s: longest stretch of audio in one record, in seconds.
-        pipeline: what decodes and writes; None for the cores of this machine.
-        verify: whether every file is read, though size and time of its last change are known.
-
-    Raises:
-        UserError: nothing usable in the source, or the folder cannot be written.
+        pipeline: as for `from_settings`, and so `verify`.
     """
     home = storage.folder(prepared_dir) / source.name
     source.digests = digests.Digests(home / 'digests.arrow', verify=verify)

@@ -13,19 +13,12 @@ from genre_jax.errors import UserError
 
 
 class Item(NamedTuple):
-    """A folder: a preparation, a batch of records, or what an older version or a cut-off call left.
-
-    Attributes:
-        folder: it.
-        n_bytes: of all its files.
-        what: in words.
-        needed: whether a preparation that was asked for last needs it.
-    """
+    """A preparation, a batch of records, or what an older version or a cut-off call left."""
 
     folder: pathlib.Path
     n_bytes: int
     what: str
-    needed: bool
+    needed: bool  # by a preparation that was asked for last
 
 
 def main(words: list[str]) -> None:
@@ -73,14 +66,10 @@ def _of_dataset(home: pathlib.Path) -> Iterator[Item]:
             what = f'{len(facts["tracks"])} recordings' + ('' if needed else ', superseded')
             batches |= set(facts['batches']) if needed else set()
         yield Item(folder, _size(folder), what, needed)
-    records = home / 'records'
-    for folder in sorted(records.iterdir()) if records.exists() else ():
-        cut_off = folder.name.endswith('.partial')
-        needed = cut_off or folder.name in batches
-        what = 'records, ' + (
-            'cut off' if cut_off else 'in use' if needed else 'of nothing that is left'
-        )
-        yield Item(folder, _size(folder), what, needed)
+    for folder in sorted(home.glob('records/*')):
+        cut_off, in_use = folder.name.endswith('.partial'), folder.name in batches
+        what = 'cut off' if cut_off else 'in use' if in_use else 'of nothing that is left'
+        yield Item(folder, _size(folder), f'records, {what}', cut_off or in_use)
 
 
 def _size(folder: pathlib.Path) -> int:

@@ -13,33 +13,19 @@ from genre_jax.data.digests import Digests
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One labelled song: the unit that segments, or rows of a table, are pooled over.
+    """One labelled song: the unit that segments, or rows of a table, are pooled over; '' if unknown."""
 
-    Attributes:
-        track: unique name within the dataset (for files: the path relative to its root).
-        label: class name.
-        group: what may never cross a split (artist, else album, else the recording itself).
-        path: file it comes from, relative to the dataset's root; '' where there is none.
-        artist: performer, '' if unknown.
-        album: release, '' if unknown.
-        title: of the piece, '' if unknown.
-        tonic_hz: frequency of the tonic in some octave, 0 if unknown.
-        split: 'train', 'val' or 'test' where the dataset fixes it, else ''.
-        start_s: first second to use of the file.
-        end_s: second to stop at, None for the end of the file.
-    """
-
-    track: str
+    track: str  # unique name within the dataset (for files: the path relative to its root)
     label: str
-    group: str
-    path: str = ''
+    group: str  # what may never cross a split (artist, else album, else the recording itself)
+    path: str = ''  # of the file it comes from, relative to the dataset's root
     artist: str = ''
     album: str = ''
     title: str = ''
-    tonic_hz: float = 0.0
-    split: str = ''
-    start_s: float = 0.0
-    end_s: float | None = None
+    tonic_hz: float = 0.0  # in some octave, 0 if unknown
+    split: str = ''  # 'train', 'val' or 'test' where the dataset fixes it
+    start_s: float = 0.0  # first second to use of the file
+    end_s: float | None = None  # second to stop at, None for the end of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,23 +40,16 @@ Kind = Literal['audio', 'image', 'table']
 
 
 class Source:
-    """A dataset before preparation. Instances are pickled to worker processes, without cached properties.
+    """A dataset before preparation. Instances are pickled to worker processes, without cached properties."""
 
-    Attributes:
-        name: short name for folders and messages, a valid Python identifier ('folder', 'tunes').
-        kind: what `load` returns: a stretch of audio, pictures, or rows of a table of features.
-        description: one sentence for people: what the recordings are and where they came from.
-        fingerprint: hex digest of everything that decides the prepared bytes.
-        root: folder or file that it lies in, '' for a dataset without one.
-        digests: of files; set before anything is asked of the dataset.
-    """
-
-    name: str
-    kind: ClassVar[Kind] = 'audio'
-    description: str
-    fingerprint: str
-    root: str = ''
-    digests: Digests = Digests()
+    name: str  # short, for folders and messages, a valid Python identifier ('folder', 'tunes')
+    kind: ClassVar[Kind] = (
+        'audio'  # what `load` returns: a stretch of audio, pictures, rows of a table
+    )
+    description: str  # one sentence for people: what the recordings are and where they came from
+    fingerprint: str  # hex digest of everything that decides the prepared bytes
+    root: str = ''  # folder or file that it lies in, if any
+    digests: Digests = Digests()  # of files; set before anything is asked of the dataset
 
     def __getstate__(self) -> dict[str, Any]:
         # Long lists, most of them, that a worker has no use for; it can find them again.

@@ -72,12 +72,16 @@ def load_source(settings: Mapping, section: str = 'data') -> Source:
 
 def request_file(settings: Mapping, home: Path) -> Path:
     """Returns the file that remembers which preparation these settings, of config.data, had last."""
+
+    def plain(value: object) -> object:
+        return dict(value) if hasattr(value, 'items') else repr(value)
+
     parameters = inspect.signature(source_class(settings['name']).__init__).parameters
     asked = {key: settings.get(key, parameters[key].default) for key in parameters if key != 'self'}
     asked['chunk_s'] = settings['chunk_s']
     asked.pop('root', None)
     where = [os.path.abspath(root) for root in roots(settings)]
-    text = json.dumps([FORMAT, settings['name'], asked, where], default=_plain, sort_keys=True)
+    text = json.dumps([FORMAT, settings['name'], asked, where], default=plain, sort_keys=True)
     return home / f'{digests.of_text(text).hex()[:16]}.request'
 
 
@@ -95,7 +99,3 @@ def roots(settings: Mapping) -> list[str]:
         elif key == 'root' and value:
             found.append(value)
     return found
-
-
-def _plain(value: object) -> object:
-    return dict(value) if hasattr(value, 'items') else repr(value)

@@ -11,11 +11,10 @@ import bisect
 import io
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
 from genre_jax.data import decode, digests, duplicates, fingerprint, request, storage, tables
 from genre_jax.data.pipeline import Pipeline
@@ -66,14 +65,8 @@ def add(
 ) -> dict[str, str]:
     """Decodes contents and stores them as a batch of their own; returns why some are unusable, by content.
 
-    Cut off half way, the same call goes on with what it has decoded.
-
-    Args:
-        home: folder of the dataset.
-        source: of the recordings.
-        contents: what is not stored yet, with a recording that has it.
-        chunk: samples in one record of audio; 1 for pictures and rows.
-        pipeline: what decodes and writes; None for the cores of this machine.
+    Cut off half way, the same call goes on with what it has decoded. A record holds so many samples of
+    audio as `chunk` says, or one picture or row.
     """
     # Imported here because only preparing and reading need it, and it takes a second.
     from genre_jax.data import builder
@@ -86,21 +79,11 @@ def add(
         storage.remove(folder)
         return reasons
     decode.write(folder / 'fingerprints.npz', decode.read_prints(usable.values()).save)
-    layout = builder.Layout(source.kind, chunk)
-    heads = decode.read_all(usable.values(), builder.HEADER_BYTES)
-    clips = [builder.clip(*pair) for pair in zip(usable.values(), heads, strict=True)]
-
-    def run(write_shard: Callable, shards: list) -> Iterable[int]:
-        if pipeline:
-            return pipeline.map(write_shard, shards, folder / 'decoded', 'write')
-        return map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
-
     storage.remove(folder / 'tfds')
-    builder.write(folder / 'tfds', source.description, layout, clips, run)
-    first = itertools.accumulate(map(layout.n_records, clips), initial=0)
+    places = builder.write(folder / 'tfds', source, chunk, list(usable.values()), pipeline)
     rows = [
-        {'content': content, 'first_record': record, 'n_samples': clip.shape[0]}
-        for content, record, clip in zip(usable, first, clips, strict=False)
+        {'content': content, 'first_record': first, 'n_samples': n_samples}
+        for content, (first, n_samples) in zip(usable, places, strict=True)
     ]
     tables.write(folder / 'contents.arrow', rows)  # last: it makes the batch whole
     if folder != target:

@@ -98,14 +98,11 @@ class Source(recordings.Source):
         most, seed = self._draw
         if not most:
             return recordings
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(recordings)).tolist()
-        kept = {
-            i
-            for label in {recording.label for recording in recordings}
-            for i in [i for i in order if recordings[i].label == label][:most]
-        }
-        return [recording for i, recording in enumerate(recordings) if i in kept]
+        of_label = collections.defaultdict(list)
+        for i in np.random.default_rng(seed).permutation(len(recordings)).tolist():
+            of_label[recordings[i].label].append(i)
+        kept = sorted(i for rows in of_label.values() for i in rows[:most])
+        return [recordings[i] for i in kept]
 
     def load(self, recording: Recording) -> np.ndarray:
         """Returns the rows of a song, float32 [rows, columns], in the order of the CSV."""
@@ -170,7 +167,12 @@ class Source(recordings.Source):
             values = [self._number(line, name, row[name]) for name in columns]
             if not self._classes or song.label in self._classes:
                 table.append((line, song, values))
-        self._check_classes({song.label for _, song, _ in table})
+        found = {song.label for _, song, _ in table}
+        if unknown := sorted(set(self._classes) - found):
+            raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
+        if len(found) < 2:
+            raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
+        labels.check_spelling(self.root, found)
         return columns, table, len(names) - len(named)
 
     def _song(self, line: int, row: dict[str, str]) -> Recording:
@@ -206,14 +208,6 @@ class Source(recordings.Source):
                 f'{self.root}, line {line}: {column} is {text!r}; expected a number that float32 holds'
             )
         return value
-
-    def _check_classes(self, found: set[str]) -> None:
-        unknown = sorted(set(self._classes) - found)
-        if unknown:
-            raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
-        if len(found) < 2:
-            raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
-        labels.check_spelling(self.root, found)
 
 
 def song_of(filename: str) -> str:

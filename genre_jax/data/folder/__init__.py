@@ -61,13 +61,9 @@ class Source(files.FileSource):
 
 
 class SourceWithPaperList(Source):
-    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here.
+    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here."""
 
-    Attributes:
-        subject: what the recordings are, the first words of their description.
-    """
-
-    subject = ''
+    subject = ''  # what the recordings are, the first words of their description
 
     def __init__(
         self,

@@ -26,8 +26,7 @@ _LAYOUT = 'one folder per class, or a CSV with columns path,label'
 def find(root: str) -> tuple[str, str | None]:
     """Returns the absolute path of the folder, and of the CSV; None where the folders name the classes.
 
-    Raises:
-        UserError: there is no such folder or CSV, or the folder holds several track lists.
+    A UserError where there is no such folder or CSV, or several track lists are in the folder.
     """
     if not root:
         raise UserError(f'the root folder is not set; name a folder: {_LAYOUT}')
@@ -71,11 +70,9 @@ def scan_folders(root: str) -> Listing:
 
 
 def read_csv(root: str, path: str) -> Listing:
-    """Lists the recordings of a CSV, in its order; relative paths start from the folder `root`.
+    """Lists the recordings of a CSV in its order; relative paths start from the folder `root`.
 
-    Raises:
-        UserError: the CSV is not as described in docs/datasets/folder.md, fewer than two classes, labels that
-            differ only by case, or none of its files exists.
+    A UserError where it is not as docs/datasets/folder.md says, or none of its files exists.
     """
     columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)
     seen: dict[tuple[str, float], int] = {}

@@ -15,12 +15,10 @@ _RANGE_HZ = (20.0, 5000.0)
 
 
 def frequency_hz(where: str, text: str) -> float:
-    """Returns the frequency in Hz of a tonic as it is written down, 0 if unknown.
+    """Returns the frequency of a tonic in Hz, 0 if unknown; `where` names file and line for a UserError.
 
-    Args:
-        where: file and line, for the message.
-        text: hertz ('146.8'), or a note of the twelve-tone scale at A4 = 440 Hz, with or without its
-            octave ('D3', 'C#', 'Eb', 'F\u266f4'); '' if unknown.
+    It is written as hertz ('146.8'), or as a note of the twelve-tone scale at A4 = 440 Hz, with or without
+    its octave ('D3', 'C#', 'Eb', 'F\u266f4').
     """
     if not text:
         return 0.0

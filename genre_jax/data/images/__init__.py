@@ -26,12 +26,7 @@ class Source(files.FileSource):
     levels = ('artist',)
 
     def __init__(self, *, root: str, index: str = ''):
-        """Finds the folder.
-
-        Args:
-            root: folder with one folder per class.
-            index: Sturm's file of GTZAN's artists and titles, for pictures of GTZAN.
-        """
+        """Finds the folder of class folders, and Sturm's index of artists and titles for GTZAN's pictures."""
         if not os.path.isdir(root):
             raise UserError(
                 f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per '
@@ -48,13 +43,10 @@ class Source(files.FileSource):
         for path in sorted(files.walk(self._folder, _SUFFIXES, 1), key=os.path.split):
             label, name = os.path.split(path)
             if label:
-                artist, title = self._artists.get(
-                    lists.track_of(os.path.splitext(name)[0]), ('', '')
-                )
-                track = os.path.splitext(path)[0]
-                recordings.append(
-                    Recording(track, label, '', path=path, artist=artist, title=title)
-                )
+                track_of_gtzan = lists.track_of(os.path.splitext(name)[0])
+                artist, title = self._artists.get(track_of_gtzan, ('', ''))
+                facts = {'path': path, 'artist': artist, 'title': title}
+                recordings.append(Recording(os.path.splitext(path)[0], label, '', **facts))
         found = {recording.label for recording in recordings}
         if len(found) < 2:
             raise UserError(
@@ -62,12 +54,11 @@ class Source(files.FileSource):
                 f'one folder per class with files {" ".join(_SUFFIXES)}'
             )
         labels.check_spelling(self._folder, found)
-        stems = collections.Counter(recording.track for recording in recordings)
-        for track, count in stems.items():
-            if count > 1:
-                raise UserError(
-                    f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
-                )
+        ((track, count),) = collections.Counter(each.track for each in recordings).most_common(1)
+        if count > 1:
+            raise UserError(
+                f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
+            )
         return files.Listing(recordings, [])
 
     def sample_rate_hz(self) -> int:
