@@ -166,9 +166,8 @@ def _extract(path: str, folder: pathlib.Path) -> None:
         except (
             OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError
         ) as error:  # fmt: skip
-            if (
-                getattr(error, 'errno', None) is not None
-            ):  # gzip and bz2 call bad data an OSError too
+            # gzip and bz2 call bad data an OSError too, but without a number.
+            if getattr(error, 'errno', None) is not None:
                 raise
             detail = str(error).split('\n')[0].rstrip(':') or type(error).__name__
             raise UserError(

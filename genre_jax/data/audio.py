@@ -56,7 +56,7 @@ def decode(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> np.ndarray:
-    """Decodes a file, or a span of it, to mono at the given rate.
+    """Decodes a file, or a span of it, to mono at the given rate: int16 [n], round(32767 x).
 
     Channels are averaged. Where the mixed and resampled audio exceeds full scale it is divided by
     its peak, never clipped; quieter audio keeps its level.
@@ -67,9 +67,6 @@ def decode(
         start_s: first second of the span.
         end_s: second at which the span stops, None for the end of the file; up to half a second
             past the end counts as the end.
-
-    Returns:
-        int16 [n], round(32767 x).
 
     Raises:
         BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,

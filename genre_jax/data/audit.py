@@ -70,14 +70,7 @@ class Crossing:
 
 
 def find(folder: pathlib.Path) -> Findings:
-    """Returns what belongs together in a prepared dataset.
-
-    Args:
-        folder: what `data.prepare.prepare` returned.
-
-    Raises:
-        UserError: the folder is damaged.
-    """
+    """Returns what belongs together in the prepared dataset in a folder; a UserError if that is damaged."""
     manifest = prepare.read_manifest(folder)
     tracks = manifest['tracks']
     copies = tuple(duplicates.Pair(**pair) for pair in manifest['duplicates'])
@@ -116,9 +109,7 @@ def find(folder: pathlib.Path) -> Findings:
 def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Crossing]:
     """Returns what stands in more than one part of a split, in the order of `findings.related`.
 
-    Args:
-        findings: what belongs together.
-        part_of_track: 'train', 'val' or 'test' by track; a track that it lacks takes no part.
+    The split is given as 'train', 'val' or 'test' by track; a track that it lacks takes no part.
     """
     crossings = []
     for related in findings.related:
@@ -132,11 +123,7 @@ def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Cross
 
 
 def summary(crossings: Sequence[Crossing]) -> list[str]:
-    """Returns a line for each kind of what stands in more than one part of a split.
-
-    Args:
-        crossings: what `crossing` returns.
-    """
+    """Returns a line for each kind of what stands in more than one part of a split."""
     return [
         f'{KINDS[kind]} in several parts: {_counts(some)}, such as '
         f'{max(some, key=lambda item: item.count).related.name}'

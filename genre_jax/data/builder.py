@@ -46,11 +46,8 @@ class _Clip(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _Shard(NamedTuple):
-    """One file to write: the clips in it, each with its first record there and the one after its last."""
-
-    path: Path
-    parts: list[tuple[_Clip, int, int]]
+# One file to write: the clips in it, each with its first record there and the one after its last.
+_Shard = tuple[Path, list[tuple[_Clip, int, int]]]
 
 
 class _Layout(NamedTuple):
@@ -89,7 +86,7 @@ def write(
         stream = io.BytesIO(head)
         np.lib.format.read_magic(stream)
         clips.append(_Clip(file, np.lib.format.read_array_header_1_0(stream)[0]))
-    decoded, folder = folder.with_name('decoded'), _directory(folder)
+    decoded, folder = folder.with_name('decoded'), folder / _NAME / _VERSION
     folder.mkdir(parents=True)
     shards = _shards(folder, layout, clips)
     write_shard = functools.partial(_write_shard, layout)
@@ -99,7 +96,7 @@ def write(
         sizes = map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
     split = tfds.core.SplitInfo(
         name=_SPLIT,
-        shard_lengths=[sum(stop - first for _, first, stop in shard.parts) for shard in shards],
+        shard_lengths=[sum(stop - first for _, first, stop in parts) for _, parts in shards],
         num_bytes=sum(sizes),
         filename_template=_template(folder),
     )
@@ -115,10 +112,6 @@ def write(
     )
     first = itertools.accumulate(map(layout.n_records, clips), initial=0)
     return [(record, clip.shape[0]) for record, clip in zip(first, clips, strict=False)]
-
-
-def _directory(folder: Path) -> Path:
-    return folder / _NAME / _VERSION
 
 
 def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
@@ -152,7 +145,7 @@ def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_S
         begin += count
     name = _template(directory).sharded_filepath
     return [
-        _Shard(directory / name(shard_index=i, num_shards=n_shards).name, part)
+        (directory / name(shard_index=i, num_shards=n_shards).name, part)
         for i, part in enumerate(parts)
     ]
 
@@ -162,30 +155,31 @@ def _write_shard(layout: _Layout, shard: _Shard) -> int:
 
     Under its name it is whole: more than one worker may be given the same shard, or die over it.
     """
-    features = layout.features(shard.parts[0][0].shape)
+    path, parts = shard
+    features = layout.features(parts[0][0].shape)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    records = (record for part in shard.parts for record in layout.records(*part))
-    on_this_machine = isinstance(shard.path, pathlib.Path)
+    records = (record for part in parts for record in layout.records(*part))
+    on_this_machine = isinstance(path, pathlib.Path)
     # ArrayRecord writes files of this machine alone: for an object store they are copied there.
-    folder = shard.path.parents[2] if on_this_machine else None
+    folder = path.parents[2] if on_this_machine else None
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        file = pathlib.Path(scratch) / shard.path.name
+        file = pathlib.Path(scratch) / path.name
         writer = array_record_module.ArrayRecordWriter(str(file), _WRITER_OPTIONS)
         for record in records:
             writer.write(serializer.serialize_example(features.encode_example(record)))
         writer.close()
         n_bytes = file.stat().st_size
         if on_this_machine:
-            file.rename(shard.path)
+            file.rename(path)
         else:
-            with file.open('rb') as source, shard.path.open('wb') as target:
+            with file.open('rb') as source, path.open('wb') as target:
                 shutil.copyfileobj(source, target, 2**24)
     return n_bytes
 
 
 def open_records(folder: Path) -> tuple[Sequence[bytes], tfds.features.FeaturesDict]:
     """Returns the records that `write` wrote into a folder, and what takes one apart."""
-    builder = tfds.builder_from_directory(_directory(folder))
+    builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
     records = builder.as_data_source(
         split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )

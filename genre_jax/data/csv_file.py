@@ -107,10 +107,7 @@ def number(cell: str) -> float:
 
 
 def columns(line: str, required: Sequence[str]) -> tuple[list[str], str]:
-    """Returns the column names in a header line, and the delimiter that makes most of `required`.
-
-    Raises csv.Error where it is no line of a CSV.
-    """
+    """Returns the names in a header line, and the delimiter that makes most of `required`; or a csv.Error."""
     splits = [
         ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
         for mark in _DELIMITERS

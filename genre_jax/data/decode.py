@@ -113,10 +113,7 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
 
 
 def decode_all(
-    source: Source,
-    contents: Mapping[str, Recording],
-    folder: Path,
-    pipeline: Pipeline | None = None,
+    source: Source, contents: Mapping[str, Recording], folder: Path, pipeline: Pipeline | None
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Decodes contents, a recording of each; what an earlier call decoded is kept.
 

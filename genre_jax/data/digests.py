@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -65,11 +66,9 @@ class Digests:
     def _of(self, path: str) -> str:
         path = os.path.abspath(path)
         try:
-            if not os.path.isfile(path):
-                return ''
             facts = os.stat(path)
             state = (facts.st_size, facts.st_mtime_ns)
-            if not facts.st_size:
+            if not (stat.S_ISREG(facts.st_mode) and facts.st_size):
                 return ''
             known = self._known.get(path)
             if known is not None and known[:2] == state:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -71,7 +70,7 @@ class FileSource(Source):
             sorted(dataclasses.astuple(item) for item in self._listing.quarantined),
             sorted((name, sorted(parts.items())) for name, parts in self.protocols().items()),
         )
-        return hashlib.sha256(''.join(map(repr, items)).encode()).hexdigest()
+        return digests.of_text(''.join(map(repr, items))).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings as `list_files` does, with their groups; hashes the files to find copies."""

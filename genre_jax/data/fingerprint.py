@@ -8,7 +8,6 @@ by one and the same time. Copies at another speed or pitch share none.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +67,12 @@ def _peaks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(wave) < _WINDOW:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     stretches = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[::_HOP]
+    window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     found = []
     for first in range(0, len(stretches), _BLOCK_FRAMES):
         start = max(0, first - _NEAR_FRAMES)
         stop = min(len(stretches), first + _BLOCK_FRAMES + _NEAR_FRAMES)
-        spectrum = scipy.fft.rfft(stretches[start:stop] * _window(), axis=1)[:, _BINS]
+        spectrum = scipy.fft.rfft(stretches[start:stop] * window, axis=1)[:, _BINS]
         # 6 dB an octave: music falls towards high frequencies, and they would give no peaks.
         tilt = np.arange(_BINS.start, _BINS.stop, dtype=np.float32)
         magnitude = np.abs(spectrum) * tilt
@@ -86,11 +86,6 @@ def _peaks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found.append((frames[kept], bins[kept] + _BINS.start, values[kept]))
     frames, bins, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return _thinned(frames, bins, values)
-
-
-@functools.cache
-def _window() -> np.ndarray:
-    return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
 
 
 def _thinned(

@@ -48,15 +48,12 @@ from genre_jax.errors import UserError
 def from_settings(
     settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False
 ) -> Path:
-    """Prepares the dataset of config.data, or finds it prepared; its recordings may be gone by then.
+    """Returns the folder of the prepared dataset of config.data; its recordings may be gone by then.
 
     Args:
         settings: the section config.data.
         pipeline: what decodes and writes; None for the cores of this machine.
         verify: whether every file is read, though size and time of its last change are known.
-
-    Returns:
-        The folder of the prepared dataset.
 
     Raises:
         UserError: a mistake in the settings, nothing usable in the source, or the folder cannot be written.
@@ -185,14 +182,11 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
         ends[where.batch] = max(ends.get(where.batch, 0), end)
     batches = {where.batch: ends[where.batch] for _, _, where in held}
     begins = dict(zip(batches, itertools.accumulate(batches.values(), initial=0), strict=False))
-    tracks = [
-        dataclasses.asdict(recording)
-        | {
-            'n_samples': where.n_samples,
-            'first_record': begins[where.batch] + where.first_record,
-        }
-        for recording, (_, _, where) in zip(usable, held, strict=True)
-    ]
+    tracks = []
+    for recording, (_, _, where) in zip(usable, held, strict=True):
+        first = begins[where.batch] + where.first_record
+        facts = {'n_samples': where.n_samples, 'first_record': first}
+        tracks.append(dataclasses.asdict(recording) | facts)
     lost = {each.label for each in recordings} - {each.label for each in usable}
     notes += [
         f'class {label!r} is left out: none of its recordings can be used' for label in sorted(lost)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import unicodedata
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from genre_jax.data.digests import Digests
+from genre_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,19 @@ class Quarantined:
 
 
 Kind = Literal['audio', 'image', 'table']
+
+
+def check_spelling(where: str, labels: Iterable[str]) -> None:
+    """Refuses two names that differ only by case, or in how an accent is stored; `where` holds them."""
+    spellings: dict[str, str] = {}
+    for label in sorted(set(labels)):
+        folded = unicodedata.normalize('NFC', label).casefold()
+        if folded in spellings:
+            raise UserError(
+                f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '
+                'in spelling; write them alike'
+            )
+        spellings[folded] = label
 
 
 class Source:

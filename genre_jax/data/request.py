@@ -30,15 +30,7 @@ def names() -> list[str]:
 
 
 def source_class(name: str, section: str = 'data') -> type[Source]:
-    """Returns `data.<name>.Source`.
-
-    Args:
-        name: of the dataset.
-        section: of the config that names it, for messages.
-
-    Raises:
-        UserError: no such dataset.
-    """
+    """Returns `data.<name>.Source`; a UserError says which section of the config names no dataset."""
     if name not in names():
         raise UserError(f'config.{section}.name={name!r}{config_lib.nearest(str(name), names())}')
     return importlib.import_module(f'genre_jax.data.{name}').Source

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
 import os
 import re
 
 import numpy as np
 
-from genre_jax.data import csv_file, labels, recordings
+from genre_jax.data import csv_file, digests, recordings
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -72,18 +71,14 @@ class Source(recordings.Source):
         """Hex digest of the settings and the CSV."""
         settings = self._use_length, self._classes, self._draw, sorted(self._artists.items())
         parts = (_VERSION, settings, self.files())
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return digests.of_text(repr(parts)).hex()
 
     def files(self) -> dict[str, str]:
         """Returns the SHA-256 of the CSV."""
         return self.digests.of(os.path.dirname(self.root), [os.path.basename(self.root)])
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
-        """Lists the songs, in the order of their first rows.
-
-        Raises:
-            UserError: the CSV is not as described in docs/datasets/feature_table.md.
-        """
+        """Lists the songs, in the order of their first rows; a UserError says where the CSV is wrong."""
         songs: dict[str, tuple[int, Recording]] = {}
         for line, recording, _ in self._rows:
             first, other = songs.setdefault(recording.track, (line, recording))
@@ -172,7 +167,7 @@ class Source(recordings.Source):
             raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
         if len(found) < 2:
             raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
-        labels.check_spelling(self.root, found)
+        recordings.check_spelling(self.root, found)
         return columns, table, len(names) - len(named)
 
     def _song(self, line: int, row: dict[str, str]) -> Recording:

@@ -26,6 +26,7 @@ _FOLDERS = {
     'small': ('fma_small', 'fma_medium', 'fma_large'),
     'medium': ('fma_medium', 'fma_large'),
 }
+_SHELF = re.compile(r'\d{3}', re.ASCII)  # a folder of clips, by the start of their numbers
 _TEST_SHARE, _VAL_SHARE = 0.2, 0.1  # Bu et al., section III C
 
 
@@ -35,12 +36,7 @@ class Source(files.FileSource):
     name = 'fma'
 
     def __init__(
-        self,
-        *,
-        root: str,
-        subset: str = 'small',
-        sample_rate_hz: int = 22050,
-        metadata: str = '',
+        self, *, root: str, subset: str = 'small', sample_rate_hz: int = 22050, metadata: str = ''
     ):
         """Unpacks the archives, if any, and finds tracks.csv; a UserError where it or clips are not there.
 
@@ -111,10 +107,8 @@ class Source(files.FileSource):
             numbers.sort(key=digests.of_text)
             tests = round(_TEST_SHARE * len(numbers))
             vals = round(_VAL_SHARE * len(numbers))
-            for rank, number in enumerate(numbers):
-                parts[number] = (
-                    'test' if rank < tests else 'val' if rank < tests + vals else 'train'
-                )
+            names = ['test'] * tests + ['val'] * vals + ['train'] * len(numbers)
+            parts |= dict(zip(numbers, names, strict=False))
         here = [recording.track for recording in self._listing.recordings]
         return {'paper': {track: parts[track] for track in here}}
 
@@ -131,7 +125,7 @@ class Source(files.FileSource):
         """Returns the folder that holds 000, 001, ..."""
         places = [folder, *(os.path.join(folder, name) for name in _FOLDERS[subset])]
         for place in places:
-            if os.path.isdir(place) and any(map(_is_shelf, os.listdir(place))):
+            if os.path.isdir(place) and any(map(_SHELF.fullmatch, os.listdir(place))):
                 return place
         for place in places[1:]:
             if os.path.isfile(f'{place}.zip'):
@@ -166,7 +160,7 @@ class Source(files.FileSource):
         for path in files.walk(self._folder, AUDIO_SUFFIXES, 1):
             shelf, _, name = path.rpartition('/')
             number = os.path.splitext(name)[0]
-            if not _is_shelf(shelf):
+            if not _SHELF.fullmatch(shelf):
                 continue
             if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
                 reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
@@ -178,8 +172,3 @@ class Source(files.FileSource):
             else:
                 paths[number] = path
         return paths, quarantined
-
-
-def _is_shelf(name: str) -> bool:
-    """Tells whether a folder is called as those that the clips lie in, by the start of their number."""
-    return re.fullmatch(r'\d{3}', name, re.ASCII) is not None

@@ -7,11 +7,11 @@ import difflib
 import math
 import os
 
-from genre_jax.data import csv_file, files, labels
+from genre_jax.data import csv_file, files
 from genre_jax.data.audio import AUDIO_SUFFIXES
 from genre_jax.data.files import Listing
 from genre_jax.data.folder import tonic
-from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.data.recordings import Quarantined, Recording, check_spelling
 from genre_jax.errors import UserError
 
 _REQUIRED = ('path', 'label')
@@ -111,13 +111,8 @@ def _csv_names(root: str) -> list[str]:
         names = sorted(os.listdir(root))
     except OSError as error:
         raise UserError(f'{root} cannot be read: {error.strerror}') from error
-    return [
-        name
-        for name in names
-        if name.lower().endswith('.csv')
-        and not files.is_hidden(name)
-        and os.path.isfile(os.path.join(root, name))
-    ]
+    lists = [name for name in names if name.lower().endswith('.csv') and not files.is_hidden(name)]
+    return [name for name in lists if os.path.isfile(os.path.join(root, name))]
 
 
 def _missing(path: str) -> list[str]:
@@ -175,4 +170,4 @@ def _check_classes(
         left_out = [f'{item.path}: {item.reason}' for item in quarantined[:1]]
         more = f' ({"; ".join(left_out + notes)})' if left_out or notes else ''
         raise UserError(f'{where} holds {held}; a classifier needs at least 2: {_LAYOUT}{more}')
-    labels.check_spelling(where, found)
+    check_spelling(where, found)

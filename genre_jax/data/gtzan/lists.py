@@ -46,14 +46,9 @@ def find_index(given: str, folders: list[str]) -> str:
 
 
 def read_index(path: str) -> dict[str, tuple[str, str]]:
-    """Returns {track: (artist, title)}.
+    """Returns {track: (artist, title)}, {} without a path; a UserError names a line of another form.
 
-    Args:
-        path: lines 'blues.00000.wav ::: artist ::: title', both may be blank; '#' begins a comment. '' for
-            no index.
-
-    Raises:
-        UserError: a line of another form, or a track twice.
+    Lines are 'blues.00000.wav ::: artist ::: title', where both may be blank; '#' begins a comment.
     """
     if not path:
         return {}

@@ -9,9 +9,9 @@ import os
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from genre_jax.data import files, labels
+from genre_jax.data import files
 from genre_jax.data.gtzan import lists
-from genre_jax.data.recordings import Recording
+from genre_jax.data.recordings import Recording, check_spelling
 from genre_jax.errors import BadAudio, UserError
 
 _SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
@@ -53,7 +53,7 @@ class Source(files.FileSource):
                 f'{self._folder} holds pictures of {len(found)} class; a classifier needs at least 2: '
                 f'one folder per class with files {" ".join(_SUFFIXES)}'
             )
-        labels.check_spelling(self._folder, found)
+        check_spelling(self._folder, found)
         ((track, count),) = collections.Counter(each.track for each in recordings).most_common(1)
         if count > 1:
             raise UserError(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.data import files, grouping, labels, recordings, request
+from genre_jax.data import digests, files, grouping, recordings, request
 from genre_jax.data.digests import Digests
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -49,7 +48,7 @@ class Source(recordings.Source):
         """Hex digest of the rate and the parts' fingerprints."""
         parts = [(name, part.fingerprint) for name, part in self._parts.items()]
         settings = (_VERSION, self.sample_rate_hz(), parts)
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        return digests.of_text(repr(settings)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings part by part; a UserError where two labels differ only in spelling."""
@@ -157,7 +156,7 @@ class Source(recordings.Source):
                 named = {key: f'{name}/{value}' for key, value in values.items() if value}
                 usable.append(dataclasses.replace(recording, **named))
             quarantined += [Quarantined(f'{name}/{item.path}', item.reason) for item in left_out]
-        labels.check_spelling('config.data.parts', [recording.label for recording in usable])
+        recordings.check_spelling('config.data.parts', [recording.label for recording in usable])
         # An artist in several parts is one group.
         groups = [recording.group for recording in usable]
         return grouping.regrouped(usable, groups, grouping.alike(artists)), quarantined

@@ -23,23 +23,17 @@ class Source(folder.SourceWithPaperList):
     )
 
     def list_files(self) -> files.Listing:
-        """Lists what the CSV or the folders name; labels become lower case.
-
-        Raises:
-            UserError: a class that is none of the three, or one of them without a recording.
-        """
-        listed = super().list_files()
+        """Lists what the CSV or the folders name, of exactly the three classes; labels become lower case."""
+        listed, recordings = super().list_files(), []
         for recording in listed.recordings:
-            if recording.label.casefold() not in LABELS:
+            label = recording.label.casefold()
+            if label not in LABELS:
                 raise UserError(
                     f'{self.root}: {recording.path} is labelled {recording.label!r}, none of '
                     f'{", ".join(LABELS)}; take that class out, or use the dataset folder, which takes '
                     'any classes'
                 )
-        recordings = [
-            dataclasses.replace(recording, label=recording.label.casefold())
-            for recording in listed.recordings
-        ]
+            recordings.append(dataclasses.replace(recording, label=label))
         if missing := sorted(set(LABELS) - {recording.label for recording in recordings}):
             raise UserError(
                 f'{self.root} holds no recording of {" and ".join(missing)}; expected all of '
