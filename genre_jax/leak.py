@@ -69,10 +69,10 @@ def _forest(fold: Fold, model: str, features: Callable) -> None:
 
 def _check_table(config: ml_collections.ConfigDict) -> None:
     """Refuses a forest on anything but rows of features, before it is prepared."""
-    from genre_jax.data import prepare
+    from genre_jax.data import request
     from genre_jax.errors import UserError
 
-    kind = prepare.load_source(config.data).kind
+    kind = request.load_source(config.data).kind
     if kind != 'table':
         raise UserError(
             f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '

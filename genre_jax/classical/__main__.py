@@ -45,7 +45,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses what cannot be, before anything is prepared."""
     from genre_jax import config as config_lib
     from genre_jax.config import keys
-    from genre_jax.data import prepare
+    from genre_jax.data import request
     from genre_jax.errors import UserError
 
     for name in _PROTOCOLS.value:
@@ -58,7 +58,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
             )
     if _FOLDS.value < 0 or _FOLDS.value == 1:
         raise UserError(f'--folds={_FOLDS.value}: expected 2 or more, or 0 for one split')
-    kind = prepare.load_source(config.data).kind
+    kind = request.load_source(config.data).kind
     if kind != 'table' and not _OF.value:
         raise UserError(
             f'config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a table of '

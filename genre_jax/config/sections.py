@@ -15,7 +15,7 @@ from genre_jax.errors import UserError
 
 # Each has a function `takes(name)`. Imported when a name is looked up: these rooms are above this one.
 _ROOMS = {
-    'data': 'genre_jax.data.prepare',
+    'data': 'genre_jax.data.request',
     'features': 'genre_jax.features',
     'augment': 'genre_jax.augment',
     'model': 'genre_jax.models',

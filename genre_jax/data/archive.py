@@ -9,7 +9,6 @@ prepared ones shall go, and because several preparations can share it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -26,6 +25,7 @@ from typing import IO
 
 import tqdm
 
+from genre_jax.data import storage
 from genre_jax.errors import UserError
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
@@ -37,28 +37,15 @@ _Opener = Callable[[], IO[bytes]]
 
 
 def is_archive(path: str) -> bool:
-    """Tells whether a file's name says that it is an archive.
-
-    Args:
-        path: file.
-    """
+    """Tells whether a file's name says that it is an archive."""
     return path.lower().endswith(SUFFIXES)
 
 
 def find_folder(root: str, wanted: str, published: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Returns the folder that a dataset's `root` means, unpacked where it is an archive.
+    """Returns the absolute path of the folder that a dataset's `root` means, unpacked where it is an archive.
 
-    Args:
-        root: folder or archive, as the user wrote it.
-        wanted: what is expected there, for messages.
-        published: {name of an archive: 'md5:...', 'sha1:...' or 'sha256:...' of the published one}.
-
-    Returns:
-        Absolute path of the folder, and one-line notes: whether an archive that is called like a
-        published one is the published one.
-
-    Raises:
-        UserError: neither a folder nor a whole, harmless archive; its folder cannot be written.
+    And one-line notes: whether an archive that is called like a published one is that, by {name: 'md5:...',
+    'sha1:...' or 'sha256:...'}. `wanted` says in messages what is expected there.
     """
     if not root:
         raise UserError(f'the root folder is not set (--source=DIR, config.data.root): {wanted}')
@@ -72,14 +59,14 @@ def find_folder(root: str, wanted: str, published: Mapping[str, str]) -> tuple[s
             f'{root} is neither a folder nor an archive ({", ".join(SUFFIXES)}): {wanted}'
         )
     name = os.path.basename(path)
-    if name not in published:
-        return unpacked(path)[0], []
-    algorithm = published[name].partition(':')[0]
-    folder, digest = unpacked(path, algorithm)
-    if digest == published[name]:
+    expected = published.get(name, '')
+    folder, digest = unpacked(path, expected.partition(':')[0])
+    if not expected:
+        return folder, []
+    if digest == expected:
         return folder, [f'{name} is the published archive ({digest})']
     return folder, [
-        f'{name} is not the published archive: it has {digest}, expected {published[name]}; figures '
+        f'{name} is not the published archive: it has {digest}, expected {expected}; figures '
         'on it need not compare with published ones'
     ]
 
@@ -89,75 +76,48 @@ def unpacked(path: str, algorithm: str = '') -> tuple[str, str]:
 
     Names that lead out of the folder, links to what is not in the archive, devices and pipes are
     refused. A link to a file in the archive becomes a copy of that file. Modes, owners and dates are
-    not taken over.
-
-    Args:
-        path: archive whose name ends in one of `SUFFIXES`.
-        algorithm: 'md5', 'sha1' or 'sha256' of the whole archive to compute, '' for none.
-
-    Returns:
-        The folder, and 'algorithm:digest', '' without an algorithm.
-
-    Raises:
-        UserError: the archive is cut off, damaged or not one, or holds what is refused; the folder
-            cannot be written, or exists already and was not made from this archive.
+    not taken over. Returns the folder, and 'algorithm:digest' of the whole archive by 'md5', 'sha1' or
+    'sha256', '' for none. A UserError where that cannot be.
     """
     folder = pathlib.Path(f'{path}.unpacked')
     status = os.stat(path)
     origin = {'size_bytes': status.st_size, 'changed_ns': status.st_mtime_ns}
     # Without the lock first: what was unpacked once may lie where nothing can be written.
-    known = _note(folder)
-    if known is None or not _describes(known, origin, algorithm):
-        with _only_one(folder):
-            known = _note(folder)
-            if known is None or not _describes(known, origin, algorithm):
-                known = _unpack(path, folder, origin, algorithm)
-    return str(folder), known['digests'].get(algorithm, '')
+    digests = _known_digests(folder, origin, algorithm)
+    if digests is None:
+        advice = 'unpack the archive elsewhere and name that folder as root, or move the archive'
+        lock = pathlib.Path(f'{folder}.lock')
+        with storage.only_one(lock, f'{folder} cannot be written', advice):
+            digests = _known_digests(folder, origin, algorithm)
+            if digests is None:
+                digests = _unpack(path, folder, origin, algorithm)
+    return str(folder), digests.get(algorithm, '')
 
 
-def _note(folder: pathlib.Path) -> dict | None:
-    """Returns what is noted about an unpacked folder, None if there is no such folder."""
+def _known_digests(folder: pathlib.Path, origin: dict, algorithm: str) -> dict[str, str] | None:
+    """Returns what is noted of the archive, None if it is not that one, unpacked, with this digest."""
     if not folder.exists():
         return None
     try:
-        return json.loads((folder / _NOTE).read_bytes())
+        note = json.loads((folder / _NOTE).read_bytes())
     except (OSError, ValueError):
         raise UserError(
             f'{folder} exists, but was not made by unpacking: name that folder itself as root, or '
             'move it away'
         ) from None
-
-
-def _describes(note: dict, origin: dict, algorithm: str) -> bool:
     same = all(note.get(key) == value for key, value in origin.items())
-    return same and (not algorithm or algorithm in note['digests'])
+    return note['digests'] if same and (not algorithm or algorithm in note['digests']) else None
 
 
-@contextlib.contextmanager
-def _only_one(folder: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process unpacks the same archive."""
-    try:
-        lock = open(f'{folder}.lock', 'w')
-    except OSError as error:
-        raise UserError(
-            f'{folder} cannot be written ({error.strerror}): unpack the archive elsewhere and name '
-            'that folder as root, or move the archive'
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _unpack(path: str, folder: pathlib.Path, origin: dict, algorithm: str) -> dict:
-    """Replaces the folder by what the archive holds now; returns the note."""
+def _unpack(path: str, folder: pathlib.Path, origin: dict, algorithm: str) -> dict[str, str]:
+    """Replaces the folder by what the archive holds now; returns the digests."""
     partial = pathlib.Path(f'{folder}.partial')
     digests = {algorithm: f'{algorithm}:{_digest(path, algorithm)}'} if algorithm else {}
-    note = {**origin, 'digests': digests}
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a call that was killed
         partial.mkdir()
         _extract(path, partial)
-        (partial / _NOTE).write_text(json.dumps(note, indent=1))
+        (partial / _NOTE).write_text(json.dumps({**origin, 'digests': digests}, indent=1))
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -168,35 +128,31 @@ def _unpack(path: str, folder: pathlib.Path, origin: dict, algorithm: str) -> di
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return note
+    return digests
 
 
 def _digest(path: str, algorithm: str) -> str:
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with (
-        open(path, 'rb') as file,
-        tqdm.tqdm(
-            desc=f'checking {os.path.basename(path)}',
-            total=os.path.getsize(path), unit='B', unit_scale=True, leave=False, disable=None,
-        ) as bar,
-    ):  # fmt: skip
+    with open(path, 'rb') as file, _bar('checking', path) as bar:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             bar.update(len(block))
     return digest.hexdigest()
 
 
+def _bar(what: str, path: str) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        desc=f'{what} {os.path.basename(path)}', total=os.path.getsize(path),
+        unit='B', unit_scale=True, leave=False, disable=None,
+    )  # fmt: skip
+
+
 def _extract(path: str, folder: pathlib.Path) -> None:
     """Writes all members below a new folder; leaves half a folder behind where it fails."""
-    members = _zip_members if path.lower().endswith('.zip') else _tar_members
-    kind = 'ZIP' if members is _zip_members else 'tar'
-    with (
-        open(path, 'rb') as file,
-        tqdm.tqdm(
-            desc=f'unpacking {os.path.basename(path)}',
-            total=os.path.getsize(path), unit='B', unit_scale=True, leave=False, disable=None,
-        ) as bar,
-    ):  # fmt: skip
+    kind, members = 'tar', _tar_members
+    if path.lower().endswith('.zip'):
+        kind, members = 'ZIP', _zip_members
+    with open(path, 'rb') as file, _bar('unpacking', path) as bar:
         try:
             for name, content, position in members(path, file):
                 target = folder / _safe_name(path, name)
@@ -208,13 +164,15 @@ def _extract(path: str, folder: pathlib.Path) -> None:
                         shutil.copyfileobj(source, copy, _BLOCK_BYTES)
                 bar.update(position - bar.n)
         except (
-            tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError
+            OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError
         ) as error:  # fmt: skip
-            raise _damaged(path, kind, error) from error
-        except OSError as error:
-            if error.errno is not None:
+            # gzip and bz2 call bad data an OSError too, but without a number.
+            if getattr(error, 'errno', None) is not None:
                 raise
-            raise _damaged(path, kind, error) from error  # so gzip and bz2 call bad data
+            detail = str(error).split('\n')[0].rstrip(':') or type(error).__name__
+            raise UserError(
+                f'{path} is cut off, damaged, or no {kind} archive ({detail}): download it again'
+            ) from error
         except (NotImplementedError, RuntimeError) as error:  # compression, encryption
             raise UserError(
                 f'{path} cannot be unpacked here ({error}): unpack it with another program and name '
@@ -222,19 +180,12 @@ def _extract(path: str, folder: pathlib.Path) -> None:
             ) from error
 
 
-def _damaged(path: str, kind: str, error: Exception) -> UserError:
-    detail = str(error).split('\n')[0].rstrip(':') or type(error).__name__
-    return UserError(
-        f'{path} is cut off, damaged, or no {kind} archive ({detail}): download it again'
-    )
-
-
 def _safe_name(path: str, name: str) -> pathlib.PurePosixPath:
     """Returns a member's path below the folder; refuses one that would lie outside."""
     plain = pathlib.PurePosixPath(name.replace('\\', '/'))  # as some programs for Windows write it
     drive = len(name) > 1 and name[1] == ':'
     if plain.is_absolute() or drive or '..' in plain.parts:
-        raise UserError(f'{path} is refused: its member {name!r} would lie outside of the folder')
+        raise _refusal(path, name, 'would lie outside of the folder')
     return plain
 
 
@@ -247,9 +198,7 @@ def _tar_members(path: str, file: IO[bytes]) -> Iterator[tuple[str, _Opener | No
             elif info.isfile() or info.issym() or info.islnk():
                 yield info.name, functools.partial(_tar_content, path, archive, info), file.tell()
             else:
-                raise UserError(
-                    f'{path} is refused: its member {info.name!r} is a device or a pipe, not a file'
-                )
+                raise _refusal(path, info.name, 'is a device or a pipe, not a file')
         # tarfile takes a damaged header, or none, for the end; and stops before gzip's checksum.
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(_TAR_BLOCK_BYTES) != bytes(_TAR_BLOCK_BYTES):
@@ -281,10 +230,7 @@ def _zip_members(path: str, file: IO[bytes]) -> Iterator[tuple[str, _Opener | No
             elif stat.S_ISLNK(mode):
                 yield info.filename, functools.partial(_zip_link, path, archive, info), done
             else:
-                raise UserError(
-                    f'{path} is refused: its member {info.filename!r} is a device or a pipe, not a '
-                    'file'
-                )
+                raise _refusal(path, info.filename, 'is a device or a pipe, not a file')
 
 
 def _zip_link(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -298,6 +244,8 @@ def _zip_link(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[
 
 
 def _bad_link(path: str, name: str, to: str) -> UserError:
-    return UserError(
-        f'{path} is refused: its member {name!r} is a link to {to!r}, which is no file of the archive'
-    )
+    return _refusal(path, name, f'is a link to {to!r}, which is no file of the archive')
+
+
+def _refusal(path: str, name: str, why: str) -> UserError:
+    return UserError(f'{path} is refused: its member {name!r} {why}')

@@ -6,11 +6,11 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import stat
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -34,16 +34,8 @@ _MP3_PADDING = 4608  # samples of encoder delay and padding that a decoder may l
 _STDERR_LOCK = threading.Lock()
 
 
-@dataclasses.dataclass(frozen=True)
-class AudioInfo:
-    """What a file's header says.
-
-    Attributes:
-        sample_rate_hz: its own rate.
-        channels: number of channels.
-        duration_s: length of the audio.
-        format: container as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ...
-    """
+class AudioInfo(NamedTuple):
+    """What a file's header says; `format` as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ..."""
 
     sample_rate_hz: int
     channels: int
@@ -52,17 +44,7 @@ class AudioInfo:
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Reads a file's header and checks that the file holds as much audio as it announces.
-
-    Args:
-        path: audio file; its content decides the format, not its suffix.
-
-    Returns:
-        Rate, channels, duration and format.
-
-    Raises:
-        BadAudio: the file cannot be read, is not audio, or was cut short.
-    """
+    """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
     with _opened(path) as (handle, frames):
         rate = handle.samplerate
         return AudioInfo(rate, handle.channels, frames / rate, handle.format)
@@ -74,7 +56,7 @@ def decode(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> np.ndarray:
-    """Decodes a file, or a span of it, to mono at the given rate.
+    """Decodes a file, or a span of it, to mono at the given rate: int16 [n], round(32767 x).
 
     Channels are averaged. Where the mixed and resampled audio exceeds full scale it is divided by
     its peak, never clipped; quieter audio keeps its level.
@@ -85,9 +67,6 @@ def decode(
         start_s: first second of the span.
         end_s: second at which the span stops, None for the end of the file; up to half a second
             past the end counts as the end.
-
-    Returns:
-        int16 [n], round(32767 x).
 
     Raises:
         BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,

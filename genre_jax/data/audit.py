@@ -16,7 +16,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from genre_jax import program
 from genre_jax.data import command, duplicates, grouping, prepare
@@ -40,29 +40,17 @@ _SHOWN_CROSSINGS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Related:
-    """Recordings that belong together.
+    """Two recordings or more that belong together."""
 
-    Attributes:
-        kind: a key of `KINDS`.
-        name: what they have in common: artist, album, ...; of copies the first track.
-        tracks: two or more.
-        labels: their labels, sorted, each once.
-    """
-
-    kind: str
-    name: str
+    kind: str  # a key of `KINDS`
+    name: str  # what they have in common: artist, album, ...; of copies the first track
     tracks: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # sorted, each once
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What belongs together in a prepared dataset.
-
-    Attributes:
-        copies: pairs that are the same recording.
-        related: sets of recordings, in the order of `KINDS`, the largest of a kind first.
-    """
+    """Pairs that are the same recording; and sets, in the order of `KINDS`, the largest of a kind first."""
 
     copies: tuple[duplicates.Pair, ...]
     related: tuple[Related, ...]
@@ -70,38 +58,33 @@ class Findings:
 
 @dataclasses.dataclass(frozen=True)
 class Crossing:
-    """Recordings that belong together and stand in several parts of a split.
-
-    Attributes:
-        related: what they are; tracks that take no part in the split are in it too.
-        parts: those of its tracks that stand in each part.
-    """
+    """Recordings that belong together, and those of them that stand in each of several parts of a split."""
 
     related: Related
     parts: dict[str, tuple[str, ...]]
 
+    @property
+    def count(self) -> int:
+        """How many stand in some part."""
+        return sum(map(len, self.parts.values()))
+
 
 def find(folder: pathlib.Path) -> Findings:
-    """Returns what belongs together in a prepared dataset.
-
-    Args:
-        folder: what `data.prepare.prepare` returned.
-
-    Raises:
-        UserError: the folder is damaged.
-    """
+    """Returns what belongs together in the prepared dataset in a folder; a UserError if that is damaged."""
     manifest = prepare.read_manifest(folder)
     tracks = manifest['tracks']
     copies = tuple(duplicates.Pair(**pair) for pair in manifest['duplicates'])
     position = {track['track']: i for i, track in enumerate(tracks)}
     same = [(position[copy.first], position[copy.second]) for copy in copies]
+    artists = _folded(track['artist'] for track in tracks)
+    titles = ((track['artist'], track['title']) for track in tracks)
     by_kind = {
-        'copies': grouping.join([track['track'] for track in tracks], same),
-        'title': _common(tracks, lambda track: _both(track['artist'], track['title'])),
+        'copies': grouping.join(list(position), same),
+        'title': _folded(' - '.join(both) if all(map(str.strip, both)) else '' for both in titles),
         'group': [track['group'] for track in tracks],
-        'album': _common(tracks, lambda track: track['album']),
-        'artist': _common(tracks, lambda track: track['artist']),
-        'tonic': _tonics(tracks),
+        'album': _folded(track['album'] for track in tracks),
+        'artist': artists,
+        'tonic': _tonics(tracks, artists),
     }
     related = []
     for kind in KINDS:
@@ -124,14 +107,9 @@ def find(folder: pathlib.Path) -> Findings:
 
 
 def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Crossing]:
-    """Returns what stands in more than one part of a split.
+    """Returns what stands in more than one part of a split, in the order of `findings.related`.
 
-    Args:
-        findings: what belongs together.
-        part_of_track: 'train', 'val' or 'test' by track; a track that it lacks takes no part.
-
-    Returns:
-        In the order of `findings.related`.
+    The split is given as 'train', 'val' or 'test' by track; a track that it lacks takes no part.
     """
     crossings = []
     for related in findings.related:
@@ -145,30 +123,25 @@ def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Cross
 
 
 def summary(crossings: Sequence[Crossing]) -> list[str]:
-    """Returns a line for each kind of what stands in more than one part of a split.
+    """Returns a line for each kind of what stands in more than one part of a split."""
+    return [
+        f'{KINDS[kind]} in several parts: {_counts(some)}, such as '
+        f'{max(some, key=lambda item: item.count).related.name}'
+        for kind, some in _by_kind(crossings).items()
+    ]
 
-    Args:
-        crossings: what `crossing` returns.
-    """
-    lines = []
-    for kind, words in KINDS.items():
-        some = [item for item in crossings if item.related.kind == kind]
-        if some:
-            count = sum(len(names) for item in some for names in item.parts.values())
-            largest = max(some, key=lambda item: sum(map(len, item.parts.values())))
-            lines.append(
-                f'{words} in several parts: {len(some)} sets, {count} recordings, such as '
-                f'{largest.related.name}'
-            )
-    return lines
+
+def _by_kind(crossings: Sequence[Crossing]) -> dict[str, list[Crossing]]:
+    kinds = {kind: [item for item in crossings if item.related.kind == kind] for kind in KINDS}
+    return {kind: some for kind, some in kinds.items() if some}
+
+
+def _counts(some: list[Crossing]) -> str:
+    return f'{len(some)} sets, {sum(item.count for item in some)} recordings'
 
 
 def splits(manifest: Mapping) -> dict[str, dict[str, str]]:
-    """Returns the splits that a dataset brings, {protocol: {track: part}}.
-
-    Args:
-        manifest: what `data.prepare.read_manifest` returns.
-    """
+    """Returns the splits that a dataset brings, {protocol: {track: part}}, by its manifest."""
     found = dict(manifest['protocols'])
     official = {track['track']: track['split'] for track in manifest['tracks']}
     if all(official.values()):
@@ -176,20 +149,15 @@ def splits(manifest: Mapping) -> dict[str, dict[str, str]]:
     return dict(sorted(found.items()))
 
 
-def _common(tracks: Iterable[Mapping], name_of: Callable[[Mapping], str]) -> list[str]:
+def _folded(names: Iterable[str]) -> list[str]:
     """Returns the first spelling of a name for all its spellings that differ in case and spaces."""
     spellings: dict[str, str] = {}
-    names = (' '.join(name_of(track).split()) for track in tracks)
+    names = (' '.join(name.split()) for name in names)
     return [spellings.setdefault(name.casefold(), name) for name in names]
 
 
-def _both(artist: str, title: str) -> str:
-    return f'{artist} - {title}' if artist.strip() and title.strip() else ''
-
-
-def _tonics(tracks: Sequence[Mapping]) -> list[str]:
+def _tonics(tracks: Sequence[Mapping], artists: Sequence[str]) -> list[str]:
     """Names artist and tonic, in whatever octave, where both are known."""
-    artists = _common(tracks, lambda track: track['artist'])
     rows = [i for i, track in enumerate(tracks) if artists[i] and track['tonic_hz'] > 0]
     cents = {i: 1200 * math.log2(tracks[i]['tonic_hz']) % 1200 for i in rows}
     same = []
@@ -199,20 +167,14 @@ def _tonics(tracks: Sequence[Mapping]) -> list[str]:
             if (cents[j] - cents[i]) % 1200 <= _SAME_TONIC_CENTS:
                 same.append((i, j))
     names = [''] * len(tracks)
-    leaders = grouping.join([str(i) for i in range(len(tracks))], same)
+    leaders = grouping.leaders(len(tracks), same)
     for i in rows:
-        names[i] = f'{artists[i]}, {tracks[int(leaders[i])]["tonic_hz"]:.1f} Hz'
+        names[i] = f'{artists[i]}, {tracks[leaders[i]]["tonic_hz"]:.1f} Hz'
     return names
 
 
 def table(name: str, findings: Findings, manifest: Mapping) -> str:
-    """Returns what was found as text for people.
-
-    Args:
-        name: of the dataset.
-        findings: what belongs together in it.
-        manifest: what `data.prepare.read_manifest` returns.
-    """
+    """Returns what was found in a dataset as text for people."""
     tracks = manifest['tracks']
     label = {track['track']: track['label'] for track in tracks}
     lines = [f'{name}: {len(tracks)} recordings; groups: {manifest["group_key"]}', '']
@@ -232,41 +194,28 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
         largest = ', '.join(f'{item.name} ({len(item.tracks)})' for item in sets[:3])
         lines.append(f'{row}  {largest}'.rstrip())
     for protocol, part_of_track in splits(manifest).items():
-        lines += ['', *_protocol_lines(protocol, findings, part_of_track)]
+        sizes = collections.Counter(part_of_track.values())
+        sizes = '/'.join(str(sizes[part]) for part in ('train', 'val', 'test'))
+        crossings = crossing(findings, part_of_track)
+        said = (
+            'in more than one part stand' if crossings else 'nothing stands in more than one part'
+        )
+        lines += ['', f'split {protocol!r} ({sizes} recordings): {said}']
+        for kind, some in _by_kind(crossings).items():
+            lines.append(f'  {KINDS[kind]}: {_counts(some)}')
+            for item in some[:_SHOWN_CROSSINGS]:
+                places = ', '.join(
+                    f'{part} {len(names)} ({names[0]}{", ..." if len(names) > 1 else ""})'
+                    for part, names in sorted(item.parts.items())
+                )
+                lines.append(f'    {item.related.name}: {places}')
+            if len(some) > _SHOWN_CROSSINGS:
+                lines.append(f'    ... and {len(some) - _SHOWN_CROSSINGS} more sets')
     return '\n'.join(lines)
 
 
-def _protocol_lines(
-    protocol: str, findings: Findings, part_of_track: Mapping[str, str]
-) -> list[str]:
-    crossings = crossing(findings, part_of_track)
-    sizes = collections.Counter(part_of_track.values())
-    sizes = '/'.join(str(sizes[part]) for part in ('train', 'val', 'test'))
-    if not crossings:
-        return [f'split {protocol!r} ({sizes} recordings): nothing stands in more than one part']
-    lines = [f'split {protocol!r} ({sizes} recordings): in more than one part stand']
-    for kind, words in KINDS.items():
-        some = [item for item in crossings if item.related.kind == kind]
-        if some:
-            count = sum(len(names) for item in some for names in item.parts.values())
-            lines.append(f'  {words}: {len(some)} sets, {count} recordings')
-        for item in some[:_SHOWN_CROSSINGS]:
-            places = ', '.join(
-                f'{part} {len(names)} ({names[0]}{", ..." if len(names) > 1 else ""})'
-                for part, names in sorted(item.parts.items())
-            )
-            lines.append(f'    {item.related.name}: {places}')
-        if len(some) > _SHOWN_CROSSINGS:
-            lines.append(f'    ... and {len(some) - _SHOWN_CROSSINGS} more sets')
-    return lines
-
-
 def main(argv: list[str]) -> None:
-    """Prepares, and prints what it found.
-
-    Raises:
-        UserError: an argument, the dataset, or the file to write is no good.
-    """
+    """Prepares, and prints what it found."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument('--json', type=pathlib.Path)
     try:
@@ -284,15 +233,11 @@ def main(argv: list[str]) -> None:
     findings, manifest = find(folder), prepare.read_manifest(folder)
     print(table(settings['name'], findings, manifest))
     if given.json:
-        crossings = {
+        whole = {'name': manifest['name'], 'fingerprint': manifest['fingerprint']}
+        whole |= dataclasses.asdict(findings)
+        whole['crossings'] = {
             protocol: [dataclasses.asdict(item) for item in crossing(findings, part_of_track)]
             for protocol, part_of_track in splits(manifest).items()
-        }
-        whole = {
-            'name': manifest['name'],
-            'fingerprint': manifest['fingerprint'],
-            **dataclasses.asdict(findings),
-            'crossings': crossings,
         }
         given.json.write_text(json.dumps(whole, indent=1))
 

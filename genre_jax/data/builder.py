@@ -7,25 +7,30 @@ and beyond 1000 MiB in one file through TensorFlow.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
+import itertools
 import math
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
 from array_record.python import array_record_module
 from etils import epath
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 
-from genre_jax.data.recordings import Kind
+from genre_jax.data import decode
+from genre_jax.data.pipeline import Pipeline
+from genre_jax.data.recordings import Kind, Source
+from genre_jax.data.storage import Path
 
-HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
+_HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
 _STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _NAME, _VERSION = 'recordings', '1.0.0'
 # TFDS's own writer compresses with zstd, which saves 5 % of 16-bit audio and makes reading a record of a
@@ -34,74 +39,33 @@ _WRITER_OPTIONS = 'group_size:1,uncompressed'
 _SPLIT = 'all_tracks'  # unsplit: which track trains and which tests is decided at run time
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """What was decoded of one recording.
+class _Clip(NamedTuple):
+    """An npy file with what was decoded of one recording, and the shape of the array in it."""
 
-    Attributes:
-        file: npy file with its samples, pictures or rows.
-        shape: of the array in that file.
-    """
-
-    file: pathlib.Path | epath.Path
+    file: Path
     shape: tuple[int, ...]
 
-    @classmethod
-    def open(cls, file: pathlib.Path | epath.Path, head: bytes) -> Clip:
-        """Reads the shape, not the content, from the first HEADER_BYTES of the file."""
-        stream = io.BytesIO(head)
-        np.lib.format.read_magic(stream)
-        return cls(file, np.lib.format.read_array_header_1_0(stream)[0])
+
+# One file to write: the clips in it, each with its first record there and the one after its last.
+_Shard = tuple[Path, list[tuple[_Clip, int, int]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """One file to write: the clips in it, each with its first chunk there and the one after its last."""
-
-    path: pathlib.Path | epath.Path
-    parts: list[tuple[Clip, int, int]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How recordings become records.
-
-    Attributes:
-        kind: what is stored.
-        chunk: samples in one record of audio; 1 for pictures and rows.
-    """
+class _Layout(NamedTuple):
+    """How recordings of a kind become records, of `chunk` samples of audio, or one picture or row."""
 
     kind: Kind
     chunk: int
 
-    def n_records(self, clip: Clip) -> int:
-        """Returns how many records a recording becomes."""
+    def n_records(self, clip: _Clip) -> int:
         return -(-clip.shape[0] // self.chunk)
 
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
-        """Returns the features of one record.
-
-        Args:
-            shape: of the arrays of its recording.
-        """
         one = (None,) if self.kind == 'audio' else shape[1:]
-        return tfds.features.FeaturesDict(
-            {
-                # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-                self.kind: tfds.features.Tensor(
-                    shape=one, dtype=_STORED[self.kind], encoding='bytes'
-                )
-            }
-        )
+        # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
+        tensor = tfds.features.Tensor(shape=one, dtype=_STORED[self.kind], encoding='bytes')
+        return tfds.features.FeaturesDict({self.kind: tensor})
 
-    def records(self, clip: Clip, first: int, stop: int) -> Iterator[dict]:
-        """Yields some of the records of a recording.
-
-        Args:
-            clip: of that recording.
-            first: number of the first, counted from its beginning.
-            stop: number after the last.
-        """
+    def records(self, clip: _Clip, first: int, stop: int) -> Iterator[dict]:
         with clip.file.open('rb') as stream:
             stored = np.load(stream)
         for number in range(first, stop):
@@ -111,28 +75,28 @@ class Layout:
 
 
 def write(
-    folder: pathlib.Path | epath.Path,
-    description: str,
-    layout: Layout,
-    clips: Sequence[Clip],
-    run: Callable[[Callable[[_Shard], int], list[_Shard]], Iterable[int]],
-) -> None:
-    """Writes the records of recordings, in their order, below a folder.
+    folder: Path, source: Source, chunk: int, files: Sequence[Path], pipeline: Pipeline | None
+) -> list[tuple[int, int]]:
+    """Writes the recordings in npy files as records, in their order, into an empty folder.
 
-    Args:
-        folder: where; it must not hold records yet.
-        description: one sentence about the dataset.
-        layout: how they become records.
-        clips: the recordings.
-        run: applies a function to all shards and returns the results in order.
+    Returns the first record of each, and how many samples, rows or pictures it has.
     """
-    folder = _directory(folder)
+    layout, clips = _Layout(source.kind, chunk), []
+    for file, head in zip(files, decode.read_all(files, _HEADER_BYTES), strict=True):
+        stream = io.BytesIO(head)
+        np.lib.format.read_magic(stream)
+        clips.append(_Clip(file, np.lib.format.read_array_header_1_0(stream)[0]))
+    decoded, folder = folder.with_name('decoded'), folder / _NAME / _VERSION
     folder.mkdir(parents=True)
     shards = _shards(folder, layout, clips)
-    sizes = run(functools.partial(_write_shard, layout), shards)
+    write_shard = functools.partial(_write_shard, layout)
+    if pipeline:
+        sizes = pipeline.map(write_shard, shards, decoded, 'write')
+    else:
+        sizes = map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
     split = tfds.core.SplitInfo(
         name=_SPLIT,
-        shard_lengths=[sum(stop - first for _, first, stop in shard.parts) for shard in shards],
+        shard_lengths=[sum(stop - first for _, first, stop in parts) for _, parts in shards],
         num_bytes=sum(sizes),
         filename_template=_template(folder),
     )
@@ -143,16 +107,14 @@ def write(
         version=_VERSION,
         filename_template=_template(folder),
         check_data=False,  # which needs TensorFlow
-        description=description,
+        description=source.description,
         disable_shuffling=True,
     )
+    first = itertools.accumulate(map(layout.n_records, clips), initial=0)
+    return [(record, clip.shape[0]) for record, clip in zip(first, clips, strict=False)]
 
 
-def _directory(folder: pathlib.Path | epath.Path) -> pathlib.Path | epath.Path:
-    return folder / _NAME / _VERSION
-
-
-def _template(directory: pathlib.Path | epath.Path) -> tfds.core.ShardedFileTemplate:
+def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(directory),
         dataset_name=_NAME,
@@ -161,9 +123,7 @@ def _template(directory: pathlib.Path | epath.Path) -> tfds.core.ShardedFileTemp
     )
 
 
-def _shards(
-    directory: pathlib.Path | epath.Path, layout: Layout, clips: Sequence[Clip]
-) -> list[_Shard]:
+def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_Shard]:
     """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
     counts = [layout.n_records(clip) for clip in clips]
     itemsize = np.dtype(_STORED[layout.kind]).itemsize
@@ -185,55 +145,42 @@ def _shards(
         begin += count
     name = _template(directory).sharded_filepath
     return [
-        _Shard(directory / name(shard_index=i, num_shards=n_shards).name, part)
+        (directory / name(shard_index=i, num_shards=n_shards).name, part)
         for i, part in enumerate(parts)
     ]
 
 
-def _write_shard(layout: Layout, shard: _Shard) -> int:
+def _write_shard(layout: _Layout, shard: _Shard) -> int:
     """Writes one file; returns its size in bytes.
 
     Under its name it is whole: more than one worker may be given the same shard, or die over it.
     """
-    features = layout.features(shard.parts[0][0].shape)
+    path, parts = shard
+    features = layout.features(parts[0][0].shape)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    records = (record for part in shard.parts for record in layout.records(*part))
-    on_this_machine = isinstance(shard.path, pathlib.Path)
+    records = (record for part in parts for record in layout.records(*part))
+    on_this_machine = isinstance(path, pathlib.Path)
     # ArrayRecord writes files of this machine alone: for an object store they are copied there.
-    folder = shard.path.parents[2] if on_this_machine else None
+    folder = path.parents[2] if on_this_machine else None
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        file = pathlib.Path(scratch) / shard.path.name
+        file = pathlib.Path(scratch) / path.name
         writer = array_record_module.ArrayRecordWriter(str(file), _WRITER_OPTIONS)
         for record in records:
             writer.write(serializer.serialize_example(features.encode_example(record)))
         writer.close()
         n_bytes = file.stat().st_size
         if on_this_machine:
-            file.rename(shard.path)
+            file.rename(path)
         else:
-            with file.open('rb') as source, shard.path.open('wb') as target:
+            with file.open('rb') as source, path.open('wb') as target:
                 shutil.copyfileobj(source, target, 2**24)
     return n_bytes
 
 
-class Column(Sequence):
-    """The records that `write` wrote, for random access: `column[i]`."""
-
-    def __init__(self, folder: pathlib.Path, kind: str) -> None:
-        """Opens the records.
-
-        Args:
-            folder: as given to `write`.
-            kind: what is stored.
-        """
-        builder = tfds.builder_from_directory(_directory(folder))
-        self._records = builder.as_data_source(
-            split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
-        self._kind, self._parser = kind, tfds.features.FeaturesDict(builder.info.features)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self._parser.deserialize_example_np(self._records[i])[self._kind]
+def open_records(folder: Path) -> tuple[Sequence[bytes], tfds.features.FeaturesDict]:
+    """Returns the records that `write` wrote into a folder, and what takes one apart."""
+    builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
+    records = builder.as_data_source(
+        split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    return records, tfds.features.FeaturesDict(builder.info.features)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
 
 import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.config import keys, overrides, sections
+from genre_jax.data import request
 from genre_jax.errors import UserError
 
 _OWN = {key.name.partition('.')[2]: key for key in keys.KEYS if key.name.startswith('data.')}
@@ -16,13 +16,9 @@ _FORMER = {'source': 'root', 'out': 'prepared_dir'}
 
 
 def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
-    """Turns a dataset's name and --key=value arguments into the section config.data.
+    """Turns a dataset's name and arguments into the section config.data.
 
-    Args:
-        argv: ['gtzan', '--root=DIR', '--prepared_dir=DIR', ...]; --source and --out are their former names.
-
-    Raises:
-        UserError: an argument that is no such pair, or a value that cannot be.
+    These are ['gtzan', '--root=DIR', '--prepared_dir=DIR', ...]; --source and --out are their former names.
     """
     config = keys.get_config()
     settings = config.data
@@ -46,6 +42,4 @@ def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
 
 def names() -> str:
     """Returns what --help says of the datasets."""
-    root = pathlib.Path(__file__).parent
-    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
-    return f'Datasets: {", ".join(known)}.'
+    return f'Datasets: {", ".join(request.names())}.'

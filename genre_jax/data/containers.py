@@ -20,18 +20,10 @@ _MP3_KBPS = {
 
 
 def check(file: BinaryIO, size: int) -> tuple[io.BytesIO | None, int | None]:
-    """Compares what the container announces with what the file holds.
+    """Compares what the container announces with what the file, of so many bytes, holds.
 
-    Args:
-        file: the open file.
-        size: its length in bytes.
-
-    Returns:
-        The bytes to decode where they differ from the file, else None; and the samples per channel
-        of an MP3, 0 where no frame was found, None for the other containers.
-
-    Raises:
-        BadAudio: the file was cut short or is damaged.
+    Returns the bytes to decode where they differ from the file, else None; and the samples per channel of an
+    MP3, 0 where no frame was found, None for the other containers.
     """
     start = _id3_size(file)
     file.seek(start)
@@ -163,11 +155,8 @@ def _check_mp3(data: bytes) -> int:
 
 
 def _mp3_frame(data: bytes, position: int) -> tuple[int, int, tuple[int, int]] | None:
-    """Parses the header of an MPEG layer III frame.
-
-    Returns:
-        Its bytes, its samples per channel, and the bits that all frames of a stream share (version,
-        layer, sampling rate); None if there is no such frame at the position.
+    """Returns the bytes of an MPEG layer III frame, its samples per channel, and version and rate, which
+    all frames of a stream share; None if there is no such frame at the position.
     """
     header = data[position : position + 4]
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:

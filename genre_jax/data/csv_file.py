@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import gzip
 import io
+import math
 import types
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,52 +14,38 @@ from collections.abc import Mapping, Sequence
 from genre_jax.errors import UserError
 
 _DELIMITERS = ',;\t'
+_NAMED = 8  # of the columns, in the message about a missing one
 
 
 def read(
     path: str,
     required: Sequence[str],
     other_names: Mapping[str, str] = types.MappingProxyType({}),
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Reads a CSV, gzipped or not.
 
     Args:
         path: the file.
-        required: columns that it should have; the delimiter that makes most of them is taken.
+        required: columns that it must have, filled; the delimiter that makes most of them is taken.
         other_names: columns that may be called otherwise, {other name: name}.
 
     Returns:
-        The columns in lower case, by their proper names, and the rows that are not blank with their
-        line numbers.
+        The columns in lower case, by their proper names, and of each row that is not blank the number of
+        its line and its cells by column, '' where it is shorter than the first line.
 
     Raises:
-        UserError: it cannot be read, is not UTF-8, no valid CSV, or has a column twice.
+        UserError: it cannot be read, is not UTF-8, no valid CSV, has a column twice or lacks one.
     """
-    try:
-        with open(path, 'rb') as file:
-            raw = file.read()
-        if raw[:2] == b'\x1f\x8b':
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{path} cannot be read: {reason}') from error
-    try:
-        text = raw.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        line = raw.count(b'\n', 0, error.start) + 1
-        raise UserError(
-            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
-            'the file as UTF-8'
-        ) from error
-    if not text.strip():
+    content = text(path)
+    if not content.strip():
         raise UserError(
             f'{path} is empty; expected a line with columns {",".join(required)}, then a line per '
             'recording'
         )
     rows, reader = [], None
     try:
-        names, delimiter = columns(text.splitlines()[0], required)
-        reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+        names, delimiter = columns(content.splitlines()[0], required)
+        reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
         next(reader)
         for cells in reader:
             if len(cells) > len(names):
@@ -68,28 +56,58 @@ def read(
                 )
             # Spreadsheets leave out delimiters behind the last filled cell, and all in blank rows.
             if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+                rows.append((reader.line_num, cells + [''] * (len(names) - len(cells))))
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
     names = [other_names.get(name, name) for name in names]
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
-    if not rows and not missing(names, required):
+    for name in missing(names, required):
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f'; rename {close[0]!r}?' if close else ''
+        there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
+        raise UserError(f'{path}, line 1: no column {name!r} among {there}{hint}')
+    if not rows:
         raise UserError(f'{path} lists no recordings; expected a line for each below the first')
-    return names, rows
+    named = [(n, dict(zip(names, map(str.strip, cells), strict=True))) for n, cells in rows]
+    for line, row in named:
+        for name in required:
+            if not row[name]:
+                raise UserError(f'{path}, line {line}: {name} is empty')
+    return names, named
+
+
+def text(path: str) -> str:
+    """Returns what is in a text file, gzipped or not; a UserError where it cannot be read as UTF-8."""
+    try:
+        with open(path, 'rb') as file:
+            raw = file.read()
+        if raw[:2] == b'\x1f\x8b':
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(f'{path} cannot be read: {reason}') from error
+    try:
+        return raw.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = raw.count(b'\n', 0, error.start) + 1
+        raise UserError(
+            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
+            'the file as UTF-8'
+        ) from error
+
+
+def number(cell: str) -> float:
+    """Returns the number in a cell, NaN where it is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def columns(line: str, required: Sequence[str]) -> tuple[list[str], str]:
-    """Returns the column names in a header line, and the delimiter that makes most of `required`.
-
-    Args:
-        line: the header.
-        required: columns that it should have.
-
-    Raises:
-        csv.Error: it is no line of a CSV.
-    """
+    """Returns the names in a header line, and the delimiter that makes most of `required`; or a csv.Error."""
     splits = [
         ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
         for mark in _DELIMITERS
@@ -98,10 +116,5 @@ def columns(line: str, required: Sequence[str]) -> tuple[list[str], str]:
 
 
 def missing(names: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Returns the required columns that are not there.
-
-    Args:
-        names: columns that are there.
-        required: columns that should be.
-    """
+    """Returns the required columns that are not among the names."""
     return [name for name in required if name not in names]

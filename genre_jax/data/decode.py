@@ -36,11 +36,12 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode_one(source: Source, recording: Recording, file: Path) -> str:
-    """Decodes one recording into `file` (atomically), named by its content; returns '' or why it is unusable.
+def _decode_one(source: Source, clip: tuple[Recording, Path]) -> str:
+    """Decodes a recording into its file (atomically), named by its content; returns '' or why it is unusable.
 
     What tells copies of it lies beside it: sha256 and, of audio, its fingerprint.
     """
+    recording, file = clip
     if file.exists():
         return ''
     try:
@@ -52,37 +53,25 @@ def _decode_one(source: Source, recording: Recording, file: Path) -> str:
     else:
         marks = fingerprint.NOTHING
     known = duplicates.Prints([file.stem], [duplicates.digest(stored)], [marks])
-    _write(_print_file(file), known.save)
-    _write(file, lambda content: np.save(content, stored))  # last: where it is, the other is whole
+    write(file.with_suffix('.npz'), known.save)
+    write(file, lambda content: np.save(content, stored))  # last: where it is, the other is whole
     return ''
 
 
-def _write(file: Path, save: Callable[[io.BytesIO], None]) -> None:
+def write(file: Path, save: Callable[[io.BytesIO], None]) -> None:
     """Writes a file atomically: a pipeline may give one recording to two workers."""
     content = io.BytesIO()  # numpy hides why it could not write to a file
     save(content)
     temporary = file.with_suffix(f'.{uuid.uuid4().hex}.tmp')
     temporary.write_bytes(content.getbuffer())
-    temporary.rename(file)
+    temporary.replace(file)
 
 
-def _print_file(file: Path) -> Path:
-    return file.with_suffix('.npz')
-
-
-def read_prints(files: Mapping[str, Path]) -> duplicates.Prints:
-    """Collects what tells copies of contents.
-
-    Args:
-        files: what `decode_all` returned.
-    """
-    contents = read_all(map(_print_file, files.values()))
-    parts = [duplicates.Prints.load(io.BytesIO(content)) for content in contents]
-    return duplicates.Prints(
-        [part.tracks[0] for part in parts],
-        [part.digests[0] for part in parts],
-        [part.prints[0] for part in parts],
-    )
+def read_prints(files: Iterable[Path]) -> duplicates.Prints:
+    """Collects what tells copies of contents, by the files that `decode_all` returned."""
+    contents = read_all(file.with_suffix('.npz') for file in files)
+    prints = [duplicates.Prints.load(io.BytesIO(content)) for content in contents]
+    return duplicates.Prints.of(row for each in prints for row in zip(*each, strict=True))
 
 
 @contextlib.contextmanager
@@ -112,11 +101,7 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
     """Yields what is in files, which threads read ahead: it is waiting for storage that takes the time.
 
     Only reading is theirs: NumPy parses headers with `ast`, which fails in threads now and then (CPython's
-    issue 106905, seen with Python 3.11.7).
-
-    Args:
-        files: in the order of what is yielded.
-        size: bytes from the beginning of each, -1: all.
+    issue 106905, seen with Python 3.11.7). `size`: bytes from the beginning of each, -1 for all.
     """
 
     def read(file: Path) -> bytes:
@@ -128,41 +113,25 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
 
 
 def decode_all(
-    source: Source,
-    contents: Mapping[str, Recording],
-    folder: Path,
-    pipeline: Pipeline | None = None,
+    source: Source, contents: Mapping[str, Recording], folder: Path, pipeline: Pipeline | None
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Decodes contents; what an earlier call decoded is kept.
+    """Decodes contents, a recording of each; what an earlier call decoded is kept.
 
-    Args:
-        source: what decodes them.
-        contents: a recording that has it, for each.
-        folder: where the decoded audio goes, one npy file a content.
-        pipeline: what runs it; None for one process per core.
-
-    Returns:
-        The files of the usable contents, and why the others are not.
-
-    Raises:
-        UserError: a process was killed.
+    Writes one npy file a content. Returns those of the usable contents, and why the others are not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {content: folder / f'{content}.npy' for content in contents}
     clips = list(zip(contents.values(), files.values(), strict=True))
+    decode_one = functools.partial(_decode_one, source)
     if source.kind == 'table':  # it is in memory: nothing to decode
-        reasons = [_decode_one(source, *clip) for clip in clips]
+        reasons = list(map(decode_one, clips))
     elif pipeline:
-        reasons = pipeline.map(functools.partial(_decode_clip, source), clips, folder, 'decode')
+        reasons = pipeline.map(decode_one, clips, folder, 'decode')
     else:
         reasons = _decode_here(source, clips)
     found = dict(zip(contents, reasons, strict=True))
     usable = {content: file for content, file in files.items() if not found[content]}
     return usable, {content: reason for content, reason in found.items() if reason}
-
-
-def _decode_clip(source: Source, clip: tuple[Recording, Path]) -> str:
-    return _decode_one(source, *clip)
 
 
 def _script_without_guard() -> str:
@@ -185,7 +154,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
     )
     with _ctrl_c_noted() as interrupts, pool:
         with _ctrl_c_blocked():
-            jobs = [pool.submit(_decode_one, source, *clip) for clip in clips]
+            jobs = [pool.submit(_decode_one, source, clip) for clip in clips]
         finished = concurrent.futures.as_completed(jobs)
         try:
             for job in tqdm.tqdm(

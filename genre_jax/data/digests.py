@@ -1,13 +1,16 @@
-"""SHA-256 of files' contents, computed once for each state of a file."""
+"""SHA-256 of texts, and of files' contents, computed once for each state of a file."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
+import stat
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import tqdm
 
@@ -18,6 +21,22 @@ from genre_jax.data.storage import Path
 _SETTLED_NS = 2 * 10**9
 
 
+def of_text(text: str) -> bytes:
+    """Returns the SHA-256 of a text; lists are drawn in the order of it."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def for_each(
+    function: Callable[[str], Any], folder: str, paths: Iterable[str], title: str
+) -> dict[str, Any]:
+    """Returns what a function, run in threads, makes of each file by its path below a folder, sorted."""
+    paths = sorted(set(paths))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = pool.map(function, (os.path.join(folder, path) for path in paths))
+        bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
+        return dict(zip(paths, bar, strict=True))
+
+
 class Digests:
     """Digests by path, size and time of the last change: only where these differ is a file read again.
 
@@ -25,39 +44,31 @@ class Digests:
     """
 
     def __init__(self, file: Path | None = None, *, verify: bool = False) -> None:
-        """Reads what earlier programs left.
-
-        Args:
-            file: of all digests that are known, None to keep none; need not be there yet.
-            verify: whether every file is read, whatever is known.
-        """
+        """Reads what earlier programs left in a file of all known digests, if it is there yet."""
         self._file, self._new = file, False
         self._known: dict[str, tuple[int, int, str]] = {}
         if file is not None and not verify and file.exists():
-            try:
-                columns = tables.columns(file)
-            except (OSError, ValueError):
-                return  # all are computed again
-            rows = zip(columns['size'], columns['changed_ns'], columns['sha256'], strict=True)
-            self._known = dict(zip(columns['path'], rows, strict=True))
+            with contextlib.suppress(OSError, ValueError):  # else all are computed again
+                for row in tables.read(file):
+                    self._known[row['path']] = row['size'], row['changed_ns'], row['sha256']
 
     def __getstate__(self) -> dict:
         return {'_file': None, '_new': False, '_known': {}}  # worker processes hash nothing
 
-    def of(self, paths: Sequence[str]) -> list[str]:
-        """Returns the digest of each file, '' where it is empty or cannot be read."""
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            found = pool.map(self._of, paths)
-            return list(tqdm.tqdm(found, 'hashing files', len(paths), leave=False, disable=None))
+    def of(self, folder: str, paths: Iterable[str]) -> dict[str, str]:
+        """Returns the digest of each file by its path below a folder, sorted.
+
+        Of one that is empty or cannot be read, a word that no other file has: loading will say why.
+        """
+        found = for_each(self._of, folder, paths, 'hashing files')
+        return {path: digest or f'no content: {path}' for path, digest in found.items()}
 
     def _of(self, path: str) -> str:
         path = os.path.abspath(path)
         try:
-            if not os.path.isfile(path):
-                return ''
             facts = os.stat(path)
             state = (facts.st_size, facts.st_mtime_ns)
-            if not facts.st_size:
+            if not (stat.S_ISREG(facts.st_mode) and facts.st_size):
                 return ''
             known = self._known.get(path)
             if known is not None and known[:2] == state:
@@ -75,10 +86,11 @@ class Digests:
         """Leaves what is known to later programs."""
         if self._file is None or not self._new:
             return
-        paths = sorted(self._known)
-        size, changed_ns, sha256 = zip(*(self._known[path] for path in paths), strict=True)
-        table = {'path': paths, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
+        rows = [
+            {'path': path, 'size': size, 'changed_ns': changed_ns, 'sha256': sha256}
+            for path, (size, changed_ns, sha256) in sorted(self._known.items())
+        ]
         temporary = self._file.with_name(f'{self._file.name}.{uuid.uuid4().hex}.tmp')
-        tables.write(temporary, table)
+        tables.write(temporary, rows)
         temporary.replace(self._file)
         self._new = False

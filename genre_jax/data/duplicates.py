@@ -12,14 +12,13 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from genre_jax.data import grouping
 from genre_jax.data.fingerprint import FRAME_S, Print
 from genre_jax.data.recordings import Recording
-from genre_jax.errors import UserError
 
 IDENTICAL = 'identical'
 NEAR = 'near-identical'
@@ -44,37 +43,26 @@ MOST_RECORDINGS = 2**_TRACK_BITS
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two recordings that are the same.
+    """Two recordings that are the same, by their tracks."""
 
-    Attributes:
-        kind: 'identical' (content) or 'near-identical' (sound).
-        first: track of one of them.
-        second: track of the other, which is listed later.
-        offset_s: time in the first at which the second begins; negative if it begins before.
-        score: share of the spectral peaks that agree, of those in the stretch that both have; 1 for
-            identical content.
-    """
-
-    kind: str
+    kind: str  # IDENTICAL (content) or NEAR (sound)
     first: str
-    second: str
-    offset_s: float
-    score: float
+    second: str  # listed later
+    offset_s: float  # time in the first at which the second begins
+    score: float  # share of the spectral peaks that agree, of those in the stretch that both have
 
 
-@dataclasses.dataclass(frozen=True)
-class Prints:
-    """What is known of the content of n recordings.
-
-    Attributes:
-        tracks: their names, [n].
-        digests: digest of what is stored of each, [n].
-        prints: landmarks of each; none for pictures and tables.
-    """
+class Prints(NamedTuple):
+    """Names of n recordings, digests of what is stored, and landmarks (none of pictures and tables)."""
 
     tracks: list[str]
     digests: list[str]
     prints: list[Print]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str, Print]]) -> Prints:
+        """Makes them of the name, digest and landmarks of each recording."""
+        return cls(*map(list, zip(*rows, strict=True)))
 
     def save(self, file: pathlib.Path | BinaryIO) -> None:
         """Writes them, uncompressed, as one npz file."""
@@ -103,31 +91,11 @@ def digest(stored: np.ndarray) -> str:
     return hashlib.sha256(header + np.ascontiguousarray(stored).tobytes()).hexdigest()
 
 
-def check_count(name: str, count: int) -> None:
-    """Refuses more recordings than `find` can number.
-
-    Args:
-        name: of the dataset.
-        count: of its recordings.
-
-    Raises:
-        UserError: there are too many.
-    """
-    if count > MOST_RECORDINGS:
-        raise UserError(
-            f'{name} holds {count} recordings; expected at most {MOST_RECORDINGS}, among which copies '
-            'can be found: prepare a part of it'
-        )
-
-
 def find(content: Prints) -> list[Pair]:
     """Finds the recordings that are stored twice.
 
     An index of n landmarks gives at most 32 n comparisons of 8 bytes, which are made and counted some
     34 million at a time: 24 million landmarks, of 50 hours of music, took 72 s of one core and 1.5 GB.
-
-    Args:
-        content: of n recordings.
 
     Returns:
         Of k recordings of identical content the k - 1 pairs with the first of them; all near-identical
@@ -138,10 +106,10 @@ def find(content: Prints) -> list[Pair]:
     copies = {second for _, second in same}
     single = [i for i in range(len(content.tracks)) if i not in copies]
     pairs = [Pair(IDENTICAL, content.tracks[i], content.tracks[j], 0.0, 1.0) for i, j in same]
-    prints = [_by_hash(content.prints[i]) for i in single]
+    prints = [by_hash(content.prints[i]) for i in single]
     for i, j in _candidates([content.prints[i] for i in single]):
         first, second = single[i], single[j]
-        peaks, share, offset_s = _compare(prints[i], prints[j], _MIN_PEAKS)
+        peaks, share, offset_s = compare(prints[i], prints[j], _MIN_PEAKS)
         if peaks >= _MIN_PEAKS and share >= _MIN_SHARE:
             tracks = content.tracks[first], content.tracks[second]
             pairs.append(Pair(NEAR, *tracks, round(offset_s, 2), round(share, 3)))
@@ -151,68 +119,42 @@ def find(content: Prints) -> list[Pair]:
 def join_copies(
     recordings: Sequence[Recording], copies: Iterable[Pair], files: Mapping[str, str]
 ) -> tuple[list[Recording], list[str]]:
-    """Puts copies of a recording into one group.
+    """Puts copies of a recording into one group; returns the recordings and one-line remarks for the user.
 
-    Args:
-        recordings: n recordings with their groups.
-        copies: pairs of them that are the same.
-        files: digest of each file by path. Copies whose files are the same are noted where those are
-            listed, and not again.
-
-    Returns:
-        The recordings with joined groups, and one-line remarks for the user.
+    Copies whose files are the same, by their digests, are noted where those are listed, and not again.
     """
     position = {recording.track: i for i, recording in enumerate(recordings)}
     same = [(position[pair.first], position[pair.second]) for pair in copies]
-    groups = grouping.join([recording.group for recording in recordings], same)
+    joined = grouping.regrouped(recordings, [recording.group for recording in recordings], same)
     bytes_of = [files.get(recording.path, recording.track) for recording in recordings]
     heard = [(i, j) for i, j in same if bytes_of[i] != bytes_of[j]]
-    sets: dict[str, list[Recording]] = {}
-    for recording, name in zip(recordings, grouping.join(list(position), heard), strict=True):
-        sets.setdefault(name, []).append(recording)
-    found = [members for members in sets.values() if len(members) > 1]
-    notes = []
-    if found:
-        count = sum(map(len, found))
-        lost = len({recording.group for recording in recordings}) - len(set(groups))
-        notes.append(
-            f'{count} recordings are copies of each other by content or sound '
-            f'({" = ".join(recording.track for recording in found[0][:2])}'
-            f'{", ..." if count > 2 else ""}); copies share a group: {lost} groups were joined to '
-            'others'
-        )
-    for members in found:
-        if len({recording.label for recording in members}) > 1:
-            named = ' = '.join(f'{recording.track} ({recording.label})' for recording in members)
-            notes.append(f'copies by content or sound carry different labels: {named}')
-    return [
-        dataclasses.replace(recording, group=group)
-        for recording, group in zip(recordings, groups, strict=True)
-    ], notes
+    sets: dict[int, list[str]] = {}
+    for track, first in zip(position, grouping.leaders(len(recordings), heard), strict=True):
+        sets.setdefault(first, []).append(track)
+    found = [tracks for tracks in sets.values() if len(tracks) > 1]
+    labels = {recording.track: [recording.label] for recording in recordings}
+    what = 'recordings are copies of each other by content or sound'
+    notes = grouping.copy_notes(found, labels, what, 'copies by content or sound')
+    if notes:
+        lost = len({each.group for each in recordings}) - len({each.group for each in joined})
+        notes[0] += f': {lost} groups were joined to others'
+    return joined, notes
 
 
-def compare(first: Print, second: Print) -> tuple[int, float, float]:
-    """Displaces one recording against the other until most landmarks agree.
-
-    Args:
-        first: landmarks of one recording.
-        second: of the other.
-
-    Returns:
-        How many of the peaks that landmarks start from agree; their share of the peaks in the stretch
-        that both recordings have; the time in the first, in s, at which the second begins.
-    """
-    return _compare(_by_hash(first), _by_hash(second), 0)
-
-
-def _by_hash(item: Print) -> Print:
+def by_hash(item: Print) -> Print:
     """Sorts the landmarks, so that those of two recordings are found in each other without jumping about."""
     order = np.argsort(item.hashes, kind='stable')
     return Print(item.hashes[order], item.frames[order])
 
 
-def _compare(first: Print, second: Print, least_peaks: int) -> tuple[int, float, float]:
-    """Compares landmarks that are sorted by hash; with fewer peaks in common there is no more than these."""
+def compare(first: Print, second: Print, least_peaks: int = 0) -> tuple[int, float, float]:
+    """Displaces one recording against the other, both sorted by hash, until most landmarks agree.
+
+    Returns:
+        How many of the peaks that landmarks start from agree; their share of the peaks in the stretch
+        that both recordings have; the time in the first, in s, at which the second begins. With fewer peaks
+        than asked for the last two are 0.
+    """
     start = np.searchsorted(first.hashes, second.hashes, 'left')
     counts = np.searchsorted(first.hashes, second.hashes, 'right') - start
     if not counts.any():
@@ -272,9 +214,8 @@ def _candidates(prints: Sequence[Print]) -> list[tuple[int, int]]:
             keys.append(pair << _OFFSET_BITS | offset)
         found.append(_frequent(np.concatenate(keys)))
     pairs = np.unique(np.concatenate(found))
-    return list(
-        zip((pairs >> _TRACK_BITS).tolist(), (pairs % (1 << _TRACK_BITS)).tolist(), strict=True)
-    )
+    first, second = pairs >> _TRACK_BITS, pairs % (1 << _TRACK_BITS)
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def _frequent(keys: np.ndarray) -> np.ndarray:

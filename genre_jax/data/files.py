@@ -1,34 +1,24 @@
-"""What every dataset of audio files shares: content, rates, groups, and files that are copies."""
+"""What datasets of audio files share: finding them, content, rates, groups, and files that are copies."""
 
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from genre_jax.data import audio, grouping
+from genre_jax.data import audio, digests, grouping
 from genre_jax.data.recordings import Quarantined, Recording, Source
 from genre_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What was found.
-
-    Attributes:
-        recordings: labelled files or spans.
-        quarantined: files that are left out without being opened.
-        columns: columns of the CSV, empty without one.
-        notes: one-line remarks for the user.
-    """
+    """Labelled files or spans, files left out without being opened, the CSV's columns if any, and remarks."""
 
     recordings: list[Recording]
     quarantined: list[Quarantined]
@@ -40,29 +30,19 @@ class FileSource(Source):
     """Labelled audio files below one folder. Nothing is read before it is asked for, or twice.
 
     A dataset of files lists them (`list_files`) and names its class, its description and its lists.
-
-    Attributes:
-        version: to be raised when the same files come to be prepared differently.
-        levels: which properties of a recording group it, the first that is not blank; else the file.
-        root: what the user named: folder, or file.
     """
 
-    version = 1
+    version = 1  # to be raised when the same files come to be prepared differently
+    # Which properties of a recording group it, the first that is not blank; else the file.
     levels: tuple[str, ...] = ('group', 'artist', 'album')
 
     def __init__(
         self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()
     ):
-        """Notes where the files are.
+        """Notes the folder that paths start from, the root as the user named it, and the rate to prepare at.
 
-        Args:
-            folder: that the paths start from.
-            root: what the user named: folder, or file.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            settings: whatever else decides what is prepared, for the fingerprint.
-
-        Raises:
-            UserError: an impossible rate.
+        That is the most common one of the files where it is None. `settings`: whatever else decides what is
+        prepared, for the fingerprint.
         """
         if sample_rate_hz is not None and not (
             isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000
@@ -77,71 +57,36 @@ class FileSource(Source):
         self._settings = settings
 
     def list_files(self) -> Listing:
-        """Lists the recordings; their `group` is '' where another level shall group them.
-
-        Raises:
-            UserError: what the user named cannot be used as it is.
-        """
+        """Lists the recordings; their `group` is '' where another level shall group them."""
         raise NotImplementedError
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the settings, what is known of each recording, and the content of all files."""
-        digest = hashlib.sha256()
-        for item in (
+        items = (
             (self.name, self.version, self._given_rate_hz, self.levels, self._settings),
             [dataclasses.astuple(item) for item in self._listing.recordings],
             sorted(self.files().items()),
             sorted(dataclasses.astuple(item) for item in self._listing.quarantined),
             sorted((name, sorted(parts.items())) for name, parts in self.protocols().items()),
-        ):
-            digest.update(repr(item).encode())
-        return digest.hexdigest()
+        )
+        return digests.of_text(''.join(map(repr, items))).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
-        """Lists the recordings with their groups; hashes the files to find copies.
-
-        Returns:
-            The recordings, in the order of `list_files`, and the files that are left out without being
-            opened.
-
-        Raises:
-            UserError: what the user named cannot be used as it is.
-        """
+        """Lists the recordings as `list_files` does, with their groups; hashes the files to find copies."""
         return list(self._grouped), list(self._listing.quarantined)
 
     def sample_rate_hz(self) -> int:
-        """Returns the given rate, else the most common rate of the files, the higher of equals.
-
-        Raises:
-            UserError: no rate is given, and none of the files is audio.
-        """
+        """Returns the given rate, else the most common rate of the files, the higher of equals."""
         return self._given_rate_hz or self._common_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Decodes one recording.
-
-        Args:
-            recording: one of `recordings()`.
-
-        Returns:
-            int16 [n] mono at `sample_rate_hz()`.
-
-        Raises:
-            BadAudio: the file or its span cannot be used.
-        """
+        """Decodes one recording: int16 [n] mono at `sample_rate_hz()`; BadAudio if that cannot be."""
         path = os.path.join(self._folder, recording.path)
         return audio.decode(path, self.sample_rate_hz(), recording.start_s, recording.end_s)
 
     def duration_s(self, recording: Recording) -> float:
-        """Returns how long a recording is by its file's header and its span.
-
-        Args:
-            recording: one of `recordings()`.
-
-        Returns:
-            Seconds; 0 for a file that is no usable audio.
-        """
+        """Returns how long a recording is by its file's header and its span; 0 if it is no usable audio."""
         info = self._headers[recording.path]
         if not isinstance(info, audio.AudioInfo):
             return 0.0
@@ -161,25 +106,15 @@ class FileSource(Source):
         """Returns what the groups are: 'artist', 'recording', 'artist, else recording', ..."""
         levels = {self._level(recording)[0] for recording in self._listing.recordings}
         order = ('group', 'artist', 'album', 'recording')
-        names = [level for level in order if level in levels]
-        return ', else '.join(names)
+        return ', else '.join(level for level in order if level in levels)
 
     def notes(self) -> list[str]:
         """Returns one-line remarks that the user should see before training."""
-        labels = collections.defaultdict(set)
-        for recording in self._listing.recordings:
-            labels[recording.path].add(recording.label)
-        by_content = collections.defaultdict(list)
-        for path, digest in self._digests.items():
-            by_content[digest].append(path)
-        copies = [paths for paths in by_content.values() if len(paths) > 1]
-        return [*self._listing.notes, *copy_notes(copies, labels)]
+        return [*self._listing.notes, *copy_notes(self._listing.recordings, self._digests)]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker needs the rate, which it should not find out anew, but not the long lists.
-        self.sample_rate_hz()
-        lists = ('_listing', '_digests', '_grouped', '_headers')
-        return {key: value for key, value in self.__dict__.items() if key not in lists}
+        # A worker should not find out the rate anew.
+        return super().__getstate__() | {'_common_rate_hz': self.sample_rate_hz()}
 
     @functools.cached_property
     def _listing(self) -> Listing:
@@ -187,44 +122,36 @@ class FileSource(Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        paths = self._paths()
-        digests = self.digests.of([os.path.join(self._folder, path) for path in paths])
-        # `load` will say why there is none.
-        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
+        return self.digests.of(self._folder, (each.path for each in self._listing.recordings))
 
     @functools.cached_property
     def _headers(self) -> dict[str, audio.AudioInfo | str]:
-        return self._for_each_file(_info_or_reason, 'reading headers')
+        return self._read_headers(_info_or_reason)
 
     @functools.cached_property
     def _common_rate_hz(self) -> int:
         infos = [info for info in self._headers.values() if isinstance(info, audio.AudioInfo)]
-        counts = collections.Counter(info.sample_rate_hz for info in infos)
-        if not counts:
+        if not infos:
             path, reason = next(iter(self._headers.items()))
             raise UserError(
                 f'none of the {len(self._headers)} files of {self.root} is '
                 f'usable audio, e.g. {path}: {reason}'
             )
-        return max(counts, key=lambda rate: (counts[rate], rate))
+        return most_common(info.sample_rate_hz for info in infos)
 
     @functools.cached_property
     def _grouped(self) -> list[Recording]:
+        recordings = self._listing.recordings
         spellings: dict[tuple[str, str], str] = {}
         wished = []
-        for recording in self._listing.recordings:
-            level, value = self._level(recording)
+        for level, value in map(self._level, recordings):
             folded = value
             if level != 'recording':
                 value = ' '.join(value.split())
                 folded = value.casefold()
             wished.append(spellings.setdefault((level, folded), f'{level}:{value}'))
-        contents = [self._digests[recording.path] for recording in self._listing.recordings]
-        groups = grouping.join(wished, grouping.alike(contents))
-        return [
-            dataclasses.replace(recording, group=group)
-            for recording, group in zip(self._listing.recordings, groups, strict=True)
-        ]
+        contents = [self._digests[recording.path] for recording in recordings]
+        return grouping.regrouped(recordings, wished, grouping.alike(contents))
 
     def _level(self, recording: Recording) -> tuple[str, str]:
         """Returns which column groups a recording, and its value there."""
@@ -233,40 +160,70 @@ class FileSource(Source):
                 return level, value
         return 'recording', recording.path
 
-    def _paths(self) -> list[str]:
-        return sorted({recording.path for recording in self._listing.recordings})
-
-    def _for_each_file(self, function: Callable[[str], Any], title: str) -> dict[str, Any]:
-        """Returns function(absolute path) by path for all files, computed in threads."""
-        paths = self._paths()
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            results = pool.map(function, (os.path.join(self._folder, path) for path in paths))
-            bar = tqdm.tqdm(results, title, len(paths), leave=False, disable=None)
-            return dict(zip(paths, bar, strict=True))
+    def _read_headers(self, function: Callable[[str], Any]) -> dict[str, Any]:
+        """Returns function(absolute path) by path for all files."""
+        paths = (each.path for each in self._listing.recordings)
+        return digests.for_each(function, self._folder, paths, 'reading headers')
 
 
-def copy_notes(copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[str]]) -> list[str]:
-    """Says which files are the same.
+def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> list[str]:
+    """Returns the files with certain suffixes, in lower case, below a folder, relative to it, sorted.
 
-    Args:
-        copies: sets of paths with the same content.
-        labels: what each path is labelled.
-
-    Returns:
-        One-line remarks.
+    Links are followed; each folder right below `root`, of depth 1, holds each real folder once. What is
+    hidden is passed over, and what lies in folders beyond a depth.
     """
-    notes = []
-    if copies:
-        count = sum(map(len, copies))
-        notes.append(
-            f'{count} files are byte-identical copies ({" = ".join(copies[0][:2])}'
-            f'{", ..." if count > 2 else ""}); copies share a group'
-        )
-    for paths in copies:
-        if len({label for path in paths for label in labels[path]}) > 1:
-            named = ' = '.join(f'{path} ({", ".join(sorted(labels[path]))})' for path in paths)
-            notes.append(f'byte-identical copies carry different labels: {named}')
-    return notes
+
+    def fail(error: OSError) -> None:
+        raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
+
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=fail):
+        below = [] if folder == root else os.path.relpath(folder, root).split(os.sep)
+        if len(below) == 1:
+            seen = {os.path.realpath(root)}
+        real = os.path.realpath(folder)
+        deeper = real not in seen and len(below) < depth
+        folders[:] = sorted(name for name in folders if deeper and not is_hidden(name))
+        if real not in seen:
+            found += [
+                '/'.join([*below, name])
+                for name in names
+                if os.path.splitext(name)[1].lower() in suffixes and not is_hidden(name)
+            ]
+        seen.add(real)
+    return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Tells whether a file or folder is none of the user's own."""
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def readable(path: str) -> str:
+    """Returns a path as it can be written down: names that are not UTF-8 hold surrogates."""
+    return os.fsencode(path).decode(errors='backslashreplace')
+
+
+def most_common(values: Iterable) -> Any:
+    """Returns the value that comes up most often, the greatest of equals."""
+    counts = collections.Counter(values)
+    return max(counts, key=lambda value: (counts[value], value))
+
+
+def copy_notes(
+    recordings: Iterable[Recording],
+    digest_of: Mapping[str, str],
+    place: Callable[[str], str] = lambda path: path,
+) -> list[str]:
+    """Says which files of recordings are the same, by their digests; those all in one place do not count."""
+    labels, by_content = collections.defaultdict(set), collections.defaultdict(list)
+    for recording in recordings:
+        labels[recording.path].add(recording.label)
+    for path, digest in digest_of.items():
+        by_content[digest].append(path)
+    copies = [paths for paths in by_content.values() if len(set(map(place, paths))) > 1]
+    kind = 'byte-identical copies'
+    return grouping.copy_notes(copies, labels, f'files are {kind}', kind)
 
 
 def _info_or_reason(path: str) -> audio.AudioInfo | str:

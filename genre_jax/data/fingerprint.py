@@ -8,7 +8,6 @@ by one and the same time. Copies at another speed or pitch share none.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -38,15 +37,10 @@ _ANCHOR_BIT = 13
 
 
 class Print(NamedTuple):
-    """Landmarks of a recording.
+    """Landmarks of a recording, uint32 [n] each."""
 
-    Attributes:
-        hashes: uint32 [n]: bin of the first peak (9 bits), distance in bins (7), in frames (6).
-        frames: uint32 [n]: frame of the first peak.
-    """
-
-    hashes: np.ndarray
-    frames: np.ndarray
+    hashes: np.ndarray  # bin of the first peak (9 bits), distance in bins (7), in frames (6)
+    frames: np.ndarray  # of the first peak
 
     @property
     def anchors(self) -> np.ndarray:
@@ -58,14 +52,9 @@ NOTHING = Print(np.empty(0, np.uint32), np.empty(0, np.uint32))
 
 
 def fingerprint(audio: np.ndarray, sample_rate_hz: int) -> Print:
-    """Finds the landmarks of a recording.
+    """Finds the landmarks of a recording, int16 [n] mono: what lies above 3.6 kHz does not count.
 
-    Args:
-        audio: int16 [n] mono.
-        sample_rate_hz: its rate; what lies above 3.6 kHz does not count.
-
-    Returns:
-        About 130 landmarks for a second of music, none for silence or less than 0.13 s.
+    There are about 130 for a second of music, none for silence or less than 0.13 s.
     """
     wave = audio.astype(np.float32)
     if sample_rate_hz != _RATE_HZ:
@@ -78,11 +67,12 @@ def _peaks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(wave) < _WINDOW:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     stretches = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[::_HOP]
+    window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     found = []
     for first in range(0, len(stretches), _BLOCK_FRAMES):
         start = max(0, first - _NEAR_FRAMES)
         stop = min(len(stretches), first + _BLOCK_FRAMES + _NEAR_FRAMES)
-        spectrum = scipy.fft.rfft(stretches[start:stop] * _window(), axis=1)[:, _BINS]
+        spectrum = scipy.fft.rfft(stretches[start:stop] * window, axis=1)[:, _BINS]
         # 6 dB an octave: music falls towards high frequencies, and they would give no peaks.
         tilt = np.arange(_BINS.start, _BINS.stop, dtype=np.float32)
         magnitude = np.abs(spectrum) * tilt
@@ -96,11 +86,6 @@ def _peaks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found.append((frames[kept], bins[kept] + _BINS.start, values[kept]))
     frames, bins, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return _thinned(frames, bins, values)
-
-
-@functools.cache
-def _window() -> np.ndarray:
-    return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
 
 
 def _thinned(

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from genre_jax.data.recordings import Recording
+
+
+def leaders(count: int, same: Iterable[tuple[int, int]]) -> list[int]:
+    """Returns for each position the first that it belongs with, by pairs that do, and by chains of pairs."""
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    pairs = np.array(list(same), int).reshape(-1, 2)
+    graph = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    _, component = csgraph.connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    return first[component].tolist()
 
 
 def join(names: Sequence[str], same: Iterable[tuple[int, int]]) -> list[str]:
-    """Joins the groups of positions that belong together.
+    """Returns the group of each position, pairs of which must come to share one.
 
-    Args:
-        names: group of each of n positions.
-        same: pairs of positions that must come to share a group.
-
-    Returns:
-        The group of each position, named after the first, in order of the alphabet, of those it joins.
+    It is named after the first, in order of the alphabet, of the groups that it joins.
     """
-    parent = {name: name for name in names}
+    groups = sorted(set(names))
+    number = {name: i for i, name in enumerate(groups)}
+    leader = leaders(len(groups), [(number[names[i]], number[names[j]]) for i, j in same])
+    return [groups[leader[number[name]]] for name in names]
 
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
 
-    for i, j in same:
-        first, second = sorted((find(names[i]), find(names[j])))
-        parent[second] = first
-    return [find(name) for name in names]
+def regrouped(
+    recordings: Sequence[Recording], names: Sequence[str], same: Iterable[tuple[int, int]]
+) -> list[Recording]:
+    """Returns the recordings in the groups of these names, joined."""
+    joined = zip(recordings, join(names, same), strict=True)
+    return [dataclasses.replace(recording, group=group) for recording, group in joined]
+
+
+def copy_notes(
+    copies: Sequence[Sequence[str]], labels: Mapping[str, Iterable[str]], what: str, kind: str
+) -> list[str]:
+    """Says what sets of names are, copies of a kind, and which of them are labelled differently."""
+    notes = []
+    if copies:
+        count = sum(map(len, copies))
+        example = ' = '.join(copies[0][:2]) + (', ...' if count > 2 else '')
+        notes.append(f'{count} {what} ({example}); copies share a group')
+    for names in copies:
+        if len({label for name in names for label in labels[name]}) > 1:
+            named = ' = '.join(f'{name} ({", ".join(sorted(labels[name]))})' for name in names)
+            notes.append(f'{kind} carry different labels: {named}')
+    return notes
 
 
 def alike(keys: Sequence[str]) -> list[tuple[int, int]]:

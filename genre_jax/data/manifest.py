@@ -14,45 +14,36 @@ _TABLES = ('tracks', 'files', 'protocols')
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes a manifest, its facts last: they make the folder whole.
-
-    Args:
-        folder: of the prepared dataset.
-        manifest: what `read` returns.
-    """
+    """Writes a manifest as `read` returns it, its facts last: they make the folder whole."""
     files, protocols = manifest['files'], manifest['protocols']
     tables.write(folder / 'tracks.arrow', manifest['tracks'])
-    tables.write(folder / 'files.arrow', {'path': list(files), 'sha256': list(files.values())})
-    lists = [(name, *pair) for name, parts in protocols.items() for pair in parts.items()]
-    named = zip(
-        ('protocol', 'track', 'part'), zip(*lists, strict=True) if lists else ((),) * 3, strict=True
-    )
-    tables.write(folder / 'protocols.arrow', dict(named))
+    hashed = [{'path': path, 'sha256': digest} for path, digest in files.items()]
+    tables.write(folder / 'files.arrow', hashed)
+    lists = [
+        {'protocol': name, 'track': track, 'part': part}
+        for name, parts in protocols.items()
+        for track, part in parts.items()
+    ]
+    tables.write(folder / 'protocols.arrow', lists)
     facts = {key: value for key, value in manifest.items() if key not in _TABLES}
-    facts['protocols'] = list(manifest['protocols'])
+    facts['protocols'] = list(protocols)
     (folder / 'manifest.json').write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Returns what says what was prepared from what.
+    """Returns what says what the prepared dataset in a folder was made from.
 
-    Args:
-        folder: of the prepared dataset.
-
-    Returns:
-        The facts, 'tracks' as a list of dicts, 'files' {path: sha256} and 'protocols' {name: {track: part}}.
-
-    Raises:
-        UserError: it is damaged.
+    These are the facts, 'tracks' as a list of dicts, 'files' {path: sha256} and 'protocols' {name: {track:
+    part}}; a UserError where they are damaged.
     """
     try:
         manifest = json.loads((folder / 'manifest.json').read_bytes())
         protocols = {name: {} for name in manifest['protocols']}
-        for row in tables.rows(folder / 'protocols.arrow'):
+        for row in tables.read(folder / 'protocols.arrow'):
             protocols[row['protocol']][row['track']] = row['part']
-        files = {row['path']: row['sha256'] for row in tables.rows(folder / 'files.arrow')}
+        files = {row['path']: row['sha256'] for row in tables.read(folder / 'files.arrow')}
         return manifest | {
-            'tracks': tables.rows(folder / 'tracks.arrow'),
+            'tracks': tables.read(folder / 'tracks.arrow'),
             'files': files,
             'protocols': protocols,
         }

@@ -7,7 +7,7 @@ import functools
 import io
 import pickle
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from genre_jax.data.storage import Path
@@ -25,9 +25,6 @@ class Pipeline:
         Args:
             runner: 'DirectRunner' (this machine), 'DataflowRunner', 'FlinkRunner', 'SparkRunner', ...
             options: of Beam and that runner, as on a command line: '--direct_num_workers=4 ...'.
-
-        Raises:
-            UserError: Beam is not installed, or there is no such runner or option.
         """
         try:
             import apache_beam
@@ -46,12 +43,10 @@ class Pipeline:
         try:
             with contextlib.redirect_stderr(said):
                 self._options = pipeline_options.PipelineOptions(words)
-                unknown = (
-                    self._options.get_all_options(
-                        drop_default=True, retain_unknown_options=True
-                    ).keys()
-                    - self._options.get_all_options().keys()
+                given = self._options.get_all_options(
+                    drop_default=True, retain_unknown_options=True
                 )
+                unknown = given.keys() - self._options.get_all_options().keys()
         except SystemExit:  # of argparse, which has printed why
             raise UserError(f'--beam_options={options!r}: {_one_line(said.getvalue())}') from None
         if unknown:
@@ -65,16 +60,8 @@ class Pipeline:
     ) -> list:
         """Returns function(item) for every item, in order.
 
-        Args:
-            function: what workers run; it is pickled. More than one may get the same item: it must leave
-                only whole files behind.
-            items: what it is given.
-            folder: that this process and all workers reach; a file `<title>.items` and one
-                `<title>.results` lie there meanwhile.
-            title: a word for what is done.
-
-        Raises:
-            UserError: the pipeline failed.
+        More than one worker may get the same item: the function, which is pickled, must leave only whole
+        files behind. All workers reach the folder; `<title>.items` and `<title>.results` lie there meanwhile.
         """
         beam = self._beam
         given, results = folder / f'{title}.items', folder / f'{title}.results'
@@ -103,17 +90,7 @@ class Pipeline:
 
 
 def from_arguments(argv: Sequence[str]) -> tuple[Pipeline | None, list[str]]:
-    """Takes --runner=NAME and --beam_options=... out of the arguments of a command.
-
-    Args:
-        argv: of `python -m data.prepare`.
-
-    Returns:
-        The pipeline that they ask for, None if they do not, and the other arguments.
-
-    Raises:
-        UserError: see `Pipeline`.
-    """
+    """Returns the pipeline that --runner=NAME and --beam_options=... ask for, and the other arguments."""
     given: dict[str, str] = {}
     rest = []
     for item in argv:
@@ -139,9 +116,8 @@ def _words(options: str) -> list[str]:
     return words
 
 
-def _read(file: Path) -> Iterator[tuple[int, Any]]:
-    """Yields the numbered things in a file that `map` wrote."""
-    yield from pickle.loads(file.read_bytes())
+def _read(file: Path) -> list[tuple[int, Any]]:
+    return pickle.loads(file.read_bytes())
 
 
 def _write(file: Path, results: list[tuple[int, Any]]) -> None:

@@ -27,94 +27,33 @@ Files are hashed when their size or the time of their last change is new; `--ver
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
-import importlib
-import inspect
 import itertools
-import json
 import os
 import pathlib
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from absl import logging
 
-from genre_jax import config as config_lib
 from genre_jax import program
-from genre_jax.config import keys
-from genre_jax.data import command, duplicates, storage, store
+from genre_jax.data import command, digests, duplicates, request, storage, store
 from genre_jax.data import manifest as manifest_lib
-from genre_jax.data.digests import Digests
+from genre_jax.data.manifest import read as read_manifest
 from genre_jax.data.pipeline import Pipeline, from_arguments
-from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.recordings import Quarantined, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
-
-# Part of every fingerprint: raise it when the prepared bytes change for the same input.
-_FORMAT = 5
-# Types of a dataset's keys that are checked, and what to do about another one. On the command line a
-# folder called 5 looks like a number.
-_TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
-
-
-def source_class(name: str, section: str = 'data') -> type[Source]:
-    """Returns `data.<name>.Source`.
-
-    Args:
-        name: of the dataset.
-        section: of the config that names it, for messages.
-
-    Raises:
-        UserError: no such dataset.
-    """
-    root = pathlib.Path(__file__).parent
-    known = sorted(path.parent.name for path in root.glob('*/__init__.py'))
-    if name not in known:
-        raise UserError(f'config.{section}.name={name!r}{config_lib.nearest(str(name), known)}')
-    return importlib.import_module(f'genre_jax.data.{name}').Source
-
-
-def takes(name: str) -> dict[str, config_lib.Setting]:
-    """Returns the further keys of config.data that a dataset takes."""
-    return config_lib.accepted(source_class(name))
-
-
-def load_source(settings: Mapping, section: str = 'data') -> Source:
-    """Builds `data.<name>.Source` from the section config.data, or one in it.
-
-    Args:
-        settings: 'name' and whatever that Source takes; in config.data, what is about preparing is left
-            out.
-        section: of the config that they are, for messages.
-
-    Raises:
-        UserError: no such dataset, a key that it does not take, or a value of another type.
-    """
-    takes = source_class(settings['name'], section)
-    for key, hint in typing.get_type_hints(takes.__init__).items():
-        value = settings.get(key)
-        if hint in _TYPES and key in settings and not isinstance(value, hint):
-            wanted = getattr(hint, '__name__', hint)
-            raise UserError(f'config.{section}.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
-    of_preparation = ('prepared_dir', 'prepared', 'chunk_s') if section == 'data' else ()
-    return config_lib.call_with_section(takes, section, settings, skip=('name', *of_preparation))
 
 
 def from_settings(
     settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False
 ) -> Path:
-    """Prepares the dataset of config.data, or finds it prepared; its recordings may be gone by then.
+    """Returns the folder of the prepared dataset of config.data; its recordings may be gone by then.
 
     Args:
         settings: the section config.data.
         pipeline: what decodes and writes; None for the cores of this machine.
         verify: whether every file is read, though size and time of its last change are known.
-
-    Returns:
-        The folder of the prepared dataset.
 
     Raises:
         UserError: a mistake in the settings, nothing usable in the source, or the folder cannot be written.
@@ -128,54 +67,26 @@ def from_settings(
             )
         return folder
     home = storage.folder(settings['prepared_dir']) / settings['name']
-    request = home / f'{_request(settings)}.request'
-    gone = [root for root in _roots(settings) if not os.path.exists(root)]
-    if gone and request.exists():
-        folder = home / request.read_text()
+    asked = request.request_file(settings, home)
+    gone = [root for root in request.roots(settings) if not os.path.exists(root)]
+    if gone and asked.exists():
+        folder = home / asked.read_text()
         if _is_whole(folder):
             logging.warning('%s is gone: %s was prepared from it, and is used', gone[0], folder)
             return folder
     try:
-        source = load_source(settings)
-        folder = prepare(
-            source, settings['prepared_dir'], settings['chunk_s'], pipeline, verify=verify
-        )
+        source, chunk_s = request.load_source(settings), settings['chunk_s']
+        folder = prepare(source, settings['prepared_dir'], chunk_s, pipeline, verify=verify)
     except UserError as error:
-        other = gone and _root_file(gone[0], home)
+        other = gone and request.root_file(gone[0], home)
         if not other or not other.exists():
             raise
         folder = home / other.read_text()
         raise UserError(
             f'{error}; it was prepared with other settings: config.data.prepared={folder} trains on that'
         ) from None
-    request.write_text(folder.name)
+    asked.write_text(folder.name)
     return folder
-
-
-def _request(settings: Mapping) -> str:
-    """Returns what a preparation that was asked for is remembered by."""
-    takes = inspect.signature(source_class(settings['name']).__init__).parameters
-    asked = {key: settings.get(key, takes[key].default) for key in takes if key != 'self'}
-    asked['chunk_s'] = settings['chunk_s']
-    asked.pop('root', None)
-    roots = [os.path.abspath(root) for root in _roots(settings)]
-    text = json.dumps([_FORMAT, settings['name'], asked, roots], default=_plain, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _plain(value: object) -> object:
-    return dict(value) if hasattr(value, 'items') else repr(value)
-
-
-def _roots(settings: Mapping) -> list[str]:
-    """Returns the folders and files that the settings name as roots, at any depth."""
-    found = []
-    for key, value in settings.items():
-        if hasattr(value, 'items'):
-            found += _roots(value)
-        elif key == 'root' and value:
-            found.append(value)
-    return found
 
 
 def prepare(
@@ -186,28 +97,22 @@ def prepare(
     *,
     verify: bool = False,
 ) -> Path:
-    """Prepares a dataset, or finds it prepared.
+    """Prepares a dataset, or finds it prepared; returns its folder.
 
     Args:
         source: what to prepare.
         prepared_dir: folder that holds all prepared datasets, or its address in an object store.
         chunk_s: longest stretch of audio in one record, in seconds.
-        pipeline: what decodes and writes; None for the cores of this machine.
-        verify: whether every file is read, though size and time of its last change are known.
-
-    Returns:
-        The folder of the prepared dataset.
-
-    Raises:
-        UserError: nothing usable in the source, or the folder cannot be written.
+        pipeline: as for `from_settings`, and so `verify`.
     """
     home = storage.folder(prepared_dir) / source.name
-    source.digests = Digests(home / 'digests.arrow', verify=verify)
-    key = hashlib.sha256(f'{_FORMAT}/{chunk_s}/{source.fingerprint}'.encode()).hexdigest()[:16]
+    source.digests = digests.Digests(home / 'digests.arrow', verify=verify)
+    key = digests.of_text(f'{request.FORMAT}/{chunk_s}/{source.fingerprint}').hex()[:16]
     if pipeline and storage.is_local(home):
         home = home.absolute()  # workers need not stand where this process does
     target = home / key
-    with _only_one(home / f'{key}.lock'):
+    unusable = f'config.data.prepared_dir: {home} cannot be used'
+    with storage.only_one(home / f'{key}.lock', unusable, 'name a folder that can be written'):
         if (target / 'manifest.json').exists():
             read_manifest(target)  # for its error
         if not _is_whole(target):
@@ -222,7 +127,7 @@ def prepare(
                 partial.rename(target)
         source.digests.save()
         if source.root:
-            _root_file(source.root, home).write_text(key)
+            request.root_file(source.root, home).write_text(key)
     return target
 
 
@@ -237,55 +142,54 @@ def _is_whole(folder: Path) -> bool:
 def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
     """Decodes what is not stored yet, and returns the manifest."""
     recordings, quarantined = source.recordings()
-    duplicates.check_count(source.name, len(recordings))
     if not recordings:
         raise UserError(f'{source.name} holds no recordings')
+    if len(recordings) > duplicates.MOST_RECORDINGS:
+        raise UserError(
+            f'{source.name} holds {len(recordings)} recordings; expected at most '
+            f'{duplicates.MOST_RECORDINGS}, among which copies can be found: prepare a part of it'
+        )
     sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
     chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
-    contents = [store.content_key(source, each, chunk_s, _FORMAT) for each in recordings]
-    stored, missing = store.read(home), {}
-    for recording, content in zip(recordings, contents, strict=True):
+    listed = [
+        (recording, store.content_key(source, recording, chunk_s)) for recording in recordings
+    ]
+    stored, missing, reasons = store.read(home), {}, {}
+    for recording, content in listed:
         if content not in stored:
             missing.setdefault(content, recording)
-    reasons = {}
     if missing:
         reasons = store.add(home, source, missing, chunk, pipeline)
         stored = store.read(home)
+    held = [(recording, key, stored[key]) for recording, key in listed if key in stored]
     unusable = [
         Quarantined(recording.path or recording.track, reasons[content])
-        for recording, content in zip(recordings, contents, strict=True)
+        for recording, content in listed
         if content not in stored
     ]
     for item in unusable:
         logging.warning('quarantined %s: %s', item.path, item.reason)
-    held = [
-        (recording, content, stored[content])
-        for recording, content in zip(recordings, contents, strict=True)
-        if content in stored
-    ]
     if not held:
         raise UserError(
             f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
             f'{unusable[0].path}: {unusable[0].reason}'
         )
-    prints = store.read_prints(home, [(r.track, content, where) for r, content, where in held])
-    pairs = duplicates.find(prints)
+    pairs = duplicates.find(store.read_prints(home, held))
     usable, notes = duplicates.join_copies([r for r, _, _ in held], pairs, source.files())
-    batches: dict[str, int] = {}
+    ends: dict[str, int] = {}
     for where in stored.values():
         end = where.first_record + -(-where.n_samples // chunk)
-        batches[where.batch] = max(batches.get(where.batch, 0), end)
-    used = dict.fromkeys(where.batch for _, _, where in held)
-    begins = dict(
-        zip(used, itertools.accumulate((batches[name] for name in used), initial=0), strict=False)
-    )
-    tracks = [
-        dataclasses.asdict(recording)
-        | {
-            'n_samples': where.n_samples,
-            'first_record': begins[where.batch] + where.first_record,
-        }
-        for recording, (_, _, where) in zip(usable, held, strict=True)
+        ends[where.batch] = max(ends.get(where.batch, 0), end)
+    batches = {where.batch: ends[where.batch] for _, _, where in held}
+    begins = dict(zip(batches, itertools.accumulate(batches.values(), initial=0), strict=False))
+    tracks = []
+    for recording, (_, _, where) in zip(usable, held, strict=True):
+        first = begins[where.batch] + where.first_record
+        facts = {'n_samples': where.n_samples, 'first_record': first}
+        tracks.append(dataclasses.asdict(recording) | facts)
+    lost = {each.label for each in recordings} - {each.label for each in usable}
+    notes += [
+        f'class {label!r} is left out: none of its recordings can be used' for label in sorted(lost)
     ]
     return {
         'name': source.name,
@@ -297,47 +201,19 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
         'chunk': chunk,
         'labels': sorted({recording.label for recording in usable}),
         'group_key': source.group_key(),
-        'notes': source.notes() + notes + _vanished(recordings, usable),
+        'notes': source.notes() + notes,
         'protocols': source.protocols(),
         'duplicates': [dataclasses.asdict(pair) for pair in pairs],
         'quarantined': [dataclasses.asdict(item) for item in quarantined + unusable],
-        'batches': {name: batches[name] for name in used},
+        'batches': batches,
         'tracks': tracks,
     }
-
-
-read_manifest = manifest_lib.read
-
-
-@contextlib.contextmanager
-def _only_one(lock_file: Path) -> Iterator[None]:
-    """Waits until no other process prepares the same dataset; object stores have no locks."""
-    if not storage.is_local(lock_file):
-        yield
-        return
-    try:
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_file.open('w')
-    except OSError as error:
-        raise UserError(
-            f'config.data.prepared_dir: {lock_file.parent} cannot be used ({error.strerror}): name a '
-            'folder that can be written'
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _root_file(root: str, home: Path) -> Path:
-    """Returns the file that remembers which preparation a root had last."""
-    root = os.path.abspath(root)
-    return home / f'{hashlib.sha256(root.encode()).hexdigest()[:16]}.root'
 
 
 def _announce_change(source: Source, home: Path) -> None:
     """Says what changed if the same root was prepared before with other content."""
     try:
-        last = _root_file(source.root, home).read_text()
+        last = request.root_file(source.root, home).read_text()
         old = read_manifest(home / last)['files']
     except (OSError, UserError, ValueError):  # never, or deleted since
         return
@@ -352,67 +228,25 @@ def _announce_change(source: Source, home: Path) -> None:
         )  # fmt: skip
 
 
-def _vanished(recordings: list[Recording], usable: list[Recording]) -> list[str]:
-    """Names the classes that lost all their recordings to the quarantine."""
-    left = {recording.label for recording in usable}
-    lost = sorted({recording.label for recording in recordings} - left)
-    return [f'class {label!r} is left out: none of its recordings can be used' for label in lost]
-
-
-def open_records(folder: pathlib.Path, manifest: Mapping) -> store.Records:
-    """Returns the records of a prepared dataset, for random access: `records[i]`.
-
-    Args:
-        folder: what `prepare` returned.
-        manifest: of it.
-
-    Raises:
-        UserError: what it points to is not whole.
-    """
-    return store.Records(folder.parent, manifest['batches'], manifest['kind'])
-
-
 def main(argv: list[str]) -> None:
     """`python -m genre_jax.data.prepare NAME [--key=value ...]`: prepares and prints a summary."""
     if '--prune' in argv:
-        _prune([word for word in argv if word != '--prune'])
+        from genre_jax.data import prune
+
+        prune.main([word for word in argv if word != '--prune'])
         return
     pipeline, argv = from_arguments(argv)
     if not argv:
         raise UserError(
             'usage: python -m genre_jax.data.prepare NAME --root=DIR --prepared_dir=DIR [--key=value ...]'
         )
-    verify = '--verify' in argv
     settings = command.settings_from([word for word in argv if word != '--verify'])
-    folder = from_settings(settings, pipeline, verify=verify)
+    folder = from_settings(settings, pipeline, verify='--verify' in argv)
     print(f'{folder}\n{summary(read_manifest(folder))}')
 
 
-def _prune(words: list[str]) -> None:
-    """Lists what is prepared, and with --yes deletes what nothing needs any more."""
-    from genre_jax.data import prune
-
-    folder = keys.BY_NAME['data.prepared_dir'].default
-    for word in words:
-        key, separator, value = word.partition('=')
-        if key == '--prepared_dir' and separator:
-            folder = value
-        elif word != '--yes':
-            raise UserError(f'{word!r}: with --prune expected --prepared_dir=DIR and --yes')
-    items = prune.find(folder)
-    print(prune.table(items))
-    if '--yes' in words:
-        prune.remove(items)
-    elif not all(item.needed for item in items):
-        print('the same with --yes deletes what is marked')
-
-
 def summary(manifest: Mapping) -> str:
-    """Returns a table of what was prepared: songs, hours and groups by class, and what was left out.
-
-    Args:
-        manifest: what `read_manifest` returns.
-    """
+    """Returns a table of what was prepared: songs, hours and groups by class, and what was left out."""
     rate_hz = manifest['sample_rate_hz']
     amount, unit = {
         'audio': ('hours', 3600 * rate_hz),

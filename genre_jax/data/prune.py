@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from genre_jax.config import keys
 from genre_jax.data import manifest as manifest_lib
 from genre_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A folder: a preparation, a batch of records, or what an older version or a cut-off call left.
-
-    Attributes:
-        folder: it.
-        n_bytes: of all its files.
-        what: in words.
-        needed: whether a preparation that was asked for last needs it.
-    """
+class Item(NamedTuple):
+    """A preparation, a batch of records, or what an older version or a cut-off call left."""
 
     folder: pathlib.Path
     n_bytes: int
     what: str
-    needed: bool
+    needed: bool  # by a preparation that was asked for last
 
 
-def find(prepared_dir: str) -> list[Item]:
-    """Lists what lies there, dataset by dataset.
+def main(words: list[str]) -> None:
+    """Lists what is prepared, dataset by dataset, and with --yes deletes what nothing needs any more.
 
     What was asked for last, with each setting of each root, is needed, and the records that it points to.
-
-    Args:
-        prepared_dir: config.data.prepared_dir, on this machine.
-
-    Raises:
-        UserError: there is no such folder.
     """
-    root = pathlib.Path(prepared_dir)
+    root = pathlib.Path(keys.BY_NAME['data.prepared_dir'].default)
+    for word in words:
+        key, separator, value = word.partition('=')
+        if key == '--prepared_dir' and separator:
+            root = pathlib.Path(value)
+        elif word != '--yes':
+            raise UserError(f'{word!r}: with --prune expected --prepared_dir=DIR and --yes')
     if not root.is_dir():
-        raise UserError(f'--prepared_dir={prepared_dir} is no folder: there is nothing to prune')
-    return [item for home in sorted(root.iterdir()) if home.is_dir() for item in _of_dataset(home)]
+        raise UserError(f'--prepared_dir={root} is no folder: there is nothing to prune')
+    homes = [home for home in sorted(root.iterdir()) if home.is_dir()]
+    items = [item for home in homes for item in _of_dataset(home)]
+    for item in items:
+        mark = '' if item.needed else 'prune'
+        print(f'{item.n_bytes / 2**20:10.1f} MiB  {mark:5}  {item.folder}  ({item.what})')
+    unneeded = [item for item in items if not item.needed]
+    print(f'{sum(item.n_bytes for item in unneeded) / 2**20:10.1f} MiB  can be freed')
+    if '--yes' in words:
+        # Preparations first, so that none points to records that are gone.
+        for item in sorted(unneeded, key=lambda item: item.folder.parent.name == 'records'):
+            shutil.rmtree(item.folder)
+    elif unneeded:
+        print('the same with --yes deletes what is marked')
 
 
 def _of_dataset(home: pathlib.Path) -> Iterator[Item]:
@@ -61,32 +66,11 @@ def _of_dataset(home: pathlib.Path) -> Iterator[Item]:
             what = f'{len(facts["tracks"])} recordings' + ('' if needed else ', superseded')
             batches |= set(facts['batches']) if needed else set()
         yield Item(folder, _size(folder), what, needed)
-    records = home / 'records'
-    for folder in sorted(records.iterdir()) if records.exists() else ():
-        cut_off = folder.name.endswith('.partial')
-        needed = cut_off or folder.name in batches
-        what = 'records, ' + (
-            'cut off' if cut_off else 'in use' if needed else 'of nothing that is left'
-        )
-        yield Item(folder, _size(folder), what, needed)
+    for folder in sorted(home.glob('records/*')):
+        cut_off, in_use = folder.name.endswith('.partial'), folder.name in batches
+        what = 'cut off' if cut_off else 'in use' if in_use else 'of nothing that is left'
+        yield Item(folder, _size(folder), f'records, {what}', cut_off or in_use)
 
 
 def _size(folder: pathlib.Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob('*') if file.is_file())
-
-
-def table(items: list[Item]) -> str:
-    """Returns the list as text, with what would be freed."""
-    lines = [
-        f'{item.n_bytes / 2**20:10.1f} MiB  {"" if item.needed else "prune":5}  {item.folder}  ({item.what})'
-        for item in items
-    ]
-    freed = sum(item.n_bytes for item in items if not item.needed)
-    return '\n'.join([*lines, f'{freed / 2**20:10.1f} MiB  can be freed'])
-
-
-def remove(items: list[Item]) -> None:
-    """Deletes what is not needed: preparations first, so that none points to records that are gone."""
-    for item in sorted(items, key=lambda item: item.folder.parent.name == 'records'):
-        if not item.needed:
-            shutil.rmtree(item.folder)

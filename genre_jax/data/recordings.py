@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+import functools
+import unicodedata
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from genre_jax.data.digests import Digests
+from genre_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One labelled song: the unit that segments, or rows of a table, are pooled over.
+    """One labelled song: the unit that segments, or rows of a table, are pooled over; '' if unknown."""
 
-    Attributes:
-        track: unique name within the dataset (for files: the path relative to its root).
-        label: class name.
-        group: what may never cross a split (artist, else album, else the recording itself).
-        path: file it comes from, relative to the dataset's root; '' where there is none.
-        artist: performer, '' if unknown.
-        album: release, '' if unknown.
-        title: of the piece, '' if unknown.
-        tonic_hz: frequency of the tonic in some octave, 0 if unknown.
-        split: 'train', 'val' or 'test' where the dataset fixes it, else ''.
-        start_s: first second to use of the file.
-        end_s: second to stop at, None for the end of the file.
-    """
-
-    track: str
+    track: str  # unique name within the dataset (for files: the path relative to its root)
     label: str
-    group: str
-    path: str = ''
+    group: str  # what may never cross a split (artist, else album, else the recording itself)
+    path: str = ''  # of the file it comes from, relative to the dataset's root
     artist: str = ''
     album: str = ''
     title: str = ''
-    tonic_hz: float = 0.0
-    split: str = ''
-    start_s: float = 0.0
-    end_s: float | None = None
+    tonic_hz: float = 0.0  # in some octave, 0 if unknown
+    split: str = ''  # 'train', 'val' or 'test' where the dataset fixes it
+    start_s: float = 0.0  # first second to use of the file
+    end_s: float | None = None  # second to stop at, None for the end of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +42,39 @@ class Quarantined:
 Kind = Literal['audio', 'image', 'table']
 
 
+def check_spelling(where: str, labels: Iterable[str]) -> None:
+    """Refuses two names that differ only by case, or in how an accent is stored; `where` holds them."""
+    spellings: dict[str, str] = {}
+    for label in sorted(set(labels)):
+        folded = unicodedata.normalize('NFC', label).casefold()
+        if folded in spellings:
+            raise UserError(
+                f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '
+                'in spelling; write them alike'
+            )
+        spellings[folded] = label
+
+
 class Source:
-    """A dataset before preparation. Instances are pickled to worker processes.
+    """A dataset before preparation. Instances are pickled to worker processes, without cached properties."""
 
-    Attributes:
-        name: short name for folders and messages, a valid Python identifier ('folder', 'tunes').
-        kind: what `load` returns: a stretch of audio, pictures, or rows of a table of features.
-        description: one sentence for people: what the recordings are and where they came from.
-        fingerprint: hex digest of everything that decides the prepared bytes.
-        root: folder or file that it lies in, '' for a dataset without one.
-        digests: of files; set before anything is asked of the dataset.
-    """
+    name: str  # short, for folders and messages, a valid Python identifier ('folder', 'tunes')
+    kind: ClassVar[Kind] = (
+        'audio'  # what `load` returns: a stretch of audio, pictures, rows of a table
+    )
+    description: str  # one sentence for people: what the recordings are and where they came from
+    fingerprint: str  # hex digest of everything that decides the prepared bytes
+    root: str = ''  # folder or file that it lies in, if any
+    digests: Digests = Digests()  # of files; set before anything is asked of the dataset
 
-    name: str
-    kind: ClassVar[Kind] = 'audio'
-    description: str
-    fingerprint: str
-    root: str = ''
-    digests: Digests = Digests()
+    def __getstate__(self) -> dict[str, Any]:
+        # Long lists, most of them, that a worker has no use for; it can find them again.
+        cached = functools.cached_property
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if not isinstance(getattr(type(self), key, None), cached)
+        }
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
@@ -87,7 +92,7 @@ class Source:
             float32 [rows, columns]; one row is one segment of the song.
 
         Raises:
-            genre_jax.audio.BadAudio: the file cannot be used; it goes to the quarantine list.
+            genre_jax.errors.BadAudio: the file cannot be used; it goes to the quarantine list.
         """
         raise NotImplementedError
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -14,14 +17,7 @@ Path = pathlib.Path | epath.Path
 
 
 def folder(name: str | os.PathLike) -> Path:
-    """Returns a folder by its name.
-
-    Args:
-        name: path, or address in an object store.
-
-    Raises:
-        UserError: no such store is known.
-    """
+    """Returns a folder by its path, or its address in an object store; a UserError for an unknown store."""
     scheme, separator, _ = os.fspath(name).partition('://')
     if not separator:
         return pathlib.Path(name)
@@ -44,6 +40,25 @@ def folder(name: str | os.PathLike) -> Path:
 def is_local(path: Path) -> bool:
     """Says whether a path lies in this machine's file system, where a rename is atomic."""
     return isinstance(path, pathlib.Path)
+
+
+@contextlib.contextmanager
+def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
+    """Waits until no other process holds a lock file; object stores have no locks.
+
+    Where it cannot be written a UserError says: refusal (reason): advice.
+    """
+    if not is_local(lock):
+        yield
+        return
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open('w')
+    except OSError as error:
+        raise UserError(f'{refusal} ({error.strerror}): {advice}') from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove(path: Path) -> None:

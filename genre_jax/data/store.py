@@ -8,52 +8,38 @@ it). Batches are added, never changed; a prepared dataset is a table of tracks t
 from __future__ import annotations
 
 import bisect
-import dataclasses
-import hashlib
 import io
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
-from genre_jax.data import decode, duplicates, storage, tables
+from genre_jax.data import decode, digests, duplicates, fingerprint, request, storage, tables
 from genre_jax.data.pipeline import Pipeline
 from genre_jax.data.recordings import Recording, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """Where a content lies.
-
-    Attributes:
-        batch: name of the batch.
-        first_record: in that batch.
-        n_samples: of it; rows or pictures.
-    """
+class Stored(NamedTuple):
+    """Where a content lies: a batch, the first record there, and the number of samples, rows or pictures."""
 
     batch: str
     first_record: int
     n_samples: int
 
 
-def content_key(source: Source, recording: Recording, chunk_s: float, form: int) -> str:
+def content_key(source: Source, recording: Recording, chunk_s: float) -> str:
     """Returns the name of a recording's content: the same for all that would be stored alike."""
     rate_hz = source.sample_rate_hz() if source.kind != 'table' else 1
-    of = f'{form}/{source.kind}/{rate_hz}/{chunk_s}/{source.content(recording)}'
-    return hashlib.sha256(of.encode()).hexdigest()[:32]
+    of = f'{request.FORMAT}/{source.kind}/{rate_hz}/{chunk_s}/{source.content(recording)}'
+    return digests.of_text(of).hex()[:32]
 
 
 def read(home: Path) -> dict[str, Stored]:
-    """Returns all contents that are stored.
-
-    Args:
-        home: folder of the dataset.
-    """
+    """Returns all contents that are stored in the folder of a dataset."""
     found: dict[str, Stored] = {}
     folder = home / 'records'
     for batch in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
@@ -61,11 +47,12 @@ def read(home: Path) -> dict[str, Stored]:
         if batch.name.endswith('.partial') or not file.exists():
             continue
         try:
-            table = tables.columns(file)
-            rows = zip(table['content'], table['first_record'], table['n_samples'], strict=True)
+            found |= {
+                row['content']: Stored(batch.name, row['first_record'], row['n_samples'])
+                for row in tables.read(file)
+            }
         except (KeyError, OSError, ValueError):
             raise UserError(f'{file} is damaged: delete {batch}, it is decoded again') from None
-        found |= {key: Stored(batch.name, first, n_samples) for key, first, n_samples in rows}
     return found
 
 
@@ -78,70 +65,37 @@ def add(
 ) -> dict[str, str]:
     """Decodes contents and stores them as a batch of their own; returns why some are unusable, by content.
 
-    Cut off half way, the same call goes on with what it has decoded.
-
-    Args:
-        home: folder of the dataset.
-        source: of the recordings.
-        contents: what is not stored yet, with a recording that has it.
-        chunk: samples in one record of audio; 1 for pictures and rows.
-        pipeline: what decodes and writes; None for the cores of this machine.
-
-    Raises:
-        UserError: a process was killed.
+    Cut off half way, the same call goes on with what it has decoded. A record holds so many samples of
+    audio as `chunk` says, or one picture or row.
     """
     # Imported here because only preparing and reading need it, and it takes a second.
     from genre_jax.data import builder
 
-    name = hashlib.sha256(' '.join(contents).encode()).hexdigest()[:16]
+    name = digests.of_text(' '.join(contents)).hex()[:16]
     target = home / 'records' / name
     folder = target.with_name(f'{name}.partial') if storage.is_local(home) else target
     usable, reasons = decode.decode_all(source, contents, folder / 'decoded', pipeline)
-    if usable:
-        files = list(usable.values())
-        (folder / 'fingerprints.npz').write_bytes(_saved(decode.read_prints(usable)))
-        layout = builder.Layout(source.kind, chunk)
-        heads = decode.read_all(files, builder.HEADER_BYTES)
-        clips = [builder.Clip.open(*pair) for pair in zip(files, heads, strict=True)]
-
-        def run(write_shard: Callable, shards: list) -> Iterable[int]:
-            if pipeline:
-                return pipeline.map(write_shard, shards, folder / 'decoded', 'write')
-            return map(write_shard, tqdm.tqdm(shards, f'writing {source.name}', unit=' shards'))
-
-        storage.remove(folder / 'tfds')
-        builder.write(folder / 'tfds', source.description, layout, clips, run)
-        counts = [layout.n_records(clip) for clip in clips]
-        first = list(itertools.accumulate(counts, initial=0))[:-1]
-        table = {
-            'content': list(usable),
-            'first_record': first,
-            'n_samples': [clip.shape[0] for clip in clips],
-        }
-        tables.write(folder / 'contents.arrow', table)  # last: it makes the batch whole
-        if folder != target:
-            folder.rename(target)
-        storage.remove(target / 'decoded')
-    else:
+    if not usable:
         storage.remove(folder)
+        return reasons
+    decode.write(folder / 'fingerprints.npz', decode.read_prints(usable.values()).save)
+    storage.remove(folder / 'tfds')
+    places = builder.write(folder / 'tfds', source, chunk, list(usable.values()), pipeline)
+    rows = [
+        {'content': content, 'first_record': first, 'n_samples': n_samples}
+        for content, (first, n_samples) in zip(usable, places, strict=True)
+    ]
+    tables.write(folder / 'contents.arrow', rows)  # last: it makes the batch whole
+    if folder != target:
+        folder.rename(target)
+    storage.remove(target / 'decoded')
     return reasons
 
 
-def _saved(prints: duplicates.Prints) -> bytes:
-    content = io.BytesIO()
-    prints.save(content)
-    return content.getvalue()
-
-
-def read_prints(home: Path, stored: Sequence[tuple[str, str, Stored]]) -> duplicates.Prints:
-    """Returns what tells copies of recordings.
-
-    Args:
-        home: folder of the dataset.
-        stored: of each recording its track, its content and where that lies.
-    """
-    known: dict[str, tuple[str, Any]] = {}
-    for batch in dict.fromkeys(where.batch for _, _, where in stored):
+def read_prints(home: Path, held: Sequence[tuple[Recording, str, Stored]]) -> duplicates.Prints:
+    """Returns what tells copies of recordings, each with its content and where that lies."""
+    known: dict[str, tuple[str, fingerprint.Print]] = {}
+    for batch in dict.fromkeys(where.batch for _, _, where in held):
         file = home / 'records' / batch / 'fingerprints.npz'
         try:
             prints = duplicates.Prints.load(io.BytesIO(file.read_bytes()))
@@ -149,53 +103,42 @@ def read_prints(home: Path, stored: Sequence[tuple[str, str, Stored]]) -> duplic
             raise UserError(
                 f'{file} is damaged ({type(error).__name__}): delete {file.parent}, it is decoded again'
             ) from None
-        pairs = zip(prints.digests, prints.prints, strict=True)
-        known |= dict(zip(prints.tracks, pairs, strict=True))
-    return duplicates.Prints(
-        [track for track, _, _ in stored],
-        [known[content][0] for _, content, _ in stored],
-        [known[content][1] for _, content, _ in stored],
-    )
+        known |= {key: of for key, *of in zip(*prints, strict=True)}
+    return duplicates.Prints.of((recording.track, *known[key]) for recording, key, _ in held)
 
 
 class Records(Sequence):
-    """The records of several batches, one after another, for random access: `records[i]`."""
+    """The records of a prepared dataset, of one batch after another, for random access: `records[i]`."""
 
-    def __init__(self, home: pathlib.Path, batches: Mapping[str, int], kind: str) -> None:
-        """Opens the batches.
-
-        Args:
-            home: folder of the dataset.
-            batches: how many records each holds.
-            kind: what is stored.
-
-        Raises:
-            UserError: a batch is not whole.
-        """
+    def __init__(self, folder: pathlib.Path, manifest: Mapping) -> None:
+        """Opens the batches that a prepared dataset points to; a UserError names one that is not whole."""
         from genre_jax.data import builder
 
-        self._columns, self._names = [], [home / 'records' / name for name in batches]
-        self._ends = list(itertools.accumulate(batches.values()))
-        for folder, count in zip(self._names, batches.values(), strict=True):
+        self._kind: str = manifest['kind']
+        self._folders = [folder.parent / 'records' / name for name in manifest['batches']]
+        self._ends = list(itertools.accumulate(manifest['batches'].values()))
+        self._batches = []
+        for batch, count in zip(self._folders, manifest['batches'].values(), strict=True):
             try:
-                column = builder.Column(folder / 'tfds', kind)
-                whole = len(column) == count
+                opened = builder.open_records(batch / 'tfds')
+                whole = len(opened[0]) == count
             except Exception:  # TFDS and ArrayRecord raise many kinds on damaged files
                 whole = False
             if not whole:
-                raise UserError(f'{folder} is damaged: delete it, it is decoded again')
-            self._columns.append(column)
+                raise UserError(f'{batch} is damaged: delete it, it is decoded again')
+            self._batches.append(opened)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, i: int) -> np.ndarray:
         batch = bisect.bisect_right(self._ends, i)
-        begin = self._ends[batch - 1] if batch else 0
+        i -= self._ends[batch - 1] if batch else 0
         try:
-            return self._columns[batch][i - begin]
+            records, features = self._batches[batch]
+            return features.deserialize_example_np(records[i])[self._kind]
         except Exception as error:  # ArrayRecord and protobuf raise many kinds on damaged files
             raise UserError(
-                f'{self._names[batch]}: record {i - begin} is damaged ({type(error).__name__}): delete that '
+                f'{self._folders[batch]}: record {i} is damaged ({type(error).__name__}): delete that '
                 'folder, it is decoded again'
             ) from None

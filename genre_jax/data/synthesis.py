@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from genre_jax.data import digests
 from genre_jax.errors import UserError
 
 # Harmonics above this share of the sample rate are left out.
@@ -45,9 +45,8 @@ def check(name: str, *settings: tuple[str, object, Any, float, float]) -> None:
 
 
 def generator(seed: int, track: str) -> np.random.Generator:
-    """Returns the random numbers of one recording of a dataset, the same in every process."""
-    digest = hashlib.sha256(track.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], 'little')])
+    """Returns the random numbers of one recording of a dataset of this seed, the same in every process."""
+    return np.random.default_rng([seed, int.from_bytes(digests.of_text(track)[:8], 'little')])
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -68,16 +67,13 @@ def draw_amplitudes(
 def to_int16(
     wave: np.ndarray, rng: np.random.Generator, *, snr_db: float, peak_dbfs: float
 ) -> np.ndarray:
-    """Adds white noise and scales to a peak.
+    """Adds white noise and scales to a peak; returns int16 [samples].
 
     Args:
         wave: float32 [samples], not silent; overwritten.
         rng: for the noise.
         snr_db: power of the wave over that of the noise; infinite for none.
         peak_dbfs: largest magnitude of the result, in dB below full scale.
-
-    Returns:
-        int16 [samples].
     """
     power = np.mean(np.square(wave, dtype=np.float64))
     noise = rng.standard_normal(len(wave), np.float32)

@@ -13,19 +13,11 @@ from typing import Any
 from genre_jax.data.storage import Path
 
 
-def write(file: Path, columns: Mapping[str, Sequence] | Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table.
-
-    Args:
-        file: whose folder is there.
-        columns: values by column; or rows, dicts with the same keys.
-    """
+def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table of rows with the same keys."""
     import pyarrow
 
-    if isinstance(columns, Mapping):
-        table = pyarrow.table(dict(columns))
-    else:
-        table = pyarrow.Table.from_pylist(list(columns))
+    table = pyarrow.Table.from_pylist(list(rows))
     content = io.BytesIO()
     options = pyarrow.ipc.IpcWriteOptions(compression='zstd', use_threads=False)
     with pyarrow.ipc.new_file(content, table.schema, options=options) as writer:
@@ -33,21 +25,13 @@ def write(file: Path, columns: Mapping[str, Sequence] | Sequence[Mapping[str, An
     file.write_bytes(content.getvalue())
 
 
-def _open(file: Path) -> Any:
+def read(file: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a table; raises OSError or ValueError where it cannot be read."""
     import pyarrow
 
     options = pyarrow.ipc.IpcReadOptions(use_threads=False)
     try:
-        return pyarrow.ipc.open_file(io.BytesIO(file.read_bytes()), options=options).read_all()
+        table = pyarrow.ipc.open_file(io.BytesIO(file.read_bytes()), options=options).read_all()
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from None
-
-
-def columns(file: Path) -> dict[str, list]:
-    """Returns a table as values by column; raises OSError or ValueError where it cannot be read."""
-    return _open(file).to_pydict()
-
-
-def rows(file: Path) -> list[dict[str, Any]]:
-    """Returns a table as dicts; raises OSError or ValueError where it cannot be read."""
-    return _open(file).to_pylist()
+    return table.to_pylist()

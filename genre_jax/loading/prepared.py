@@ -9,7 +9,7 @@ import pathlib
 import jax
 import numpy as np
 
-from genre_jax.data import prepare
+from genre_jax.data import prepare, store
 from genre_jax.data.recordings import Kind
 
 
@@ -60,7 +60,7 @@ class Dataset:
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']
         self.folder = folder
-        self._records = prepare.open_records(folder, self.manifest)
+        self._records = store.Records(folder, self.manifest)
         self._held: dict[int, np.ndarray] = {}
         self._held_bytes = 0
 

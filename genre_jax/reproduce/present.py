@@ -11,7 +11,7 @@ import ml_collections
 
 from genre_jax import config as config_lib
 from genre_jax.config.keys import BY_NAME
-from genre_jax.data import csv_file, prepare
+from genre_jax.data import csv_file, request
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Source
 from genre_jax.errors import UserError
@@ -74,7 +74,7 @@ def _check(need: Need, text: str, path: str) -> Given:
             raise UserError(f'--data={text}: there is no file or folder {path!r}')
         if not dataset:
             raise UserError(f'--data={text}: {need.key} is no dataset: expected {need.key}=PATH')
-        prepare.source_class(name, f'{need.key} of --data')  # for its error
+        request.source_class(name, f'{need.key} of --data')  # for its error
         dataset, path, other = name, rest, True
     whole = str(pathlib.Path(path).absolute())  # the same from wherever it is named
     if not dataset:
@@ -84,7 +84,7 @@ def _check(need: Need, text: str, path: str) -> Given:
             lists.read_index(path)  # for its error
         return Given(need, whole, '', False)
     try:
-        source = prepare.load_source({'name': dataset, 'root': path}, 'data')
+        source = request.load_source({'name': dataset, 'root': path}, 'data')
         if source.kind == 'table':
             facts = _describe_table(source, need, other)
             return Given(need, whole, dataset, other, facts, source.fingerprint)
@@ -106,7 +106,7 @@ def _describe_table(source: Source, need: Need, other: bool) -> str:
     names, lines = csv_file.read(source.root, ('filename', 'label'))
     facts = f'{len(lines):,} rows of {len(recordings):,} songs'
     if 'length' in names:
-        samples = [float(cells[names.index('length')]) for _, cells in lines]
+        samples = [float(row['length']) for _, row in lines]
         facts += f', of {round(statistics.median(samples) / _RATE_HZ):g} s each'
     return facts
 
@@ -129,7 +129,7 @@ def apply(config: ml_collections.ConfigDict, data: Sequence[Given]) -> dict[str,
     """
     others = [each for each in data if each.other]
     for each in others:
-        takes = prepare.takes(each.dataset)
+        takes = request.takes(each.dataset)
         kept = {
             key: value
             for key, value in config.data.items()

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from genre_jax import config as config_lib
-from genre_jax.data import prepare
+from genre_jax.data import request
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, run_data
@@ -46,7 +46,7 @@ def check(
         raise UserError(
             f'--folds={folds}: config.split.protocol={protocol} has no folds; leave out one of them'
         )
-    kind = prepare.load_source(config.data).kind
+    kind = request.load_source(config.data).kind
     if kind != 'audio':
         raise UserError(
             f'config.data.name={config.data.name!r} holds data of kind {kind!r}; expected recordings: of '

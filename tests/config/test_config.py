@@ -13,7 +13,7 @@ from genre_jax import config as config_lib
 from genre_jax import features, sharding
 from genre_jax.config import Length
 from genre_jax.configs import common, folder
-from genre_jax.data import prepare
+from genre_jax.data import request
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
 from genre_jax.training import step as train
@@ -103,7 +103,7 @@ def test_published_settings():
 
 
 def test_sources_take_the_keys_of_their_pages(tmp_path):
-    assert prepare.load_source(load('quickstart').data).name == 'tunes'
+    assert request.load_source(load('quickstart').data).name == 'tunes'
     for label in 'ab':
         (tmp_path / label).mkdir()
         (tmp_path / label / 'x.wav').touch()
@@ -114,12 +114,12 @@ def test_sources_take_the_keys_of_their_pages(tmp_path):
     ):
         config = load(page)
         config.data.root = str(tmp_path)
-        assert prepare.load_source(config.data).name == name
+        assert request.load_source(config.data).name == name
     config.data.rot = 'x'
     with pytest.raises(UserError, match=r"config\.data\.rot; did you mean 'config\.data\.root'"):
-        prepare.load_source(config.data)
+        request.load_source(config.data)
     with pytest.raises(UserError, match=r"config\.data\.name='foldr'; did you mean 'folder'"):
-        prepare.load_source({'name': 'foldr'})
+        request.load_source({'name': 'foldr'})
 
 
 # --- arguments of a page -------------------------------------------------------------------------

@@ -227,8 +227,9 @@ def test_what_the_index_finds_is_what_comparing_all_finds(originals, printed, mo
         printed, [modify(originals[i % 8]) for i, (modify, _) in enumerate(MODIFICATIONS.values())]
     )
     whole = duplicates.find(content)
-    pairs = itertools.combinations(range(len(content.tracks)), 2)
-    scores = {(i, j): duplicates.compare(content.prints[i], content.prints[j]) for i, j in pairs}
+    prints = list(map(duplicates.by_hash, content.prints))
+    pairs = itertools.combinations(range(len(prints)), 2)
+    scores = {(i, j): duplicates.compare(prints[i], prints[j]) for i, j in pairs}
     assert found(content) == {
         pair for pair, (peaks, share, _) in scores.items() if peaks >= 10 and share >= 0.25
     }

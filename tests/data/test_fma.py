@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data import archive, command, prepare
+from genre_jax.data import archive, command, prepare, request
 from genre_jax.data.fma import Source, metadata
 from genre_jax.errors import UserError
 
@@ -370,7 +370,7 @@ def test_prepare_with_clips_that_hold_no_audio(tmp_path):
     settings = command.settings_from(
         ['fma', f'--source={root}', '--subset=medium', '--sample_rate_hz=8000']
     )
-    found = prepare.load_source(settings)
+    found = request.load_source(settings)
     manifest = prepare.read_manifest(prepare.prepare(found, tmp_path / 'out', 5.0))
     assert manifest['labels'] == ['Hip-Hop', 'Jazz', 'Rock']
     assert [t['track'] for t in manifest['tracks']] == ['000002', '000005', '000140', '002000']

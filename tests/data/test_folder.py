@@ -102,6 +102,15 @@ def test_symlinked_folders_are_followed_without_looping(tmp_path):
     assert tracks(Source(root=str(root))) == ['a/deep/y.wav', 'a/x.wav', 'b/1.wav']
 
 
+def test_a_linked_class_is_a_class_whatever_stands_between(tmp_path):
+    root = make(tmp_path / 'root', 'a/1.wav', 'c/2.wav')
+    for name in ('b', 'd'):
+        (root / name).symlink_to(root / 'a')
+    source = Source(root=str(root))
+    assert tracks(source) == ['a/1.wav', 'b/1.wav', 'c/2.wav', 'd/1.wav']
+    assert 'different labels: a/1.wav (a) = b/1.wav (b) = d/1.wav (d)' in source.notes()[-1]
+
+
 def test_files_outside_class_folders_and_unread_formats_are_quarantined(tmp_path):
     make(tmp_path, 'a/1.wav', 'b/1.wav', 'stray.wav')
     (tmp_path / 'a' / 'song.m4a').write_bytes(b'x')

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data import command, prepare
+from genre_jax.data import command, prepare, request
 from genre_jax.data.gtzan import Source
 from genre_jax.errors import BadAudio, UserError
 
@@ -324,7 +324,7 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
     settings = command.settings_from(
         ['gtzan', f'--source={root}', '--sample_rate_hz=8000', f'--out={tmp_path / "out"}']
     )
-    folder = prepare.prepare(prepare.load_source(settings), tmp_path / 'out', 5.0)
+    folder = prepare.prepare(request.load_source(settings), tmp_path / 'out', 5.0)
     manifest = prepare.read_manifest(folder)
     assert manifest['labels'] == GENRES and len(manifest['tracks']) == 20
     (quarantined,) = manifest['quarantined']
@@ -348,7 +348,7 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
 def test_mistakes_on_the_command_line(tmp_path, argument, parts):
     make(tmp_path, each=1)
     with pytest.raises(UserError) as caught:
-        prepare.load_source(
+        request.load_source(
             command.settings_from(['gtzan', f'--root={tmp_path}', argument])
         ).recordings()
     assert all(part in str(caught.value) for part in parts), str(caught.value)

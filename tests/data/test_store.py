@@ -1,5 +1,6 @@
 """What is decoded and stored, counted, when names, labels and folders change."""
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -47,7 +48,7 @@ def decoded(monkeypatch):
     monkeypatch.setattr(audio, 'decode', count)
     monkeypatch.setattr(
         'genre_jax.data.decode._decode_here',
-        lambda source, clips: [prepare.store.decode._decode_one(source, *clip) for clip in clips],
+        lambda source, clips: [prepare.store.decode._decode_one(source, clip) for clip in clips],
     )
     return names
 
@@ -155,7 +156,7 @@ def test_a_prepared_dataset_needs_no_recordings(root, caplog):
 
 def test_files_are_hashed_when_size_or_time_differ(root, monkeypatch):
     hashed = []
-    digest = prepare.Digests._of.__globals__['hashlib'].file_digest
+    digest = hashlib.file_digest
 
     def count(file, kind):
         hashed.append(pathlib.Path(file.name).name)

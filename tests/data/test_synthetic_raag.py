@@ -16,8 +16,8 @@ import pytest
 from scipy import stats
 
 from genre_jax.configs.synthetic_raag import get_config
-from genre_jax.data.prepare import load_source
 from genre_jax.data.recordings import Recording
+from genre_jax.data.request import load_source
 from genre_jax.data.synthetic_raag import Source, grammar, melody, sound
 from genre_jax.errors import UserError
 

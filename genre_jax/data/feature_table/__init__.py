@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
+import collections
 import functools
-import hashlib
-import math
 import os
 import re
 
 import numpy as np
 
-from genre_jax.data import csv_file, labels, recordings
+from genre_jax.data import csv_file, digests, recordings
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -26,13 +24,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Source(recordings.Source):
-    """A CSV with the columns filename, label and features; rows of one song are its segments.
-
-    Attributes:
-        name: 'feature_table'.
-        description: what the rows are.
-        root: the CSV.
-    """
+    """A CSV with the columns filename, label and features; rows of one song are its segments."""
 
     name = 'feature_table'
     kind = 'table'
@@ -47,7 +39,7 @@ class Source(recordings.Source):
         seed: int = 0,
         index: str = '',
     ):
-        """Notes which table.
+        """Notes which table; a UserError where there is no such file, or another setting is wrong.
 
         Args:
             root: the CSV, gzipped or not.
@@ -56,9 +48,6 @@ class Source(recordings.Source):
             max_per_class: songs of each class, at most, drawn at random; 0 for all.
             seed: of that draw.
             index: Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
-
-        Raises:
-            UserError: there is no such file, or another setting is wrong.
         """
         if isinstance(classes, str):
             raise UserError(f'config.data.classes={classes!r}: expected a list, ({classes!r},)')
@@ -75,44 +64,28 @@ class Source(recordings.Source):
         self._use_length = use_length
         self._classes = tuple(classes)
         self._draw = max_per_class, seed
-        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
+        self._artists = lists.read_index(lists.find_index(index, []))
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the settings and the CSV."""
         settings = self._use_length, self._classes, self._draw, sorted(self._artists.items())
         parts = (_VERSION, settings, self.files())
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return digests.of_text(repr(parts)).hex()
 
     def files(self) -> dict[str, str]:
         """Returns the SHA-256 of the CSV."""
-        with open(self.root, 'rb') as file:
-            return {os.path.basename(self.root): hashlib.file_digest(file, 'sha256').hexdigest()}
+        return self.digests.of(os.path.dirname(self.root), [os.path.basename(self.root)])
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
-        """Lists the songs, in the order of their first rows.
-
-        Raises:
-            UserError: the CSV is not as described in docs/datasets/feature_table.md.
-        """
-        songs = {}
-        for _, facts, _ in self._rows:
-            song = facts['song']
-            recording = Recording(
-                track=song,
-                label=facts['label'],
-                group=_group(facts),
-                path=song,
-                artist=facts['artist'],
-                album=facts['album'],
-                title=facts['title'],
-                split=facts['split'],
-            )
-            other = songs.setdefault(song, (facts['line'], recording))
-            if other[1] != recording:
+        """Lists the songs, in the order of their first rows; a UserError says where the CSV is wrong."""
+        songs: dict[str, tuple[int, Recording]] = {}
+        for line, recording, _ in self._rows:
+            first, other = songs.setdefault(recording.track, (line, recording))
+            if other != recording:
                 raise UserError(
-                    f'{self.root}, line {facts["line"]}: the rows of song {song!r} disagree about its '
-                    f'label, artist, album, title, group or split (line {other[0]})'
+                    f'{self.root}, line {line}: the rows of song {recording.track!r} disagree about its '
+                    f'label, artist, album, title, group or split (line {first})'
                 )
         return self._drawn([recording for _, recording in songs.values()]), []
 
@@ -120,30 +93,22 @@ class Source(recordings.Source):
         most, seed = self._draw
         if not most:
             return recordings
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(recordings)).tolist()
-        kept = {
-            i
-            for label in {recording.label for recording in recordings}
-            for i in [i for i in order if recordings[i].label == label][:most]
-        }
-        return [recording for i, recording in enumerate(recordings) if i in kept]
+        of_label = collections.defaultdict(list)
+        for i in np.random.default_rng(seed).permutation(len(recordings)).tolist():
+            of_label[recordings[i].label].append(i)
+        kept = sorted(i for rows in of_label.values() for i in rows[:most])
+        return [recordings[i] for i in kept]
 
     def load(self, recording: Recording) -> np.ndarray:
         """Returns the rows of a song, float32 [rows, columns], in the order of the CSV."""
-        return np.stack([self._values[i] for i in self._rows_of[recording.track]])
+        return self._values[self._rows_of[recording.track]]
 
     def group_key(self) -> str:
         """Returns what the groups are."""
-        facts = [facts for _, facts, _ in self._rows]
-        levels = [
-            name
-            for name in ('group', 'artist')
-            if any(row[name] and not (name == 'artist' and row['group']) for row in facts)
-        ]
-        if not all(row['group'] or row['artist'] for row in facts):
-            levels.append('song')
-        return ', else '.join(levels).replace('group', 'group column')
+        songs = [recording for _, recording, _ in self._rows]
+        levels = {'song' if r.group == r.track else r.group.partition(':')[0] for r in songs}
+        order = {'group': 'group column', 'artist': 'artist', 'song': 'song'}
+        return ', else '.join(name for level, name in order.items() if level in levels)
 
     def notes(self) -> list[str]:
         """Returns which columns are the features, and which are not used."""
@@ -161,7 +126,7 @@ class Source(recordings.Source):
         return self._table[0]
 
     @property
-    def _rows(self) -> list[tuple[int, dict, list[float]]]:
+    def _rows(self) -> list[tuple[int, Recording, list[float]]]:
         return self._table[1]
 
     @functools.cached_property
@@ -170,95 +135,80 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _rows_of(self) -> dict[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        for position, (_, facts, _) in enumerate(self._rows):
-            rows.setdefault(facts['song'], []).append(position)
+        rows = collections.defaultdict(list)
+        for position, (_, recording, _) in enumerate(self._rows):
+            rows[recording.track].append(position)
         return rows
 
     @functools.cached_property
-    def _table(self) -> tuple[tuple[str, ...], list[tuple[int, dict, list[float]]], int]:
-        """The features' names, the rows with their lines, and how many columns have no name."""
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[int, Recording, list[float]]], int]:
+        """The features' names; line, song and values of each row; and how many columns have no name."""
         names, lines = csv_file.read(self.root, _REQUIRED)
-        for name in csv_file.missing(names, _REQUIRED):
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f'; rename {close[0]!r}?' if close else ''
-            raise UserError(
-                f'{self.root}, line 1: no column {name!r} among {", ".join(names[:8])}, ...{hint}'
-            )
         left_out = () if self._use_length else ('length',)
         named = [name for name in names if not _UNNAMED.fullmatch(name)]
         columns = tuple(name for name in named if name not in (*_FACTS, *left_out))
         if not columns:
             raise UserError(f'{self.root}, line 1: no column of features beside {", ".join(named)}')
         table, seen = [], {}
-        for line, cells in lines:
-            row = dict(zip(names, cells, strict=False))
-            facts = self._facts(line, row)
-            piece = facts['song'], row['filename']
+        for line, row in lines:
+            song = self._song(line, row)
+            piece = song.track, row['filename']
             if piece in seen:
                 raise UserError(
                     f'{self.root}, line {line}: {row["filename"]} stands in line {seen[piece]} '
                     'already; remove one of the two'
                 )
             seen[piece] = line
-            values = [self._number(line, name, row.get(name, '')) for name in columns]
-            if not self._classes or facts['label'] in self._classes:
-                table.append((line, facts, values))
-        self._check_classes({facts['label'] for _, facts, _ in table})
+            values = [self._number(line, name, row[name]) for name in columns]
+            if not self._classes or song.label in self._classes:
+                table.append((line, song, values))
+        found = {song.label for _, song, _ in table}
+        if unknown := sorted(set(self._classes) - found):
+            raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
+        if len(found) < 2:
+            raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
+        recordings.check_spelling(self.root, found)
         return columns, table, len(names) - len(named)
 
-    def _facts(self, line: int, named: dict[str, str]) -> dict:
+    def _song(self, line: int, row: dict[str, str]) -> Recording:
         """Returns what a row says about its song."""
-        for name in _REQUIRED:
-            if not named.get(name):
-                raise UserError(f'{self.root}, line {line}: {name} is empty')
-        facts = {name: named.get(name, '') for name in _FACTS}
+        facts = {name: row.get(name, '') for name in _FACTS}
         if facts['split'] not in ('', 'train', 'val', 'test'):
             raise UserError(
                 f'{self.root}, line {line}: split is {facts["split"]!r}; expected train, val or test'
             )
-        # Some tables number the classes, and name them in a column of its own.
-        facts['label'] = facts['genre'] or facts['label']
-        facts['song'] = facts['song'] or song_of(named['filename'])
-        artist, title = self._artists.get(lists.track_of(facts['song']), ('', ''))
-        facts |= {'artist': facts['artist'] or artist, 'title': facts['title'] or title}
-        return facts | {'line': line}
+        song = facts['song'] or song_of(row['filename'])
+        artist, title = self._artists.get(lists.track_of(song), ('', ''))
+        facts['artist'] = facts['artist'] or artist
+        group = song
+        for name in ('artist', 'group'):  # in whatever case and spacing
+            if facts[name]:
+                group = f'{name}:{" ".join(facts[name].split()).casefold()}'
+        return Recording(
+            track=song,
+            # Some tables number the classes, and name them in a column of its own.
+            label=facts['genre'] or facts['label'],
+            group=group,
+            path=song,
+            artist=facts['artist'],
+            album=facts['album'],
+            title=facts['title'] or title,
+            split=facts['split'],
+        )
 
     def _number(self, line: int, column: str, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = csv_file.number(text)
         if not abs(value) <= _LARGEST:
             raise UserError(
                 f'{self.root}, line {line}: {column} is {text!r}; expected a number that float32 holds'
             )
         return value
 
-    def _check_classes(self, found: set[str]) -> None:
-        unknown = sorted(set(self._classes) - found)
-        if unknown:
-            raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
-        if len(found) < 2:
-            raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
-        labels.check_spelling(self.root, found)
-
-
-def _group(facts: dict) -> str:
-    """Returns the group column, else the artist, in whatever case and spacing, else the song."""
-    for name in ('group', 'artist'):
-        if facts[name]:
-            return f'{name}:{" ".join(facts[name].split()).casefold()}'
-    return facts['song']
-
 
 def song_of(filename: str) -> str:
     """Returns the song that a row belongs to: its file name without suffix and number of the piece.
 
     'blues.00000.wav' and its third piece, 'blues.00000.3.wav', are 'blues.00000'; 'x.3.wav' is 'x'.
-
-    Args:
-        filename: of the row.
     """
     stem = re.sub(r'\.(wav|au|mp3|ogg|flac|aiff?)$', '', filename, flags=re.IGNORECASE)
     # Three digits and more number songs, unless a piece's number follows.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
-import hashlib
 import os
 import re
-from typing import Any
 
-from genre_jax.data import archive, files
+from genre_jax.data import archive, digests, files
 from genre_jax.data.audio import AUDIO_SUFFIXES
 from genre_jax.data.fma import metadata as metadata_lib
 from genre_jax.data.recordings import Quarantined, Recording
@@ -27,29 +26,19 @@ _FOLDERS = {
     'small': ('fma_small', 'fma_medium', 'fma_large'),
     'medium': ('fma_medium', 'fma_large'),
 }
+_SHELF = re.compile(r'\d{3}', re.ASCII)  # a folder of clips, by the start of their numbers
 _TEST_SHARE, _VAL_SHARE = 0.2, 0.1  # Bu et al., section III C
 
 
 class Source(files.FileSource):
-    """The clips of a subset that are there, labelled by their top genre.
-
-    Attributes:
-        name: 'fma'.
-        description: what the recordings are.
-        root: what the user named: folder or archive.
-    """
+    """The clips of a subset that are there, labelled by their top genre."""
 
     name = 'fma'
 
     def __init__(
-        self,
-        *,
-        root: str,
-        subset: str = 'small',
-        sample_rate_hz: int = 22050,
-        metadata: str = '',
+        self, *, root: str, subset: str = 'small', sample_rate_hz: int = 22050, metadata: str = ''
     ):
-        """Unpacks the archives, if there are any, and finds tracks.csv.
+        """Unpacks the archives, if any, and finds tracks.csv; a UserError where it or clips are not there.
 
         Args:
             root: folder that holds fma_small (or fma_small.zip), that folder itself, or that archive.
@@ -57,9 +46,6 @@ class Source(files.FileSource):
             sample_rate_hz: rate to prepare at; most files have 44.1 kHz, and Bu et al. load them at 22.05.
             metadata: tracks.csv, or the folder or archive that it lies in; '' to use fma_metadata or
                 fma_metadata.zip in or beside root.
-
-        Raises:
-            UserError: a setting is wrong, or clips or tracks.csv are not there.
         """
         if subset not in _FOLDERS:
             raise UserError(f'subset is {subset!r}; expected one of {", ".join(_FOLDERS)}')
@@ -83,21 +69,10 @@ class Source(files.FileSource):
             track = tracks.get(number)
             if number not in known:
                 quarantined.append(Quarantined(path, f'no such track in {self._csv}'))
-            elif track is not None and not track.genre:
+            elif track and not track.label:
                 quarantined.append(Quarantined(path, 'tracks.csv gives no top genre'))
-            elif track is not None:
-                recordings.append(
-                    Recording(
-                        number,
-                        track.genre,
-                        group=f'artist {track.artist_id}' if track.artist_id else '',
-                        path=path,
-                        artist=track.artist,
-                        album=track.album,
-                        title=track.title,
-                        split=track.split,
-                    )
-                )
+            elif track:
+                recordings.append(dataclasses.replace(track, path=path))
         labels = sorted({recording.label for recording in recordings})
         if len(labels) < 2:
             held = f'only clips of {labels[0]!r}' if labels else 'no labelled clip'
@@ -126,24 +101,19 @@ class Source(files.FileSource):
         """
         by_genre = collections.defaultdict(list)
         for number, track in self._metadata[0].items():
-            by_genre[track.genre].append(number)
+            by_genre[track.label].append(number)
         parts = {}
         for numbers in by_genre.values():
-            numbers.sort(key=lambda number: hashlib.sha256(number.encode()).digest())
+            numbers.sort(key=digests.of_text)
             tests = round(_TEST_SHARE * len(numbers))
             vals = round(_VAL_SHARE * len(numbers))
-            for rank, number in enumerate(numbers):
-                parts[number] = (
-                    'test' if rank < tests else 'val' if rank < tests + vals else 'train'
-                )
+            names = ['test'] * tests + ['val'] * vals + ['train'] * len(numbers)
+            parts |= dict(zip(numbers, names, strict=False))
         here = [recording.track for recording in self._listing.recordings]
         return {'paper': {track: parts[track] for track in here}}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != '_metadata'}
-
     @functools.cached_property
-    def _metadata(self) -> tuple[dict[str, metadata_lib.Track], frozenset[str]]:
+    def _metadata(self) -> tuple[dict[str, Recording], frozenset[str]]:
         return metadata_lib.read(self._csv, self._subset)
 
     def _unpacked(self, path: str) -> str:
@@ -155,7 +125,7 @@ class Source(files.FileSource):
         """Returns the folder that holds 000, 001, ..."""
         places = [folder, *(os.path.join(folder, name) for name in _FOLDERS[subset])]
         for place in places:
-            if os.path.isdir(place) and any(map(_is_shelf, os.listdir(place))):
+            if os.path.isdir(place) and any(map(_SHELF.fullmatch, os.listdir(place))):
                 return place
         for place in places[1:]:
             if os.path.isfile(f'{place}.zip'):
@@ -187,30 +157,18 @@ class Source(files.FileSource):
         """Returns path by six-digit number, and audio files whose names are none."""
         paths: dict[str, str] = {}
         quarantined = []
-        for shelf in sorted(filter(_is_shelf, os.listdir(self._folder))):
-            try:
-                names = sorted(os.listdir(os.path.join(self._folder, shelf)))
-            except OSError as error:
-                raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
-            for name in names:
-                number, suffix = os.path.splitext(name)
-                if suffix.lower() not in AUDIO_SUFFIXES or name.startswith('.'):
-                    continue
-                path = f'{shelf}/{name}'
-                if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
-                    readable = os.fsencode(path).decode(errors='backslashreplace')
-                    reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
-                    quarantined.append(Quarantined(readable, reason))
-                elif number in paths:
-                    raise UserError(
-                        f'{self._folder} holds track {number} twice, as {paths[number]} and {path}: keep '
-                        'one'
-                    )
-                else:
-                    paths[number] = path
+        for path in files.walk(self._folder, AUDIO_SUFFIXES, 1):
+            shelf, _, name = path.rpartition('/')
+            number = os.path.splitext(name)[0]
+            if not _SHELF.fullmatch(shelf):
+                continue
+            if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
+                reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
+                quarantined.append(Quarantined(files.readable(path), reason))
+            elif number in paths:
+                raise UserError(
+                    f'{self._folder} holds track {number} twice, as {paths[number]} and {path}: keep one'
+                )
+            else:
+                paths[number] = path
         return paths, quarantined
-
-
-def _is_shelf(name: str) -> bool:
-    """Tells whether a folder is called as those that the clips lie in, by the start of their number."""
-    return re.fullmatch(r'\d{3}', name, re.ASCII) is not None

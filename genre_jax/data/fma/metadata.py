@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 
+from genre_jax.data.recordings import Recording
 from genre_jax.errors import UserError
 
 SUBSETS = {'small': ('small',), 'medium': ('small', 'medium')}
@@ -22,36 +22,11 @@ _COLUMNS = {
 _LONGEST_CELL = 2**24  # biographies of artists; the limit of csv is 2^17 characters
 
 
-@dataclasses.dataclass(frozen=True)
-class Track:
-    """One row.
+def read(path: str, subset: str) -> tuple[dict[str, Recording], frozenset[str]]:
+    """Reads tracks.csv, whose header takes two lines (table and column) and a third with 'track_id'.
 
-    Attributes:
-        split: 'train', 'val' or 'test' of the official split.
-        genre: top genre, '' if none is given.
-        title: of the track.
-        artist_id: number of the artist; names are not unique.
-        artist: its name.
-        album: title of the album, '' if none is given.
-    """
-
-    split: str
-    genre: str
-    title: str
-    artist_id: str
-    artist: str
-    album: str
-
-
-def read(path: str, subset: str) -> tuple[dict[str, Track], frozenset[str]]:
-    """Reads the tracks of a subset.
-
-    Args:
-        path: tracks.csv, whose header takes two lines (table and column) and a third with 'track_id'.
-        subset: key of `SUBSETS`.
-
-    Returns:
-        {six-digit number: track} of the subset, and the numbers of all tracks in the file.
+    Returns {six-digit number: track, without its path} of a subset (a key of `SUBSETS`), and the numbers
+    of all tracks.
 
     Raises:
         UserError: the file is not as published: columns, encoding, numbers, splits.
@@ -75,7 +50,7 @@ def read(path: str, subset: str) -> tuple[dict[str, Track], frozenset[str]]:
         csv.field_size_limit(limit)
 
 
-def _read(path: str, reader, subset: str) -> tuple[dict[str, Track], frozenset[str]]:
+def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozenset[str]]:
     header = list(zip(next(reader, []), next(reader, []), strict=False))
     missing = [column for column in _COLUMNS.values() if column not in header]
     if missing:
@@ -85,7 +60,7 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Track], frozenset[s
             'fma_metadata.zip as published'
         )
     at = {field: header.index(column) for field, column in _COLUMNS.items()}
-    tracks: dict[str, Track] = {}
+    tracks: dict[str, Recording] = {}
     known: set[str] = set()
     for cells in reader:
         if not cells or cells[0] == 'track_id':
@@ -108,7 +83,13 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Track], frozenset[s
             raise UserError(
                 f'{where}: split is {row["split"]!r}; expected training, validation or test'
             )
-        tracks[number] = Track(**row | {'split': _SPLITS[row['split']]})
+        genre, artist_id = row.pop('genre'), row.pop('artist_id')  # names are not unique
+        tracks[number] = Recording(
+            number,
+            genre,
+            group=f'artist {artist_id}' if artist_id else '',
+            **row | {'split': _SPLITS[row['split']]},
+        )
     if not tracks:
         raise UserError(f'{path} lists no track of the subset {subset!r}')
     return tracks, frozenset(known)

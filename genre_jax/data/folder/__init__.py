@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import os
+from collections.abc import Collection
 
 from genre_jax.data import files
 from genre_jax.data.folder import listing
@@ -17,27 +19,18 @@ _LEVELS = {
 
 
 class Source(files.FileSource):
-    """Labelled audio files below one folder.
-
-    Attributes:
-        name: 'folder'.
-        description: what the recordings are.
-        root: the folder, or the CSV.
-    """
+    """Labelled audio files below one folder; `root` is that folder, or the CSV."""
 
     name = 'folder'
 
     def __init__(self, *, root: str, sample_rate_hz: int | None = None, group: str = 'auto'):
-        """Finds the layout of the folder.
+        """Finds the layout of the folder; a UserError where a setting is wrong or nothing at `root`.
 
         Args:
             root: folder with one folder per class, folder with a CSV, or that CSV.
             sample_rate_hz: rate to prepare at, None for the most common one of the files.
             group: what may never cross a split: 'artist', 'album' (the file where that is blank),
                 'recording' (the file), or 'auto': group column, else artist, else album, else file.
-
-        Raises:
-            UserError: a setting is wrong, or there is nothing at `root`.
         """
         if group not in _LEVELS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_LEVELS)}')
@@ -68,13 +61,9 @@ class Source(files.FileSource):
 
 
 class SourceWithPaperList(Source):
-    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here.
+    """A folder for an experiment of a paper that publishes no split: its list `paper` is drawn here."""
 
-    Attributes:
-        subject: what the recordings are, the first words of their description.
-    """
-
-    subject = ''
+    subject = ''  # what the recordings are, the first words of their description
 
     def __init__(
         self,
@@ -84,19 +73,23 @@ class SourceWithPaperList(Source):
         group: str = 'auto',
         paper_seed: int = 0,
     ):
-        """Finds the layout of the folder.
-
-        Args:
-            root: folder with one folder per class, folder with a CSV, or that CSV.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            group: what may never cross a split, as in `Source`.
-            paper_seed: of the draw behind the list `paper`.
-
-        Raises:
-            UserError: a setting is wrong, or there is nothing at `root`.
-        """
+        """Finds the layout as `Source` does; `paper_seed` is of the draw behind the list `paper`."""
         if not (isinstance(paper_seed, int) and paper_seed >= 0):
             raise UserError(f'paper_seed is {paper_seed!r}; expected a whole number from 0 up')
         self._paper_seed = paper_seed
         super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
         self.description = f'{self.subject}: {self.description}'
+
+    def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
+        """Returns 'train', 'val' or 'test' by path, for the usable files of a class."""
+        raise NotImplementedError
+
+    def protocols(self) -> dict[str, dict[str, str]]:
+        """Returns the list `paper`, which `draw` makes class by class."""
+        recordings = self._listing.recordings
+        songs = collections.defaultdict(set)
+        for recording in recordings:
+            songs[recording.label].add(recording.path)
+        parts = {label: self.draw(label, paths) for label, paths in songs.items()}
+        found = {r.track: parts[r.label].get(r.path) for r in recordings}
+        return {'paper': {track: part for track, part in found.items() if part}}

@@ -7,40 +7,26 @@ import difflib
 import math
 import os
 
-from genre_jax.data import csv_file, labels
+from genre_jax.data import csv_file, files
 from genre_jax.data.audio import AUDIO_SUFFIXES
 from genre_jax.data.files import Listing
 from genre_jax.data.folder import tonic
-from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.data.recordings import Quarantined, Recording, check_spelling
 from genre_jax.errors import UserError
 
 _REQUIRED = ('path', 'label')
 _OPTIONAL = ('artist', 'album', 'title', 'group', 'split', 'start_s', 'end_s', 'tonic_hz')
 _OTHER_NAMES = {'tonic': 'tonic_hz'}
-_SPLITS = {
-    '': '',
-    'train': 'train',
-    'val': 'val',
-    'valid': 'val',
-    'validation': 'val',
-    'dev': 'val',
-    'test': 'test',
-}
+_SPLITS = {'': '', 'train': 'train', 'test': 'test'}
+_SPLITS |= dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val')
 _UNREAD_SUFFIXES = frozenset(('.aac', '.aifc', '.ape', '.caf', '.m4a', '.mp4', '.wma', '.wv'))
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
 
 
 def find(root: str) -> tuple[str, str | None]:
-    """Finds out whether a CSV or the folders name the classes.
+    """Returns the absolute path of the folder, and of the CSV; None where the folders name the classes.
 
-    Args:
-        root: folder, or CSV.
-
-    Returns:
-        Absolute path of the folder, and of the CSV, None where the folders name the classes.
-
-    Raises:
-        UserError: there is no such folder or CSV, or the folder holds several track lists.
+    A UserError where there is no such folder or CSV, or several track lists are in the folder.
     """
     if not root:
         raise UserError(f'the root folder is not set; name a folder: {_LAYOUT}')
@@ -61,23 +47,11 @@ def find(root: str) -> tuple[str, str | None]:
 
 
 def scan_folders(root: str) -> Listing:
-    """Lists the audio files below each first-level folder, whose name is their label.
-
-    Args:
-        root: absolute path of the folder.
-
-    Returns:
-        The files, sorted by class and path.
-
-    Raises:
-        UserError: fewer than two classes, labels that differ only by case, an unreadable folder.
-    """
+    """Lists the audio files below each first-level folder, whose name is their label, sorted by path."""
     recordings, quarantined = [], []
-    for path in _walk(root):
-        track = os.path.relpath(path, root).replace(os.sep, '/')
-        suffix = os.path.splitext(path)[1].lower()
-        if not _is_unicode(track):
-            track = os.fsencode(track).decode(errors='backslashreplace')
+    for path in files.walk(root, AUDIO_SUFFIXES | _UNREAD_SUFFIXES):
+        track, suffix = files.readable(path), os.path.splitext(path)[1].lower()
+        if track != path:
             quarantined.append(Quarantined(track, 'its name is not valid UTF-8: rename it'))
         elif suffix in _UNREAD_SUFFIXES:
             reason = f'format {suffix} is not read: convert it to WAV or FLAC'
@@ -96,29 +70,15 @@ def scan_folders(root: str) -> Listing:
 
 
 def read_csv(root: str, path: str) -> Listing:
-    """Reads a track list.
+    """Lists the recordings of a CSV in its order; relative paths start from the folder `root`.
 
-    Args:
-        root: folder that relative paths start from.
-        path: the CSV.
-
-    Returns:
-        The recordings in the order of the CSV.
-
-    Raises:
-        UserError: the CSV is not as described in docs/datasets/folder.md, fewer than two classes, labels that
-            differ only by case, or none of its files exists.
+    A UserError where it is not as docs/datasets/folder.md says, or none of its files exists.
     """
     columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)
-    for name in csv_file.missing(columns, _REQUIRED):
-        close = difflib.get_close_matches(name, columns, n=1)
-        hint = f'; rename {close[0]!r}?' if close else ''
-        raise UserError(f'{path}, line 1: no column {name!r} among {", ".join(columns)}{hint}')
     seen: dict[tuple[str, float], int] = {}
     recordings, quarantined = [], []
     for line, cells in rows:
-        named = dict(zip(columns, cells, strict=False))
-        recording = _recording(root, f'{path}, line {line}', named)
+        recording = _recording(root, f'{path}, line {line}', cells)
         key = recording.path, recording.start_s
         if key in seen:
             raise UserError(
@@ -146,54 +106,13 @@ def read_csv(root: str, path: str) -> Listing:
     return Listing(recordings, quarantined, tuple(columns), tuple(notes))
 
 
-def _walk(root: str) -> list[str]:
-    """Returns all files with an audio suffix, sorted; a class holds each real folder once."""
-
-    def fail(error: OSError) -> None:
-        raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
-
-    found, seen = [], {os.path.realpath(root)}
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=fail):
-        real = os.path.realpath(folder)
-        if folder != root and real in seen:
-            folders.clear()
-            continue
-        if os.path.dirname(folder) == root:
-            seen = {os.path.realpath(root)}
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in AUDIO_SUFFIXES | _UNREAD_SUFFIXES and not _is_hidden(name):
-                found.append(os.path.join(folder, name))
-    return sorted(found)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith('.') or name == '__MACOSX'
-
-
-def _is_unicode(text: str) -> bool:
-    """Tells whether a name can be written down: names that are not UTF-8 hold surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _csv_names(root: str) -> list[str]:
     try:
         names = sorted(os.listdir(root))
     except OSError as error:
         raise UserError(f'{root} cannot be read: {error.strerror}') from error
-    return [
-        name
-        for name in names
-        if name.lower().endswith('.csv')
-        and not _is_hidden(name)
-        and os.path.isfile(os.path.join(root, name))
-    ]
+    lists = [name for name in names if name.lower().endswith('.csv') and not files.is_hidden(name)]
+    return [name for name in lists if os.path.isfile(os.path.join(root, name))]
 
 
 def _missing(path: str) -> list[str]:
@@ -208,9 +127,6 @@ def _missing(path: str) -> list[str]:
 
 def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
     """Checks one row of a CSV; `where` names file and line."""
-    for column in _REQUIRED:
-        if not cells.get(column):
-            raise UserError(f'{where}: {column} is empty')
     split = cells.get('split', '').lower()
     if split not in _SPLITS:
         raise UserError(f'{where}: split is {cells["split"]!r}; expected train, val or test')
@@ -228,11 +144,8 @@ def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
     return Recording(
         track=path + span,
         label=cells['label'],
-        group=cells.get('group', ''),
         path=path,
-        artist=cells.get('artist', ''),
-        album=cells.get('album', ''),
-        title=cells.get('title', ''),
+        **{column: cells.get(column, '') for column in ('group', 'artist', 'album', 'title')},
         tonic_hz=tonic.frequency_hz(where, cells.get('tonic_hz', '')),
         split=_SPLITS[split],
         start_s=start_s,
@@ -241,10 +154,7 @@ def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
 
 
 def _seconds(where: str, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = csv_file.number(text)
     if not 0 <= value < math.inf:
         raise UserError(f'{where}: {column} is {text!r}; expected seconds, a number from 0 up')
     return value
@@ -260,4 +170,4 @@ def _check_classes(
         left_out = [f'{item.path}: {item.reason}' for item in quarantined[:1]]
         more = f' ({"; ".join(left_out + notes)})' if left_out or notes else ''
         raise UserError(f'{where} holds {held}; a classifier needs at least 2: {_LAYOUT}{more}')
-    labels.check_spelling(where, found)
+    check_spelling(where, found)

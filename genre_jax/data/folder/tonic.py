@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 
+from genre_jax.data import csv_file
 from genre_jax.errors import UserError
 
 _SEMITONES_ABOVE_C = {'C': 0, 'D': 2, 'E': 4, 'F': 5, 'G': 7, 'A': 9, 'B': 11}
@@ -15,18 +15,10 @@ _RANGE_HZ = (20.0, 5000.0)
 
 
 def frequency_hz(where: str, text: str) -> float:
-    """Reads a tonic.
+    """Returns the frequency of a tonic in Hz, 0 if unknown; `where` names file and line for a UserError.
 
-    Args:
-        where: file and line, for the message.
-        text: hertz ('146.8'), or a note of the twelve-tone scale at A4 = 440 Hz, with or without its
-            octave ('D3', 'C#', 'Eb', 'F\u266f4'); '' if unknown.
-
-    Returns:
-        The frequency in Hz, 0 if unknown.
-
-    Raises:
-        UserError: the text is neither.
+    It is written as hertz ('146.8'), or as a note of the twelve-tone scale at A4 = 440 Hz, with or without
+    its octave ('D3', 'C#', 'Eb', 'F\u266f4').
     """
     if not text:
         return 0.0
@@ -35,10 +27,7 @@ def frequency_hz(where: str, text: str) -> float:
         semitones = _SEMITONES_ABOVE_C[letter.upper()] + _ACCIDENTALS[accidental.lower()]
         # A4 is nine semitones above C4.
         return 440.0 * 2 ** (int(octave or _OCTAVE) - 4 + (semitones - 9) / 12)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = csv_file.number(text)
     if not _RANGE_HZ[0] <= value <= _RANGE_HZ[1]:
         raise UserError(
             f'{where}: the tonic is {text!r}; expected hertz from {_RANGE_HZ[0]:g} to {_RANGE_HZ[1]:g} '

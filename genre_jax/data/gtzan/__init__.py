@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 
-from genre_jax.data import archive, files
+from genre_jax.data import archive, digests, files
 from genre_jax.data.audio import AUDIO_SUFFIXES
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
@@ -20,13 +18,7 @@ _DEPTH = 3  # of the genre folders below root: Kaggle's are Data/genres_original
 
 
 class Source(files.FileSource):
-    """The tracks that are there, with artists and split lists where their files are there too.
-
-    Attributes:
-        name: 'gtzan'.
-        description: what the recordings are.
-        root: what the user named: folder or archive.
-    """
+    """The tracks that are there, with artists and split lists where their files are there too."""
 
     name = 'gtzan'
     levels = ('artist',)
@@ -35,16 +27,13 @@ class Source(files.FileSource):
     def __init__(
         self, *, root: str, sample_rate_hz: int = 22050, index: str = '', splits: str = ''
     ):
-        """Unpacks the archive, if it is one, and finds the lists.
+        """Unpacks the archive, if it is one, and finds the lists; a UserError where they are not there.
 
         Args:
             root: folder or archive with the genre folders at most three levels down.
             sample_rate_hz: rate to prepare at; that of the published files by default.
             index: Sturm's file of artists and titles; '' to use the one in or beside root, if any.
             splits: folder with the split lists; '' to use those in or beside root, if any.
-
-        Raises:
-            UserError: a setting is wrong, or there is nothing at `root`.
         """
         folder, self._archive_notes = archive.find_folder(root, _WANTED, _PUBLISHED)
         named = os.path.abspath(os.path.expanduser(root))
@@ -56,7 +45,7 @@ class Source(files.FileSource):
     def list_files(self) -> files.Listing:
         """Lists the tracks, by genre and number; a track's name is its number's, 'blues.00000'."""
         paths, quarantined = self._find_tracks()
-        artists = lists.read_index(self._index) if self._index else {}
+        artists = lists.read_index(self._index)
         recordings = []
         for track, path in sorted(paths.items()):
             artist, title = artists.get(track, ('', ''))
@@ -81,7 +70,7 @@ class Source(files.FileSource):
         those whose names have the lowest SHA-256 in their genre; Kereliuk, Sturm and Larsen, Deep Learning
         and Music Adversaries, 2015 (their lists).
         """
-        by_hash = sorted(lists.TRACKS, key=lambda track: hashlib.sha256(track.encode()).digest())
+        by_hash = sorted(lists.TRACKS, key=digests.of_text)
         drawn = {'paper': {}}
         for genre in lists.GENRES:
             tracks = [track for track in by_hash if track.startswith(f'{genre}.')]
@@ -113,15 +102,14 @@ class Source(files.FileSource):
         """Returns path by track, and the audio files in genre folders that are none of the tracks."""
         paths: dict[str, str] = {}
         quarantined = []
-        for path in _audio_files(self._folder):
+        for path in files.walk(self._folder, AUDIO_SUFFIXES, _DEPTH):
             stem, suffix = os.path.splitext(os.path.basename(path))
             genre = os.path.basename(os.path.dirname(path))
             track = lists.track_of(stem)
             if track is None or (genre in lists.GENRES and not track.startswith(f'{genre}.')):
                 if genre in lists.GENRES:
                     reason = f'not named as a track of {genre}, such as {genre}.00000{suffix}'
-                    readable = os.fsencode(path).decode(errors='backslashreplace')
-                    quarantined.append(Quarantined(readable, reason))
+                    quarantined.append(Quarantined(files.readable(path), reason))
                 continue
             if track in paths:
                 raise UserError(
@@ -136,24 +124,3 @@ class Source(files.FileSource):
             hint = f'; is {sorted(archives)[0]} meant?' if archives and not labels else ''
             raise UserError(f'{self.root} holds {held}; expected {_WANTED}{hint}')
         return paths, quarantined
-
-
-def _audio_files(root: str) -> list[str]:
-    """Returns the audio files down to those in folders `_DEPTH` below root, relative to it."""
-
-    def fail(error: OSError) -> None:
-        raise UserError(f'{error.filename} cannot be read: {error.strerror}') from error
-
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=fail):
-        below = os.path.relpath(folder, root)
-        depth = 0 if below == '.' else below.count(os.sep) + 1
-        folders[:] = sorted(
-            name for name in folders if depth < _DEPTH and not re.match(r'\.|__MACOSX$', name)
-        )
-        found += [
-            os.path.normpath(os.path.join(below, name)).replace(os.sep, '/')
-            for name in names
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith('.')
-        ]
-    return sorted(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from genre_jax.data import csv_file
 from genre_jax.errors import UserError
 
 GENRES = (
@@ -25,23 +26,14 @@ _SPELLINGS = {'Earth Wind and Fire': 'Earth, Wind & Fire'}
 def track_of(stem: str) -> str | None:
     """Returns the track that a file's name without suffix stands for, None if it is none.
 
-    Args:
-        stem: 'blues.00000' or, as some copies have it, 'blues00000'.
+    That is 'blues.00000' or, as some copies have it, 'blues00000'.
     """
     match = _TRACK.fullmatch(stem)
     return f'{match[1].lower()}.{match[2]}' if match else None
 
 
 def find_index(given: str, folders: list[str]) -> str:
-    """Returns the path of Sturm's index, '' if none is given and none is found.
-
-    Args:
-        given: what the user named, '' to look for it.
-        folders: where to look.
-
-    Raises:
-        UserError: there is no such file.
-    """
+    """Returns the path of Sturm's index: the given one, else that in one of the folders, else ''."""
     if given:
         path = os.path.abspath(os.path.expanduser(given))
         if not os.path.isfile(path):
@@ -54,17 +46,12 @@ def find_index(given: str, folders: list[str]) -> str:
 
 
 def read_index(path: str) -> dict[str, tuple[str, str]]:
-    """Reads artists and titles.
+    """Returns {track: (artist, title)}, {} without a path; a UserError names a line of another form.
 
-    Args:
-        path: lines 'blues.00000.wav ::: artist ::: title', both may be blank; '#' begins a comment.
-
-    Returns:
-        {track: (artist, title)}.
-
-    Raises:
-        UserError: a line of another form, or a track twice.
+    Lines are 'blues.00000.wav ::: artist ::: title', where both may be blank; '#' begins a comment.
     """
+    if not path:
+        return {}
     found: dict[str, tuple[str, str]] = {}
     for number, line in _lines(path):
         name, *rest = (part.strip() for part in line.split(_SEPARATOR, 2))
@@ -84,15 +71,8 @@ def read_index(path: str) -> dict[str, tuple[str, str]]:
 def find_splits(given: str, folders: list[str]) -> dict[str, dict[str, str]]:
     """Finds the published split lists: train_, valid_ and test_ with filtered.txt or stratified.txt.
 
-    Args:
-        given: folder that the user named, '' to look for them.
-        folders: where to look, and in their folders `splits`.
-
-    Returns:
-        {protocol: {'train', 'val' or 'test': path}} for those that are there.
-
-    Raises:
-        UserError: the named folder holds none, or a protocol lacks one of its three lists.
+    They lie in the given folder, else in one of the others or its folder `splits`. Returns {protocol: {part:
+    path}} for those that are there.
     """
     if given:
         path = os.path.abspath(os.path.expanduser(given))
@@ -120,17 +100,7 @@ def find_splits(given: str, folders: list[str]) -> dict[str, dict[str, str]]:
 
 
 def read_split(paths: dict[str, str]) -> dict[str, str]:
-    """Reads the lists of one protocol.
-
-    Args:
-        paths: {part: file with a track in each line, such as blues/blues.00029.wav}.
-
-    Returns:
-        {track: part}.
-
-    Raises:
-        UserError: a line that names no track of GTZAN, or a track twice.
-    """
+    """Returns {track: part} by the lists of one protocol, whose lines are such as blues/blues.00029.wav."""
     parts: dict[str, str] = {}
     for part, path in paths.items():
         for number, line in _lines(path):
@@ -149,16 +119,5 @@ def read_split(paths: dict[str, str]) -> dict[str, str]:
 
 def _lines(path: str) -> list[tuple[int, str]]:
     """Returns the lines that say something, with their numbers."""
-    try:
-        with open(path, 'rb') as file:
-            raw = file.read()
-        text = raw.decode('utf-8-sig')
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        line = raw.count(b'\n', 0, error.start) + 1
-        raise UserError(
-            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8'
-        ) from error
-    numbered = enumerate(map(str.strip, text.splitlines()), 1)
+    numbered = enumerate(map(str.strip, csv_file.text(path).splitlines()), 1)
     return [(number, line) for number, line in numbered if line and not line.startswith('#')]

@@ -9,22 +9,16 @@ import os
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from genre_jax.data import files, labels
+from genre_jax.data import files
 from genre_jax.data.gtzan import lists
-from genre_jax.data.recordings import Recording
+from genre_jax.data.recordings import Recording, check_spelling
 from genre_jax.errors import BadAudio, UserError
 
 _SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
 
 
 class Source(files.FileSource):
-    """Pictures, one folder per class; every picture is a song of one segment.
-
-    Attributes:
-        name: 'images'.
-        description: what the pictures are.
-        root: the folder.
-    """
+    """Pictures, one folder per class; every picture is a song of one segment."""
 
     name = 'images'
     kind = 'image'
@@ -32,15 +26,7 @@ class Source(files.FileSource):
     levels = ('artist',)
 
     def __init__(self, *, root: str, index: str = ''):
-        """Finds the folder.
-
-        Args:
-            root: folder with one folder per class.
-            index: Sturm's file of GTZAN's artists and titles, for pictures of GTZAN.
-
-        Raises:
-            UserError: there is no such folder.
-        """
+        """Finds the folder of class folders, and Sturm's index of artists and titles for GTZAN's pictures."""
         if not os.path.isdir(root):
             raise UserError(
                 f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per '
@@ -48,36 +34,31 @@ class Source(files.FileSource):
             )
         folder = os.path.abspath(root)
         super().__init__(folder, root=folder, sample_rate_hz=None)
-        self._artists = lists.read_index(lists.find_index(index, [])) if index else {}
+        self._artists = lists.read_index(lists.find_index(index, []))
         self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
 
     def list_files(self) -> files.Listing:
-        """Lists the pictures below each first-level folder, whose name is their label."""
+        """Lists the pictures in each first-level folder, whose name is their label."""
         recordings = []
-        for label in sorted(entry.name for entry in os.scandir(self._folder) if entry.is_dir()):
-            if label.startswith('.'):
-                continue
-            for name in sorted(os.listdir(os.path.join(self._folder, label))):
-                path = f'{label}/{name}'
-                if name.lower().endswith(_SUFFIXES) and not name.startswith('.'):
-                    track, stem = os.path.splitext(path)[0], os.path.splitext(name)[0]
-                    artist, title = self._artists.get(lists.track_of(stem), ('', ''))
-                    recordings.append(
-                        Recording(track, label, '', path=path, artist=artist, title=title)
-                    )
+        for path in sorted(files.walk(self._folder, _SUFFIXES, 1), key=os.path.split):
+            label, name = os.path.split(path)
+            if label:
+                track_of_gtzan = lists.track_of(os.path.splitext(name)[0])
+                artist, title = self._artists.get(track_of_gtzan, ('', ''))
+                facts = {'path': path, 'artist': artist, 'title': title}
+                recordings.append(Recording(os.path.splitext(path)[0], label, '', **facts))
         found = {recording.label for recording in recordings}
         if len(found) < 2:
             raise UserError(
                 f'{self._folder} holds pictures of {len(found)} class; a classifier needs at least 2: '
                 f'one folder per class with files {" ".join(_SUFFIXES)}'
             )
-        labels.check_spelling(self._folder, found)
-        stems = collections.Counter(recording.track for recording in recordings)
-        for track, count in stems.items():
-            if count > 1:
-                raise UserError(
-                    f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
-                )
+        check_spelling(self._folder, found)
+        ((track, count),) = collections.Counter(each.track for each in recordings).most_common(1)
+        if count > 1:
+            raise UserError(
+                f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
+            )
         return files.Listing(recordings, [])
 
     def sample_rate_hz(self) -> int:
@@ -105,11 +86,10 @@ class Source(files.FileSource):
     @functools.cached_property
     def _size(self) -> tuple[int, int]:
         """Height and width of most pictures."""
-        sizes = self._for_each_file(_size_or_none, 'reading headers')
-        counts = collections.Counter(size for size in sizes.values() if size)
-        if not counts:
+        sizes = self._read_headers(_size_or_none)
+        if not any(sizes.values()):
             raise UserError(f'none of the {len(sizes)} files of {self._folder} is a picture')
-        return max(counts, key=lambda size: (counts[size], size))
+        return files.most_common(filter(None, sizes.values()))
 
 
 def _read(path: str) -> np.ndarray:

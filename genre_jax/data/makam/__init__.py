@@ -8,7 +8,6 @@ import hashlib
 import math
 import numbers
 import os
-from typing import Any
 
 import numpy as np
 
@@ -146,9 +145,8 @@ class Source(recordings.Source):
                 "its pitch tracks; fetch them, or choose group='recording'"
             )
         same = [(last[key], i) for i, keys in enumerate(shared) for key in keys]
-        groups = grouping.join([recording.group for recording in usable], same)
-        joined = zip(usable, groups, strict=True)
-        return [dataclasses.replace(each, group=group) for each, group in joined], quarantined
+        groups = [recording.group for recording in usable]
+        return grouping.regrouped(usable, groups, same), quarantined
 
     @property
     def _known(self) -> int:
@@ -157,11 +155,4 @@ class Source(recordings.Source):
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        paths = sorted({recording.path for recording in self._listing[0]})
-        digests = self.digests.of([os.path.join(self.root, path) for path in paths])
-        # `load` will say why there is none.
-        return {path: d or f'no content: {path}' for path, d in zip(paths, digests, strict=True)}
-
-    def __getstate__(self) -> dict[str, Any]:
-        lists = ('_listing', '_digests')
-        return {key: value for key, value in self.__dict__.items() if key not in lists}
+        return self.digests.of(self.root, (recording.path for recording in self._listing[0]))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from genre_jax.data import files, grouping, labels, prepare, recordings
+from genre_jax.data import digests, files, grouping, recordings, request
 from genre_jax.data.digests import Digests
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -24,25 +22,17 @@ _PREFIXED = ('track', 'group', 'path')
 
 
 class Source(recordings.Source):
-    """All recordings of several datasets; tracks, groups and paths begin with the name of their part.
-
-    Attributes:
-        name: 'mixture'.
-        description: what the parts are.
-    """
+    """All recordings of several datasets; tracks, groups and paths begin with the name of their part."""
 
     name = 'mixture'
 
     def __init__(self, *, parts: Mapping, sample_rate_hz: int | None = None):
-        """Builds the parts.
+        """Builds the parts; a UserError for fewer than two, or one that is wrong or holds no audio.
 
         Args:
             parts: for each part, under a name of its own, the section config.data of a dataset: its keys,
                 and 'name', where the part is not called like the dataset.
             sample_rate_hz: rate to prepare all of them at; None if they have one rate anyway.
-
-        Raises:
-            UserError: fewer than two parts, or one that is wrong or holds no audio.
         """
         if not hasattr(parts, 'items') or len(parts) < 2:
             raise UserError(
@@ -58,22 +48,14 @@ class Source(recordings.Source):
         """Hex digest of the rate and the parts' fingerprints."""
         parts = [(name, part.fingerprint) for name, part in self._parts.items()]
         settings = (_VERSION, self.sample_rate_hz(), parts)
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        return digests.of_text(repr(settings)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
-        """Lists the recordings part by part.
-
-        Raises:
-            UserError: a part cannot be used, or two labels differ only in spelling.
-        """
+        """Lists the recordings part by part; a UserError where two labels differ only in spelling."""
         return list(self._listing[0]), list(self._listing[1])
 
     def sample_rate_hz(self) -> int:
-        """Returns the rate of all parts.
-
-        Raises:
-            UserError: they have different ones.
-        """
+        """Returns the rate of all parts; a UserError where they have different ones."""
         rates_hz = {name: part.sample_rate_hz() for name, part in self._parts.items()}
         rate_hz, *others = {*rates_hz.values(), self._given_rate_hz or max(rates_hz.values())}
         if others:
@@ -91,7 +73,7 @@ class Source(recordings.Source):
 
     def _own(self, recording: Recording) -> tuple[str, Recording]:
         """Returns the part that a recording is of, and the recording as that part knows it."""
-        name = recording.track.split('/', 1)[0]
+        name = _part(recording.track)
         own = {key: getattr(recording, key).removeprefix(f'{name}/') for key in _PREFIXED}
         return name, dataclasses.replace(recording, **own)
 
@@ -129,54 +111,36 @@ class Source(recordings.Source):
         """Returns the parts' notes, and what the parts have in common."""
         notes = [f'{name}: {note}' for name, part in self._parts.items() for note in part.notes()]
         parts_of = collections.defaultdict(set)
-        labels_of = collections.defaultdict(set)
         for recording in self._listing[0]:
-            parts_of[recording.label].add(recording.track.split('/', 1)[0])
-            labels_of[recording.path].add(recording.label)
+            parts_of[recording.label].add(_part(recording.track))
         shared = {label: sorted(names) for label, names in parts_of.items() if len(names) > 1}
         if shared:
             named = ', '.join(f'{label} ({", ".join(shared[label])})' for label in sorted(shared))
             notes.append(f'classes with recordings of several parts: {named}')
-        by_content = collections.defaultdict(list)
-        for path, digest in self.files().items():
-            by_content[digest].append(path)
-        across = [
-            paths
-            for paths in by_content.values()
-            if len({path.split('/', 1)[0] for path in paths}) > 1
-        ]
-        notes += files.copy_notes(across, labels_of)
-        for name, lacking in self._partial_lists.items():
-            notes.append(f'the list {name} is not offered: there is none for {", ".join(lacking)}')
+        notes += files.copy_notes(self._listing[0], self.files(), _part)
+        lists = self._lists
+        for protocol in sorted(set.union(*map(set, lists.values()))):
+            if lacking := [name for name in lists if protocol not in lists[name]]:
+                notes.append(
+                    f'the list {protocol} is not offered: there is none for {", ".join(lacking)}'
+                )
         return notes
 
     def protocols(self) -> dict[str, dict[str, str]]:
         """Returns the lists whose name every part brings, joined."""
+        lists = self._lists
         return {
             protocol: {
                 f'{name}/{track}': where
-                for name, lists in self._lists.items()
-                for track, where in lists[protocol].items()
+                for name, of_part in lists.items()
+                for track, where in of_part[protocol].items()
             }
-            for protocol in sorted(set.intersection(*map(set, self._lists.values())))
+            for protocol in sorted(set.intersection(*map(set, lists.values())))
         }
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != '_listing'}
 
     @property
     def _lists(self) -> dict[str, dict[str, dict[str, str]]]:
         return {name: part.protocols() for name, part in self._parts.items()}
-
-    @property
-    def _partial_lists(self) -> dict[str, list[str]]:
-        """The parts that lack a list which another part brings, by its name."""
-        lists = self._lists
-        lacking = {
-            protocol: [name for name in lists if protocol not in lists[name]]
-            for protocol in sorted(set.union(*map(set, lists.values())))
-        }
-        return {protocol: names for protocol, names in lacking.items() if names}
 
     @functools.cached_property
     def _listing(self) -> tuple[list[Recording], list[Quarantined]]:
@@ -192,14 +156,14 @@ class Source(recordings.Source):
                 named = {key: f'{name}/{value}' for key, value in values.items() if value}
                 usable.append(dataclasses.replace(recording, **named))
             quarantined += [Quarantined(f'{name}/{item.path}', item.reason) for item in left_out]
-        labels.check_spelling('config.data.parts', [recording.label for recording in usable])
+        recordings.check_spelling('config.data.parts', [recording.label for recording in usable])
         # An artist in several parts is one group.
-        groups = grouping.join([r.group for r in usable], grouping.alike(artists))
-        joined = [
-            dataclasses.replace(recording, group=group)
-            for recording, group in zip(usable, groups, strict=True)
-        ]
-        return joined, quarantined
+        groups = [recording.group for recording in usable]
+        return grouping.regrouped(usable, groups, grouping.alike(artists)), quarantined
+
+
+def _part(path: str) -> str:
+    return path.partition('/')[0]
 
 
 def _build(name: str, section: Mapping, sample_rate_hz: int | None) -> recordings.Source:
@@ -212,14 +176,14 @@ def _build(name: str, section: Mapping, sample_rate_hz: int | None) -> recording
             f'config.{where}={section!r}: expected a section, such as {{"name": "folder", "root": DIR}}'
         )
     settings = {'name': name} | dict(section.items())
-    takes = inspect.signature(prepare.source_class(settings['name'], where).__init__).parameters
+    takes = inspect.signature(request.source_class(settings['name'], where).__init__).parameters
     if 'sample_rate_hz' in takes and settings.get('sample_rate_hz') is None:
         if sample_rate_hz is not None:
             settings['sample_rate_hz'] = sample_rate_hz
         else:
             settings.pop('sample_rate_hz', None)
     try:
-        part = prepare.load_source(settings, where)
+        part = request.load_source(settings, where)
     except UserError as error:
         raise UserError(f'part {name!r}: {error}') from None
     if part.kind != 'audio':

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from genre_jax.data import folder
+from genre_jax.data import digests, folder
 
 # Share of the playing time of a raag for each part: Kirby and Bhateja, section 3.2.
 _PAPER_SHARES = {'train': 0.8, 'val': 0.1, 'test': 0.1}
@@ -18,13 +16,7 @@ _DRAWS = 200
 
 
 class Source(folder.SourceWithPaperList):
-    """A folder, as data/folder reads it; its classes are raags.
-
-    Attributes:
-        name: 'raag'.
-        description: what the recordings are.
-        root: the folder, or the CSV.
-    """
+    """A folder, as data/folder reads it; its classes are raags."""
 
     name = 'raag'
     subject = 'recordings of raags'
@@ -47,23 +39,12 @@ class Source(folder.SourceWithPaperList):
             )
         return notes
 
-    def protocols(self) -> dict[str, dict[str, str]]:
-        """Returns the list `paper`: about 80, 10 and 10 % of the playing time of each raag.
+    def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
+        """Assigns about 80, 10 and 10 % of the playing time of a raag.
 
         Files are never divided; those that are no usable audio are left out.
         """
-        parts = {
-            (label, path): part
-            for label, lengths_s in self._lengths_s.items()
-            for path, part in assign_by_duration(lengths_s, f'{self._paper_seed}/{label}').items()
-        }
-        return {
-            'paper': {
-                recording.track: parts[recording.label, recording.path]
-                for recording in self._listing.recordings
-                if (recording.label, recording.path) in parts
-            }
-        }
+        return assign_by_duration(self._lengths_s.get(label, {}), f'{self._paper_seed}/{label}')
 
     @functools.cached_property
     def _lengths_s(self) -> dict[str, dict[str, float]]:
@@ -74,25 +55,14 @@ class Source(folder.SourceWithPaperList):
                 lengths_s[recording.label][recording.path] += duration_s
         return {label: dict(paths) for label, paths in lengths_s.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop('_lengths_s', None)
-        return state
-
 
 def assign_by_duration(lengths_s: Mapping[str, float], seed: str) -> dict[str, str]:
     """Assigns whole files to parts at random, with a playing time close to 80, 10 and 10 %.
 
     The files are put in a random order, which is cut in three where the shares come closest, every part
     with one file at least; of `_DRAWS` orders the one that comes closest counts. One or two files, with
-    which that cannot be, train and validate.
-
-    Args:
-        lengths_s: seconds by path.
-        seed: of the draw.
-
-    Returns:
-        'train', 'val' or 'test' by path: a function of the arguments alone.
+    which that cannot be, train and validate. The parts by path follow from the seconds by path and the
+    seed alone.
     """
     paths, parts = sorted(lengths_s), list(_PAPER_SHARES)
     n_files = len(paths)
@@ -100,7 +70,7 @@ def assign_by_duration(lengths_s: Mapping[str, float], seed: str) -> dict[str, s
         return dict(zip(sorted(paths, key=lengths_s.get, reverse=True), parts, strict=False))
     train, val, _ = _PAPER_SHARES.values()
     seconds = np.array([lengths_s[path] for path in paths])
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()))
+    rng = np.random.default_rng(int.from_bytes(digests.of_text(seed)))
     least = np.inf
     for _ in range(_DRAWS):
         order = rng.permutation(n_files)

@@ -8,6 +8,7 @@ import unicodedata
 
 import numpy as np
 
+from genre_jax.data import grouping
 from genre_jax.data.tunes.corpus import DANCE_AT_END, Score, Tune
 
 # Two tunes are one when two of their eight-bar strains agree this much beyond chance (kappa: 1 is
@@ -51,20 +52,12 @@ def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
 
     A name, such as 'tune:money musk', is the first title of the first tune of the group.
     """
-    from scipy import sparse
-    from scipy.sparse import csgraph
-
     keys = [title_keys(score.titles) for score in scores]
     first = {}
     links = [(first.setdefault(key, i), i) for i, names in enumerate(keys) for key in names]
     links += [(i, j) for i, j, _ in melody_pairs(tunes)]
-    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
-    graph = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(keys),) * 2)
-    _, groups = csgraph.connected_components(graph, directed=False)
-    names = {}
-    for i, group in enumerate(groups):
-        names.setdefault(group, f'tune:{keys[i][0] if keys[i] else scores[i].track}')
-    return [names[group] for group in groups]
+    leaders = grouping.leaders(len(keys), links)
+    return [f'tune:{keys[i][0] if keys[i] else scores[i].track}' for i in leaders]
 
 
 def melody_pairs(tunes: list[Tune]) -> list[tuple[int, int, float]]:

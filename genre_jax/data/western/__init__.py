@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import hashlib
+from collections.abc import Collection
 
-from genre_jax.data import files, folder
+from genre_jax.data import digests, files, folder
 from genre_jax.errors import UserError
 
 LABELS = ('bluegrass', 'country', 'folk')
@@ -15,13 +14,7 @@ _PAPER_PERCENT = {'train': 75, 'val': 10, 'test': 15}
 
 
 class Source(folder.SourceWithPaperList):
-    """A folder, as data/folder reads it, with the classes bluegrass, country and folk.
-
-    Attributes:
-        name: 'western'.
-        description: what the recordings are.
-        root: the folder, or the CSV.
-    """
+    """A folder, as data/folder reads it, with the classes bluegrass, country and folk."""
 
     name = 'western'
     subject = (
@@ -30,23 +23,17 @@ class Source(folder.SourceWithPaperList):
     )
 
     def list_files(self) -> files.Listing:
-        """Lists what the CSV or the folders name; labels become lower case.
-
-        Raises:
-            UserError: a class that is none of the three, or one of them without a recording.
-        """
-        listed = super().list_files()
+        """Lists what the CSV or the folders name, of exactly the three classes; labels become lower case."""
+        listed, recordings = super().list_files(), []
         for recording in listed.recordings:
-            if recording.label.casefold() not in LABELS:
+            label = recording.label.casefold()
+            if label not in LABELS:
                 raise UserError(
                     f'{self.root}: {recording.path} is labelled {recording.label!r}, none of '
                     f'{", ".join(LABELS)}; take that class out, or use the dataset folder, which takes '
                     'any classes'
                 )
-        recordings = [
-            dataclasses.replace(recording, label=recording.label.casefold())
-            for recording in listed.recordings
-        ]
+            recordings.append(dataclasses.replace(recording, label=label))
         if missing := sorted(set(LABELS) - {recording.label for recording in recordings}):
             raise UserError(
                 f'{self.root} holds no recording of {" and ".join(missing)}; expected all of '
@@ -54,35 +41,21 @@ class Source(folder.SourceWithPaperList):
             )
         return dataclasses.replace(listed, recordings=recordings)
 
-    def protocols(self) -> dict[str, dict[str, str]]:
-        """Returns the list `paper`: 75, 10 and 15 % of the songs of each class, whoever plays them.
+    def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
+        """Assigns 75, 10 and 15 % of the songs of a class at random, whoever plays them.
 
-        It depends on nothing but the paths, the labels and the seed.
+        That depends on nothing but the paths and the seed.
         """
-        songs = collections.defaultdict(set)
-        for recording in self._listing.recordings:
-            songs[recording.label].add(recording.path)
-        parts = {}
-        for label, paths in songs.items():
-            order = sorted(paths, key=lambda path: _digest(f'{self._paper_seed}/{path}'))
-            counts = paper_counts(len(order))
-            names = [part for part, count in counts.items() for _ in range(count)]
-            parts |= {(label, path): part for path, part in zip(order, names, strict=True)}
-        return {
-            'paper': {r.track: parts[r.label, r.path] for r in self._listing.recordings},
-        }
+        order = sorted(paths, key=lambda path: digests.of_text(f'{self._paper_seed}/{path}'))
+        counts = paper_counts(len(order))
+        names = [part for part, count in counts.items() for _ in range(count)]
+        return dict(zip(order, names, strict=True))
 
 
 def paper_counts(n_songs: int) -> dict[str, int]:
     """Divides the songs of one class into 75, 10 and 15 %, by largest remainders.
 
     From three songs on every part gets one, from the largest part where it would be empty.
-
-    Args:
-        n_songs: songs of the class.
-
-    Returns:
-        Songs for 'train', 'val' and 'test'.
     """
     counts, rests = {}, {}
     for part, percent in _PAPER_PERCENT.items():
@@ -94,7 +67,3 @@ def paper_counts(n_songs: int) -> dict[str, int]:
             counts[max(counts, key=counts.get)] -= 1
             counts[part] = 1
     return counts
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
