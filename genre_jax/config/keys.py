@@ -220,6 +220,7 @@ KEYS = (
     Key('eval.batch_size', 64, whole(1), 'over all devices together', free=True),
     Key('eval.every', '1 epochs', DURATION, 'between validations', free='unwatched'),
     Key('eval.select_on', 'song_max_probability', one_of(*KINDS), _SELECT),
+    Key('eval.bootstrap_samples', 0, whole(0), 'of older pages; intervals need no resampling', free=True),
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),
     Key(

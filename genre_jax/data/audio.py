@@ -6,11 +6,13 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -23,9 +25,30 @@ AUDIO_SUFFIXES = frozenset(
     ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff')
 )
 
+# What FFmpeg's libraries read, where PyAV brings them.
+FFMPEG_SUFFIXES = frozenset(
+    (
+        '.m4a',
+        '.m4b',
+        '.mp4',
+        '.aac',
+        '.webm',
+        '.mka',
+        '.wma',
+        '.mp2',
+        '.3gp',
+        '.amr',
+        '.ac3',
+        '.ape',
+        '.wv',
+        '.caf',
+    )
+)
+
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
 _RATES_HZ = (1_000, 768_000)
 _SHORTEST_S = 0.1
+_LOUDEST = 100.0  # of float samples; integers that were written as floats are louder all through
 _SILENCE_PEAK = 1e-4  # -80 dBFS: some ten times the quantisation noise of 16-bit digital silence
 # Ends noted by hand are rounded, and decoders disagree about the padding of lossy files.
 _END_TOLERANCE_S = 0.5
@@ -45,7 +68,7 @@ class AudioInfo(NamedTuple):
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
-    with _opened(path) as (handle, frames):
+    with _soundfile(path) as name, _opened(name) as (handle, frames):
         rate = handle.samplerate
         return AudioInfo(rate, handle.channels, frames / rate, handle.format)
 
@@ -72,12 +95,16 @@ def decode(
         BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,
             or the span is shorter than 0.1 s, silent, or not finite.
     """
-    with _opened(path) as (handle, frames):
+    with _soundfile(path) as name, _opened(name) as (handle, frames):
         first, last = _span(start_s, end_s, frames, handle.samplerate)
         audio = _read_mono(handle, first, last, sample_rate_hz)
     peak = float(max(audio.max(), -audio.min()))
     if not np.isfinite(peak):
         raise BadAudio('non-finite samples (NaN or infinity)')
+    if peak > _LOUDEST and np.quantile(np.abs(audio), 0.999) < peak / 10_000:
+        raise BadAudio(
+            f'damaged: some samples are up to {peak:.0e} times full scale, the others are not'
+        )
     if peak < _SILENCE_PEAK:
         level = f'{20 * np.log10(peak):.0f} dBFS' if peak else 'digital zero'
         raise BadAudio(f'silent (the peak of its mono mix is {level})')
@@ -123,6 +150,47 @@ def _read_mono(
             mono = frames.mean(axis=1)
         parts.append(stream.resample_chunk(mono, last=first == last) if resample else mono)
     return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def _soundfile(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
+    """Yields a file that libsndfile reads: the one given, or what FFmpeg makes of it, by its suffix."""
+    if os.path.splitext(path)[1].lower() not in FFMPEG_SUFFIXES:
+        yield path
+        return
+    try:
+        import av
+    except ImportError:
+        raise BadAudio('read only with PyAV: pip install av, or convert it to FLAC') from None
+    with tempfile.TemporaryDirectory() as folder:
+        converted = os.path.join(folder, 'audio.wav')
+        try:
+            with av.open(os.fspath(path)) as container:
+                if not container.streams.audio:
+                    raise BadAudio('it holds no audio')
+                announced_s = _convert(container, container.streams.audio[0], converted)
+        except (av.error.FFmpegError, OSError) as error:
+            reason = getattr(error, 'strerror', None) or error
+            raise BadAudio(f'not audio, truncated or damaged ({reason})') from error
+        held_s = soundfile.info(converted).duration
+        if held_s + _END_TOLERANCE_S < announced_s:
+            raise BadAudio(
+                f'truncated: {held_s:.1f} of the {announced_s:.1f} s that it announces are there'
+            )
+        yield converted
+
+
+def _convert(container: Any, stream: Any, file: str) -> float:
+    """Writes an audio stream of PyAV as a WAV of float32; returns the seconds that its header announces."""
+    import av
+
+    resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=stream.rate)
+    channels = len(stream.layout.channels)
+    with soundfile.SoundFile(file, 'w', stream.rate, channels, 'FLOAT', format='RF64') as out:
+        for frame in itertools.chain(container.decode(stream), [None]):
+            for packed in resampler.resample(frame):
+                out.write(packed.to_ndarray().reshape(-1, channels))
+    return float(stream.duration * stream.time_base) if stream.duration else 0.0
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import BinaryIO
 
 from genre_jax.errors import BadAudio
 
 _MAGIC = (b'RIFF', b'RIFX', b'RF64', b'FORM', b'.snd', b'OggS', b'fLaC')
+_MIRRORED = bytes(int(f'{byte:08b}'[::-1], 2) for byte in range(256))
 _MP3_KBPS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -108,7 +110,10 @@ def _truncated(announced: int, held: int) -> BadAudio:
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:
-    """Walks through the pages up to the one that ends the stream; what follows it is ignored."""
+    """Walks through the pages up to the one that ends the stream; what follows it is ignored.
+
+    Pages whose checksum is wrong are left out by decoders, without a word.
+    """
     position, flags, serial = 0, 0, b''
     while not flags & 4:
         file.seek(position)
@@ -120,11 +125,21 @@ def _check_ogg(file: BinaryIO, size: int) -> None:
         length = 27 + len(table) + sum(table)
         if len(page) < 27 or len(table) < page[26] or position + length > size:
             raise BadAudio('truncated: its last Ogg page is cut')
+        file.seek(position)
+        if not _ogg_page_is_whole(file.read(length)):
+            raise BadAudio(f'damaged: the Ogg page at byte {position} has a wrong checksum')
         flags, serial = page[5], serial or page[14:18]
         position += length
         file.seek(position)
         if page[14:18] != serial or (flags & 4 and file.read(4) == b'OggS'):
             raise BadAudio('several Ogg streams in one file: only a single audio stream is read')
+
+
+def _ogg_page_is_whole(page: bytes) -> bool:
+    """Compares the checksum of a page (RFC 3533): zlib's, but for the order of bits and the inversions."""
+    bare = page[:22] + bytes(4) + page[26:]
+    mirrored = zlib.crc32(bare.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f'{mirrored:032b}'[::-1], 2) == struct.unpack_from('<I', page, 22)[0]
 
 
 def _check_mp3(data: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import gzip
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from genre_jax.errors import UserError
 
 _DELIMITERS = ',;\t'
+_EXCEL = 'sep='  # the line that tells Excel the delimiter
 _NAMED = 8  # of the columns, in the message about a missing one
 
 
@@ -44,9 +46,10 @@ def read(
         )
     rows, reader = [], None
     try:
-        names, delimiter = columns(content.splitlines()[0], required)
+        names, delimiter = columns(content, required)
         reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
-        next(reader)
+        if next(reader)[0].startswith(_EXCEL):
+            next(reader)
         for cells in reader:
             if len(cells) > len(names):
                 raise UserError(
@@ -89,13 +92,19 @@ def text(path: str) -> str:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path} cannot be read: {reason}') from error
     try:
-        return raw.decode('utf-8-sig')
+        return decoded(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b'\n', 0, error.start) + 1
         raise UserError(
             f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
             'the file as UTF-8'
         ) from error
+
+
+def decoded(raw: bytes, errors: str = 'strict') -> str:
+    """Returns what is written in UTF-8, or in UTF-16 where a mark at the beginning says so."""
+    utf_16 = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return raw.decode('utf-16' if utf_16 else 'utf-8-sig', errors)
 
 
 def number(cell: str) -> float:
@@ -106,8 +115,13 @@ def number(cell: str) -> float:
         return math.nan
 
 
-def columns(line: str, required: Sequence[str]) -> tuple[list[str], str]:
-    """Returns the names in a header line, and the delimiter that makes most of `required`; or a csv.Error."""
+def columns(content: str, required: Sequence[str]) -> tuple[list[str], str]:
+    """Returns the names in the first line, and the delimiter that makes most of `required`.
+
+    Raises a csv.Error.
+    """
+    lines = [line for line in content.splitlines()[:2] if not line.startswith(_EXCEL)]
+    line = lines[0] if lines else ''
     splits = [
         ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
         for mark in _DELIMITERS

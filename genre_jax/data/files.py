@@ -166,8 +166,10 @@ class FileSource(Source):
         return digests.for_each(function, self._folder, paths, 'reading headers')
 
 
-def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> list[str]:
-    """Returns the files with certain suffixes, in lower case, below a folder, relative to it, sorted.
+def walk(
+    root: str, suffixes: Collection[str] | None = None, depth: float = float('inf')
+) -> list[str]:
+    """Returns the files, or those with certain suffixes, below a folder, relative to it, sorted.
 
     Links are followed; each folder right below `root`, of depth 1, holds each real folder once. What is
     hidden is passed over, and what lies in folders beyond a depth.
@@ -188,7 +190,8 @@ def walk(root: str, suffixes: Collection[str], depth: float = float('inf')) -> l
             found += [
                 '/'.join([*below, name])
                 for name in names
-                if os.path.splitext(name)[1].lower() in suffixes and not is_hidden(name)
+                if not is_hidden(name)
+                and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes)
             ]
         seen.add(real)
     return sorted(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
@@ -43,10 +44,11 @@ Kind = Literal['audio', 'image', 'table']
 
 
 def check_spelling(where: str, labels: Iterable[str]) -> None:
-    """Refuses two names that differ only by case, or in how an accent is stored; `where` holds them."""
+    """Refuses two names that differ only by case, in how an accent is stored, or as 1 and 1.0 do."""
     spellings: dict[str, str] = {}
     for label in sorted(set(labels)):
         folded = unicodedata.normalize('NFC', label).casefold()
+        folded = re.sub(r'\A(\d+)\.0+\Z', r'\1', folded)
         if folded in spellings:
             raise UserError(
                 f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '

@@ -17,7 +17,7 @@ from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-FORMAT = 5
+FORMAT = 6
 # Types of a dataset's keys that are checked, and what to do about another one. On the command line a
 # folder called 5 looks like a number.
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}

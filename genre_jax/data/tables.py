@@ -1,7 +1,7 @@
-"""Tables as files of Arrow, read and written by one thread.
+"""Tables as streams of Arrow, read and written by one thread.
 
-By pyarrow.ipc alone: pyarrow.parquet starts threads, and a program that ended soon after was aborted now and
-then ("terminate called without an active exception", pyarrow 26).
+Not as files of Arrow or Parquet: those are read by threads, and one that lets go of Python's bytes while the
+program ends aborts it now and then ("terminate called without an active exception", pyarrow 26).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pyarrow.Table.from_pylist(list(rows))
     content = io.BytesIO()
     options = pyarrow.ipc.IpcWriteOptions(compression='zstd', use_threads=False)
-    with pyarrow.ipc.new_file(content, table.schema, options=options) as writer:
+    with pyarrow.ipc.new_stream(content, table.schema, options=options) as writer:
         writer.write_table(table)
     file.write_bytes(content.getvalue())
 
@@ -31,7 +31,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
     options = pyarrow.ipc.IpcReadOptions(use_threads=False)
     try:
-        table = pyarrow.ipc.open_file(io.BytesIO(file.read_bytes()), options=options).read_all()
+        table = pyarrow.ipc.open_stream(file.read_bytes(), options=options).read_all()
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from None
     return table.to_pylist()

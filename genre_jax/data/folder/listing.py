@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import csv
+import dataclasses
 import difflib
 import math
 import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from genre_jax.data import csv_file, files
-from genre_jax.data.audio import AUDIO_SUFFIXES
+from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.files import Listing
 from genre_jax.data.folder import tonic
 from genre_jax.data.recordings import Quarantined, Recording, check_spelling
@@ -19,7 +24,10 @@ _OPTIONAL = ('artist', 'album', 'title', 'group', 'split', 'start_s', 'end_s', '
 _OTHER_NAMES = {'tonic': 'tonic_hz'}
 _SPLITS = {'': '', 'train': 'train', 'test': 'test'}
 _SPLITS |= dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val')
-_UNREAD_SUFFIXES = frozenset(('.aac', '.aifc', '.ape', '.caf', '.m4a', '.mp4', '.wma', '.wv'))
+_UNREAD_SUFFIXES = frozenset(
+    ('.aifc', '.dsf', '.mid', '.midi', '.mod', '.mpc', '.ra', '.tta', '.w64')
+)
+_LISTS = ('.csv', '.tsv')
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
 
 
@@ -32,8 +40,8 @@ def find(root: str) -> tuple[str, str | None]:
         raise UserError(f'the root folder is not set; name a folder: {_LAYOUT}')
     path = os.path.abspath(os.path.expanduser(root))
     if os.path.isfile(path):
-        if not path.lower().endswith('.csv'):
-            raise UserError(f'{root} is a file but no CSV; expected a folder: {_LAYOUT}')
+        if not path.lower().endswith(_LISTS):
+            raise UserError(f'{root} is a file but no CSV or TSV; expected a folder: {_LAYOUT}')
         return os.path.dirname(path), path
     if not os.path.isdir(path):
         raise UserError(f'{root} does not exist; expected a folder: {_LAYOUT}')
@@ -47,21 +55,48 @@ def find(root: str) -> tuple[str, str | None]:
 
 
 def scan_folders(root: str) -> Listing:
-    """Lists the audio files below each first-level folder, whose name is their label, sorted by path."""
-    recordings, quarantined = [], []
-    for path in files.walk(root, AUDIO_SUFFIXES | _UNREAD_SUFFIXES):
+    """Lists the audio files below each first-level folder, whose name is their label, sorted by path.
+
+    Folders called train, val and test hold the class folders, and are the official split.
+    """
+    recordings, quarantined, others, notes = [], [], collections.Counter(), []
+    top = [
+        entry.name
+        for entry in os.scandir(root)
+        if entry.is_dir() and not files.is_hidden(entry.name)
+    ]
+    in_parts = len(top) > 1 and all(name.lower() in _SPLITS for name in top)
+    _refuse_folds(root, top)
+    for path in files.walk(root):
         track, suffix = files.readable(path), os.path.splitext(path)[1].lower()
-        if track != path:
+        *folders, _ = track.split('/')
+        if suffix not in AUDIO_SUFFIXES | FFMPEG_SUFFIXES | _UNREAD_SUFFIXES:
+            if folders:
+                others[suffix] += 1
+        elif track != path:
             quarantined.append(Quarantined(track, 'its name is not valid UTF-8: rename it'))
         elif suffix in _UNREAD_SUFFIXES:
             reason = f'format {suffix} is not read: convert it to WAV or FLAC'
             quarantined.append(Quarantined(track, reason))
-        elif '/' not in track:
+        elif len(folders) <= in_parts:
             quarantined.append(Quarantined(track, 'not inside a class folder'))
         else:
-            label = track.split('/')[0].strip()
-            recordings.append(Recording(track, label, group='', path=track))
-    notes = []
+            split = _SPLITS[folders[0].lower()] if in_parts else ''
+            label = folders[in_parts].strip()
+            recordings.append(Recording(track, label, group='', path=track, split=split))
+    if others:
+        kinds = ', '.join(
+            f'{count} {suffix or "without a suffix"}' for suffix, count in others.most_common(5)
+        )
+        notes.append(
+            f'{others.total()} files in class folders are no audio by their suffix, and are not read: {kinds}'
+        )
+    if in_parts:
+        notes.append(
+            f'{", ".join(sorted(top))} are taken as the official split, the folders in them as classes'
+        )
+    else:
+        notes += _lost(top, recordings, quarantined, 'no file in it')
     for name in _csv_names(root):
         missing = ' and no '.join(_missing(os.path.join(root, name)))
         notes.append(f'{name} is not used: it has no column {missing}')
@@ -86,18 +121,26 @@ def read_csv(root: str, path: str) -> Listing:
                 f'stands in line {seen[key]} already; remove one of the two'
             )
         seen[key] = line
-        if os.path.exists(os.path.join(root, recording.path)):
-            recordings.append(recording)
+        # Archives made on a Mac store accents in two letters, whatever the list does.
+        spellings = [unicodedata.normalize(form, recording.path) for form in ('NFC', 'NFD')]
+        there = [p for p in (recording.path, *spellings) if os.path.exists(os.path.join(root, p))]
+        if there:
+            recordings.append(dataclasses.replace(recording, path=there[0]))
         else:
             quarantined.append(Quarantined(recording.path, 'no such file'))
     if quarantined and not recordings:
         tried = os.path.join(root, quarantined[0].path)
+        hint = 'must be absolute or start from the folder of the CSV'
+        if '\\' in quarantined[0].path:
+            hint = 'hold backslashes: write / between folders'
         raise UserError(
-            f'{path}: none of its {len(quarantined)} files exists, e.g. {tried}; paths '
-            'must be absolute or start from the folder of the CSV'
+            f'{path}: none of its {len(quarantined)} files exists, e.g. {tried}; paths {hint}'
         )
     _check_classes(path, recordings, quarantined, [])
-    notes = [
+    labels = [cells['label'] for _, cells in rows]
+    notes = _lost(dict.fromkeys(labels), recordings, [], 'none of its files exists')
+    notes += _odd_labels(os.path.basename(path), labels)
+    notes += [
         f'{os.path.basename(path)}: column {column!r} is not used; is {close[0]!r} meant?'
         for column in columns
         if column not in _REQUIRED + _OPTIONAL
@@ -111,18 +154,80 @@ def _csv_names(root: str) -> list[str]:
         names = sorted(os.listdir(root))
     except OSError as error:
         raise UserError(f'{root} cannot be read: {error.strerror}') from error
-    lists = [name for name in names if name.lower().endswith('.csv') and not files.is_hidden(name)]
+    lists = [name for name in names if name.lower().endswith(_LISTS) and not files.is_hidden(name)]
     return [name for name in lists if os.path.isfile(os.path.join(root, name))]
 
 
 def _missing(path: str) -> list[str]:
     """Returns the required columns that a CSV, which may be anything, does not have."""
     try:
-        with open(path, encoding='utf-8-sig', errors='replace') as file:
-            columns, _ = csv_file.columns(file.readline(10_000), _REQUIRED)
+        with open(path, 'rb') as file:
+            columns, _ = csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)
     except (OSError, csv.Error):
         columns = []
     return csv_file.missing(columns, _REQUIRED)
+
+
+def _refuse_folds(root: str, top: Sequence[str]) -> None:
+    """Refuses folders whose names are those of something else than classes."""
+    if len(top) > 1 and all(re.fullmatch(r'(?i)folds?[ _-]?\d+', name) for name in top):
+        raise UserError(
+            f'{root}: {", ".join(sorted(top)[:3])}, ... are folds and no classes; name the classes in a '
+            'CSV with columns path,label, and in a column group what shall stay in one fold'
+        )
+    if len(top) > 1 and all(re.fullmatch(r'\d{3}', name) for name in top):
+        raise UserError(
+            f'{root}: {", ".join(sorted(top)[:3])}, ... are the folders of the Free Music Archive and '
+            'no classes: config.data.name=fma reads them; or have a CSV with columns path,label'
+        )
+
+
+def _lost(
+    classes: Iterable[str],
+    recordings: Sequence[Recording],
+    quarantined: Sequence[Quarantined],
+    why: str,
+) -> list[str]:
+    """Names the classes of which there is no recording."""
+    there = {recording.label for recording in recordings}
+    left_out = collections.defaultdict(list)
+    for item in quarantined:
+        left_out[item.path.split('/')[0].strip()].append(item.reason)
+    return [
+        f'class {label!r} is left out: '
+        + (
+            f'{len(reasons)} files, {reasons[0]}'
+            if (reasons := left_out[label])
+            else f'{why} is read'
+        )
+        for label in map(str.strip, classes)
+        if label not in there
+    ]
+
+
+def _odd_labels(name: str, labels: Sequence[str]) -> list[str]:
+    """Names labels that most likely mean something else than a class of their own."""
+    notes, known = [], set(labels)
+    missing = sorted(
+        {label for label in labels if label.lower() in ('nan', 'none', 'null', 'n/a', 'na')}
+    )
+    if missing:
+        count = sum(labels.count(label) for label in missing)
+        notes.append(
+            f'{name}: {count} rows have the label {missing[0]!r}, which is a class here; is it missing?'
+        )
+    several = [
+        label
+        for label in known
+        if len(parts := re.split(r'\s*[;|,/]\s*', label)) > 1 and known.issuperset(parts)
+    ]
+    if several:
+        count = sum(labels.count(label) for label in several)
+        notes.append(
+            f'{name}: {count} rows have several labels in one cell, e.g. {min(several)!r}: each '
+            'combination is a class of its own here'
+        )
+    return notes
 
 
 def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
