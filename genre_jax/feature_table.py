@@ -11,7 +11,6 @@ Files that cannot be used are named at the end.
 from __future__ import annotations
 
 import collections
-import csv
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -89,6 +88,7 @@ def main(argv: Sequence[str]) -> None:
     """Writes the table."""
     from genre_jax.data import folder
     from genre_jax.features.handcrafted import COLUMNS, Handcrafted
+    from genre_jax.logbook import write_rows
 
     program.refuse_words(argv)
     if not _ROOT.value:
@@ -101,12 +101,8 @@ def main(argv: Sequence[str]) -> None:
     table = list(rows(source, _SEGMENT_S.value, compute, quarantined))
     table.sort(key=lambda row: (row[-3], row[-2], row[0]))  # by label, song and name
     out = pathlib.Path(_OUT.value)
-    partial = out.with_name(f'{out.name}.partial')
     try:
-        with partial.open('w', newline='') as file:
-            columns = ['filename', 'length', *COLUMNS, 'label', 'song', 'group']
-            csv.writer(file).writerows([columns, *table])
-        partial.rename(out)
+        write_rows(out, [['filename', 'length', *COLUMNS, 'label', 'song', 'group'], *table])
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None
     for each in quarantined:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import ml_collections
-import numpy as np
 from absl import flags
 
 from genre_jax import program
@@ -46,38 +45,9 @@ def _network(fold: Fold, model: str, features: Callable) -> None:
 
 def _forest(fold: Fold, model: str, features: Callable) -> None:
     """Fits a random forest to one fold's training and validation rows, unless that is done."""
-    from genre_jax.classical import estimators
-    from genre_jax.study.cells import Answer
+    from genre_jax.classical import estimators, fits
 
-    settings, tables = estimators.MODELS['forest'].settings, fold.tables
-
-    def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
-        both = [tables[part] for part in ('train', 'val')]
-        examples = estimators.Examples(
-            np.concatenate([rows['train'], rows['val']]),
-            np.concatenate([table.labels for table in both]),
-            np.concatenate([table.track for table in both]),
-        )
-        return estimators.fit('forest', settings, examples, fold.dataset.labels, fold.config.seed)
-
-    def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
-        said = estimators.probabilities(fitted[0], rows['test'])
-        return Answer({'test': tables['test'].predictions(said)}, fitted[1])
-
-    fold.fill(model, {**settings, 'fitted_to': 'train and val'}, features, fit, answer)
-
-
-def _check_table(config: ml_collections.ConfigDict) -> None:
-    """Refuses a forest on anything but rows of features, before it is prepared."""
-    from genre_jax.data import prepare
-    from genre_jax.errors import UserError
-
-    kind = prepare.load_source(config.data).kind
-    if kind != 'table':
-        raise UserError(
-            f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
-            'table of features'
-        )
+    fits.fill(fold, model, features, estimators.MODELS[model].settings, ('train', 'val'))
 
 
 def measure(
@@ -143,8 +113,8 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
     figure, (left, right) = study_draw.panels(names, 2, (3, 2), words)
     dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
-    study_draw.dots(left, dots, 'accuracy')
-    study_draw.dots(right, dots, 'inflation')
+    study_draw.dots(left, dots)
+    study_draw.dots(right, dots, 'inflation', 'inflation_ci95')
     left.set(xlabel='accuracy, %', xlim=(0, 100))
     right.axvline(0, color='#999999', linewidth=1)
     right.set(title=f'above {rows[-1]["protocol"]}', xlabel='percentage points')
@@ -155,11 +125,16 @@ def main(argv: list[str]) -> None:
     """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
+    from genre_jax.data import prepare
+    from genre_jax.errors import UserError
     from genre_jax.run import folder as run_folder
     from genre_jax.study.table import write_csv
 
-    if _FOREST.value:
-        _check_table(config)
+    if _FOREST.value and (kind := prepare.load_source(config.data).kind) != 'table':
+        raise UserError(
+            f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
+            'table of features'
+        )
     model, fill = ('forest', _forest) if _FOREST.value else (config.model.name, _network)
     with run_folder.own(workdir):
         result = measure(config, workdir, _FOLDS.value, model, fill)

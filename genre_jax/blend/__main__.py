@@ -87,8 +87,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check_flags(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+    program.refuse_words(argv)
     if flags.FLAGS.config is not None:
         raise UserError('--config: a blend has no config page; name finished runs with --members')
     if not _MEMBERS.value or not flags.FLAGS.workdir:

@@ -27,7 +27,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     }
     figure, (left, right) = study_draw.panels(names, len(dots), (2, 3), title)
     _draw_weights(left, blend)
-    study_draw.dots(right, dots, 'accuracy')
+    study_draw.dots(right, dots)
     right.axvline(100 * result['chance'], color='#999999', linestyle=':', label='chance')
     right.set_xlabel(f'accuracy of {unit}, %, with 95 % intervals')
     study_draw.save(figure, file)

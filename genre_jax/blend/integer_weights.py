@@ -6,7 +6,6 @@ The search of Ma et al. (section 3.3.2 of their paper), who ran it on one-hot vo
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -62,21 +61,17 @@ def search(
         )
     rivals = _rivals(cast_votes(probabilities, votes), labels)
     right, weights = _best_weights(rivals, max_weight)
-    bound = searched = max_weight
-    stopped = 'the range was not to grow'
-    while grow_by:
+    bound, stopped = max_weight, '' if grow_by else 'the range was not to grow'
+    while not stopped:
+        wider = bound + grow_by
         if right == len(labels):
             stopped = 'every row is right'
-            break
-        if _too_many(members, searched + grow_by):
-            stopped = f'weights up to {searched + grow_by} are too many combinations to try'
-            break
-        searched += grow_by
-        wider_right, wider = _best_weights(rivals, searched)
-        if wider_right == right:
-            stopped = f'weights up to {searched} bring no gain'
-            break
-        right, weights, bound = wider_right, wider, searched
+        elif _too_many(members, wider):
+            stopped = f'weights up to {wider} are too many combinations to try'
+        elif (found := _best_weights(rivals, wider))[0] == right:
+            stopped = f'weights up to {wider} bring no gain'
+        else:
+            (right, weights), bound = found, wider
     return weights, {'right': right, 'max_weight': bound, 'stopped': stopped}
 
 
@@ -114,19 +109,16 @@ def _best_weights(
 ) -> tuple[int, np.ndarray]:
     """Tries all weights from 0 to `bound` on the device; returns how many rows are right, and the weights."""
     import jax
-    import tqdm
+
+    from genre_jax.logbook import progress_bar
 
     members, base = rivals[0].shape[-1], bound + 1
     combinations = base**members
     on_device = [jax.device_put(array.astype(np.float32)) for array in rivals]
-    best_of_chunk = _compiled()
     best = (-1, 0, 0)
-    seconds = 0.5 if sys.stderr.isatty() else 30
-    with tqdm.tqdm(
-        total=combinations, desc=f'weights 0 to {bound}', unit=' combinations', mininterval=seconds
-    ) as bar:
+    with progress_bar(combinations, 'combinations', f'weights 0 to {bound}') as bar:
         for first in range(0, combinations, _CHUNK):
-            found = best_of_chunk(first, base, *on_device)
+            found = _best_of_chunk()(first, base, *on_device)
             # Most right, then the smallest sum, then the last: the digits of a number are its weights.
             best = max(best, tuple(int(value) for value in found))
             bar.update(min(_CHUNK, combinations - first))
@@ -135,7 +127,7 @@ def _best_weights(
 
 
 @functools.cache
-def _compiled() -> Callable:
+def _best_of_chunk() -> Callable:
     """Returns the program that tries one chunk: most right, minus the sum of weights, and the number."""
     import jax
     import jax.numpy as jnp

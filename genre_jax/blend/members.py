@@ -31,33 +31,14 @@ class Member:
     predictions: Mapping[str, Predictions]  # by part
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What all members say of the same segments or songs, in the order of their names."""
-
-    track: np.ndarray  # name of the song of each row, str [n]
-    start_s: np.ndarray  # where the segment starts, in seconds, float32 [n]; 0 for songs
-    label: np.ndarray  # class ids, int32 [n]
-    group: np.ndarray  # of each row, str [n]
-    probabilities: np.ndarray  # of each member, float32 [M, n, C]
-    classes: np.ndarray  # names of the classes, str [C]
-
-    def predictions(self, probabilities: np.ndarray) -> Predictions:
-        """Makes a predictions table of some probabilities [n, C] for these rows."""
-        return Predictions(
-            self.track, self.start_s, self.label, probabilities.astype(np.float32), self.classes,
-            self.group,
-        )  # fmt: skip
-
-
-def join(parts: Sequence[Rows]) -> Rows:
+def join(parts: Sequence[Predictions]) -> Predictions:
     """Puts rows of the same members and classes one after another, such as those of several folds."""
-    columns = ('track', 'start_s', 'label', 'group')
-    return Rows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
-        np.concatenate([part.probabilities for part in parts], axis=1),
-        parts[0].classes,
-    )
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ('track', 'start_s', 'label', 'group')
+    }
+    probabilities = np.concatenate([part.probabilities for part in parts], axis=-2)
+    return Predictions(**columns, probabilities=probabilities, classes=parts[0].classes)
 
 
 def names(folders: Sequence[pathlib.Path]) -> list[str]:
@@ -82,38 +63,30 @@ def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     """Reads the folder of a finished run, with its predictions for some parts."""
     from genre_jax.logbook import read_json
 
-    files = ['result.json', 'environment.json', *(f'predictions/{part}.npz' for part in parts)]
-    missing = [name for name in files if not (folder / name).exists()]
+    tables = {part: folder / 'predictions' / f'{part}.npz' for part in parts}
+    needed = {folder / 'result.json': _RESULT_KEYS, folder / 'environment.json': _ENVIRONMENT_KEYS}
+    missing = [file for file in (*needed, *tables.values()) if not file.exists()]
     if missing:
         below = [path.parent for path in sorted(folder.glob('*/fold_0'))]
         hint = f'; did you mean {below[0]}?' if below else ''
         raise UserError(
-            f'--members: {folder} has no {missing[0]}: expected the folder of a finished run, or one with '
-            f'fold_0, fold_1, ... of a cross-validation{hint}'
+            f'--members: {folder} has no {missing[0].relative_to(folder)}: expected the folder of a finished '
+            f'run, or one with fold_0, fold_1, ... of a cross-validation{hint}'
         )
-    result, environment = (read_json(folder / name, _REMEDY) for name in files[:2])
-    for file, content, keys in (
-        ('result.json', result, _RESULT_KEYS),
-        ('environment.json', environment, _ENVIRONMENT_KEYS),
-    ):
+    contents = [read_json(file, _REMEDY) for file in needed]
+    for (file, keys), content in zip(needed.items(), contents, strict=True):
         absent = [key for key in keys if key not in content]
         if absent:
-            raise UserError(f'{folder / file} lacks {absent[0]}: {_REMEDY}')
-    predictions = {
-        part: _read_predictions(folder / 'predictions' / f'{part}.npz') for part in parts
-    }
-    return Member(folder, result, environment, predictions)
-
-
-def _read_predictions(file: pathlib.Path) -> Predictions:
-    predictions = Predictions.read(file, _REMEDY)
-    probabilities = predictions.probabilities
-    if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(-1), 1, atol=1e-3)):
-        raise UserError(
-            f'{file} holds something else than probabilities: expected numbers that are not negative, and '
-            'sum to 1 in every row'
-        )
-    return predictions
+            raise UserError(f'{file} lacks {absent[0]}: {_REMEDY}')
+    predictions = {part: Predictions.read(file, _REMEDY) for part, file in tables.items()}
+    for part, file in tables.items():
+        found = predictions[part].probabilities
+        if not (np.all(found >= 0) and np.allclose(found.sum(-1), 1, atol=1e-3)):
+            raise UserError(
+                f'{file} holds something else than probabilities: expected numbers that are not negative, '
+                'and sum to 1 in every row'
+            )
+    return Member(folder, *contents, predictions)
 
 
 def check_same_split(members: Sequence[Member], part: str) -> None:
@@ -127,7 +100,8 @@ def check_same_split(members: Sequence[Member], part: str) -> None:
             f'{member.result["protocol_detail"]})'
             for member in (first, other)
         )
-        alone = _only_one_has(first, other, first.predictions[part], other.predictions[part], part)
+        tables = [(member, member.predictions[part]) for member in (first, other)]
+        alone = _only_one_has(tables, part)
         raise UserError(
             f'{splits} are of different splits{"; " + alone if alone else ""}: what one is tested on, the '
             'other may have learnt from, so that no blend of them can be tested; name runs of the same '
@@ -135,12 +109,10 @@ def check_same_split(members: Sequence[Member], part: str) -> None:
         )
 
 
-def _only_one_has(
-    first: Member, other: Member, own: Predictions, its: Predictions, part: str
-) -> str:
+def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> str:
     """Names a song that only one of two members has in a part."""
-    for member, mine, theirs in ((first, own, its), (other, its, own)):
-        alone = np.setdiff1d(mine.track, theirs.track)
+    for (member, own), (_, others) in (tables, tables[::-1]):
+        alone = np.setdiff1d(own.track, others.track)
         if len(alone):
             return f'{str(alone[0])!r} is in the {part} part of {member.folder} alone'
     return ''
@@ -148,43 +120,35 @@ def _only_one_has(
 
 def align(
     members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
-) -> Rows:
+) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
     At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
-    the order of `classes`, or that of the first member.
+    the order of `classes`, or that of the first member. Returns rows in the order of their names, with the
+    probabilities of each member, float32 [M, n, C]; a song without a group is its own.
     """
-    first = members[0]
-    if classes is None:
-        classes = first.predictions[part].classes.tolist()
-    tables = [_in_order(member.predictions[part], classes, member, first) for member in members]
-    if level == 'song':
-        tables = [_songs(table) for table in tables]
-    tables = [_sorted(table) for table in tables]
-    reference = tables[0]
-    for member, table in zip(members[1:], tables[1:], strict=True):
-        _check_same_rows(first, member, reference, table, part)
-    grouped = [
-        (member, table)
-        for member, table in zip(members, tables, strict=True)
-        if table.group is not None
-    ]
+    classes = classes or members[0].predictions[part].classes.tolist()
+    tables = []
+    for member in members:
+        table = _in_order(member.predictions[part], classes, member, members[0])
+        table = _songs(table) if level == 'song' else table
+        tables.append((member, table.take(np.lexsort((table.start_s, table.track)))))
+    for other in tables[1:]:
+        _check_same_rows((tables[0], other), part)
+    grouped = [(member, table) for member, table in tables if table.group is not None]
     for member, table in grouped[1:]:
-        differ = np.flatnonzero(table.group != grouped[0][1].group)
-        if len(differ):
-            row = differ[0]
+        first, reference = grouped[0]
+        for row in np.flatnonzero(table.group != reference.group):
             raise UserError(
-                f'{str(table.track[row])!r} is of group {str(grouped[0][1].group[row])!r} in '
-                f'{grouped[0][0].folder} and of {str(table.group[row])!r} in {member.folder}: intervals are '
-                'over groups; expected the same ones'
+                f'{str(table.track[row])!r} is of group {str(reference.group[row])!r} in {first.folder} and '
+                f'of {str(table.group[row])!r} in {member.folder}: intervals are over groups; expected the '
+                'same ones'
             )
-    return Rows(
-        reference.track,
-        reference.start_s,
-        reference.label,
-        grouped[0][1].group if grouped else reference.track,
-        np.stack([table.probabilities for table in tables]),
-        np.asarray(classes),
+    reference = tables[0][1]
+    return dataclasses.replace(
+        reference,
+        group=grouped[0][1].group if grouped else reference.track,
+        probabilities=np.stack([table.probabilities for _, table in tables]),
     )
 
 
@@ -211,31 +175,18 @@ def _in_order(
 
 def _songs(predictions: Predictions) -> Predictions:
     songs = pool_songs(predictions)
-    group = None
-    if predictions.group is not None:
-        of_track = dict(zip(predictions.track.tolist(), predictions.group.tolist(), strict=True))
-        group = np.asarray([of_track[track] for track in songs.track.tolist()])
-    start_s = np.zeros(len(songs.track), np.float32)
-    probabilities = songs.probability.astype(np.float32)
-    return Predictions(songs.track, start_s, songs.label, probabilities, predictions.classes, group)
+    first = np.sort(np.unique(predictions.track, return_index=True)[1])
+    return dataclasses.replace(
+        predictions.take(first),
+        start_s=np.zeros(len(first), np.float32),
+        probabilities=songs.probability.astype(np.float32),
+    )
 
 
-def _sorted(predictions: Predictions) -> Predictions:
-    order = np.lexsort((predictions.start_s, predictions.track))
-    columns = {
-        name: array[order]
-        for name, array in vars(predictions).items()
-        if name != 'classes' and array is not None
-    }
-    return dataclasses.replace(predictions, **columns)
-
-
-def _check_same_rows(
-    first: Member, other: Member, own: Predictions, its: Predictions, part: str
-) -> None:
+def _check_same_rows(tables: Sequence[tuple[Member, Predictions]], part: str) -> None:
+    (first, own), (other, its) = tables
     both = f'{first.folder} and {other.folder}'
-    alone = _only_one_has(first, other, own, its, part)
-    if alone:
+    if alone := _only_one_has(tables, part):
         raise UserError(
             f'{both} are tested on different songs: {alone}; name runs of the same data'
         )
@@ -245,9 +196,7 @@ def _check_same_rows(
             f'{both} have other segments in the {part} part ({len(own.track)} and {len(its.track)}, or at '
             'other times): --level=song blends what they say of whole songs'
         )
-    wrong = np.flatnonzero(own.label != its.label)
-    if len(wrong):
-        row = wrong[0]
+    for row in np.flatnonzero(own.label != its.label):
         labels = [str(table.classes[table.label[row]]) for table in (own, its)]
         raise UserError(
             f'{both} have different labels: {str(own.track[row])!r} of the {part} part is {labels[0]!r} in '

@@ -41,7 +41,7 @@ def _groups(predictions: Predictions) -> dict[str, str]:
 
 
 def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, dict]:
-    """Returns of the `scores` of each part what the table of a blend by segment or song shows."""
+    """Returns of the figures of each part what the table of a blend by segment or song shows."""
     return {
         part: {
             kind: {key: figures[kind][key] for key in ('accuracy', 'accuracy_ci95')}
@@ -59,51 +59,44 @@ def describe(
     `by_fold` holds result.json of each member for each fold, one for members that are run folders, and `test`
     the blend's predictions of all folds together; with `leaky_fit` the weights were fitted to those.
     """
-    first, folds = by_fold[0][0], [members[0] for members in by_fold]
-    results = [result for members in by_fold for result in members]
-    classes = test.classes.tolist()
-    if len(by_fold) == 1:
-        counts = {key: dict(first[key]) for key in ('n_songs', 'n_groups', 'n_segments')}
-        detail = first['protocol_detail']
-        songs_per_class = first['songs_per_class']
-        warnings = [line for result in results for line in result['warnings']]
-    else:
+    first, several, classes = by_fold[0][0], len(by_fold) > 1, test.classes.tolist()
+    detail, songs_per_class = first['protocol_detail'], first['songs_per_class']
+    counts = {key: dict(first[key]) for key in ('n_songs', 'n_groups', 'n_segments')}
+    if several:
         counts = {
             'n_songs': {'test': len(np.unique(test.track))},
             'n_groups': {'test': len(np.unique(test.group))},
             'n_segments': {'test': len(test.track)},
         }
-        detail = (
-            f'all {len(folds)} folds together, of which the first is: {first["protocol_detail"]}'
-        )
+        detail = f'all {len(by_fold)} folds together, of which the first is: {detail}'
+        trained = {
+            label: [members[0]['songs_per_class'][label]['train'] for members in by_fold]
+            for label in classes
+        }
         songs_per_class = {
             label: {
-                'train': round(
-                    np.mean([fold['songs_per_class'][label]['train'] for fold in folds])
-                ),
+                'train': round(np.mean(trained[label])),
                 'test': len(np.unique(test.track[test.label == i])),
             }
             for i, label in enumerate(classes)
         }
-        warnings = [
-            f'fold {i}: {line}'
-            for i, members in enumerate(by_fold)
-            for result in members
-            for line in result['warnings']
-        ]
+    warnings = [
+        f'fold {i}: {line}' if several else line
+        for i, members in enumerate(by_fold)
+        for result in members
+        for line in result['warnings']
+    ]
     if leaky_fit:
         detail += '; LEAKY: the weights of the blend were fitted to the test part itself'
     return counts | {
         'protocol': first['protocol'],
         'protocol_detail': detail,
-        'leaky': leaky_fit or any(result['leaky'] for result in results),
+        'leaky': leaky_fit or any(result['leaky'] for members in by_fold for result in members),
         'classes': classes,
         'songs_per_class': songs_per_class,
         'chance': 1 / len(classes),
         'majority': evaluate.majority_class(
-            np.repeat(
-                np.arange(len(classes)), [songs_per_class[label]['train'] for label in classes]
-            ),
+            np.repeat(range(len(classes)), [songs_per_class[name]['train'] for name in classes]),
             test,
             _groups(test),
             bootstrap_samples,

@@ -7,17 +7,18 @@ import pathlib
 from collections.abc import Sequence
 
 from genre_jax.blend import members as blend_members
-from genre_jax.blend.members import Member, Rows
+from genre_jax.blend.members import Member
 from genre_jax.errors import UserError
+from genre_jax.evaluation.evaluate import Predictions
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Rows to fit to, and rows to test on."""
+    """Rows to fit to, and rows to test on, with the probabilities of each member, [M, n, C]."""
 
     members: Sequence[Member]  # of one split
-    fit: Rows  # what the weights may see
-    test: Rows  # what they may not
+    fit: Predictions  # what the weights may see
+    test: Predictions  # what they may not
 
 
 def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -54,13 +55,13 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
         blend_members.check_same_split(members, 'test')
         fit, test = (blend_members.align(members, part, level) for part in ('val', 'test'))
         return [Task(members, fit, test)]
-    by_fold, tests = [], []
-    for i in range(counts[folders[0]]):
-        members = [blend_members.read(folds[folder][i], ('test',)) for folder in folders]
+    by_fold, tests, classes = [], [], None
+    for of_fold in zip(*folds.values(), strict=True):
+        members = [blend_members.read(folder, ('test',)) for folder in of_fold]
         blend_members.check_same_split(members, 'test')
-        classes = tests[0].classes.tolist() if tests else None
         by_fold.append(members)
         tests.append(blend_members.align(members, 'test', level, classes))
+        classes = tests[0].classes.tolist()
     return [
         Task(members, blend_members.join([*tests[:i], *tests[i + 1 :]]), tests[i])
         for i, members in enumerate(by_fold)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 import os
@@ -74,28 +73,19 @@ MODELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What a classifier is fitted to.
+    """What a classifier is fitted to."""
 
-    Attributes:
-        rows: features, float [n, columns].
-        labels: class ids, int [n]; every class occurs.
-        songs: the song of each row, any type [n].
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    songs: np.ndarray
+    rows: np.ndarray  # features, float [n, columns]
+    labels: np.ndarray  # class ids, int [n]; every class occurs
+    songs: np.ndarray  # the song of each row, any type [n]
 
 
 def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
     """Reads which models are wanted, with which settings: {model: settings}, in the order of MODELS.
 
-    Args:
-        names: 'all', or names of MODELS with commas between them.
-        overrides: 'MODEL.SETTING=VALUE', the value as in Python, or a word.
-
-    Raises:
-        UserError: an unknown model or setting, or a model whose library is not installed.
+    `names` are 'all', or names of MODELS with commas between them, `overrides` 'MODEL.SETTING=VALUE', the
+    value as in Python, or a word. An unknown model or setting, or a library that is not installed, is a
+    UserError.
     """
     wanted = list(MODELS) if names == 'all' else [name.strip() for name in names.split(',')]
     for name in wanted:
@@ -118,24 +108,15 @@ def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]
             raise UserError(f'--set={text}: unknown model {name!r}{nearest(name, MODELS)}')
         if name not in chosen:
             raise UserError(f'--set={text}: {name} is not among --models={names}')
-        _check_setting(text, name, setting)
-        chosen[name][setting] = _value(value)
+        known = set(_estimator_class(name)().get_params()) - {'random_state', 'n_jobs'}
+        if setting not in known:
+            hint = nearest(setting, known)
+            raise UserError(f'--set={text}: {name} has no setting {setting!r}{hint}')
+        try:
+            chosen[name][setting] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            chosen[name][setting] = value
     return chosen
-
-
-def _check_setting(text: str, name: str, setting: str) -> None:
-    known = sorted(set(_estimator_class(name)().get_params()) - {'random_state', 'n_jobs'})
-    if setting not in known:
-        close = difflib.get_close_matches(setting, known, n=1, cutoff=0.5)
-        hint = f'did you mean {close[0]!r}?' if close else f'expected one of {", ".join(known)}'
-        raise UserError(f'--set={text}: {name} has no setting {setting!r}; {hint}')
-
-
-def _value(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _estimator_class(name: str) -> type:
@@ -149,20 +130,10 @@ def _estimator_class(name: str) -> type:
 def fit(
     name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
 ) -> tuple[object, list[str]]:
-    """Fits a classifier.
+    """Fits a classifier, a key of MODELS, to the training part; returns it, and the library's warnings.
 
-    Args:
-        name: a key of MODELS.
-        settings: of its constructor.
-        examples: of the training part.
-        classes: names of the classes.
-        seed: of what the classifier draws.
-
-    Returns:
-        The fitted classifier, and the library's warnings.
-
-    Raises:
-        UserError: the settings cannot be, or do not fit the examples.
+    `settings` are those of its constructor, `seed` is of what it draws. A UserError where the settings cannot
+    be, or do not fit the examples.
     """
     _check(name, settings, examples, classes)
     model = _build(name, settings, examples, classes, seed)
@@ -171,9 +142,10 @@ def fit(
         try:
             model.fit(examples.rows.astype(np.float64), examples.labels)
         except (ValueError, TypeError) as error:
-            words = ' '.join(str(error).split())
+            given = ', '.join(f'{key}={value!r}' for key, value in settings.items())
+            words = ' '.join(str(error).split())[:300]
             raise UserError(
-                f'{name} with {_words(settings)} cannot be fitted: {words[:300]}'
+                f'{name} with {given or "default settings"} cannot be fitted: {words}'
             ) from None
     notes = {
         ' '.join(str(each.message).split())[:200]
@@ -191,9 +163,9 @@ def _build(
     import sklearn.pipeline
     import sklearn.preprocessing
 
-    takes = kind().get_params()
-    given = {'random_state': seed, 'n_jobs': -1}
-    model = kind(**{key: value for key, value in given.items() if key in takes}, **settings)
+    ours = {'random_state': seed, 'n_jobs': -1}
+    taken = ours.keys() & kind().get_params()
+    model = kind(**{key: ours[key] for key in taken}, **settings)
     if MODELS[name].scaled:
         model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
     if MODELS[name].calibrated:
@@ -207,10 +179,6 @@ def _build(
 def probabilities(model: object, rows: np.ndarray) -> np.ndarray:
     """Returns the probabilities of all classes, float32 [n, classes], for features [n, columns]."""
     return model.predict_proba(rows.astype(np.float64)).astype(np.float32)
-
-
-def _words(settings: Mapping[str, object]) -> str:
-    return ', '.join(f'{key}={value!r}' for key, value in settings.items()) or 'default settings'
 
 
 def _check(

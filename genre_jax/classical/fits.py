@@ -17,25 +17,31 @@ from genre_jax.study.cells import Answer, Fold
 def fill(
     fold: Fold,
     model: str,
-    settings: Mapping[str, object],
     features: Callable[[], Mapping[str, np.ndarray]],
+    settings: Mapping[str, object],
+    parts: Sequence[str] = ('train',),
 ) -> None:
-    """Fits a model to the training part of a fold and writes its folder, unless that is finished."""
-    table = fold.tables['train']
+    """Fits a model to some parts of a fold and writes its folder, unless that is finished."""
+    tables = [fold.tables[part] for part in parts]
+    whole = {} if parts == ('train',) else {'fitted_to': ' and '.join(parts)}
 
     def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
-        examples = estimators.Examples(rows['train'], table.labels, fold.songs[table.track])
+        examples = estimators.Examples(
+            np.concatenate([rows[part] for part in parts]),
+            np.concatenate([table.labels for table in tables]),
+            fold.songs[np.concatenate([table.track for table in tables])],
+        )
         return estimators.fit(model, settings, examples, fold.dataset.labels, fold.config.seed)
 
     def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
-        estimator, notes = fitted
         predictions = {
-            part: fold.tables[part].predictions(estimators.probabilities(estimator, rows[part]))
-            for part in ('val', 'test')
+            part: table.predictions(estimators.probabilities(fitted[0], rows[part]))
+            for part, table in fold.tables.items()
+            if part not in parts
         }
-        return Answer(predictions, notes)
+        return Answer(predictions, fitted[1])
 
-    fold.fill(model, settings, features, fit, answer)
+    fold.fill(model, {**settings, **whole}, features, fit, answer)
 
 
 def measure(
@@ -51,22 +57,21 @@ def measure(
     `models` is {model: settings}, of estimators.choose; `checkpoint` a network whose embeddings take the
     place of rows, or ''.
     """
-    network = Network(config, checkpoint, workdir / 'embeddings') if checkpoint else None
+    network, source = None, ''
+    if checkpoint:
+        network = Network(config, checkpoint, workdir / 'embeddings')
+        config, path = network.config, pathlib.Path(checkpoint).resolve()
+        # The name of a fold goes with that of the folder that it lies in.
+        source = '_'.join(path.parts[-2:] if path.name.startswith('fold_') else path.parts[-1:])
     result = study_protocols.measure(
-        network.config if network else config,
+        config,
         workdir,
         names,
         folds,
         list(models),
-        lambda fold, model, features: fill(fold, model, models[model], features),
+        lambda fold, model, features: fill(fold, model, features, models[model]),
         network,
-        _source(checkpoint) if network else '',
+        source,
         'models',
     )
     return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}
-
-
-def _source(checkpoint: str) -> str:
-    """Returns the name of a network; of a fold with that of the folder that it lies in."""
-    path = pathlib.Path(checkpoint).resolve()
-    return f'{path.parent.name}_{path.name}' if path.name.startswith('fold_') else path.name

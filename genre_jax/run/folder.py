@@ -122,18 +122,16 @@ def write_step_zero(
         write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
 
 
-def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path) -> None:
-    """Writes the best checkpoint's model as config.init.checkpoint and others read it.
+def save_model(
+    job: Job, variables: Mapping, title: str, source: Mapping, folder: pathlib.Path
+) -> None:
+    """Writes a model with its front end as config.init.checkpoint and others read it.
 
-    Args:
-        job: what was fixed in the training.
-        variables: of the best checkpoint, nested.
-        result: what result.json will hold.
-        workdir: the run folder.
+    `variables` are nested; title and source say where they come from.
     """
     settings = json.loads(config_lib.to_json(job.config))['model']
     model = Converted(
-        title='run of genre_jax',
+        title=title,
         model=settings.pop('name'),
         settings=settings,
         num_classes=len(job.stored.labels),
@@ -144,7 +142,7 @@ def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path
         labels=list(job.stored.labels),
     )
     front_end = dataclasses.asdict(job.front_end)
-    store.save(model, workdir / 'model', {'step': result['best_step'], 'front_end': front_end})
+    store.save(model, folder, {**source, 'front_end': front_end})
 
 
 def show_again(workdir: pathlib.Path) -> None:

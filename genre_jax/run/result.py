@@ -76,6 +76,24 @@ def rank(job: Job, figures: Mapping[str, float]) -> list[float]:
     return [accuracy, -figures['val/song_max_probability/log_loss']]
 
 
+def describe(
+    data: run_data.Data, predictions: Mapping[str, evaluate.Predictions], bootstrap_samples: int
+) -> dict:
+    """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
+    return run_data.describe(data.dataset, data.split, data.tables) | {
+        'parts': {
+            part: evaluate.evaluate(table, data.groups, bootstrap_samples)
+            for part, table in predictions.items()
+        },
+        'majority': evaluate.majority_class(
+            data.dataset.label_ids()[data.split.tracks['train']],
+            predictions['test'],
+            data.groups,
+            bootstrap_samples,
+        ),
+    }
+
+
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result.
 
@@ -86,7 +104,6 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         logbook: of the run folder.
     """
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
-    samples = config.eval.bootstrap_samples
     predictions = {
         part: data.tables[part].predictions(probabilities)
         for part, probabilities in ended.probabilities.items()
@@ -101,17 +118,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(ended.best_variables['params']),
-        'parts': {
-            part: evaluate.evaluate(table, data.groups, samples)
-            for part, table in predictions.items()
-        },
-        'majority': evaluate.majority_class(
-            data.dataset.label_ids()[data.split.tracks['train']],
-            predictions['test'],
-            data.groups,
-            samples,
-        ),
-    } | run_data.describe(data.dataset, data.split, data.tables)
+    } | describe(data, predictions, config.eval.bootstrap_samples)
     if not logbook.enabled:
         return result
     for part, table in predictions.items():
@@ -125,7 +132,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'examples_per_s': examples / train_s,
     }
     write_json(workdir / 'timing.json', timing)
-    run_folder.save_model(job, ended.best_variables, result, workdir)
+    best, source = ended.best_variables, {'step': ended.best_step}
+    run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)

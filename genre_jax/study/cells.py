@@ -10,37 +10,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
-import tqdm
 
 from genre_jax.embeddings.network import Network
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.loading import loader, prepared, run_data
-from genre_jax.logbook import read_json, write_json
+from genre_jax.logbook import progress_bar, read_json, write_json
 from genre_jax.run import folder as run_folder
+from genre_jax.run import result as run_result
 
 _REMEDY = 'delete that folder, the model is fitted again'
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a fitted model says.
+    """What a fitted model says."""
 
-    Attributes:
-        predictions: by part, 'test' among them.
-        notes: warnings of a library.
-        facts: what else result.json holds.
-    """
-
-    predictions: Mapping[str, evaluate.Predictions]
-    notes: Sequence[str] = ()
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    predictions: Mapping[str, evaluate.Predictions]  # by part, 'test' among them
+    notes: Sequence[str] = ()  # warnings of a library
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # more for result.json
 
 
 class Fold:
@@ -100,54 +93,34 @@ class Fold:
     ) -> None:
         """Fits and tests a model and writes its folder, result.json last, unless that is there.
 
-        Args:
-            model: its name.
-            settings: what else decides about it.
-            features: those of this fold.
-            fit: makes the model of them.
-            answer: what the model makes of them.
-
-        Raises:
-            UserError: the folder holds a model with other settings, or of other data.
+        `settings` are what decides about the model besides its name, `features` reads those of this fold.
+        `fit` makes a model of them, and `answer` is what the model makes of them. A UserError where the
+        folder holds a model with other settings, or of other data.
         """
-        folder, dataset = self.folder(model), self.dataset
+        folder = self.folder(model)
         config = self.config.copy_and_resolve_references()
         config.model = ml_collections.ConfigDict({'name': model, **settings})
         folder.mkdir(parents=True, exist_ok=True)
         run_folder.check_same_config(config, folder)
         source = self.network and self.network.source
-        run_folder.write_step_zero(config, folder, dataset, self.split, source)
+        run_folder.write_step_zero(config, folder, self.dataset, self.split, source)
         if (folder / 'result.json').exists():
             return
         rows = features()
-        clock = [time.monotonic()]
+        started_s = time.monotonic()
         fitted = fit(rows)
-        clock.append(time.monotonic())
+        fitted_s = time.monotonic()
         found = answer(fitted, rows)
-        groups = {track['track']: track['group'] for track in dataset.tracks}
-        samples = config.eval.bootstrap_samples
-        facts = run_data.describe(dataset, self.split, self.tables)
-        result = facts | {
-            'parts': {
-                part: evaluate.evaluate(each, groups, samples)
-                for part, each in found.predictions.items()
-            },
-            'majority': evaluate.majority_class(
-                dataset.label_ids()[self.split.tracks['train']],
-                found.predictions['test'],
-                groups,
-                samples,
-            ),
-            'warnings': facts['warnings'] + list(found.notes),
-        }
+        data = run_data.Data(self.dataset, self.split, self.tables)
+        result = run_result.describe(data, found.predictions, config.eval.bootstrap_samples)
+        result['warnings'] += found.notes
         for part, each in found.predictions.items():
             each.save(folder / 'predictions' / f'{part}.npz')
-        fit_s = clock[1] - clock[0]
         timing = {
             'prepare_s': 0.0,
-            'train_s': fit_s,
-            'evaluate_s': time.monotonic() - clock[1],
-            'examples_per_s': len(self.tables['train']) / fit_s,
+            'train_s': fitted_s - started_s,
+            'evaluate_s': time.monotonic() - fitted_s,
+            'examples_per_s': len(self.tables['train']) / (fitted_s - started_s),
         }
         write_json(folder / 'timing.json', timing)
         write_json(folder / 'result.json', result | dict(found.facts))
@@ -161,18 +134,11 @@ def open_folds(
     dataset: prepared.Dataset,
     network: Network | None = None,
 ) -> list[Fold]:
-    """Makes the splits of a cross-validation.
+    """Makes the splits of a cross-validation; with 0 folds one split, that of the config.
 
-    Args:
-        config: the whole config; its protocol is replaced.
-        protocol: of the splits.
-        folds: of the cross-validation; 0: one split, that of the config.
-        home: folder of the source, below which models have theirs.
-        dataset: the prepared dataset.
-        network: whose embeddings take the place of rows, or None.
-
-    Raises:
-        UserError: the split cannot be, or the network has learnt from its test songs.
+    `config` is the whole one, whose protocol is replaced; models have their folders below `home`; embeddings
+    of `network` take the place of rows. A UserError where the split cannot be, or the network has learnt from
+    its test songs.
     """
     opened = []
     for fold in range(max(1, folds)):
@@ -186,17 +152,11 @@ def open_folds(
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a model came to, in all folds.
+    """What a model came to, in all folds."""
 
-    Attributes:
-        results: what result.json of each fold holds.
-        tests: predictions for each fold's test part.
-        fit_s: how long it took to fit all of them, in seconds.
-    """
-
-    results: Sequence[Mapping]
-    tests: Sequence[evaluate.Predictions]
-    fit_s: float
+    results: Sequence[Mapping]  # what result.json of each fold holds
+    tests: Sequence[evaluate.Predictions]  # for each fold's test part
+    fit_s: float  # how long it took to fit all of them, in seconds
 
     @property
     def leaky(self) -> bool:
@@ -219,22 +179,14 @@ def run(
     fill: Callable[[Fold, str, Callable[[], Mapping[str, np.ndarray]]], None],
     unit: str = '',
 ) -> dict[tuple[str, str], Outcome]:
-    """Fills every cell that is not finished, and reads all of them.
+    """Fills every cell that is not finished, and reads all of them: {(column, model): outcome}.
 
-    Args:
-        columns: folds by the name of what they are of, a protocol or a source.
-        models: their names.
-        fill: fills the folder of a model in a fold, from a function that reads the fold's features once.
-        unit: of the progress bar; '' for none.
+    Columns are folds by the name of what they are of, a protocol or a source. `fill` fills the folder of a
+    model in a fold, from a function that reads the fold's features once; `unit` is that of the progress bar,
+    '' for none.
     """
     folds = [fold for every in columns.values() for fold in every]
-    bar = tqdm.tqdm(
-        total=len(folds) * len(models),
-        unit=f' {unit}',
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        disable=not unit,
-    )
-    with bar:
+    with progress_bar(len(folds) * len(models), unit, disable=not unit) as bar:
         for fold in folds:
             features = functools.cache(fold.features)
             for model in models:

@@ -16,13 +16,9 @@ COLOURS = ('#2f5f98', '#e0a030', '#5f8f4f', '#c0504d', '#7f5f9f', '#777777')
 def panels(
     names: Sequence[str], series: int, widths: Sequence[float], title: str
 ) -> tuple[matplotlib.figure.Figure, Sequence[matplotlib.axes.Axes]]:
-    """Returns a figure and its panels side by side, which share a row for each name.
+    """Returns a figure and its panels side by side, which share a row for each name, from above.
 
-    Args:
-        names: of the rows, from above.
-        series: dots in a row.
-        widths: of the panels, as shares.
-        title: of the whole.
+    `series` are the dots in a row, `widths` those of the panels, as shares.
     """
     height = 2 + 0.2 * len(names) * (series + 1)
     figure = matplotlib.figure.Figure(figsize=(10, height), layout='constrained')
@@ -38,26 +34,26 @@ def panels(
 
 
 def dots(
-    axes: matplotlib.axes.Axes, series: Mapping[str, Sequence[Mapping | None]], key: str
+    axes: matplotlib.axes.Axes,
+    series: Mapping[str, Sequence[Mapping | None]],
+    key: str = 'accuracy',
+    ends: str = 'accuracy_ci95',
 ) -> None:
     """Draws figures in percent with their intervals, the number behind each.
 
-    Args:
-        axes: of `panels`.
-        series: by their label, for each row figures that hold KEY and KEY_ci95; None is not drawn.
-        key: which of them.
+    `series` has, by label, for each row of `panels` figures that hold `key` and `ends`; None is not drawn.
     """
     for i, (label, figures) in enumerate(series.items()):
         shift = 0.6 * ((i + 0.5) / len(series) - 0.5)
         rows = np.flatnonzero([figure is not None for figure in figures])
         values = 100 * np.array([figures[row][key] for row in rows])
-        ends = 100 * np.array([figures[row][f'{key}_ci95'] for row in rows]).reshape(-1, 2).T
+        low, high = 100 * np.array([figures[row][ends] for row in rows]).reshape(-1, 2).T
         axes.errorbar(
             values, rows + shift,
-            xerr=np.maximum(0, [values - ends[0], ends[1] - values]),
+            xerr=np.maximum(0, [values - low, high - values]),
             fmt='o', markersize=4, capsize=2, color=COLOURS[i % len(COLOURS)], label=label,
         )  # fmt: skip
-        for row, value, end in zip(rows, values, ends[1], strict=True):
+        for row, value, end in zip(rows, values, high, strict=True):
             place = {'xytext': (3, 0), 'textcoords': 'offset points', 'va': 'center'}
             axes.annotate(f'{value:.1f}', (end, row + shift), fontsize=7, **place)
 

@@ -14,7 +14,6 @@ from genre_jax.loading import protocols, run_data
 from genre_jax.study import cells
 
 ROWS = 'features'  # the source of what learns from rows of a table
-LEVELS = ('segment', 'song')
 
 
 def measure(
@@ -41,12 +40,9 @@ def measure(
         source: name of the source; '': `features` for rows of a table, else the front end's.
         unit: of the progress bar; '' for none.
 
-    Returns:
-        Facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each model,
-        protocol and level, with differences to the strictest protocol where there are folds.
-
-    Raises:
-        UserError: a mistake in the config, the data or the settings of a model.
+    Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each
+    model, protocol and level, with differences to the strictest protocol where there are folds. A mistake in
+    the config, the data or the settings of a model is a UserError.
     """
     dataset = run_data.open_dataset(config)
     source = source or (ROWS if dataset.kind == 'table' else config.features.name)
@@ -73,14 +69,14 @@ def measure(
                 'protocol': name,
                 'leaky': own[name].leaky,
                 'level': level,
-                'accuracy': compared[name][level]['accuracy'],
-                'accuracy_ci95': compared[name][level]['accuracy_ci95'],
-                'above_strictest': compared[name][level]['inflation'] if folds else None,
-                'above_ci95': compared[name][level]['inflation_ci95'] if folds else None,
+                'accuracy': found['accuracy'],
+                'accuracy_ci95': found['accuracy_ci95'],
+                'above_strictest': found['inflation'] if folds else None,
+                'above_ci95': found['inflation_ci95'] if folds else None,
                 'fit_s': own[name].fit_s,
             }
             for name in opened
-            for level in LEVELS
+            for level, found in compared[name].items()
         ]
     return cells.describe(dataset, folds) | {
         'protocols': {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from genre_jax.logbook import write_text
+from genre_jax.logbook import write_rows
+
+
+def nested(figures: Sequence[Mapping], outer: str, inner: str) -> dict[str, dict[str, Mapping]]:
+    """Returns figures by what two of their keys hold."""
+    rows: dict[str, dict[str, Mapping]] = {}
+    for figure in figures:
+        rows.setdefault(figure[outer], {})[figure[inner]] = figure
+    return rows
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -29,9 +35,8 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def write_csv(figures: Sequence[Mapping], file: pathlib.Path) -> None:
     """Writes a line for each of some figures; an interval NAME_ci95 becomes NAME_low and NAME_high."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    for i, figure in enumerate(figures):
+    lines = []
+    for figure in figures:
         line: dict[str, object] = {}
         for key, value in figure.items():
             stem = key.removesuffix('_ci95')
@@ -39,7 +44,5 @@ def write_csv(figures: Sequence[Mapping], file: pathlib.Path) -> None:
                 line[key] = value
             else:
                 line[f'{stem}_low'], line[f'{stem}_high'] = value or (None, None)
-        if not i:
-            writer.writerow(line)
-        writer.writerow(line.values())
-    write_text(file, text.getvalue())
+        lines.append(line)
+    write_rows(file, [*lines[:1], *(line.values() for line in lines)])

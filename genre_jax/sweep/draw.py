@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import matplotlib.figure
 import optuna
 
+from genre_jax.study import draw as study_draw
 from genre_jax.sweep.space import Choice, LogUniform, label
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
     )
     panels = figure.subplots(height, columns, sharey=True, squeeze=False).flatten()
     shares = importances(study)
-    scale = 1 if metric.endswith('loss') else 100
+    scale = 1 if study.sweep.lower_is_better else 100
+    points = [(row, scale * row.value) for row in found if row.value is not None]
     for axes, (key, each) in zip(panels, space.items(), strict=False):
         if isinstance(each, Choice):
-            _choices(axes, found, key, each, scale)
+            _choices(axes, points, key, each)
         else:
-            for row, value in _points(found, scale):
+            for row, value in points:
                 _mark(axes, row.point[key], value, row, row is found[0])
             axes.set_xscale('log' if isinstance(each, LogUniform) else 'linear')
         share = f'\nimportance {100 * shares[key]:.0f} %' if key in shares else ''
@@ -65,13 +67,7 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
         axes.set_ylabel(metric if scale == 1 else f'{metric}, %', fontsize=8)
     many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
     figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
-    temporary = file.with_name('.' + file.name)
-    figure.savefig(temporary, dpi=150)
-    temporary.replace(file)
-
-
-def _points(found: Sequence[Row], scale: float) -> list[tuple[Row, float]]:
-    return [(row, scale * row.value) for row in found if row.value is not None]
+    study_draw.save(figure, file)
 
 
 def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
@@ -80,16 +76,14 @@ def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
     axes.plot(x, y, 'o', markersize=5, color=colour, markerfacecolor=face, zorder=3 if best else 2)
 
 
-def _choices(axes, found: Sequence[Row], key: str, choice: Choice, scale: float) -> None:
+def _choices(axes, points: Sequence[tuple[Row, float]], key: str, choice: Choice) -> None:
     """Draws the trials above the values they have, and the median of each value."""
-    values = sorted(
-        choice.values, key=lambda value: value if isinstance(value, numbers.Real) else math.inf
-    )
+    values = sorted(choice.values, key=lambda v: v if isinstance(v, numbers.Real) else math.inf)
     position = {label(value): x for x, value in enumerate(values)}
     columns = [[] for _ in values]
-    for row, value in _points(found, scale):
+    for row, value in points:
         x = position[label(row.point[key])]
-        _mark(axes, x, value, row, row is found[0])
+        _mark(axes, x, value, row, row is points[0][0])
         if row.status == 'finished':
             columns[x].append(value)
     for x, column in enumerate(columns):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime
-import io
 import json
 import pathlib
 import statistics
@@ -16,11 +14,13 @@ import ml_collections
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
+from genre_jax.study.table import aligned, markdown, write_csv
 from genre_jax.sweep import commands as sweep_commands
 from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep.study import SharedStudy, State
 
+# In the order of the table.
 _STATUS = {
     State.COMPLETE: 'finished',
     State.PRUNED: 'pruned',
@@ -32,67 +32,49 @@ _STATUS = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One trial as the tables show it.
-
-    Attributes:
-        number: of the trial.
-        point: config key to value.
-        status: in one word.
-        value: the metric, of a pruned trial the best there was; None without.
-        ci95: its 95 % interval (bootstrap over groups), None without.
-        values: the metric of each training, where there are several.
-        epochs: best epoch and epochs of each training.
-        seconds: that were worked on it.
-        reason: why it failed.
-        figures: the rest of what the study knows.
-    """
+    """One trial as the tables show it."""
 
     number: int
-    point: Mapping[str, object]
-    status: str
-    value: float | None
-    ci95: Sequence[float] | None
-    values: Sequence[float]
-    epochs: str
-    seconds: float
-    reason: str
-    figures: Mapping
+    point: Mapping[str, object]  # config key to value
+    status: str  # in one word
+    value: float | None  # the metric, of a pruned trial the best there was
+    ci95: Sequence[float] | None  # its 95 % interval (bootstrap over groups)
+    values: Sequence[float]  # the metric of each training
+    epochs: str  # best epoch and epochs of each training
+    seconds: float  # that were worked on it
+    reason: str  # why it failed
+    figures: Mapping  # the rest of what the study knows
 
 
 def rows(study: SharedStudy) -> list[Row]:
     """Returns the trials, the best first; those that did not finish follow."""
-    lower = study.sweep.metric.endswith('loss')
+    lower = study.sweep.lower_is_better
     found = []
     for trial in study.trials():
-        figures = trial.user_attrs.get('figures', {})
-        value = trial.value
+        known, value = trial.user_attrs, trial.value
+        figures = known.get('figures', {})
         if trial.state == State.PRUNED:
             value = (min if lower else max)(trial.intermediate_values.values())
             epochs = f'{max(trial.intermediate_values)} validations'
         else:
             pairs = zip(figures.get('best_epoch', ()), figures.get('epochs', ()), strict=True)
             epochs = ', '.join(f'{best:g} of {all_:g}' for best, all_ in pairs)
-        found.append(
-            Row(
-                number=trial.number,
-                point=study.point(trial),
-                status=_STATUS[trial.state],
-                value=value,
-                ci95=figures.get('ci95'),
-                values=figures.get('values', ()),
-                epochs=epochs,
-                # Of a trial that was trained together with others the runs themselves know it.
-                seconds=max(trial.user_attrs.get('seconds', 0.0), figures.get('run_s', 0.0)),
-                reason=trial.user_attrs.get('reason', ''),
-                figures=figures,
-            )
+        row = Row(
+            number=trial.number,
+            point=study.point(trial),
+            status=_STATUS[trial.state],
+            value=value,
+            ci95=figures.get('ci95'),
+            values=figures.get('values', ()),
+            epochs=epochs,
+            # Of a trial that was trained together with others the runs themselves know it.
+            seconds=max(known.get('seconds', 0.0), figures.get('run_s', 0.0)),
+            reason=known.get('reason', ''),
+            figures=figures,
         )
-
-    def rank(row: Row) -> tuple:
-        value = 0.0 if row.value is None else row.value if lower else -row.value
-        return list(_STATUS.values()).index(row.status), value, row.number
-
-    return sorted(found, key=rank)
+        order = 0.0 if value is None else value if lower else -value
+        found.append(((list(_STATUS).index(trial.state), order, row.number), row))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
 def ended(study: SharedStudy) -> int:
@@ -118,12 +100,11 @@ def show(value: float | None, metric: str, ci95: Sequence[float] | None = None) 
     """Returns a figure as text: losses as they are, the others in percent, a dash for None."""
     if value is None:
         return '-'
-
-    def one(number: float) -> str:
-        return f'{number:.3f}' if metric.endswith('loss') else f'{100 * number:.1f}'
-
-    text = one(value) if metric.endswith('loss') else f'{one(value)} %'
-    return text + (f' [{one(ci95[0])}, {one(ci95[1])}]' if ci95 else '')
+    loss = metric.endswith('loss')
+    one, *ends = (
+        f'{number:.3f}' if loss else f'{100 * number:.1f}' for number in (value, *(ci95 or ()))
+    )
+    return one + ('' if loss else ' %') + (f' [{", ".join(ends)}]' if ends else '')
 
 
 def table(found: Sequence[Row], metric: str) -> list[list[str]]:
@@ -149,23 +130,17 @@ def report(
     A UserError where all trials failed.
     """
     found, metric = rows(study), study.sweep.metric
-    running = sum(not trial.state.is_finished() for trial in study.trials())
-    best = found[0]
+    running = len(found) - ended(study)
+    best, lines, chosen = found[0], [], None
     if best.status == 'failed' and not running:
-        raise UserError(
-            f'all {len(found)} trials failed; the first: '
-            f'{next(row.reason for row in sorted(found, key=lambda row: row.number))}'
-        )
-    lines = []
+        first = min(found, key=lambda row: row.number)
+        raise UserError(f'all {len(found)} trials failed; the first: {first.reason}')
+    csv, text, picture = (workdir / f'sweep.{ending}' for ending in ('csv', 'md', 'png'))
     if best.status == 'finished':
+        protocol = f'protocol {best.figures["protocol"]}'
         mark = ' LEAKY' if best.figures['leaky'] else ''
-        lines.append(
-            f'validation, protocol {best.figures["protocol"]}: {best.figures["protocol_detail"]}{mark}'
-        )
-        sweep_draw.draw(
-            found, study, f'protocol {best.figures["protocol"]}{mark}', workdir / 'sweep.png'
-        )
-    chosen = None
+        lines.append(f'validation, {protocol}: {best.figures["protocol_detail"]}{mark}')
+        sweep_draw.draw(found, study, protocol + mark, picture)
     if running:
         lines.append(
             f'{running} trials are in other hands: who ends last writes the whole table, and the same '
@@ -175,12 +150,14 @@ def report(
         chosen = _choose(best, study, page, config, workdir)
         lines += _chosen_lines(chosen, study, workdir)
     cells = table(found, metric)
-    write_csv(found, metric, chosen, workdir / 'sweep.csv')
-    write_text(workdir / 'sweep.md', _markdown(cells, lines, workdir))
-    print('\n' + _aligned(cells) + '\n\n' + '\n'.join(lines))
-    print(f'\ntable:    {workdir / "sweep.csv"}, {workdir / "sweep.md"}')
+    write_csv([_all_digits(row, metric, chosen) for row in found], csv)
+    content = [f'# {workdir.resolve().name}', '', *markdown(cells), '']
+    content += ['![effect of each hyperparameter](sweep.png)', '', '```', *lines, '```', '']
+    write_text(text, '\n'.join(content))
+    print('\n'.join(['', *aligned(cells), '', *lines]))
+    print(f'\ntable:    {csv}, {text}')
     if best.status == 'finished':
-        print(f'picture:  {workdir / "sweep.png"}')
+        print(f'picture:  {picture}')
 
 
 def _choose(
@@ -227,61 +204,37 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
         place = study.trials()[chosen['trial']].user_attrs['place']
         lines.append(f'its run folder, with the test figures, lies on another machine: {place}')
     else:
-        first = study.run_folders(chosen['trial'])[0]
-        name = metric.replace('val/', 'test/', 1)
+        name, mark = _of_test(metric), ' LEAKY' if chosen['leaky'] else ''
         for number, test in enumerate(chosen['test']):
             seed = f', seed {number}' if study.seeds > 1 else ''
-            mark = ' LEAKY' if chosen['leaky'] else ''
             lines.append(
                 f'{name}{seed}: {show(test["value"], metric, test["ci95"])}, protocol '
                 f'{chosen["protocol"]}{mark}'
             )
+        first = study.run_folders(chosen['trial'])[0]
         lines += summary_lines(read_json(first / 'result.json'), first, '')
-    return [
-        *lines,
-        f'config:     {workdir / "best_config.json"}',
-        f'again:      {chosen["command"]}',
-    ]
+    config = f'config:     {workdir / "best_config.json"}'
+    return [*lines, config, f'again:      {chosen["command"]}']
 
 
-def write_csv(
-    found: Sequence[Row], metric: str, chosen: Mapping | None, file: pathlib.Path
-) -> None:
-    """Writes the table with all digits; `chosen` is what best.json holds, None while nothing is."""
-    test = metric.replace('val/', 'test/', 1)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        ['trial', *found[0].point, metric, f'{metric}_low', f'{metric}_high', f'{metric}_by_seed']
-        + ['epochs', 'seconds', 'status', 'reason', 'protocol', 'leaky']
-        + [f'{test} of the chosen one']
-    )
-    for row in found:
-        tested = chosen is not None and row.number == chosen['trial'] and chosen.get('test')
-        writer.writerow(
-            [row.number, *(search_space.label(value) for value in row.point.values()), row.value]
-            + [*(row.ci95 or ('', '')), ' '.join(map(repr, row.values)), row.epochs]
-            + [round(row.seconds, 1), row.status, row.reason]
-            + [row.figures.get('protocol', ''), 'LEAKY' if row.figures.get('leaky') else '']
-            + [' '.join(repr(each['value']) for each in tested or ())]
-        )
-    write_text(file, text.getvalue())
+def _of_test(metric: str) -> str:
+    return metric.replace('val/', 'test/', 1)
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return '\n'.join(
-        '  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
-
-
-def _markdown(cells: Sequence[Sequence[str]], lines: Sequence[str], workdir: pathlib.Path) -> str:
-    heading, *body = (
-        '| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in cells
-    )
-    rule = '|---' * len(cells[0]) + '|'
-    picture = '![effect of each hyperparameter](sweep.png)'
-    table_lines = '\n'.join([heading, rule, *body])
-    said = '\n'.join(lines)
-    return f'# {workdir.resolve().name}\n\n{table_lines}\n\n{picture}\n\n```\n{said}\n```\n'
+def _all_digits(row: Row, metric: str, chosen: Mapping | None) -> dict[str, object]:
+    """Returns a line of sweep.csv; `chosen` is what best.json holds, None while nothing is."""
+    tested = chosen.get('test', ()) if chosen and row.number == chosen['trial'] else ()
+    return {
+        'trial': row.number,
+        **{key: search_space.label(value) for key, value in row.point.items()},
+        metric: row.value,
+        f'{metric}_ci95': row.ci95,
+        f'{metric}_by_seed': ' '.join(map(repr, row.values)),
+        'epochs': row.epochs,
+        'seconds': round(row.seconds, 1),
+        'status': row.status,
+        'reason': row.reason,
+        'protocol': row.figures.get('protocol', ''),
+        'leaky': 'LEAKY' if row.figures.get('leaky') else '',
+        f'{_of_test(metric)} of the chosen one': ' '.join(repr(each['value']) for each in tested),
+    }

@@ -15,19 +15,12 @@ _DRAWN_SONGS = 6
 
 @dataclasses.dataclass(frozen=True)
 class Attention(evaluate.Arrays):
-    """How much each window counted in its bag.
+    """How much each window counted in its bag."""
 
-    Attributes:
-        track: name of the song of each window, str [n].
-        start_s: where the window starts, in seconds, float32 [n].
-        window_s: length of all windows, in seconds, float32 [].
-        weight: float32 [n, seeds], of one seed's network; they sum to 1 over a bag.
-    """
-
-    track: np.ndarray
-    start_s: np.ndarray
-    window_s: np.ndarray
-    weight: np.ndarray
+    track: np.ndarray  # name of the song of each window, str [n]
+    start_s: np.ndarray  # where the window starts, in seconds, float32 [n]
+    window_s: np.ndarray  # length of all windows, in seconds, float32 []
+    weight: np.ndarray  # float32 [n, seeds], of one seed's network; they sum to 1 over a bag
 
 
 def draw(attention: Attention, answers: evaluate.Predictions, file: pathlib.Path) -> None:
@@ -35,17 +28,17 @@ def draw(attention: Attention, answers: evaluate.Predictions, file: pathlib.Path
     import matplotlib.figure
 
     songs = evaluate.pool_songs(answers)
-    order = np.lexsort((np.arange(len(songs.label)), _turns(songs.label)))[:_DRAWN_SONGS]
+    # How many songs of its class come before each song.
+    turns = [np.count_nonzero(songs.label[:i] == own) for i, own in enumerate(songs.label)]
+    order = np.argsort(turns, kind='stable')[:_DRAWN_SONGS]
     figure = matplotlib.figure.Figure(figsize=(8, 1 + 1.3 * len(order)), layout='constrained')
     for axes, song in zip(figure.subplots(len(order), 1, squeeze=False)[:, 0], order, strict=True):
         windows = attention.track == songs.track[song]
         weight = attention.weight[windows]
-        start_s, middle = attention.start_s[windows], weight.mean(1)
-        axes.bar(
-            start_s, middle, float(attention.window_s), align='edge', color='#2f5f98', alpha=0.45
-        )
+        centre_s = attention.start_s[windows] + float(attention.window_s) / 2
+        middle = weight.mean(1)
+        axes.bar(centre_s, middle, float(attention.window_s), color='#2f5f98', alpha=0.45)
         spread = [middle - weight.min(1), weight.max(1) - middle]
-        centre_s = start_s + float(attention.window_s) / 2
         axes.errorbar(centre_s, middle, spread, fmt='none', ecolor='#333333', capsize=2)
         axes.axhline(weight.mean(), color='#999999', linestyle=':')
         true, said = (
@@ -60,9 +53,3 @@ def draw(attention: Attention, answers: evaluate.Predictions, file: pathlib.Path
         fontsize=9,
     )
     study_draw.save(figure, file)
-
-
-def _turns(labels: np.ndarray) -> np.ndarray:
-    """Returns how many songs of its class come before each song."""
-    seen = np.cumsum(labels[:, None] == np.unique(labels), axis=0)
-    return seen[np.arange(len(labels)), np.searchsorted(np.unique(labels), labels)] - 1

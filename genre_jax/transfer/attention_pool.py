@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
@@ -19,21 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 
 from genre_jax.errors import UserError
+from genre_jax.logbook import progress_bar
 
 
 class AttentionPool(nn.Module):
-    """Gated attention over instances, and a linear layer.
+    """Gated attention over instances, and a linear layer."""
 
-    Attributes:
-        num_classes: size of the output.
-        hidden_units: width of the two layers behind the weights; 128 in the publication.
-    """
-
-    num_classes: int
-    hidden_units: int = 128
+    num_classes: int  # size of the output
+    hidden_units: int = 128  # width of the two layers behind the weights; 128 in the publication
 
     @nn.compact
     def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -96,8 +90,7 @@ class Fitted:
     model: AttentionPool  # the module
     params: Mapping  # its parameters, each with two leading axes, decay and seed
     mean: np.ndarray  # of the training instances, float32 [units]
-    # of the training instances, float32 [units]; 1 where they are all the same
-    deviation: np.ndarray
+    deviation: np.ndarray  # the same; 1 where they are all alike
     best_epoch: np.ndarray  # that was kept, counted from 1, int [decays, seeds]
 
     def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
@@ -145,17 +138,11 @@ def fit(
     grid = [array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij')]
     members = jnp.asarray(grid[0], jnp.float32), jnp.asarray(grid[1], jnp.uint32)
     state = _begin(model, parts[0], *members)
-    bar = tqdm.tqdm(
-        total=recipe.epochs, desc='attention', unit=' epochs', leave=False,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-    )  # fmt: skip
-    with bar:
+    with progress_bar(recipe.epochs, 'epochs', 'attention', leave=False) as bar:
         for number in range(1, recipe.epochs + 1):
-            batches = np.stack(
-                [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
-            )
+            drawn = [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
             numbers = (number, recipe.learning_rate, recipe.patience)
-            state, losses = _epoch(model, *parts, numbers, members[0], batches, state)
+            state, losses = _epoch(model, *parts, numbers, members[0], np.stack(drawn), state)
             bar.update()
             if not np.isfinite(jax.device_get(losses)).all():
                 raise UserError(

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 
 from genre_jax.evaluation.paired import shown
 from genre_jax.study import draw as study_draw
-from genre_jax.study.table import aligned
+from genre_jax.study.table import aligned, nested
 from genre_jax.transfer.heads import TITLES
 
 
-def _rows(result: Mapping) -> dict[str, dict[str, Mapping]]:
-    """Returns the figures by source and head."""
-    rows: dict[str, dict[str, Mapping]] = {}
-    for figure in result['figures']:
-        rows.setdefault(figure['source'], {})[figure['head']] = figure
-    return rows
+def _leaky(own: Mapping[str, Mapping]) -> bool:
+    return any(figure['leaky'] for figure in own.values())
 
 
 def table(result: Mapping) -> str:
@@ -24,15 +20,14 @@ def table(result: Mapping) -> str:
 
     Below each source stands its difference to the control.
     """
-    rows = _rows(result)
+    rows = nested(result['figures'], 'source', 'head')
     heads = list(next(iter(rows.values())))
     folds = f'{result["folds"]} folds, every song tested once' if result['folds'] else 'one split'
     first_of = 'all folds, of which the first is ' if result['folds'] else ''
     cells = [['', *heads]]
     for name, own in rows.items():
-        leaky = any(each['leaky'] for each in own.values())
         figures = [shown(own[head]['accuracy'], own[head]['accuracy_ci95']) for head in heads]
-        cells.append([name, *figures] + ['LEAKY'] * leaky)
+        cells.append([name, *figures] + ['LEAKY'] * _leaky(own))
         if own[heads[0]]['control']:
             above = [shown(own[h]['above_control'], own[h]['above_ci95'], '+') for h in heads]
             cells.append(['  above its control', *above])
@@ -57,13 +52,10 @@ def table(result: Mapping) -> str:
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws accuracies with their intervals, and beside them the differences to the control."""
-    rows = _rows(result)
+    rows = nested(result['figures'], 'source', 'head')
     heads = list(next(iter(rows.values())))
     controlled = any(own[heads[0]]['control'] for own in rows.values())
-    names = [
-        f'{name} LEAKY' if any(each['leaky'] for each in own.values()) else name
-        for name, own in rows.items()
-    ]
+    names = [name + ' LEAKY' * _leaky(own) for name, own in rows.items()]
     folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
     figure, panels = study_draw.panels(
         names,
@@ -73,21 +65,16 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
         f'{result["protocol"]}',
     )
     left = panels[0]
-    study_draw.dots(left, {TITLES[h]: [own[h] for own in rows.values()] for h in heads}, 'accuracy')
+    study_draw.dots(left, {TITLES[h]: [own[h] for own in rows.values()] for h in heads})
     left.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
     left.axvline(100 * result['majority'], color='#999999', linestyle='--', label='commonest class')
     left.set(title='by song', xlabel='accuracy, %', xlim=(0, 100))
     for right in panels[1:]:
         above = {
-            TITLES[head]: [
-                {'above': own[head]['above_control'], 'above_ci95': own[head]['above_ci95']}
-                if own[head]['control']
-                else None
-                for own in rows.values()
-            ]
+            TITLES[head]: [own[head] if own[head]['control'] else None for own in rows.values()]
             for head in heads
         }
-        study_draw.dots(right, above, 'above')
+        study_draw.dots(right, above, 'above_control', 'above_ci95')
         right.axvline(0, color='#999999', linewidth=1)
         right.set(title='above the same network untrained', xlabel='percentage points')
     study_draw.save(figure, file)

@@ -37,7 +37,7 @@ class Program:
     leaf, or without where a chunk is one member on one device.
 
     Attributes:
-        job: of a separate run.
+        job: of a separate run, with the numbers that the members share.
         chunks: positions of the members of each.
     """
 
@@ -46,10 +46,8 @@ class Program:
     ) -> None:
         """Lays the members out.
 
-        Args:
-            job: of a separate run with the numbers that the members share.
-            values: of the others for each member: config key to number, the same keys for all.
-            at_once: members on one device at once; None: chosen by `members_at_once`.
+        `values` are the numbers of each member that are not shared, by the same config keys for all;
+        `at_once` of them are on one device at once, None: chosen by `members_at_once`.
         """
         self.job = job
         self._values = values
@@ -64,15 +62,13 @@ class Program:
         members, devices = len(values), job.mesh.size
         at_once = at_once or members_at_once(job, members)
         self._one_by_one = at_once == 1
-        n_chunks = members if self._one_by_one else -(-members // (at_once * devices))
-        size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
-        self.chunks = [
-            range(start, min(start + size, members)) for start in range(0, members, size)
-        ]
-        self._size = size
+        n_chunks = -(-members // (at_once * devices))
+        self._size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
+        starts = range(0, members, self._size)
+        self.chunks = [range(start, min(start + self._size, members)) for start in starts]
         shared = step_numbers.of_config(job.config)
         self._axes = {key: 0 if key in values[0] else None for key in shared | values[0]}
-        self._numbers = [self._chunk_numbers(number, shared) for number in range(len(self.chunks))]
+        self._numbers = [self._chunk_numbers(chunk, shared) for chunk in range(len(self.chunks))]
         self._steps: dict[tuple, Callable] = {}
         self._examples = train.make_examples(job)
         self._featurize = jax.jit(
@@ -91,11 +87,11 @@ class Program:
         members = self.chunks[chunk]
         return [*members, *[members[-1]] * (self._size - len(members))]
 
-    def _place(self, chunk: int, over_members: bool) -> jax.sharding.Sharding:
-        """Returns where something lies that is a chunk's, or whole on each of its devices."""
+    def _place(self, chunk: int, spec: PartitionSpec) -> jax.sharding.Sharding:
+        """Returns where something of a chunk lies."""
         if self._one_by_one:
             return SingleDeviceSharding(self._devices[chunk % len(self._devices)])
-        return NamedSharding(self.job.mesh, _OVER_MEMBERS if over_members else _WHOLE)
+        return NamedSharding(self.job.mesh, spec)
 
     def _off(self, chunk: int) -> frozenset[str]:
         """Returns the keys whose numbers are 0 and constants of the program, as in a separate run.
@@ -105,41 +101,23 @@ class Program:
         values = self._values[self.chunks[chunk][0]]
         return frozenset(k for k, v in values.items() if self._one_by_one and v == 0)
 
-    def _job(self, chunk: int) -> Job:
-        zeros = dict.fromkeys(self._off(chunk), 0)
-        config = step_numbers.with_values(self.job.config, zeros)
-        return step_numbers.with_numbers(dataclasses.replace(self.job, config=config), {})
-
     def _chunk_numbers(self, chunk: int, shared: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        off = self._off(chunk)
         own = [
-            {
-                key: step_numbers.array(key, value)
-                for key, value in self._values[i].items()
-                if key not in self._off(chunk)
-            }
+            {k: step_numbers.array(k, v) for k, v in self._values[i].items() if k not in off}
             for i in self._filled(chunk)
         ]
         rest = {key: value for key, value in shared.items() if key not in self._values[0]}
-        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, False))
+        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, _WHOLE))
 
     def join(self, chunk: int, trees: Sequence[Any]) -> Any:
-        """Places trees on the devices of a chunk.
-
-        Args:
-            chunk: its number.
-            trees: on the host, one for each of its members; fewer are filled up.
-        """
+        """Places trees of the host, one for each member of a chunk, on its devices; fewer are filled up."""
         trees = [*trees, *[trees[-1]] * (self._size - len(trees))]
         whole = trees[0] if self._one_by_one else jax.tree.map(lambda *rows: np.stack(rows), *trees)
-        return jax.device_put(whole, self._place(chunk, True))
+        return jax.device_put(whole, self._place(chunk, _OVER_MEMBERS))
 
     def split(self, chunk: int, tree: Any) -> list[Any]:
-        """Returns a tree of a chunk on the host, one for each of its members.
-
-        Args:
-            chunk: its number.
-            tree: with all its members.
-        """
+        """Returns a tree of a chunk on the host, one for each of its members."""
         tree = jax.device_get(tree)
         if self._one_by_one:
             return [tree]
@@ -148,11 +126,8 @@ class Program:
     def _compile(self, function: Callable, axes: tuple, donated: tuple = ()) -> Callable:
         """Compiles a function of one member for chunks.
 
-        Args:
-            function: of trees of arrays.
-            axes: for each argument 0 where it is a chunk's, None where it is the same for all, or a dict
-                of these.
-            donated: positions of arguments whose memory is given back.
+        Axes are, for each argument, 0 where it is a chunk's, None where it is the same for all, or a dict of
+        these. The memory of the arguments at the positions `donated` is given back.
         """
         if self._one_by_one:
             return jax.jit(function, donate_argnums=donated)
@@ -194,62 +169,42 @@ class Program:
     ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
         """Yields for each step its number, and a function from the number of a chunk to its batch.
 
-        The number, on all devices, counts the steps done before.
-
-        Args:
-            tables: training windows by seed.
-            first_step: steps done before.
-            steps: how many batches.
-            feed: what brings windows to the devices, where all members see the same batches.
+        The number, on all devices, counts the steps done before; `tables` are training windows by seed.
+        Where all members see the same batches, they come from the feed.
         """
-        of_step = self._same_for_all if self._shares_batch else self._by_seed
-        chunks = of_step(tables, first_step, steps, feed)
+        train_config = self.job.config.train
+        if self._shares_batch:
+            (table,) = tables.values()
+            take = feed.train(table, first_step, first_step + steps)
+        else:
+            by_seed = {
+                seed: loader.train_batches(
+                    table,
+                    batch_size=train_config.batch_size,
+                    seed=seed,
+                    first_step=first_step,
+                    steps=steps,
+                    workers=train_config.loader_workers,
+                )
+                for seed, table in tables.items()
+            }
         for step in range(first_step, first_step + steps):
             number = sharding.put_replicated({'step': np.int32(step)}, self.job.mesh)['step']
-            yield number, chunks(number)
-
-    def _same_for_all(
-        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
-    ) -> Callable[[jax.Array], Callable[[int], dict]]:
-        """Returns what takes the next batch, whole on every device."""
-        (table,) = tables.values()
-        take = feed.train(table, first_step, first_step + steps)
-
-        def of_step(number: jax.Array) -> Callable[[int], dict]:
+            if not self._shares_batch:
+                rows = {seed: next(own) for seed, own in by_seed.items()}
+                yield number, functools.partial(self._batch_of_seeds, rows)
+                continue
             _, placed = take(1)
             if self._shares_pictures:
                 placed = self._examples(number, placed)
             else:
                 placed = jax.device_put(placed, sharding.replicated(self.job.mesh))
-            return functools.partial(self._on_devices_of, tree=placed)
+            yield number, functools.partial(self._on_devices_of, placed)
 
-        return of_step
+    def _batch_of_seeds(self, rows: Mapping[int, dict], chunk: int) -> dict:
+        return self.join(chunk, [rows[self._values[i]['seed']] for i in self._filled(chunk)])
 
-    def _by_seed(
-        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
-    ) -> Callable[[jax.Array], Callable[[int], dict]]:
-        """Returns what takes the next batches, of each member's seed."""
-        batches = {
-            seed: loader.train_batches(
-                table,
-                batch_size=self.job.config.train.batch_size,
-                seed=seed,
-                first_step=first_step,
-                steps=steps,
-                workers=self.job.config.train.loader_workers,
-            )
-            for seed, table in tables.items()
-        }
-
-        def of_step(number: jax.Array) -> Callable[[int], dict]:
-            rows = {seed: next(own) for seed, own in batches.items()}
-            return lambda chunk: self.join(
-                chunk, [rows[self._values[i]['seed']] for i in self._filled(chunk)]
-            )
-
-        return of_step
-
-    def _on_devices_of(self, chunk: int, tree: Any) -> Any:
+    def _on_devices_of(self, tree: Any, chunk: int) -> Any:
         """Returns what is whole on every device as a chunk takes it."""
         if not self._one_by_one:
             return tree
@@ -264,21 +219,15 @@ class Program:
         batch: dict,
         groups: Mapping[str, frozenset[str]],
     ) -> tuple[train.TrainState, dict[str, jax.Array]]:
-        """Trains the members of one chunk a step.
+        """Trains the members of one chunk a step; the memory of their state is given back.
 
-        Args:
-            chunk: its number.
-            state: of its members; its memory is given back.
-            number: of the step, and
-            batch: of `batches`.
-            groups: the groups of parameters that train.
-
-        Returns:
-            The new state, and 'loss' and 'learning_rate'.
+        Number and batch are those of `batches`, `groups` the groups of parameters that train. Returns the new
+        state, and 'loss' and 'learning_rate'.
         """
-        key = (tuple(groups), self._off(chunk))
-        if key not in self._steps:
-            alone = dataclasses.replace(self._job(chunk), mesh=None)
+        off = self._off(chunk)
+        if (tuple(groups), off) not in self._steps:
+            config = step_numbers.with_values(self.job.config, dict.fromkeys(off, 0))
+            alone = dataclasses.replace(self.job, config=config, mesh=None)
             step = train.numbered_step(alone, groups)
 
             def one(
@@ -287,10 +236,10 @@ class Program:
                 # All are at the same step: with one number for all, what depends on it is shared.
                 return step(numbers, state.replace(step=number), batch)
 
-            batch_axis = None if self._shares_batch else 0
-            self._steps[key] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
-        number = self._on_devices_of(chunk, number)
-        return self._steps[key](self._numbers[chunk], state, number, batch)
+            axes = (self._axes, 0, None, None if self._shares_batch else 0)
+            self._steps[tuple(groups), off] = self._compile(one, axes, (1,))
+        number = self._on_devices_of(number, chunk)
+        return self._steps[tuple(groups), off](self._numbers[chunk], state, number, batch)
 
     def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
         logits, _ = self.job.model.apply(variables, pictures, train=False)
@@ -301,19 +250,14 @@ class Program:
     ) -> dict[int, list[np.ndarray]]:
         """Predicts with the members of some chunks; the features are computed once for all.
 
-        Args:
-            variables: of the members, by number of the chunk.
-            table: windows.
-            feed: what brings windows to the devices.
-
-        Returns:
-            By number of the chunk, for each of its members probabilities, float32 [windows, classes].
+        Of variables by number of the chunk; returns by number of the chunk, for each of its members,
+        probabilities, float32 [windows, classes].
         """
         outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
         for examples in feed.evaluate(table):
             pictures = self._featurize(examples)
             new = {
-                chunk: self._predict(own, self._on_devices_of(chunk, pictures))
+                chunk: self._predict(own, self._on_devices_of(pictures, chunk))
                 for chunk, own in variables.items()
             }
             for chunk, probabilities in new.items():
@@ -324,12 +268,5 @@ class Program:
         }
 
     def keep(self, chunk: int, better: Sequence[bool], new: Any, best: Any) -> Any:
-        """Returns for each member of a chunk the new tree where it is better, else the best so far.
-
-        Args:
-            chunk: its number.
-            better: for each of its members.
-            new: of the chunk.
-            best: of the chunk.
-        """
+        """Returns for each member of a chunk the new tree where it is better, else the best so far."""
         return self._keep(self.join(chunk, [np.bool_(each) for each in better]), new, best)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import flax
 import jax
 import numpy as np
 
@@ -18,42 +17,28 @@ _SHARE = 0.7  # of a device's memory
 
 
 def members_at_once(job: Job, members: int) -> int:
-    """Chooses how many members one device computes at once.
+    """Chooses how many of some members one device computes at once; `job` is that of a separate run.
 
     On CPUs a network with convolutions goes one member at a time. It keeps the cores busy by itself; maps of
     several members side by side do not fit in the caches. An axis of members in front of every kernel took
     1.1 to 3 times as long, a loop over the members inside the program 4 to 6 times (XLA uses one core for
     much of what stands in loops). Dense layers and recurrences are too small to keep a device busy: of
     those, and on other devices, as many as the memory holds.
-
-    Args:
-        job: of a separate run.
-        members: in all.
     """
     device = job.mesh.devices.flat[0]
-    if device.platform == 'cpu' and _has_convolutions(job):
-        return 1
-    memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
-    each = -(-members // job.mesh.size)
-    return max(1, min(int(_SHARE * memory / _bytes_of_member(job)), each))
-
-
-def _has_convolutions(job: Job) -> bool:
-    params = jax.eval_shape(job.init, jax.random.key(0))['params']
-    return any(
-        path[-1] == 'kernel' and leaf.ndim == 4
-        for path, leaf in flax.traverse_util.flatten_dict(params).items()
-    )
-
-
-def _bytes_of_member(job: Job) -> int:
-    """Estimates the memory of one member in a step: its state, twice, and what XLA adds."""
     alone = dataclasses.replace(job, mesh=None)
     state = jax.eval_shape(lambda: train.init_state(alone))
+    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    convolutions = any(path[-1].key == 'kernel' and leaf.ndim == 4 for path, leaf in leaves)
+    if device.platform == 'cpu' and convolutions:
+        return 1
+    memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
+    # A member in a step: its state, twice, and what XLA adds.
     examples = job.stored.batch(job.config.train.batch_size)
     labels = jax.ShapeDtypeStruct(examples.shape[:1], np.int32)
     step = jax.jit(train.numbered_step(alone, job.plan.all_groups)).lower(
         step_numbers.of_config(job.config), state, {job.stored.kind: examples, 'label': labels}
     )
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return 2 * own + step.compile().memory_analysis().temp_size_in_bytes
+    of_member = 2 * own + step.compile().memory_analysis().temp_size_in_bytes
+    return max(1, min(int(_SHARE * memory / of_member), -(-members // job.mesh.size)))
