@@ -1,4 +1,7 @@
-"""The run folders that are blended: read, checked against one another, and laid side by side."""
+"""The run folders that are blended: read, checked against one another, and laid side by side.
+
+A task is what a blend is fitted to and tested on: parts of a split, or folds of a cross-validation.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
+from genre_jax.logbook import read_json
 
-LEVELS = ('segment', 'song')
 _REMEDY = 'restore it, or run what wrote it again'
 # What a blend's own result.json and page take over.
 _RESULT_KEYS = (
@@ -50,19 +53,8 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def check_folder(folder: pathlib.Path) -> None:
-    """Refuses what is no folder."""
-    if not folder.is_dir():
-        # SOURCE/MODEL of a study that compares protocols lies below one of them.
-        near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
-        hint = f'; did you mean {near[0]}?' if near else ''
-        raise UserError(f'--members: {folder} is no folder: expected that of a finished run{hint}')
-
-
-def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
+def _read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     """Reads the folder of a finished run, with its predictions for some parts."""
-    from genre_jax.logbook import read_json
-
     tables = {part: folder / 'predictions' / f'{part}.npz' for part in parts}
     needed = {folder / 'result.json': _RESULT_KEYS, folder / 'environment.json': _ENVIRONMENT_KEYS}
     missing = [file for file in (*needed, *tables.values()) if not file.exists()]
@@ -89,19 +81,17 @@ def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     return Member(folder, *contents, predictions)
 
 
-def check_same_split(members: Sequence[Member], part: str) -> None:
-    """Refuses members of different splits, and names a song of a part that only one has."""
+def _check_same_split(members: Sequence[Member]) -> None:
+    """Refuses members of different splits, and names a song of the test part that only one has."""
     first = members[0]
     for other in members[1:]:
         if other.environment['split_fingerprint'] == first.environment['split_fingerprint']:
             continue
         splits = ' and '.join(
-            f'{member.folder} (protocol {member.result["protocol"]}: '
-            f'{member.result["protocol_detail"]})'
-            for member in (first, other)
+            f'{m.folder} (protocol {m.result["protocol"]}: {m.result["protocol_detail"]})'
+            for m in (first, other)
         )
-        tables = [(member, member.predictions[part]) for member in (first, other)]
-        alone = _only_one_has(tables, part)
+        alone = _only_one_has([(m, m.predictions['test']) for m in (first, other)], 'test')
         raise UserError(
             f'{splits} are of different splits{"; " + alone if alone else ""}: what one is tested on, the '
             'other may have learnt from, so that no blend of them can be tested; name runs of the same '
@@ -118,7 +108,7 @@ def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> st
     return ''
 
 
-def align(
+def _align(
     members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
 ) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
@@ -202,3 +192,84 @@ def _check_same_rows(tables: Sequence[tuple[Member, Predictions]], part: str) ->
             f'{both} have different labels: {str(own.track[row])!r} of the {part} part is {labels[0]!r} in '
             f'the first and {labels[1]!r} in the second; name runs of the same data'
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Rows to fit to, and rows to test on, with the probabilities of each member, [M, n, C]."""
+
+    members: Sequence[Member]  # of one split
+    fit: Predictions  # what the weights may see
+    test: Predictions  # what they may not
+
+
+def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders fold_0, fold_1, ... of a cross-validation, none for a run folder.
+
+    A UserError where one is missing between others.
+    """
+    found = {path.name for path in folder.glob('fold_*') if path.is_dir()}
+    folds = [folder / f'fold_{i}' for i in range(len(found))]
+    missing = [path.name for path in folds if path.name not in found]
+    if missing:
+        raise UserError(
+            f'{folder}: has {len(found)} folders fold_*, and no {missing[0]}: expected all folds of a '
+            'cross-validation, counted from 0'
+        )
+    return folds
+
+
+def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
+    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
+    for folder in folders:
+        if not folder.is_dir():
+            # SOURCE/MODEL of a study that compares protocols lies below one of them.
+            near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise UserError(
+                f'--members: {folder} is no folder: expected that of a finished run{hint}'
+            )
+    folds = {folder: fold_folders(folder) for folder in folders}
+    counts = {folder: len(found) for folder, found in folds.items()}
+    if len(set(counts.values())) > 1:
+        fewest, most = (choose(counts, key=counts.get) for choose in (min, max))
+        has = f'{counts[fewest]} folds' if counts[fewest] else 'no folds'
+        raise UserError(
+            f'--members: {most} has {counts[most]} folds and {fewest} has {has}: expected all members to '
+            'be run folders, or folds of the same cross-validation'
+        )
+    if not counts[folders[0]]:
+        members = [_read(folder, ('val', 'test')) for folder in folders]
+        _check_same_split(members)
+        fit, test = (_align(members, part, level) for part in ('val', 'test'))
+        return [Task(members, fit, test)]
+    by_fold, tests, classes = [], [], None
+    for of_fold in zip(*folds.values(), strict=True):
+        members = [_read(folder, ('test',)) for folder in of_fold]
+        _check_same_split(members)
+        by_fold.append(members)
+        tests.append(_align(members, 'test', level, classes))
+        classes = tests[0].classes.tolist()
+    return [
+        Task(members, join([*tests[:i], *tests[i + 1 :]]), tests[i])
+        for i, members in enumerate(by_fold)
+    ]
+
+
+def notes(tasks: Sequence[Task], level: str) -> list[str]:
+    """Returns what the result has to say about the members."""
+    members = [member for task in tasks for member in task.members]
+    found = []
+    if all(each.group is None for member in members for each in member.predictions.values()):
+        found.append(
+            'the predictions of these runs do not name groups: every song counts as one, and the intervals '
+            'are too narrow if songs belong together'
+        )
+    if level == 'song':
+        found.append('blended by song: the figures of one segment are those of songs as well')
+    if len(tasks) > 1 and any('blend' in member.result for member in members):
+        found.append(
+            'a member is a blend of folds itself: its weights in the other folds have seen the labels of '
+            'the fold that is tested'
+        )
+    return found

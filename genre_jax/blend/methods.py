@@ -17,6 +17,7 @@ import numpy as np
 from genre_jax.blend import integer_weights
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
+from genre_jax.logbook import progress_bar
 
 # scikit-learn's C, the strongest penalty first.
 _INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
@@ -29,7 +30,7 @@ class Weighted:
     """A weighted sum of votes."""
 
     weights: np.ndarray  # of the members, float64 [M], none negative
-    votes: str  # one of integer_weights.VOTES, or '' for the probabilities as they are
+    votes: str  # of integer_weights.cast_votes, or '' for the probabilities as they are
     facts: dict[str, Any]  # how they were found, for result.json
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
@@ -133,8 +134,6 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
     """
     import sklearn.linear_model
     import sklearn.model_selection
-
-    from genre_jax.logbook import progress_bar
 
     n_classes = probabilities.shape[-1]
     folds = min(_INNER_FOLDS, len(set(groups)), np.bincount(labels).max())

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from genre_jax.blend import draw as blend_draw
 from genre_jax.blend import members as blend_members
 from genre_jax.blend import methods as blend_methods
 from genre_jax.blend import table as blend_report
-from genre_jax.blend.tasks import Task, fold_folders, make_tasks, notes
+from genre_jax.blend.members import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.logbook import environment, write_json
+from genre_jax.report import page as report
+from genre_jax.run import folder as run_folder
 
 Fitted = blend_methods.Weighted | blend_methods.Stacked
 
@@ -128,8 +130,6 @@ def write(
     recipe: Recipe,
 ) -> None:
     """Writes the run folder, and of folds one for each below it."""
-    from genre_jax.logbook import environment, write_json
-
     here = environment() | {'init': None, 'dataset': tasks[0].members[0].environment['dataset']}
     splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
     applies = [each.apply for each in fitted]
@@ -169,9 +169,6 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
     Returns what result.json holds. Runs that cannot be blended, or a folder that holds something else, are a
     UserError.
     """
-    from genre_jax.report import page as report
-    from genre_jax.run import folder as run_folder
-
     _check_folders(folders, workdir)
     config = {
         # What a page names; a blend trains nothing.
@@ -192,7 +189,7 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, recipe)
-        blend_draw.draw(result, workdir / 'blend.png')
+        blend_report.draw(result, workdir / 'blend.png')
         write(config, result, tasks, fitted, workdir, recipe)
         report.write_report(workdir)
     return result

@@ -153,6 +153,7 @@ def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
 
     from genre_jax.errors import Pruned, UserError
     from genre_jax.sweep import table as sweep_report
+    from genre_jax.sweep.study import State
 
     started_s, ended_before = time.monotonic(), sweep_report.ended(study)
     while (claim := study.claim()) is not None:
@@ -160,18 +161,18 @@ def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
         print(f'trial {claim.trial.number}: {values}', flush=True)
         with study.signs_of_life(claim):
             try:
-                outcome = _train(study, claim, config)
-                end = functools.partial(study.finish, claim, *outcome)
+                value, figures = _train(study, claim, config)
+                end = {'state': State.COMPLETE, 'value': value, 'figures': figures}
             except Pruned:
-                end = functools.partial(study.prune, claim)
+                end = {'state': State.PRUNED}
             except UserError as error:
-                end = functools.partial(study.fail, claim, str(error))
+                end = {'state': State.FAIL, 'reason': str(error)}
             except Exception as error:
                 if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
                     raise
                 reason = 'out of memory: lower config.train.batch_size or config.eval.batch_size'
-                end = functools.partial(study.fail, claim, reason)
-        end()
+                end = {'state': State.FAIL, 'reason': reason}
+        study.end(claim, **end)
         for run_folder in study.run_folders(claim.trial.number):
             for name in ('checkpoints', 'checkpoints_sha256'):
                 shutil.rmtree(run_folder / name, ignore_errors=True)

@@ -227,21 +227,10 @@ class SharedStudy:
             claim.trial.report(value, validation)
         return claim.trial.should_prune()
 
-    def finish(self, claim: Claim, value: float, figures: Mapping) -> None:
-        """Notes what a trial came to: the metric, and what the tables show, as JSON takes it."""
-        claim.trial.set_user_attr('figures', dict(figures))
-        self._end(claim, State.COMPLETE, value)
-
-    def prune(self, claim: Claim) -> None:
-        """Notes that a trial was ended early."""
-        self._end(claim, State.PRUNED)
-
-    def fail(self, claim: Claim, reason: str) -> None:
-        """Notes in one line why a trial could not be trained to the end."""
-        claim.trial.set_user_attr('reason', reason)
-        self._end(claim, State.FAIL)
-
-    def _end(self, claim: Claim, state: State, value: float | None = None) -> None:
+    def end(self, claim: Claim, state: State, value: float | None = None, **facts: object) -> None:
+        """Notes how a trial ended: COMPLETE with its metric and 'figures', FAIL with a 'reason', or PRUNED."""
+        for name, fact in facts.items():
+            claim.trial.set_user_attr(name, fact)
         self.study.tell(claim.trial, value, state, skip_if_finished=True)
         claim.lock.close()
 

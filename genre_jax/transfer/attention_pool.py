@@ -135,14 +135,28 @@ def fit(
         jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label))
         for bags in (train, val)
     ]
-    grid = [array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij')]
-    members = jnp.asarray(grid[0], jnp.float32), jnp.asarray(grid[1], jnp.uint32)
-    state = _begin(model, parts[0], *members)
+    decay, seed = (array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij'))
+    decay = jnp.asarray(decay, jnp.float32)
+
+    @jax.jit
+    @jax.vmap
+    def begin(decay: jax.Array, seed: jax.Array) -> dict:
+        instances, mask, _ = parts[0]
+        params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
+        return {
+            'params': params,
+            'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
+            'best': params,
+            'best_loss': jnp.float32(jnp.inf),
+            'best_epoch': jnp.int32(0),
+        }
+
+    state = begin(decay, jnp.asarray(seed, jnp.uint32))
     with progress_bar(recipe.epochs, 'epochs', 'attention', leave=False) as bar:
         for number in range(1, recipe.epochs + 1):
-            drawn = [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
+            drawn = [_batches(len(train.label), recipe, each, number) for each in seed]
             numbers = (number, recipe.learning_rate, recipe.patience)
-            state, losses = _epoch(model, *parts, numbers, members[0], np.stack(drawn), state)
+            state, losses = _epoch(model, *parts, numbers, decay, np.stack(drawn), state)
             bar.update()
             if not np.isfinite(jax.device_get(losses)).all():
                 raise UserError(
@@ -163,23 +177,6 @@ def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
     size = min(recipe.batch_size, n_bags)
     order = np.random.default_rng([int(seed), epoch]).permutation(n_bags)
     return np.pad(order, (0, -n_bags % size), constant_values=n_bags).reshape(-1, size)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-@functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
-def _begin(
-    model: AttentionPool, train: tuple[jax.Array, ...], decay: jax.Array, seed: jax.Array
-) -> dict:
-    """Draws the state of each member."""
-    instances, mask, _ = train
-    params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
-    return {
-        'params': params,
-        'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
-        'best': params,
-        'best_loss': jnp.float32(jnp.inf),
-        'best_epoch': jnp.int32(0),
-    }
 
 
 @functools.partial(jax.jit, static_argnums=0)

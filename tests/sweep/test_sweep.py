@@ -31,6 +31,7 @@ from genre_jax.sweep import space as search_space
 from genre_jax.sweep import study as sweep_study
 from genre_jax.sweep import table as sweep_report
 from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, Uniform
+from genre_jax.sweep.study import State
 from tests import program
 
 PAGE = """
@@ -108,7 +109,7 @@ def study_of(workdir, one, **settings):
 def play(study, objective):
     """Ends every trial with a made-up figure."""
     while (claim := study.claim()) is not None:
-        study.finish(claim, objective(claim.point), {})
+        study.end(claim, State.COMPLETE, objective(claim.point), figures={})
 
 
 # --- points --------------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ def test_what_is_drawn_does_not_depend_on_when_the_program_began(tmp_path, metho
         pieces = begin('pieces')
         claim = pieces.claim()
         assert claim.trial.number == number
-        pieces.finish(claim, objective(claim.point), {})
+        pieces.end(claim, State.COMPLETE, objective(claim.point), figures={})
     assert tried(pieces) == tried(whole)
     assert pieces.claim() is None
 
@@ -214,7 +215,7 @@ def test_two_programs_share_the_trials(tmp_path, storage):
     again = first.claim()
     assert (again.trial.number, again.point) == (1, {'x': 1})
     for claim in (claims[0], again, *claims[2:]):
-        first.finish(claim, 0.5, {})
+        first.end(claim, State.COMPLETE, 0.5, figures={})
     assert first.claim() is None and sweep_report.ended(second) == 5
 
 
@@ -367,7 +368,7 @@ def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, t
         claim = study.claim()
         for validation in range(1, 7):
             assert not study.report(claim, validation, 0.5)
-        study.finish(claim, 0.5, {})
+        study.end(claim, State.COMPLETE, 0.5, figures={})
     sweep.run_trials(study, config_of(places))
     bad, good = study.trials()[5:]
     assert bad.state.name == 'PRUNED' and max(bad.intermediate_values) == 3
@@ -442,13 +443,13 @@ def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, t
     }  # fmt: skip
     claims = [study.claim() for _ in range(4)]
     for claim, value in zip(claims[:3], (0.5, 0.7, 0.6), strict=True):
-        study.finish(claim, value, leaky)
+        study.end(claim, State.COMPLETE, value, figures=leaky)
     arguments = (study, str(places / 'page.py'), config_of(places), tmp_path / 's')
     sweep_report.report(*arguments)
     said = capsys.readouterr().out
     assert 'validation, protocol kfold: by song LEAKY' in said and 'chosen' not in said
     assert '1 trials are in other hands' in said and not (tmp_path / 's' / 'best.json').exists()
-    study.fail(claims[3], 'the reason')
+    study.end(claims[3], State.FAIL, reason='the reason')
     sweep_report.report(*arguments)
     said = capsys.readouterr().out
     assert 'chosen by val/segment/accuracy: trial 1, ' in said

@@ -13,8 +13,8 @@ import sklearn.linear_model
 import sklearn.preprocessing
 
 from genre_jax import models
+from genre_jax.blend import members as blend_members
 from genre_jax.blend import run as blend_run
-from genre_jax.blend import tasks as blend_tasks
 from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
@@ -460,7 +460,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
     cells = [
         base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
     ]
-    tasks = blend_tasks.make_tasks(cells, 'song')
+    tasks = blend_members.make_tasks(cells, 'song')
     result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False, 50))
     by_hand = []
     for fold in range(2):
