@@ -51,11 +51,7 @@ def _forest(fold: Fold, model: str, features: Callable) -> None:
 
 
 def measure(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    folds: int,
-    model: str,
-    fill: Callable[[Fold, str, Callable], None],
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, folds: int, model: str, fill: Callable
 ) -> dict:
     """Runs every fold of every protocol, below `workdir`, and compares.
 
@@ -113,11 +109,9 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
     figure, (left, right) = study_draw.panels(names, 2, (3, 2), words)
     dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
-    study_draw.dots(left, dots)
-    study_draw.dots(right, dots, 'inflation', 'inflation_ci95')
-    left.set(xlabel='accuracy, %', xlim=(0, 100))
-    right.axvline(0, color='#999999', linewidth=1)
-    right.set(title=f'above {rows[-1]["protocol"]}', xlabel='percentage points')
+    study_draw.dots(left, dots, xlabel='accuracy, %', xlim=(0, 100))
+    above = {'title': f'above {rows[-1]["protocol"]}', 'xlabel': 'percentage points'}
+    study_draw.dots(right, dots, 'inflation', 'inflation_ci95', **above)
     study_draw.save(figure, file)
 
 

@@ -31,11 +31,7 @@ def cast_votes(probabilities: np.ndarray, votes: str) -> np.ndarray:
 
 
 def search(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    votes: str = 'onehot',
-    max_weight: int = 5,
-    grow_by: int = 5,
+    probabilities: np.ndarray, labels: np.ndarray, votes: str, max_weight: int, grow_by: int
 ) -> tuple[np.ndarray, dict]:
     """Tries all weights from 0 to `max_weight`, then wider ranges while they bring more right rows.
 

@@ -35,10 +35,9 @@ class Weighted:
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Blends: [M, n, C] -> float64 [n, C], rows sum to 1."""
-        votes = probabilities
         if self.votes:
-            votes = integer_weights.cast_votes(probabilities, self.votes)
-        total = np.tensordot(self.weights, votes.astype(np.float64), 1)
+            probabilities = integer_weights.cast_votes(probabilities, self.votes)
+        total = np.tensordot(self.weights, probabilities.astype(np.float64), 1)
         return total / total.sum(-1, keepdims=True)
 
 

@@ -44,13 +44,9 @@ class Recipe:
 
 def best_member(rows: Predictions) -> int:
     """Returns which member is right about most rows; of equal ones, that of lower log loss."""
-    return min(
-        range(len(rows.probabilities)),
-        key=lambda i: (
-            -(rows.probabilities[i].argmax(-1) == rows.label).mean(),
-            evaluate.log_losses(rows.label, rows.probabilities[i]).mean(),
-        ),
-    )
+    right = (rows.probabilities.argmax(-1) == rows.label).sum(1)
+    losses = [evaluate.log_losses(rows.label, own).mean() for own in rows.probabilities]
+    return int(np.lexsort((losses, -right))[0])
 
 
 def _predict(rows: Sequence[Predictions], blends: Sequence[Callable]) -> Predictions:

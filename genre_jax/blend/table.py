@@ -36,11 +36,8 @@ def table(result: Mapping) -> str:
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws the weights on the left, and on the right members and blend, validation and test."""
     blend, rows = result['blend'], blends.rows(result)
-    names = [f'{row["name"]}{" LEAKY" if row["leaky"] else ""}' for row in rows]
-    title = (
-        f'{blends.words(result)}; protocol {result["protocol"]}'
-        f'{" LEAKY" if result["leaky"] else ""}'
-    )
+    names = [row['name'] + ' LEAKY' * row['leaky'] for row in rows]
+    title = f'{blends.words(result)}; protocol {result["protocol"]}' + ' LEAKY' * result['leaky']
     kind, unit = next(iter(blends.KINDS[blend['level']].items()))
     dots = {
         f'{word}, accuracy of {unit}': [row['parts'][part][kind] for row in rows]
@@ -49,9 +46,8 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     }
     figure, (left, right) = study_draw.panels(names, len(dots), (2, 3), title)
     _draw_weights(left, blend)
-    study_draw.dots(right, dots)
+    study_draw.dots(right, dots, xlabel=f'accuracy of {unit}, %, with 95 % intervals')
     right.axvline(100 * result['chance'], color='#999999', linestyle=':', label='chance')
-    right.set_xlabel(f'accuracy of {unit}, %, with 95 % intervals')
     study_draw.save(figure, file)
 
 

@@ -78,6 +78,7 @@ class Examples:
     rows: np.ndarray  # features, float [n, columns]
     labels: np.ndarray  # class ids, int [n]; every class occurs
     songs: np.ndarray  # the song of each row, any type [n]
+    classes: Sequence[str]  # names of the classes
 
 
 def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -127,16 +128,14 @@ def _estimator_class(name: str) -> type:
     return getattr(importlib.import_module(module), kind)
 
 
-def fit(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
-) -> tuple[object, list[str]]:
+def fit(name: str, settings: Mapping, examples: Examples, seed: int) -> tuple[object, list[str]]:
     """Fits a classifier, a key of MODELS, to the training part; returns it, and the library's warnings.
 
     `settings` are those of its constructor, `seed` is of what it draws. A UserError where the settings cannot
     be, or do not fit the examples.
     """
-    _check(name, settings, examples, classes)
-    model = _build(name, settings, examples, classes, seed)
+    _check(name, settings, examples)
+    model = _build(name, settings, examples, seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
@@ -155,9 +154,7 @@ def fit(
     return model, [f'{name}: {note}' for note in sorted(notes)]
 
 
-def _build(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
-) -> object:
+def _build(name: str, settings: Mapping, examples: Examples, seed: int) -> object:
     kind = _estimator_class(name)
     import sklearn.calibration
     import sklearn.pipeline
@@ -169,7 +166,7 @@ def _build(
     if MODELS[name].scaled:
         model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
     if MODELS[name].calibrated:
-        folds = _calibration_folds(name, examples, classes)
+        folds = _calibration_folds(name, examples)
         model = sklearn.calibration.CalibratedClassifierCV(
             model, method='sigmoid', cv=folds, ensemble=False
         )
@@ -181,18 +178,16 @@ def probabilities(model: object, rows: np.ndarray) -> np.ndarray:
     return model.predict_proba(rows.astype(np.float64)).astype(np.float32)
 
 
-def _check(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str]
-) -> None:
+def _check(name: str, settings: Mapping, examples: Examples) -> None:
     bad = np.flatnonzero(~np.isfinite(examples.rows).all(1))
     if len(bad):
         raise UserError(
             f'{len(bad)} of {len(examples.rows)} training rows hold numbers that are not finite, the '
             f'first of song {examples.songs[bad[0]]!r}: correct the features, or leave the song out'
         )
-    missing = np.flatnonzero(np.bincount(examples.labels, minlength=len(classes)) == 0)
-    if len(missing):
-        raise UserError(f'class {classes[missing[0]]!r} has no row in the training part')
+    classes = examples.classes
+    for missing in np.flatnonzero(np.bincount(examples.labels, minlength=len(classes)) == 0):
+        raise UserError(f'class {classes[missing]!r} has no row in the training part')
     neighbours = settings.get('n_neighbors', 0)
     if name == 'knn' and isinstance(neighbours, int) and neighbours > len(examples.rows):
         raise UserError(
@@ -201,9 +196,7 @@ def _check(
         )
 
 
-def _calibration_folds(
-    name: str, examples: Examples, classes: Sequence[str]
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _calibration_folds(name: str, examples: Examples) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns rows that train and rows that are left out, in each of the folds, song by song.
 
     Rows of a song on both sides would make the margins, and so the probabilities, too sure.
@@ -212,11 +205,11 @@ def _calibration_folds(
 
     names, first, song = np.unique(examples.songs, return_index=True, return_inverse=True)
     label_of_song = examples.labels[first]
-    songs = np.bincount(label_of_song, minlength=len(classes))
+    songs = np.bincount(label_of_song, minlength=len(examples.classes))
     if songs.min() < 2:
         raise UserError(
-            f'class {classes[songs.argmin()]!r} has one song in the training part, and {name} needs two '
-            'for its probabilities: add recordings, drop the class, or leave the model out of --models'
+            f'class {examples.classes[songs.argmin()]!r} has one song in the training part, and {name} needs '
+            'two for its probabilities: add recordings, drop the class, or leave the model out of --models'
         )
     folds = sklearn.model_selection.StratifiedKFold(int(min(_CALIBRATION_FOLDS, songs.min())))
     return [

@@ -10,14 +10,15 @@ import numpy as np
 
 from genre_jax.classical import estimators
 from genre_jax.embeddings.network import Network
+from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.study import protocols as study_protocols
-from genre_jax.study.cells import Answer, Fold
+from genre_jax.study.cells import Answer, Features, Fold
 
 
 def fill(
     fold: Fold,
     model: str,
-    features: Callable[[], Mapping[str, np.ndarray]],
+    features: Features,
     settings: Mapping[str, object],
     parts: Sequence[str] = ('train',),
 ) -> None:
@@ -25,23 +26,23 @@ def fill(
     tables = [fold.tables[part] for part in parts]
     whole = {} if parts == ('train',) else {'fitted_to': ' and '.join(parts)}
 
-    def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
+    def fit(rows: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
         examples = estimators.Examples(
             np.concatenate([rows[part] for part in parts]),
             np.concatenate([table.labels for table in tables]),
             fold.songs[np.concatenate([table.track for table in tables])],
+            fold.dataset.labels,
         )
-        return estimators.fit(model, settings, examples, fold.dataset.labels, fold.config.seed)
+        fitted, notes = estimators.fit(model, settings, examples, fold.config.seed)
+        others = [part for part in fold.tables if part not in parts]
 
-    def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
-        predictions = {
-            part: table.predictions(estimators.probabilities(fitted[0], rows[part]))
-            for part, table in fold.tables.items()
-            if part not in parts
-        }
-        return Answer(predictions, fitted[1])
+        def predictions(part: str) -> Predictions:
+            said = estimators.probabilities(fitted, rows[part])
+            return fold.tables[part].predictions(said)
 
-    fold.fill(model, {**settings, **whole}, features, fit, answer)
+        return lambda: Answer({part: predictions(part) for part in others}, notes)
+
+    fold.fill(model, {**settings, **whole}, features, fit)
 
 
 def measure(
@@ -63,15 +64,11 @@ def measure(
         config, path = network.config, pathlib.Path(checkpoint).resolve()
         # The name of a fold goes with that of the folder that it lies in.
         source = '_'.join(path.parts[-2:] if path.name.startswith('fold_') else path.parts[-1:])
+
+    def one(fold: Fold, model: str, features: Features) -> None:
+        fill(fold, model, features, models[model])
+
     result = study_protocols.measure(
-        config,
-        workdir,
-        names,
-        folds,
-        list(models),
-        lambda fold, model, features: fill(fold, model, features, models[model]),
-        network,
-        source,
-        'models',
+        config, workdir, names, folds, list(models), one, network, source, 'models'
     )
     return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}

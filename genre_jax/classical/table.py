@@ -61,7 +61,6 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     for axes, (level, words) in zip(panels, _LEVELS.items(), strict=True):
         rows = _rows(result, level)
         dots = {word: [rows[model][name] for model in models] for name, word in titles.items()}
-        study_draw.dots(axes, dots)
+        study_draw.dots(axes, dots, title=words, xlabel='accuracy, %', xlim=(0, 100))
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
-        axes.set(title=words, xlabel='accuracy, %', xlim=(0, 100))
     study_draw.save(figure, file)

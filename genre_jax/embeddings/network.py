@@ -126,13 +126,13 @@ class Network:
             for part, rows in split.tracks.items()
         }
 
-    def embed(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def embed(self, table: loader.WindowTable) -> np.ndarray:
         """Returns the embeddings of the windows of a table, of `tables`, float32 [windows, units].
 
         Those of all windows that are laid out alike are computed with them, once. A network that does not
         fit the data, or an embedding that is not finite, is a UserError.
         """
-        everything = np.arange(len(dataset.tracks))
+        dataset, everything = table.dataset, np.arange(len(table.dataset.tracks))
         whole = self._table(dataset, everything, None)
         positions = _positions(whole, table)
         if positions is None:  # by segment: side by side instead of config.windows.eval_draw
@@ -142,23 +142,18 @@ class Network:
             }
             whole = self._table(dataset, everything, segments)
             positions = _positions(whole, table)
-        return self._whole(dataset, whole)[positions]
+        return self._whole(whole)[positions]
 
     def _table(
-        self,
-        dataset: prepared.Dataset,
-        tracks: np.ndarray,
-        segments: Mapping[int, np.ndarray] | None,
+        self, dataset: prepared.Dataset, tracks: np.ndarray, segments: Mapping | None
     ) -> loader.WindowTable:
-        windows, seed = self.config.windows, self.config.split.seed
-        return loader.WindowTable(
-            dataset, tracks, windows, train=False, seed=seed, segments=segments
-        )
+        own = {'train': False, 'seed': self.config.split.seed, 'segments': segments}
+        return loader.WindowTable(dataset, tracks, self.config.windows, **own)
 
-    def _whole(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def _whole(self, table: loader.WindowTable) -> np.ndarray:
         """Returns the embeddings of all windows of a layout: held, kept in the cache, or computed."""
         what = {
-            'data': dataset.manifest['fingerprint'],
+            'data': table.dataset.manifest['fingerprint'],
             'network': self.source.sha256,
             'front_end': repr(self._front_end),
             'model': json.loads(config_lib.to_json(self.config))['model'],
@@ -169,15 +164,15 @@ class Network:
         if name not in self._held:
             file = self._cache and self._cache / f'{name}.npz'
             if file and file.exists():
-                remedy = 'delete it, it is computed again'
-                self._held[name] = Embeddings.read(file, remedy).embedding
+                kept = Embeddings.read(file, 'delete it, it is computed again')
             else:
-                self._held[name] = self._compute(dataset, table)
+                kept = as_embeddings(table, self._compute(table))
                 if file:
-                    as_embeddings(table, self._held[name]).save(file)
+                    kept.save(file)
+            self._held[name] = kept.embedding
         return self._held[name]
 
-    def _compute(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def _compute(self, table: loader.WindowTable) -> np.ndarray:
         job = make_job(
             self.config,
             table.stored,
@@ -203,7 +198,7 @@ class Network:
         embedding = np.concatenate(outputs)[: len(table)].astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(embedding).all(1))
         if len(bad):
-            song = dataset.tracks[table.track[bad[0]]]['track']
+            song = table.dataset.tracks[table.track[bad[0]]]['track']
             raise UserError(
                 f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
                 f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
@@ -223,7 +218,7 @@ def embed(
     dataset = run_data.open_dataset(network.config)
     split = network.check_split(dataset, run_data.make_split(network.config, dataset))
     return {
-        part: as_embeddings(table, network.embed(dataset, table))
+        part: as_embeddings(table, network.embed(table))
         for part, table in network.tables(dataset, split).items()
     }
 

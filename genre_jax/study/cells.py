@@ -24,6 +24,8 @@ from genre_jax.logbook import progress_bar, read_json, write_json
 from genre_jax.run import folder as run_folder
 from genre_jax.run import result as run_result
 
+# Reads rows or embeddings of each part, float32 [rows, columns].
+Features = Callable[[], Mapping[str, np.ndarray]]
 _REMEDY = 'delete that folder, the model is fitted again'
 
 
@@ -36,30 +38,20 @@ class Answer:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # more for result.json
 
 
+@dataclasses.dataclass(eq=False)
 class Fold:
-    """One split of the data, and what models learn from in it.
+    """One split of the data, and what models learn from in it; a cell lies in HOME/MODEL/PLACE."""
 
-    Attributes:
-        config: the whole config with this split's settings.
-        dataset: the prepared dataset.
-        network: whose embeddings take the place of rows, or None.
-        split: the songs of each part.
-    """
+    config: ml_collections.ConfigDict  # the whole one with this split's settings
+    home: pathlib.Path
+    place: str
+    dataset: prepared.Dataset
+    network: Network | None  # whose embeddings take the place of rows
 
-    def __init__(
-        self,
-        config: ml_collections.ConfigDict,
-        home: pathlib.Path,
-        place: str,
-        dataset: prepared.Dataset,
-        network: Network | None,
-    ) -> None:
-        """Makes the split; a cell lies in `home`/MODEL/`place`."""
-        self.config, self.dataset, self.network = config, dataset, network
-        self._home, self._place = home, place
-        self.split = run_data.make_split(config, dataset)
-        if network is not None:
-            self.split = network.check_split(dataset, self.split)
+    def __post_init__(self) -> None:
+        """Makes the split."""
+        split = run_data.make_split(self.config, self.dataset)
+        self.split = self.network.check_split(self.dataset, split) if self.network else split
 
     @functools.cached_property
     def tables(self) -> Mapping[str, loader.WindowTable]:
@@ -75,27 +67,20 @@ class Fold:
 
     def folder(self, model: str) -> pathlib.Path:
         """Returns the folder of a model."""
-        return self._home / model / self._place
+        return self.home / model / self.place
 
     def features(self) -> dict[str, np.ndarray]:
         """Returns rows or embeddings of each part, float32 [rows, columns]."""
         if self.network is None:
             return {part: table.read_all() for part, table in self.tables.items()}
-        return {part: self.network.embed(self.dataset, t) for part, t in self.tables.items()}
+        return {part: self.network.embed(table) for part, table in self.tables.items()}
 
-    def fill(
-        self,
-        model: str,
-        settings: Mapping[str, object],
-        features: Callable[[], Mapping[str, np.ndarray]],
-        fit: Callable[[Mapping[str, np.ndarray]], Any],
-        answer: Callable[[Any, Mapping[str, np.ndarray]], Answer],
-    ) -> None:
+    def fill(self, model: str, settings: Mapping, features: Features, fit: Callable) -> None:
         """Fits and tests a model and writes its folder, result.json last, unless that is there.
 
         `settings` are what decides about the model besides its name, `features` reads those of this fold.
-        `fit` makes a model of them, and `answer` is what the model makes of them. A UserError where the
-        folder holds a model with other settings, or of other data.
+        `fit` makes a model of them, and returns what gives its Answer. A UserError where the folder holds a
+        model with other settings, or of other data.
         """
         folder = self.folder(model)
         config = self.config.copy_and_resolve_references()
@@ -108,9 +93,9 @@ class Fold:
             return
         rows = features()
         started_s = time.monotonic()
-        fitted = fit(rows)
+        answer = fit(rows)
         fitted_s = time.monotonic()
-        found = answer(fitted, rows)
+        found = answer()
         data = run_data.Data(self.dataset, self.split, self.tables)
         result = run_result.describe(data, found.predictions, config.eval.bootstrap_samples)
         result['warnings'] += found.notes
@@ -174,16 +159,12 @@ def read(folders: Sequence[pathlib.Path]) -> Outcome:
 
 
 def run(
-    columns: Mapping[str, Sequence[Fold]],
-    models: Sequence[str],
-    fill: Callable[[Fold, str, Callable[[], Mapping[str, np.ndarray]]], None],
-    unit: str = '',
+    columns: Mapping[str, Sequence[Fold]], models: Sequence[str], fill: Callable, unit: str = ''
 ) -> dict[tuple[str, str], Outcome]:
     """Fills every cell that is not finished, and reads all of them: {(column, model): outcome}.
 
-    Columns are folds by the name of what they are of, a protocol or a source. `fill` fills the folder of a
-    model in a fold, from a function that reads the fold's features once; `unit` is that of the progress bar,
-    '' for none.
+    Columns are folds by the name of what they are of, a protocol or a source. `fill`, of a fold, a model and
+    Features that are read once, fills its folder; `unit` is that of the progress bar, '' for none.
     """
     folds = [fold for every in columns.values() for fold in every]
     with progress_bar(len(folds) * len(models), unit, disable=not unit) as bar:

@@ -38,11 +38,16 @@ def dots(
     series: Mapping[str, Sequence[Mapping | None]],
     key: str = 'accuracy',
     ends: str = 'accuracy_ci95',
+    **settings: object,
 ) -> None:
-    """Draws figures in percent with their intervals, the number behind each.
+    """Draws figures in percent with their intervals, the number behind each; a line at 0 for differences.
 
     `series` has, by label, for each row of `panels` figures that hold `key` and `ends`; None is not drawn.
+    The settings are those of the axes.
     """
+    if key != 'accuracy':
+        axes.axvline(0, color='#999999', linewidth=1)
+    axes.set(**settings)
     for i, (label, figures) in enumerate(series.items()):
         shift = 0.6 * ((i + 0.5) / len(series) - 0.5)
         rows = np.flatnonzero([figure is not None for figure in figures])

@@ -29,16 +29,10 @@ def measure(
 ) -> dict[str, Any]:
     """Fits and tests every model in every fold of every protocol, and compares.
 
-    Args:
-        config: the whole config; its protocol is replaced.
-        workdir: folder for PROTOCOL/SOURCE/MODEL/fold_N.
-        names: protocols; none: the cross-validations that differ for these data, the strictest last.
-        folds: of the cross-validations; 0: one split.
-        models: their names.
-        fill: fits one model, as for `cells.run`.
-        network: whose embeddings take the place of rows, or None.
-        source: name of the source; '': `features` for rows of a table, else the front end's.
-        unit: of the progress bar; '' for none.
+    Folders are PROTOCOL/SOURCE/MODEL/fold_N. The protocol of the config is replaced by each of `names`,
+    without any by the cross-validations that differ for these data, the strictest last; 0 folds are one
+    split. `fill` fits one model, as for `cells.run`; embeddings of `network` take the place of rows. Without
+    a name the source is `features` for rows of a table, else the front end's; without a unit there is no bar.
 
     Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each
     model, protocol and level, with differences to the strictest protocol where there are folds. A mistake in

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
         train_packed(study, config)
     run_trials(study, config)
     with study.lock('report'):  # programs that end at the same time
-        sweep_report.report(study, page, config, workdir)
+        sweep_report.report(study, page, config)
 
 
 def _with_flags(sweep: Sweep) -> Sweep:

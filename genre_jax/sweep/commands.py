@@ -9,9 +9,14 @@ import ml_collections
 import yaml
 
 from genre_jax import config as config_lib
-from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep
+from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, Uniform
 
 _METHODS = {'grid': 'grid', 'random': 'random', 'tpe': 'bayes'}
+_DISTRIBUTIONS = {
+    IntUniform: ('int_uniform', int),
+    LogUniform: ('log_uniform_values', float),
+    Uniform: ('uniform', float),
+}
 
 
 def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
@@ -56,14 +61,10 @@ def wandb_yaml(
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _parameter(each: object) -> dict:
+def _parameter(each: Choice | Uniform) -> dict:
     if isinstance(each, Choice):
         # An agent writes a value into a flag as Python prints it.
-        plain = (bool, int, float, str)
+        plain = bool | int | float | str
         return {'values': [v if isinstance(v, plain) else str(v) for v in each.values]}
-    ends = {'min': each.low, 'max': each.high}
-    if isinstance(each, IntUniform):
-        return {'distribution': 'int_uniform', **ends}
-    if isinstance(each, LogUniform):
-        return {'distribution': 'log_uniform_values', **ends}
-    return {'distribution': 'uniform', **{name: float(end) for name, end in ends.items()}}
+    kind, number = _DISTRIBUTIONS[type(each)]
+    return {'distribution': kind, 'min': number(each.low), 'max': number(each.high)}

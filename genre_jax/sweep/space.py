@@ -72,21 +72,17 @@ class IntUniform(Uniform):
 class Sweep:
     """A search space, and how it is searched.
 
-    Attributes:
-        space: config key, without 'config.', to what it is drawn from.
-        method: 'grid': every combination of the choices; 'random': points drawn independently; 'tpe': drawn
-            from where the trials before did well (Bergstra et al. 2011, Optuna's TPESampler).
-        trials: number of points; a grid has as many as it has.
-        seed: of the drawing. The seed of the training is config.seed.
-        metric: figure of the validation part by which the trials are ranked, 'val/loss' or
-            'val/KIND/FIGURE', e.g. 'val/segment/macro_f1'; '': 'val/KIND/accuracy' with the KIND of
-            config.eval.select_on. Those that end in loss are better when lower.
+    The method is 'grid': every combination of the choices; 'random': points drawn independently; 'tpe': drawn
+    from where the trials before did well (Bergstra et al. 2011, Optuna's TPESampler). The metric is a figure
+    of the validation part by which the trials are ranked, 'val/loss' or 'val/KIND/FIGURE', e.g.
+    'val/segment/macro_f1'; '': 'val/KIND/accuracy' with the KIND of config.eval.select_on. Those that end in
+    loss are better when lower.
     """
 
-    space: Mapping[str, Choice | Uniform]
+    space: Mapping[str, Choice | Uniform]  # by config key, without 'config.'
     method: str
-    trials: int | None = None
-    seed: int = 0
+    trials: int | None = None  # number of points; a grid has as many as it has
+    seed: int = 0  # of the drawing; that of the training is config.seed
     metric: str = ''
 
     @property
@@ -116,7 +112,7 @@ def load(page: str) -> Sweep:
     if not isinstance(sweep, Sweep):
         raise UserError(
             f'--config={page}: its sweep() returned {type(sweep).__name__}; expected a '
-            'genre_jax.search_space.Sweep'
+            'genre_jax.sweep.space.Sweep'
         )
     return sweep
 

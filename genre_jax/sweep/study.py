@@ -71,7 +71,7 @@ class SharedStudy:
         folder. With `prune`, trials end that are worse than the median of the others at the same validation,
         from the third on and after five trials. Each trial is trained `seeds` times.
         """
-        self._workdir, self.sweep, self.seeds = workdir, sweep, seeds
+        self.workdir, self.sweep, self.seeds = workdir, sweep, seeds
         self._points = [] if sweep.method == 'tpe' else make_points(sweep)
         self._place = f'{socket.gethostname()}:{workdir.resolve()}'
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -113,13 +113,13 @@ class SharedStudy:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Holds something, by its name, for this program alone; others wait."""
-        with (self._workdir / 'locks' / name).open('w') as file:
+        with (self.workdir / 'locks' / name).open('w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial."""
-        return self._workdir / 'trials' / f'{number:04d}'
+        return self.workdir / 'trials' / f'{number:04d}'
 
     def run_folders(self, number: int) -> list[pathlib.Path]:
         """Returns the run folder of each training of a trial."""
@@ -162,7 +162,7 @@ class SharedStudy:
         return self._try_lock(trial.number)
 
     def _try_lock(self, number: int) -> IO | None:
-        file = (self._workdir / 'locks' / f'{number:04d}').open('w')
+        file = (self.workdir / 'locks' / f'{number:04d}').open('w')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -228,7 +228,7 @@ class SharedStudy:
         return claim.trial.should_prune()
 
     def end(self, claim: Claim, state: State, value: float | None = None, **facts: object) -> None:
-        """Notes how a trial ended: COMPLETE with its metric and 'figures', FAIL with a 'reason', or PRUNED."""
+        """Notes how a trial ended: COMPLETE with metric and 'figures', FAIL with a 'reason', or PRUNED."""
         for name, fact in facts.items():
             claim.trial.set_user_attr(name, fact)
         self.study.tell(claim.trial, value, state, skip_if_finished=True)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import math
+import numbers
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
+import matplotlib.figure
 import ml_collections
+import optuna
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
+from genre_jax.study import draw as study_draw
 from genre_jax.study.table import aligned, markdown, write_csv
 from genre_jax.sweep import commands as sweep_commands
-from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
+from genre_jax.sweep.space import Choice, LogUniform, label
 from genre_jax.sweep.study import SharedStudy, State
 
 # In the order of the table.
@@ -29,6 +34,11 @@ _STATUS = {
     State.WAITING: 'waiting',
 }
 
+_COLUMNS = 4
+# Of fewer trials an importance says more about chance than about the hyperparameter.
+_LEAST_FOR_IMPORTANCE = 10
+_INK, _PALE, _MARK = '#2f5f98', '#9db8d9', '#bf4a0b'
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -38,12 +48,11 @@ class Row:
     point: Mapping[str, object]  # config key to value
     status: str  # in one word
     value: float | None  # the metric, of a pruned trial the best there was
-    ci95: Sequence[float] | None  # its 95 % interval (bootstrap over groups)
     values: Sequence[float]  # the metric of each training
     epochs: str  # best epoch and epochs of each training
     seconds: float  # that were worked on it
     reason: str  # why it failed
-    figures: Mapping  # the rest of what the study knows
+    figures: Mapping  # the rest of what the study knows, 'ci95' among it
 
 
 def rows(study: SharedStudy) -> list[Row]:
@@ -64,7 +73,6 @@ def rows(study: SharedStudy) -> list[Row]:
             point=study.point(trial),
             status=_STATUS[trial.state],
             value=value,
-            ci95=figures.get('ci95'),
             values=figures.get('values', ()),
             epochs=epochs,
             # Of a trial that was trained together with others the runs themselves know it.
@@ -113,7 +121,7 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
     heading = f'{metric}, mean (sd) over seeds' if several else f'{metric} [95 % interval]'
     cells = [['trial', *found[0].point, heading, 'best epoch', 'seconds', 'status']]
     for row in found:
-        figure = show(row.value, metric, row.ci95)
+        figure = show(row.value, metric, row.figures.get('ci95'))
         if len(row.values) > 1:
             figure += f' ({show(statistics.stdev(row.values), metric)})'
         point = [f'{v:.3g}' if isinstance(v, float) else str(v) for v in row.point.values()]
@@ -122,14 +130,12 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
     return cells
 
 
-def report(
-    study: SharedStudy, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> None:
+def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> None:
     """Prints and writes what the sweep came to; the test figures only once all trials have ended.
 
     A UserError where all trials failed.
     """
-    found, metric = rows(study), study.sweep.metric
+    found, metric, workdir = rows(study), study.sweep.metric, study.workdir
     running = len(found) - ended(study)
     best, lines, chosen = found[0], [], None
     if best.status == 'failed' and not running:
@@ -140,15 +146,15 @@ def report(
         protocol = f'protocol {best.figures["protocol"]}'
         mark = ' LEAKY' if best.figures['leaky'] else ''
         lines.append(f'validation, {protocol}: {best.figures["protocol_detail"]}{mark}')
-        sweep_draw.draw(found, study, protocol + mark, picture)
+        draw(found, study, protocol + mark, picture)
     if running:
         lines.append(
             f'{running} trials are in other hands: who ends last writes the whole table, and the same '
             'command continues what was cut off'
         )
     elif best.status == 'finished':
-        chosen = _choose(best, study, page, config, workdir)
-        lines += _chosen_lines(chosen, study, workdir)
+        chosen = _choose(best, study, page, config)
+        lines += _chosen_lines(chosen, study)
     cells = table(found, metric)
     write_csv([_all_digits(row, metric, chosen) for row in found], csv)
     content = [f'# {workdir.resolve().name}', '', *markdown(cells), '']
@@ -161,14 +167,10 @@ def report(
 
 
 def _choose(
-    best: Row,
-    study: SharedStudy,
-    page: str,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-) -> dict:
+    best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict
+) -> dict[str, object]:
     """Writes best.json and best_config.json; returns what the former holds."""
-    metric = study.sweep.metric
+    metric, workdir = study.sweep.metric, study.workdir
     one = search_space.apply(config, best.point)
     chosen = {
         'trial': best.number,
@@ -176,7 +178,7 @@ def _choose(
         'parameters': dict(best.point),
         'metric': metric,
         'value': best.value,
-        'ci95': best.ci95,
+        'ci95': best.figures['ci95'],
         'values': best.values,
         'trials': len(study.trials()),
         'protocol': best.figures['protocol'],
@@ -192,7 +194,7 @@ def _choose(
     return chosen
 
 
-def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) -> list[str]:
+def _chosen_lines(chosen: Mapping, study: SharedStudy) -> list[str]:
     metric = chosen['metric']
     values = ', '.join(f'{key}={value}' for key, value in chosen['parameters'].items())
     lines = [
@@ -213,7 +215,7 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
             )
         first = study.run_folders(chosen['trial'])[0]
         lines += summary_lines(read_json(first / 'result.json'), first, '')
-    config = f'config:     {workdir / "best_config.json"}'
+    config = f'config:     {study.workdir / "best_config.json"}'
     return [*lines, config, f'again:      {chosen["command"]}']
 
 
@@ -226,9 +228,9 @@ def _all_digits(row: Row, metric: str, chosen: Mapping | None) -> dict[str, obje
     tested = chosen.get('test', ()) if chosen and row.number == chosen['trial'] else ()
     return {
         'trial': row.number,
-        **{key: search_space.label(value) for key, value in row.point.items()},
+        **{key: label(value) for key, value in row.point.items()},
         metric: row.value,
-        f'{metric}_ci95': row.ci95,
+        f'{metric}_ci95': row.figures.get('ci95'),
         f'{metric}_by_seed': ' '.join(map(repr, row.values)),
         'epochs': row.epochs,
         'seconds': round(row.seconds, 1),
@@ -238,3 +240,75 @@ def _all_digits(row: Row, metric: str, chosen: Mapping | None) -> dict[str, obje
         'leaky': 'LEAKY' if row.figures.get('leaky') else '',
         f'{_of_test(metric)} of the chosen one': ' '.join(repr(each['value']) for each in tested),
     }
+
+
+def importances(study: SharedStudy) -> dict[str, float]:
+    """Returns the share of the metric's variance that each hyperparameter explains by itself.
+
+    The functional analysis of variance of Hutter, Hoos and Leyton-Brown (2014), by Optuna: config key to
+    share, the largest first; {} where there are too few trials, or all are alike.
+    """
+    complete = [trial for trial in study.trials() if trial.state.name == 'COMPLETE']
+    if len(complete) < _LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study.study, evaluator=evaluator)
+
+
+def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Path) -> None:
+    """Draws a panel for each hyperparameter, its value against the metric, of trials sorted by `rows`."""
+    space, metric = study.sweep.space, study.sweep.metric
+    columns = min(_COLUMNS, len(space))
+    height = math.ceil(len(space) / columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(max(5, 3.4 * columns), 3.1 * height), layout='constrained'
+    )
+    panels = figure.subplots(height, columns, sharey=True, squeeze=False).flatten()
+    shares = importances(study)
+    scale = 1 if study.sweep.lower_is_better else 100
+    points = [(row, scale * row.value) for row in found if row.value is not None]
+    for axes, (key, each) in zip(panels, space.items(), strict=False):
+        if isinstance(each, Choice):
+            _choices(axes, points, key, each)
+        else:
+            for row, value in points:
+                _mark(axes, row.point[key], value, row, row is found[0])
+            axes.set_xscale('log' if isinstance(each, LogUniform) else 'linear')
+        share = f'\nimportance {100 * shares[key]:.0f} %' if key in shares else ''
+        axes.set_xlabel(key + share, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis='y', color='#e3e7eb')
+    for axes in panels[len(space) :]:
+        axes.set_axis_off()
+    for axes in panels[::columns]:
+        axes.set_ylabel(metric if scale == 1 else f'{metric}, %', fontsize=8)
+    many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
+    figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
+    study_draw.save(figure, file)
+
+
+def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
+    colour = _MARK if best else _INK
+    face = 'none' if row.status == 'pruned' else colour
+    axes.plot(x, y, 'o', markersize=5, color=colour, markerfacecolor=face, zorder=3 if best else 2)
+
+
+def _choices(axes, points: Sequence[tuple[Row, float]], key: str, choice: Choice) -> None:
+    """Draws the trials above the values they have, and the median of each value."""
+    values = sorted(choice.values, key=lambda v: v if isinstance(v, numbers.Real) else math.inf)
+    position = {label(value): x for x, value in enumerate(values)}
+    columns = [[] for _ in values]
+    for row, value in points:
+        x = position[label(row.point[key])]
+        _mark(axes, x, value, row, row is points[0][0])
+        if row.status == 'finished':
+            columns[x].append(value)
+    for x, column in enumerate(columns):
+        if column:
+            axes.hlines(statistics.median(column), x - 0.3, x + 0.3, color=_PALE, linewidth=3)
+    names = [str(value) for value in values]
+    slanted = sum(map(len, names)) > 24
+    axes.set_xticks(
+        range(len(values)), names, rotation=30 * slanted, ha='right' if slanted else 'center'
+    )
+    axes.set_xlim(-0.5, len(values) - 0.5)

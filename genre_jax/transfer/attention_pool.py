@@ -115,12 +115,7 @@ def _standardised(bags: Bags, mean: np.ndarray, deviation: np.ndarray) -> np.nda
 
 
 def fit(
-    train: Bags,
-    val: Bags,
-    num_classes: int,
-    decays: Sequence[float],
-    seeds: Sequence[int],
-    recipe: Recipe,
+    train: Bags, val: Bags, num_classes: int, decays: Sequence, seeds: Sequence, recipe: Recipe
 ) -> Fitted:
     """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
@@ -181,24 +176,14 @@ def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=0)
 @functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0))
-def _epoch(
-    model: AttentionPool,
-    train: tuple[jax.Array, ...],
-    val: tuple[jax.Array, ...],
-    numbers: tuple[jax.Array, ...],
-    decay: jax.Array,
-    batches: jax.Array,
-    state: dict,
-) -> tuple[dict, jax.Array]:
+def _epoch(model, train, val, numbers, decay, batches, state) -> tuple[dict, jax.Array]:
     """Trains each member on every bag once; returns their states, and losses in training and validation."""
     epoch, learning_rate, patience = numbers
     optimiser = optax.adamw(learning_rate, weight_decay=decay)
     instances, mask, label = train
     n_bags = len(label)
 
-    def losses(
-        params: Mapping, instances: jax.Array, mask: jax.Array, label: jax.Array
-    ) -> jax.Array:
+    def losses(params, instances, mask, label):
         logits, _ = model.apply({'params': params}, instances, mask)
         return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 

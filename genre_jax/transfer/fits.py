@@ -16,10 +16,10 @@ from genre_jax.data import prepare
 from genre_jax.errors import UserError
 from genre_jax.loading import run_data
 from genre_jax.study import cells
-from genre_jax.study.cells import Answer, Fold, Outcome
-from genre_jax.transfer import attention as transfer_attention
+from genre_jax.study.cells import Answer, Features, Fold, Outcome
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
+from genre_jax.transfer import table as transfer_report
 from genre_jax.transfer.heads import Head, Windows
 
 
@@ -54,16 +54,14 @@ def check(
         )
 
 
-def _fill(
-    fold: Fold, head: str, features: Callable[[], Mapping[str, np.ndarray]], bag: str, n_seeds: int
-) -> None:
+def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> None:
     """Fits a head to a fold and writes its folder, unless that is finished."""
     settings = {'tried': transfer_heads.SETTINGS[head], 'bag': bag}
     if head == 'attention':
         settings['seeds'] = n_seeds
     seeds = [fold.config.seed + i for i in range(n_seeds)]
 
-    def fit(embeddings: Mapping[str, np.ndarray]) -> Head:
+    def fit(embeddings: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
         bags = fold.songs
         if bag == 'group':
             bags = np.asarray([track['group'] for track in fold.dataset.tracks])
@@ -71,14 +69,15 @@ def _fill(
             part: Windows(embeddings[part], each.labels, fold.songs[each.track], bags[each.track])
             for part, each in fold.tables.items()
         }
-        return transfer_heads.fit(head, parts, fold.dataset.labels, seeds)
+        fitted = transfer_heads.fit(head, parts, fold.dataset.labels, seeds)
+        return lambda: answer(fitted)
 
-    def answer(fitted: Head, embeddings: Mapping[str, np.ndarray]) -> Answer:
+    def answer(fitted: Head) -> Answer:
         predictions = {}
         for part, probabilities in fitted.probabilities.items():
             # Of the windows that the answers stand for: all, or the first of each song.
-            windows = fold.tables[part].predictions(np.zeros(len(embeddings[part])))
-            own = windows.take(fitted.rows[part])
+            table, rows = fold.tables[part], fitted.rows[part]
+            own = table.predictions(np.zeros(len(table))).take(rows)
             predictions[part] = dataclasses.replace(own, probabilities=probabilities)
         facts = dict(fitted.chosen) | {'bag': bag}
         if fitted.weights is not None:
@@ -86,17 +85,17 @@ def _fill(
             facts['test_accuracy_of_seeds'] = [
                 float((seed.argmax(-1) == test.label).mean()) for seed in fitted.seeds['test']
             ]
-            attention = transfer_attention.Attention(
+            attention = transfer_report.Attention(
                 fold.songs[table.track],
                 table.start_s,
                 np.float32(table.window / fold.dataset.sample_rate_hz),
                 fitted.weights,
             )
             attention.save(fold.folder(head) / 'attention.npz')
-            transfer_attention.draw(attention, test, fold.folder(head) / 'attention.png')
+            transfer_report.draw_attention(attention, test, fold.folder(head) / 'attention.png')
         return Answer(predictions, fitted.notes, {'head': facts})
 
-    fold.fill(head, settings, features, fit, answer)
+    fold.fill(head, settings, features, fit)
 
 
 def measure(

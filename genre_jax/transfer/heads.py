@@ -124,19 +124,19 @@ def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], 
     """Fits scikit-learn's logistic regression or nearest neighbours, scaled by the training part."""
     by_window, train = name == 'logistic', parts['train']
     if by_window:
-        examples = estimators.Examples(train.embedding, train.label, train.song)
+        examples = estimators.Examples(train.embedding, train.label, train.song, classes)
         rows = {part: np.arange(len(windows.label)) for part, windows in parts.items()}
     else:
         bags = train.bags()
-        examples = estimators.Examples(_means(bags), bags.label, np.arange(len(bags.label)))
+        numbers = np.arange(len(bags.label))
+        examples = estimators.Examples(_means(bags), bags.label, numbers, classes)
         rows = {part: windows.songs() for part, windows in parts.items()}
     ((setting, values),) = SETTINGS[name].items()
     model_name, others = ('knn', {}) if name == 'knn' else ('logistic', {'max_iter': 2000})
     if name == 'knn':
         values = [value for value in values if value <= len(examples.rows)]
     fitted = [
-        estimators.fit(model_name, {setting: value, **others}, examples, classes, seed)
-        for value in values
+        estimators.fit(model_name, {setting: value, **others}, examples, seed) for value in values
     ]
 
     def answer(part: str, model: object) -> np.ndarray:
@@ -155,9 +155,8 @@ def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], 
 def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
     """Trains attention with every decay and seed; answers are means over the seeds."""
     bags = {part: windows.bags() for part, windows in parts.items()}
-    missing = np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0)
-    if len(missing):
-        raise UserError(f'class {classes[missing[0]]!r} has no song in the training part')
+    for missing in np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0):
+        raise UserError(f'class {classes[missing]!r} has no song in the training part')
     ((setting, decays),) = SETTINGS['attention'].items()
     fitted = attention_pool.fit(
         bags['train'], bags['val'], len(classes), decays, seeds, attention_pool.Recipe()

@@ -7,7 +7,6 @@ those it was trained on.
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -90,7 +89,9 @@ def open_sources(
         network = _network(each, config, cache)
         control = ''
         if UNTRAINED in wanted:
-            kind = _kind(network)
+            # What makes two networks the same but for their weights.
+            sections = [network.config[key] for key in ('model', 'features', 'windows')]
+            kind = ' '.join(section.to_json(sort_keys=True) for section in sections)
             if kind not in controls:
                 control = f'{UNTRAINED}_{name}'
                 blank = _without_learning(network.config, dataset, cache / control)
@@ -112,13 +113,6 @@ def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.
         own.model = ml_collections.ConfigDict({'name': found.model, **found.settings})
         own.features = ml_collections.ConfigDict({'name': found.features})
     return Network(own, checkpoint, cache)
-
-
-def _kind(network: Network) -> str:
-    """Returns what makes two networks the same but for their weights."""
-    config = json.loads(config_lib.to_json(network.config))
-    what = [config['model'], config['features'], config['windows']]
-    return json.dumps(what, sort_keys=True)
 
 
 def _without_learning(

@@ -26,7 +26,6 @@ from genre_jax.config.keys import METRIC
 from genre_jax.errors import UserError
 from genre_jax.sweep import __main__ as sweep
 from genre_jax.sweep import commands as sweep_commands
-from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep import study as sweep_study
 from genre_jax.sweep import table as sweep_report
@@ -431,7 +430,7 @@ def test_a_trial_that_fails_is_noted_and_the_sweep_goes_on(places, tmp_path, mon
     reasons = [trial.user_attrs['reason'] for trial in study.trials()]
     assert reasons[1] == 'the reason' and all('out of memory' in reasons[i] for i in (0, 2))
     with pytest.raises(UserError, match='all 3 trials failed; the first: out of memory'):
-        sweep_report.report(study, str(places / 'page.py'), config_of(places), tmp_path / 's')
+        sweep_report.report(study, str(places / 'page.py'), config_of(places))
 
 
 def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, tmp_path, capsys):
@@ -444,7 +443,7 @@ def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, t
     claims = [study.claim() for _ in range(4)]
     for claim, value in zip(claims[:3], (0.5, 0.7, 0.6), strict=True):
         study.end(claim, State.COMPLETE, value, figures=leaky)
-    arguments = (study, str(places / 'page.py'), config_of(places), tmp_path / 's')
+    arguments = (study, str(places / 'page.py'), config_of(places))
     sweep_report.report(*arguments)
     said = capsys.readouterr().out
     assert 'validation, protocol kfold: by song LEAKY' in said and 'chosen' not in said
@@ -464,7 +463,7 @@ def test_importance_is_that_of_what_was_planted(tmp_path):
     one = make(space, 'random', trials=40)
     study = study_of(tmp_path / 's', one, storage=f'journal:{tmp_path}/log')
     play(study, lambda point: point['much'] + 0.1 * point['little'])
-    shares = sweep_draw.importances(study)
+    shares = sweep_report.importances(study)
     assert list(shares)[0] == 'much' and shares['much'] > 0.8
     assert sum(shares.values()) == pytest.approx(1) and shares['none'] < 0.1
 

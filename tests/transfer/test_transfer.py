@@ -23,7 +23,7 @@ from genre_jax.transfer import fits as transfer_fits
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
-from genre_jax.transfer.attention import Attention
+from genre_jax.transfer.table import Attention
 from tests import program
 
 RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)

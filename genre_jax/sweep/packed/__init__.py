@@ -66,16 +66,13 @@ def packable(key: str, value: object) -> bool:
 
 
 def run(
-    config: Config,
-    points: Sequence[Mapping[str, object]],
-    folders: Sequence[pathlib.Path],
-    members_at_once: int | None = None,
+    config: Config, points: Sequence[Mapping[str, object]], folders: Sequence[pathlib.Path]
 ) -> None:
     """Runs, or continues, all points; those that differ in more than numbers in packs of their own.
 
-    `config` is whole and checked; a point holds values of config keys, and has its run in its folder. One
-    device computes `members_at_once`, None: chosen by what they are. A mistake in the config, a point or the
-    data is a UserError; SIGTERM and SIGINT raise genre_jax.errors.Stopped, after saving.
+    `config` is whole and checked; a point holds values of config keys, and has its run in its folder. A
+    mistake in the config, a point or the data is a UserError; SIGTERM and SIGINT raise
+    genre_jax.errors.Stopped, after saving.
     """
     if jax.process_count() > 1:
         raise UserError('a packed sweep runs in one process: start it without --distributed')
@@ -96,7 +93,7 @@ def run(
         packs |= _new_packs({f: c for f, c in configs.items() if f not in placed and not _ended(f)})
         for number, (place, members) in enumerate(packs.items(), 1):
             print(f'pack {number} of {len(packs)}: {len(members)} runs', flush=True)
-            _train(place, members, members_at_once)
+            _train(place, members)
             shutil.rmtree(place)
     failed = [folder for folder in folders if (folder / 'failed.json').exists()]
     print(f'{len(folders) - len(failed)} of {len(folders)} runs have finished', flush=True)
@@ -172,7 +169,7 @@ def _new_packs(configs: Members) -> dict[pathlib.Path, Members]:
     return packs
 
 
-def _train(place: pathlib.Path, configs: Members, members_at_once: int | None) -> None:
+def _train(place: pathlib.Path, configs: Members) -> None:
     """Trains one pack to its end."""
     started_s = time.monotonic()
     mesh, first = sharding.make_mesh(), next(iter(configs.values()))
@@ -214,5 +211,4 @@ def _train(place: pathlib.Path, configs: Members, members_at_once: int | None) -
     }
     feed = open_feed(step_numbers.with_values(config, reading), data.dataset, job.stored, mesh)
     values = [{key: each[key] for key in varied} for each in flat]
-    program = Program(job, values, members_at_once)
-    PackLoop(program, members, place, logbook, feed, started_s).train()
+    PackLoop(Program(job, values), members, logbook, feed, started_s).train()

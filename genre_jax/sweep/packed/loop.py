@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import statistics
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -51,28 +50,21 @@ class Member:
                 self.judge(figures['step'], run_result.rank(self.job, figures))
 
 
+@dataclasses.dataclass(eq=False)
 class PackLoop:
     """The training of one pack, from its newest checkpoint to its end."""
 
-    def __init__(
-        self,
-        program: Program,
-        members: Sequence[Member],
-        folder: pathlib.Path,
-        logbook: Logbook,
-        feed: Feed,
-        started_s: float,
-    ) -> None:
-        """Begins at the newest checkpoint in the pack's folder, or anew.
+    program: Program
+    members: Sequence[Member]  # in the order of the program
+    logbook: Logbook  # of the pack, for what is said of all
+    feed: Feed
+    started_s: float  # `time.monotonic()` when preparation began
 
-        The members are in the order of the program; the logbook is for what is said of all; `started_s` is
-        `time.monotonic()` when preparation began.
-        """
-        self._program, self._members = program, members
-        self._logbook, self._feed = logbook, feed
-        self._started_s, self._prepared_s = started_s, time.monotonic()
-        job = program.job
-        self._checkpoints = Checkpoints(folder / 'checkpoints', job.config.checkpoint.keep_latest)
+    def __post_init__(self) -> None:
+        """Begins at the newest checkpoint in the pack's folder, or anew."""
+        program, job, logbook = self.program, self.program.job, self.logbook
+        self._prepared_s, folder = time.monotonic(), logbook.workdir / 'checkpoints'
+        self._checkpoints = Checkpoints(folder, job.config.checkpoint.keep_latest)
         self._states = program.make_states()
         # The variables of the best validation.
         self._best = [
@@ -104,10 +96,10 @@ class PackLoop:
     def _live(self) -> list[tuple[int, int, Member]]:
         """Returns all live members, each with its chunk and its row there."""
         return [
-            (chunk, row, self._members[i])
-            for chunk, positions in enumerate(self._program.chunks)
+            (chunk, row, self.members[i])
+            for chunk, positions in enumerate(self.program.chunks)
             for row, i in enumerate(positions)
-            if self._members[i].live
+            if self.members[i].live
         ]
 
     def _of_chunk(self, chunk: int) -> list[tuple[int, Member]]:
@@ -118,12 +110,12 @@ class PackLoop:
 
     def train(self) -> None:
         """Trains until all members have ended; Stopped on SIGTERM or SIGINT, after saving."""
-        program, job = self._program, self._program.job
+        program, job = self.program, self.program.job
         length = job.length
         milestones = loop.Milestones(job)
-        tables = {m.job.config.seed: m.data.tables['train'] for m in self._members}
-        batches = program.batches(tables, self._step, length.total_steps - self._step, self._feed)
-        self._logbook.start_progress(self._step, length.total_steps)
+        tables = {m.job.config.seed: m.data.tables['train'] for m in self.members}
+        batches = program.batches(tables, self._step, length.total_steps - self._step, self.feed)
+        self.logbook.start_progress(self._step, length.total_steps)
         # What a checkpoint says has ended was not written to the end.
         self._end(self._ended())
         last = None
@@ -153,39 +145,39 @@ class PackLoop:
                 if 'checkpoint.every' in due or stopped_by is not None:
                     self._checkpoints.save(self._step, self._held(), None)
                 if self._step == length.total_steps:
-                    self._logbook.end_progress()
+                    self.logbook.end_progress()
                 self._end(ended)
                 if stopped_by is not None and self._live():
                     raise Stopped(stopped_by, self._step)
-        self._logbook.end_progress()
+        self.logbook.end_progress()
         self._checkpoints.close()
 
     def _look_at_losses(self, step: int, losses: Mapping[int, jax.Array]) -> None:
         """Ends members whose loss is not finite, and moves the progress bar."""
-        rows = {chunk: self._program.split(chunk, new) for chunk, new in losses.items()}
+        rows = {chunk: self.program.split(chunk, new) for chunk, new in losses.items()}
         finite = []
         for chunk, row, member in self._live():
             loss, folder = float(rows[chunk][row]), member.logbook.workdir
             if np.isfinite(loss):
                 finite.append(loss)
                 continue
-            epoch = self._program.job.length.epochs(step)
+            epoch = self.program.job.length.epochs(step)
             message = (
                 f'the loss became {loss} at step {step} (epoch {epoch:.2f}): lower '
                 'config.optim.learning_rate, or look for broken input; delete the folder to try again'
             )
             write_json(folder / 'failed.json', {'step': step, 'message': message})
-            self._logbook.say(f'{folder} failed: {message}')
+            self.logbook.say(f'{folder} failed: {message}')
             member.live = False
-        self._logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
+        self.logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
 
     def _validate(self) -> dict[Member, dict[str, float]]:
         """Validates the live members; returns the figures of each."""
-        program, states = self._program, self._states
-        table = self._members[0].data.tables['val']
+        program, states = self.program, self._states
+        table = self.members[0].data.tables['val']
         variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
         figures, chosen = {}, {}
-        for chunk, probabilities in program.predict(variables, table, self._feed).items():
+        for chunk, probabilities in program.predict(variables, table, self.feed).items():
             remembered = program.split(chunk, states[chunk].watch)
             better = [False] * len(remembered)
             for row, member in self._of_chunk(chunk):
@@ -199,7 +191,7 @@ class PackLoop:
             )
         if chosen:
             first = max(chosen, key=chosen.get)
-            self._logbook.say(
+            self.logbook.say(
                 f'epoch {program.job.length.epochs(self._step):6.1f}: {len(chosen)} runs, validation '
                 f'accuracy {100 * statistics.median(chosen.values()):.1f} % in the median, '
                 f'{100 * chosen[first]:.1f} % at best ({first.logbook.workdir})'
@@ -208,9 +200,9 @@ class PackLoop:
 
     def _ended(self) -> list[Member]:
         """Returns the live members that have come to the end, or stop early."""
-        whole = self._step == self._program.job.length.total_steps
+        whole = self._step == self.program.job.length.total_steps
         remembered = {
-            chunk: self._program.split(chunk, self._states[chunk].watch)
+            chunk: self.program.split(chunk, self._states[chunk].watch)
             for chunk in self._live_chunks()
         }
         return [
@@ -222,12 +214,12 @@ class PackLoop:
     def _log(
         self,
         due: bool,
-        ended: Collection[Member],
-        outputs: Mapping[int, Mapping[str, jax.Array]],
-        figures: Mapping[Member, Mapping[str, float]],
+        ended: Sequence[Member],
+        outputs: Mapping,
+        figures: Mapping[Member, Mapping],
     ) -> None:
         """Writes the lines of metrics.jsonl, and begins the sums anew."""
-        program, epoch = self._program, self._program.job.length.epochs(self._step)
+        program, epoch = self.program, self.program.job.length.epochs(self._step)
         zeros = jax.device_get(train.zero_sums())
         for chunk in self._live_chunks():
             rates = program.split(chunk, outputs[chunk]['learning_rate'])
@@ -242,16 +234,16 @@ class PackLoop:
                 fresh = program.join(chunk, [zeros] * len(sums))
                 self._states[chunk] = self._states[chunk].replace(sums=fresh)
 
-    def _end(self, ended: Collection[Member]) -> None:
+    def _end(self, ended: Sequence[Member]) -> None:
         """Tests members that have ended, each with the variables that its validation chose."""
-        program, trained_s = self._program, time.monotonic()
+        program, trained_s = self.program, time.monotonic()
         chunks = sorted({chunk for chunk, _, member in self._live() if member in ended})
         if not chunks:
             return
         variables = {chunk: self._best[chunk] for chunk in chunks}
-        tables = self._members[0].data.tables
+        tables = self.members[0].data.tables
         probabilities = {
-            part: program.predict(variables, tables[part], self._feed) for part in ('val', 'test')
+            part: program.predict(variables, tables[part], self.feed) for part in ('val', 'test')
         }
         zeros = jax.device_get(train.zero_sums())
         for chunk in chunks:
@@ -266,10 +258,10 @@ class PackLoop:
                     int(-member.best_rank[-1]),
                     best[row],
                     {part: of_chunk[chunk][row] for part, of_chunk in probabilities.items()},
-                    self._started_s,
+                    self.started_s,
                     self._prepared_s,
                     trained_s,
                 )
                 run_result.write(member.job, member.data, result, member.logbook)
                 member.live = False
-                self._logbook.say(f'{member.logbook.workdir} has ended at step {self._step}')
+                self.logbook.say(f'{member.logbook.workdir} has ended at step {self._step}')

@@ -51,8 +51,7 @@ class Program:
         `values` are the numbers of each member that are not shared, by the same config keys for all;
         `at_once` of them are on one device at once, None: chosen by `members_at_once`.
         """
-        self.job = job
-        self._values = values
+        self.job, self._values = job, values
         self._devices = list(job.mesh.devices.flat)
         self._shares_batch = 'seed' not in values[0]
         # Parts of a batch are cut out in the step, so nothing can come before it.
@@ -73,11 +72,8 @@ class Program:
         self._numbers = [self._chunk_numbers(chunk, shared) for chunk in range(len(self.chunks))]
         self._steps: dict[tuple, Callable] = {}
         self._examples = train.make_examples(job)
-        self._featurize = jax.jit(
-            job.featurize,
-            in_shardings=sharding.by_example(job.mesh),
-            out_shardings=sharding.replicated(job.mesh),
-        )
+        whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+        self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
         self._predict = self._compile(self._probabilities, (0, None))
         self._keep = self._compile(
             lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
@@ -134,17 +130,10 @@ class Program:
         if self._one_by_one:
             return jax.jit(function, donate_argnums=donated)
         specs = jax.tree.map(
-            lambda axis: _WHOLE if axis is None else _OVER_MEMBERS,
-            axes,
-            is_leaf=lambda axis: axis is None,
+            {None: _WHOLE, 0: _OVER_MEMBERS}.get, axes, is_leaf=lambda x: x is None
         )
-        sharded = jax.shard_map(
-            jax.vmap(function, axes),
-            mesh=self.job.mesh,
-            in_specs=specs,
-            out_specs=_OVER_MEMBERS,
-            check_vma=False,
-        )
+        whole = {'mesh': self.job.mesh, 'in_specs': specs, 'out_specs': _OVER_MEMBERS}
+        sharded = jax.shard_map(jax.vmap(function, axes), check_vma=False, **whole)
         return jax.jit(sharded, donate_argnums=donated)
 
     def make_states(self) -> list[train.TrainState]:
@@ -163,31 +152,25 @@ class Program:
         ]
 
     def batches(
-        self,
-        tables: Mapping[int, loader.WindowTable],
-        first_step: int,
-        steps: int,
-        feed: Feed,
+        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
     ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
         """Yields for each step its number, and a function from the number of a chunk to its batch.
 
         The number, on all devices, counts the steps done before; `tables` are training windows by seed.
         Where all members see the same batches, they come from the feed.
         """
-        train_config = self.job.config.train
         if self._shares_batch:
             (table,) = tables.values()
             take = feed.train(table, first_step, first_step + steps)
         else:
+            reading = {
+                'batch_size': self.job.config.train.batch_size,
+                'first_step': first_step,
+                'steps': steps,
+                'workers': self.job.config.train.loader_workers,
+            }
             by_seed = {
-                seed: loader.train_batches(
-                    table,
-                    batch_size=train_config.batch_size,
-                    seed=seed,
-                    first_step=first_step,
-                    steps=steps,
-                    workers=train_config.loader_workers,
-                )
+                seed: loader.train_batches(table, seed=seed, **reading)
                 for seed, table in tables.items()
             }
         for step in range(first_step, first_step + steps):
@@ -214,12 +197,7 @@ class Program:
         return jax.tree.map(lambda x: x.addressable_shards[device].data, tree)
 
     def step(
-        self,
-        chunk: int,
-        state: train.TrainState,
-        number: jax.Array,
-        batch: dict,
-        groups: Mapping[str, frozenset[str]],
+        self, chunk: int, state: train.TrainState, number: jax.Array, batch: dict, groups: Mapping
     ) -> tuple[train.TrainState, dict[str, jax.Array]]:
         """Trains the members of one chunk a step; the memory of their state is given back.
 
@@ -232,9 +210,7 @@ class Program:
             alone = dataclasses.replace(self.job, config=config, mesh=None)
             step = train.numbered_step(alone, groups)
 
-            def one(
-                numbers: dict, state: train.TrainState, number: jax.Array, batch: dict
-            ) -> tuple:
+            def one(numbers, state, number, batch):
                 # All are at the same step: with one number for all, what depends on it is shared.
                 return step(numbers, state.replace(step=number), batch)
 
@@ -255,7 +231,7 @@ class Program:
         Of variables by number of the chunk; returns by number of the chunk, for each of its members,
         probabilities, float32 [windows, classes].
         """
-        outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
+        outputs = {chunk: [] for chunk in variables}
         for examples in feed.evaluate(table):
             pictures = self._featurize(examples)
             new = {
