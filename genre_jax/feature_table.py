@@ -13,18 +13,13 @@ from __future__ import annotations
 import collections
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 from genre_jax import program
+from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
-
-if TYPE_CHECKING:
-    from genre_jax.data import folder
-    from genre_jax.data.recordings import Quarantined, Recording
-    from genre_jax.features.handcrafted import Handcrafted
 
 # Heavy imports are inside the functions: --help shall be quick.
 
@@ -38,9 +33,7 @@ _RATE_HZ = 22050
 _BATCH = 8
 
 
-def rows(
-    source: folder.Source, segment_s: float, compute: Handcrafted
-) -> tuple[list[list], list[Quarantined]]:
+def _rows(source, segment_s: float, compute) -> tuple[list[list], list[Quarantined]]:
     """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds.
 
     Returns filename, length in samples, the features, label, song, group of each, sorted by label, song and
@@ -48,8 +41,6 @@ def rows(
     """
     import jax
     import tqdm
-
-    from genre_jax.data.recordings import Quarantined
 
     recordings, quarantined = source.recordings()
     table, jitted = [], jax.jit(compute)
@@ -96,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     if _SEGMENT_S.value < 0:
         raise UserError(f'--segment_s={_SEGMENT_S.value}: expected 0 or more')
     source = folder.Source(root=_ROOT.value, sample_rate_hz=_RATE_HZ)
-    table, quarantined = rows(source, _SEGMENT_S.value, Handcrafted(padding=_PADDING.value))
+    table, quarantined = _rows(source, _SEGMENT_S.value, Handcrafted(padding=_PADDING.value))
     out = pathlib.Path(_OUT.value)
     try:
         write_rows(out, [['filename', 'length', *COLUMNS, 'label', 'song', 'group'], *table])

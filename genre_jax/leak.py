@@ -17,16 +17,12 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import ml_collections
 from absl import flags
 
 from genre_jax import program
 from genre_jax.evaluation.paired import shown
-
-if TYPE_CHECKING:
-    from genre_jax.study.cells import Fold
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -35,15 +31,14 @@ _FOREST = flags.DEFINE_bool('forest', False, 'a random forest instead of the net
 _JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 
-def _network(fold: Fold, model: str, features: Callable) -> None:
-    """Trains one fold, or finds it trained."""
+def _network(fold, model: str, features: Callable) -> None:
+    """Trains one fold, which reads the windows itself, or finds it trained."""
     from genre_jax import run
 
-    del features  # it reads the windows itself
     run.run(fold.config, fold.folder(model))
 
 
-def _forest(fold: Fold, model: str, features: Callable) -> None:
+def _forest(fold, model: str, features: Callable) -> None:
     """Fits a random forest to one fold's training and validation rows, unless that is done."""
     from genre_jax.classical import estimators, fits
 
@@ -60,7 +55,7 @@ def measure(
     """
     from genre_jax.study import protocols
 
-    def told(fold: Fold, model: str, features: Callable) -> None:
+    def told(fold, model: str, features: Callable) -> None:
         split = fold.config.split
         print(f'\n{split.protocol}, fold {split.fold + 1} of {folds}')
         fill(fold, model, features)
@@ -101,18 +96,18 @@ def table(result: Mapping) -> str:
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws the accuracies with their intervals, and what the protocols that leak more add to them."""
-    from genre_jax.study import draw as study_draw
+    from genre_jax.study import table as study_table
     from genre_jax.study.protocols import title
 
     rows = result['protocols']
     names = [title(row['protocol'], row['leaky']) for row in rows]
     words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
-    figure, (left, right) = study_draw.panels(names, 2, (3, 2), words)
+    figure, (left, right) = study_table.panels(names, 2, (3, 2), words)
     dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
-    study_draw.dots(left, dots, xlabel='accuracy, %', xlim=(0, 100))
+    study_table.dots(left, dots, xlabel='accuracy, %', xlim=(0, 100))
     above = {'title': f'above {rows[-1]["protocol"]}', 'xlabel': 'percentage points'}
-    study_draw.dots(right, dots, 'inflation', 'inflation_ci95', **above)
-    study_draw.save(figure, file)
+    study_table.dots(right, dots, 'inflation', 'inflation_ci95', **above)
+    study_table.save(figure, file)
 
 
 def main(argv: list[str]) -> None:

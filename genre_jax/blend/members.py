@@ -204,10 +204,7 @@ class Task:
 
 
 def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folders fold_0, fold_1, ... of a cross-validation, none for a run folder.
-
-    A UserError where one is missing between others.
-    """
+    """Returns fold_0, fold_1, ... of a cross-validation, none for a run; a UserError where one is missing."""
     found = {path.name for path in folder.glob('fold_*') if path.is_dir()}
     folds = [folder / f'fold_{i}' for i in range(len(found))]
     missing = [path.name for path in folds if path.name not in found]

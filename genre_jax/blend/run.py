@@ -117,7 +117,7 @@ def measure(
     return described | {'parts': scores(applies), 'blend': blend}, fitted
 
 
-def write(
+def _write(
     config: Mapping,
     result: Mapping,
     tasks: Sequence[Task],
@@ -186,7 +186,7 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, recipe)
         blend_report.draw(result, workdir / 'blend.png')
-        write(config, result, tasks, fitted, workdir, recipe)
+        _write(config, result, tasks, fitted, workdir, recipe)
         report.write_report(workdir)
     return result
 

@@ -11,8 +11,7 @@ from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.evaluation.paired import shown
 from genre_jax.report import blends
-from genre_jax.study import draw as study_draw
-from genre_jax.study.table import aligned
+from genre_jax.study import table as study_table
 
 
 def table(result: Mapping) -> str:
@@ -26,7 +25,7 @@ def table(result: Mapping) -> str:
     lines = [
         f'blend of {blends.words(result)}',
         'accuracy in %, 95 % intervals of a bootstrap over groups',
-        *aligned(cells),
+        *study_table.aligned(cells),
     ]
     if 'val' in result['parts']:
         lines.append('val of a blend that was fitted there is too high by that')
@@ -44,11 +43,11 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
         for part, word in (('test', 'test'), ('val', 'validation'))
         if part in blend['parts']
     }
-    figure, (left, right) = study_draw.panels(names, len(dots), (2, 3), title)
+    figure, (left, right) = study_table.panels(names, len(dots), (2, 3), title)
     _draw_weights(left, blend)
-    study_draw.dots(right, dots, xlabel=f'accuracy of {unit}, %, with 95 % intervals')
+    study_table.dots(right, dots, xlabel=f'accuracy of {unit}, %, with 95 % intervals')
     right.axvline(100 * result['chance'], color='#999999', linestyle=':', label='chance')
-    study_draw.save(figure, file)
+    study_table.save(figure, file)
 
 
 def _draw_weights(axes, blend: Mapping) -> None:

@@ -197,10 +197,7 @@ def _check(name: str, settings: Mapping, examples: Examples) -> None:
 
 
 def _calibration_folds(name: str, examples: Examples) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns rows that train and rows that are left out, in each of the folds, song by song.
-
-    Rows of a song on both sides would make the margins, and so the probabilities, too sure.
-    """
+    """Returns rows that train and rows that are left out, of whole songs: else margins would be too sure."""
     import sklearn.model_selection
 
     names, first, song = np.unique(examples.songs, return_index=True, return_inverse=True)

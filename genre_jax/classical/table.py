@@ -7,16 +7,15 @@ from collections.abc import Mapping
 
 from genre_jax.classical.estimators import MODELS
 from genre_jax.evaluation.paired import shown
-from genre_jax.study import draw as study_draw
+from genre_jax.study import table as study_table
 from genre_jax.study.protocols import title
-from genre_jax.study.table import aligned, nested
 
 _LEVELS = {'segment': 'by row or segment', 'song': 'by song (summed probabilities)'}
 
 
 def _rows(result: Mapping, level: str) -> dict[str, dict[str, Mapping]]:
     of_level = [figure for figure in result['figures'] if figure['level'] == level]
-    return nested(of_level, 'model', 'protocol')
+    return study_table.nested(of_level, 'model', 'protocol')
 
 
 def _titles(result: Mapping) -> dict[str, str]:
@@ -44,7 +43,7 @@ def table(result: Mapping) -> str:
                 most = own[names[0]]
                 row.append(shown(most['above_strictest'], most['above_ci95'], '+'))
             cells.append([model, *row])
-        lines += ['', *aligned(cells)]
+        lines += ['', *study_table.aligned(cells)]
     details = [f'{titles[name]}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join([*lines, '', *details])
 
@@ -52,7 +51,7 @@ def table(result: Mapping) -> str:
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws accuracies as dots with their intervals, by row and by song."""
     titles, models = _titles(result), list(_rows(result, 'song'))
-    figure, panels = study_draw.panels(
+    figure, panels = study_table.panels(
         [MODELS[model].title for model in models],
         len(titles),
         (1, 1),
@@ -61,6 +60,6 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
     for axes, (level, words) in zip(panels, _LEVELS.items(), strict=True):
         rows = _rows(result, level)
         dots = {word: [rows[model][name] for model in models] for name, word in titles.items()}
-        study_draw.dots(axes, dots, title=words, xlabel='accuracy, %', xlim=(0, 100))
+        study_table.dots(axes, dots, title=words, xlabel='accuracy, %', xlim=(0, 100))
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
-    study_draw.save(figure, file)
+    study_table.save(figure, file)

@@ -142,19 +142,20 @@ class Outcome:
     results: Sequence[Mapping]  # what result.json of each fold holds
     tests: Sequence[evaluate.Predictions]  # for each fold's test part
     fit_s: float  # how long it took to fit all of them, in seconds
-
-    @property
-    def leaky(self) -> bool:
-        """Whether any fold is."""
-        return any(result['leaky'] for result in self.results)
+    leaky: bool  # whether any fold is
 
 
 def read(folders: Sequence[pathlib.Path]) -> Outcome:
     """Reads the folders of a model's folds; a UserError where a file is damaged."""
+    results, timings = (
+        [read_json(folder / name, _REMEDY) for folder in folders]
+        for name in ('result.json', 'timing.json')
+    )
     return Outcome(
-        [read_json(folder / 'result.json', _REMEDY) for folder in folders],
+        results,
         [evaluate.Predictions.read(f / 'predictions' / 'test.npz', _REMEDY) for f in folders],
-        sum(read_json(folder / 'timing.json', _REMEDY)['train_s'] for folder in folders),
+        sum(timing['train_s'] for timing in timings),
+        any(result['leaky'] for result in results),
     )
 
 

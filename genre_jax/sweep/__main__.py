@@ -31,7 +31,6 @@ from absl import flags, logging
 from genre_jax import program
 
 if TYPE_CHECKING:
-    from genre_jax.sweep.space import Sweep
     from genre_jax.sweep.study import Claim, SharedStudy
 
 # Heavy imports are inside the functions: worker processes import this module too.
@@ -74,7 +73,11 @@ def main(argv: list[str]) -> None:
     from genre_jax.sweep import table as sweep_report
 
     page = program.page()
-    sweep = _with_flags(search_space.load(page))
+    sweep = search_space.load(page)
+    method, trials, metric = _METHOD.value or sweep.method, _TRIALS.value, _METRIC.value
+    if trials is None and (method == 'grid') == (sweep.method == 'grid'):
+        trials = sweep.trials  # the size of a grid is no number of trials for the others
+    sweep = dataclasses.replace(sweep, method=method, trials=trials, metric=metric or sweep.metric)
     sweep = search_space.check(sweep, config, f'sweep() of {page}')
     if _EXPORT.value:
         text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
@@ -111,15 +114,6 @@ def main(argv: list[str]) -> None:
         sweep_report.report(study, page, config)
 
 
-def _with_flags(sweep: Sweep) -> Sweep:
-    """Returns the page's sweep with what the flags say instead."""
-    method, trials = _METHOD.value or sweep.method, _TRIALS.value
-    if trials is None and (method == 'grid') == (sweep.method == 'grid'):
-        trials = sweep.trials  # the size of a grid is no number of trials for the others
-    metric = _METRIC.value or sweep.metric
-    return dataclasses.replace(sweep, method=method, trials=trials, metric=metric)
-
-
 def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
     """Trains all points together that can be, to finished runs, which `run_trials` then notes."""
     from genre_jax.sweep import packed
@@ -145,10 +139,7 @@ def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
 
 
 def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
-    """Trains trials until none is left to begin or to continue.
-
-    Raises genre_jax.errors.Stopped on SIGTERM or SIGINT, after saving.
-    """
+    """Trains trials until none is left to begin or continue; Stopped on SIGTERM or SIGINT, after saving."""
     import jax
 
     from genre_jax.errors import Pruned, UserError

@@ -42,10 +42,7 @@ _SAME_FOR_ALL = ('split', 'eval', 'checkpoint', 'tracking')
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of some values, all equally likely, without an order.
-
-    They are numbers, booleans, strings, or sequences of them (layer sizes).
-    """
+    """One of some numbers, booleans, strings, or sequences of them (layer sizes), all equally likely."""
 
     values: tuple
 
@@ -124,20 +121,14 @@ def label(value: object) -> bool | int | float | str | None:
 
 
 def apply(config: ml_collections.ConfigDict, point: Mapping) -> ml_collections.ConfigDict:
-    """Returns a copy of a config with other values, by config key; the keys exist.
-
-    Raises a TypeError for a value of another type than the config's.
-    """
+    """Returns a copy of a config with other values, by key; a TypeError for one of another type."""
     changed = copy.deepcopy(config)
     changed.update_from_flattened_dict(point)
     return changed
 
 
 def make_points(sweep: Sweep) -> list[dict[str, object]]:
-    """Returns the points of a grid or a random search: the same for the same sweep, in the same order.
-
-    A longer random search begins with the points of a shorter one.
-    """
+    """Returns the points of a grid or a random search, always the same; a longer one begins as a shorter."""
     if sweep.method == 'grid':
         values = itertools.product(*(each.values for each in sweep.space.values()))
         return [dict(zip(sweep.space, point, strict=True)) for point in values]
@@ -159,7 +150,7 @@ def _draw(each: Choice | Uniform, rng: np.random.Generator) -> object:
 def figure(result: Mapping, metric: str, part: str = 'val') -> tuple[float, list[float] | None]:
     """Returns the metric of a finished run, as result.json holds it, and its 95 % interval, None without.
 
-    `metric` is one of genre_jax.config.METRICS; the part 'test' has the same figure there.
+    `metric` is one of genre_jax.config.keys.METRIC; the part 'test' has the same figure there.
     """
     kind, name = ('segment', 'log_loss') if metric == 'val/loss' else metric.split('/')[1:]
     figures = result['parts'][part][kind]

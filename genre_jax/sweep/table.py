@@ -18,8 +18,7 @@ import optuna
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
-from genre_jax.study import draw as study_draw
-from genre_jax.study.table import aligned, markdown, write_csv
+from genre_jax.study import table as study_table
 from genre_jax.sweep import commands as sweep_commands
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep.space import Choice, LogUniform, label
@@ -131,10 +130,7 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
 
 
 def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> None:
-    """Prints and writes what the sweep came to; the test figures only once all trials have ended.
-
-    A UserError where all trials failed.
-    """
+    """Prints and writes what the sweep came to, test figures at its end alone; a UserError if all failed."""
     found, metric, workdir = rows(study), study.sweep.metric, study.workdir
     running = len(found) - ended(study)
     best, lines, chosen = found[0], [], None
@@ -156,11 +152,11 @@ def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> 
         chosen = _choose(best, study, page, config)
         lines += _chosen_lines(chosen, study)
     cells = table(found, metric)
-    write_csv([_all_digits(row, metric, chosen) for row in found], csv)
-    content = [f'# {workdir.resolve().name}', '', *markdown(cells), '']
+    study_table.write_csv([_all_digits(row, metric, chosen) for row in found], csv)
+    content = [f'# {workdir.resolve().name}', '', *study_table.markdown(cells), '']
     content += ['![effect of each hyperparameter](sweep.png)', '', '```', *lines, '```', '']
     write_text(text, '\n'.join(content))
-    print('\n'.join(['', *aligned(cells), '', *lines]))
+    print('\n'.join(['', *study_table.aligned(cells), '', *lines]))
     print(f'\ntable:    {csv}, {text}')
     if best.status == 'finished':
         print(f'picture:  {picture}')
@@ -284,7 +280,7 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
         axes.set_ylabel(metric if scale == 1 else f'{metric}, %', fontsize=8)
     many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
     figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
-    study_draw.save(figure, file)
+    study_table.save(figure, file)
 
 
 def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:

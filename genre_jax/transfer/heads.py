@@ -122,15 +122,13 @@ def _choose(
 
 def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seed: int) -> Head:
     """Fits scikit-learn's logistic regression or nearest neighbours, scaled by the training part."""
-    by_window, train = name == 'logistic', parts['train']
-    if by_window:
-        examples = estimators.Examples(train.embedding, train.label, train.song, classes)
-        rows = {part: np.arange(len(windows.label)) for part, windows in parts.items()}
-    else:
-        bags = train.bags()
-        numbers = np.arange(len(bags.label))
-        examples = estimators.Examples(_means(bags), bags.label, numbers, classes)
-        rows = {part: windows.songs() for part, windows in parts.items()}
+    rows, songs = {part: w.songs() for part, w in parts.items()}, np.unique(parts['train'].bag)
+    if name == 'logistic':  # every window is a bag of its own
+        rows, songs = {p: np.arange(len(w.label)) for p, w in parts.items()}, parts['train'].song
+        parts = {part: dataclasses.replace(w, bag=rows[part]) for part, w in parts.items()}
+    bags = {part: windows.bags() for part, windows in parts.items()}
+    train = bags['train']
+    examples = estimators.Examples(_means(train), train.label, songs, classes)
     ((setting, values),) = SETTINGS[name].items()
     model_name, others = ('knn', {}) if name == 'knn' else ('logistic', {'max_iter': 2000})
     if name == 'knn':
@@ -140,11 +138,8 @@ def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], 
     ]
 
     def answer(part: str, model: object) -> np.ndarray:
-        windows = parts[part]
-        if by_window:
-            return estimators.probabilities(model, windows.embedding)
-        found = estimators.probabilities(model, _means(windows.bags()))
-        return found[_bag_of(windows, rows[part])]
+        found = estimators.probabilities(model, _means(bags[part]))
+        return found[bags[part].bag[rows[part]]]
 
     answers = [answer('val', model) for model, _ in fitted]
     best, chosen = _choose(setting, values, answers, parts['val'], rows['val'])
@@ -165,7 +160,7 @@ def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequ
     (val, _), (test, weights) = (fitted.apply(bags[part]) for part in ('val', 'test'))
     # [decays, seeds, songs, C]
     of_songs = {
-        part: each[:, :, _bag_of(parts[part], rows[part])]
+        part: each[:, :, bags[part].bag[rows[part]]]
         for part, each in (('val', val), ('test', test))
     }
     answers = [of_seeds.mean(0) for of_seeds in of_songs['val']]
@@ -179,8 +174,3 @@ def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequ
 def _means(bags: attention_pool.Bags) -> np.ndarray:
     """Returns the mean embedding of each bag, float32 [B, units]."""
     return (bags.instances.sum(1) / bags.mask.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _bag_of(windows: Windows, rows: np.ndarray) -> np.ndarray:
-    """Returns the number of the bag that some windows are in."""
-    return np.unique(windows.bag, return_inverse=True)[1][rows]

@@ -14,8 +14,7 @@ import numpy as np
 
 from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.paired import shown
-from genre_jax.study import draw as study_draw
-from genre_jax.study.table import aligned, nested
+from genre_jax.study import table as study_table
 from genre_jax.transfer.heads import TITLES
 
 _DRAWN_SONGS = 6
@@ -26,11 +25,8 @@ def _leaky(own: Mapping[str, Mapping]) -> bool:
 
 
 def table(result: Mapping) -> str:
-    """Returns what genre_jax.transfer.fits.measure returns as text: sources by heads.
-
-    Below each source stands its difference to the control.
-    """
-    rows = nested(result['figures'], 'source', 'head')
+    """Returns what fits.measure returns as text: sources by heads, and the difference to the control."""
+    rows = study_table.nested(result['figures'], 'source', 'head')
     heads = list(next(iter(rows.values())))
     folds = f'{result["folds"]} folds, every song tested once' if result['folds'] else 'one split'
     first_of = 'all folds, of which the first is ' if result['folds'] else ''
@@ -52,7 +48,7 @@ def table(result: Mapping) -> str:
         'accuracy by song in %, 95 % intervals of a bootstrap over groups; one answer for each '
         f'{result["bag"]}',
         '',
-        *aligned(cells),
+        *study_table.aligned(cells),
         '',
         *(f'{name}: {words}' for name, words in result['words'].items()),
         'the best of many cells is chosen on the test part, and looks better than it is',
@@ -62,12 +58,12 @@ def table(result: Mapping) -> str:
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws accuracies with their intervals, and beside them the differences to the control."""
-    rows = nested(result['figures'], 'source', 'head')
+    rows = study_table.nested(result['figures'], 'source', 'head')
     heads = list(next(iter(rows.values())))
     controlled = any(own[heads[0]]['control'] for own in rows.values())
     names = [name + ' LEAKY' * _leaky(own) for name, own in rows.items()]
     folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
-    figure, panels = study_draw.panels(
+    figure, panels = study_table.panels(
         names,
         len(heads),
         (3, 2)[: 1 + controlled],
@@ -75,7 +71,7 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
         f'{result["protocol"]}',
     )
     left, dots = panels[0], {TITLES[h]: [own[h] for own in rows.values()] for h in heads}
-    study_draw.dots(left, dots, title='by song', xlabel='accuracy, %', xlim=(0, 100))
+    study_table.dots(left, dots, title='by song', xlabel='accuracy, %', xlim=(0, 100))
     left.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
     left.axvline(100 * result['majority'], color='#999999', linestyle='--', label='commonest class')
     for right in panels[1:]:
@@ -84,8 +80,8 @@ def draw(result: Mapping, file: pathlib.Path) -> None:
             for title, figures in dots.items()
         }
         words = {'title': 'above the same network untrained', 'xlabel': 'percentage points'}
-        study_draw.dots(right, above, 'above_control', 'above_ci95', **words)
-    study_draw.save(figure, file)
+        study_table.dots(right, above, 'above_control', 'above_ci95', **words)
+    study_table.save(figure, file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,4 +121,4 @@ def draw_attention(attention: Attention, answers: evaluate.Predictions, file: pa
         'what each window counts: mean, and lowest to highest of the seeds; dotted: all alike',
         fontsize=9,
     )
-    study_draw.save(figure, file)
+    study_table.save(figure, file)

@@ -173,7 +173,7 @@ class PackLoop:
 
     def _validate(self) -> dict[Member, dict[str, float]]:
         """Validates the live members; returns the figures of each."""
-        program, states = self.program, self._states
+        program, states, best = self.program, self._states, self._best
         table = self.members[0].data.tables['val']
         variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
         figures, chosen = {}, {}
@@ -186,9 +186,7 @@ class PackLoop:
                 better[row] = member.judge(self._step, rank)
                 remembered[row] = watch.observe(member.job.config, remembered[row], found)
             states[chunk] = states[chunk].replace(watch=program.join(chunk, remembered))
-            self._best[chunk] = program.keep(
-                chunk, better, states[chunk].evaluated, self._best[chunk]
-            )
+            best[chunk] = program.keep(chunk, better, states[chunk].evaluated, best[chunk])
         if chosen:
             first = max(chosen, key=chosen.get)
             self.logbook.say(
@@ -201,23 +199,15 @@ class PackLoop:
     def _ended(self) -> list[Member]:
         """Returns the live members that have come to the end, or stop early."""
         whole = self._step == self.program.job.length.total_steps
-        remembered = {
-            chunk: self.program.split(chunk, self._states[chunk].watch)
-            for chunk in self._live_chunks()
-        }
+        split, states = self.program.split, self._states
+        remembered = {chunk: split(chunk, states[chunk].watch) for chunk in self._live_chunks()}
         return [
             member
             for chunk, row, member in self._live()
             if whole or watch.stopped(member.job.config, remembered[chunk][row])
         ]
 
-    def _log(
-        self,
-        due: bool,
-        ended: Sequence[Member],
-        outputs: Mapping,
-        figures: Mapping[Member, Mapping],
-    ) -> None:
+    def _log(self, due: bool, ended: Sequence[Member], outputs: Mapping, figures: Mapping) -> None:
         """Writes the lines of metrics.jsonl, and begins the sums anew."""
         program, epoch = self.program, self.program.job.length.epochs(self._step)
         zeros = jax.device_get(train.zero_sums())

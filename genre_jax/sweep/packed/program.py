@@ -74,16 +74,14 @@ class Program:
         self._examples = train.make_examples(job)
         whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
         self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
-        self._predict = self._compile(self._probabilities, (0, None))
+        self._predict = self._compile(
+            lambda own, pictures: jax.nn.softmax(job.model.apply(own, pictures, train=False)[0]),
+            (0, None),
+        )
         self._keep = self._compile(
             lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
             (0, 0, 0),
         )
-
-    def _filled(self, chunk: int) -> list[int]:
-        """Returns the members of a chunk; behind the last one it is filled up with copies of that one."""
-        members = self.chunks[chunk]
-        return [*members, *[members[-1]] * (self._size - len(members))]
 
     def _place(self, chunk: int, spec: PartitionSpec) -> jax.sharding.Sharding:
         """Returns where something of a chunk lies."""
@@ -103,13 +101,16 @@ class Program:
         off = self._off(chunk)
         own = [
             {k: step_numbers.array(k, v) for k, v in self._values[i].items() if k not in off}
-            for i in self._filled(chunk)
+            for i in self.chunks[chunk]
         ]
         rest = {key: value for key, value in shared.items() if key not in self._values[0]}
         return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, _WHOLE))
 
     def join(self, chunk: int, trees: Sequence[Any]) -> Any:
-        """Places trees of the host, one for each member of a chunk, on its devices; fewer are filled up."""
+        """Places trees of the host, one for each member of a chunk, on its devices.
+
+        Behind the last one the chunk is filled up with copies of that one.
+        """
         trees = [*trees, *[trees[-1]] * (self._size - len(trees))]
         whole = trees[0] if self._one_by_one else jax.tree.map(lambda *rows: np.stack(rows), *trees)
         return jax.device_put(whole, self._place(chunk, _OVER_MEMBERS))
@@ -177,7 +178,12 @@ class Program:
             number = sharding.put_replicated({'step': np.int32(step)}, self.job.mesh)['step']
             if not self._shares_batch:
                 rows = {seed: next(own) for seed, own in by_seed.items()}
-                yield number, functools.partial(self._batch_of_seeds, rows)
+                yield (
+                    number,
+                    lambda chunk, rows=rows: self.join(
+                        chunk, [rows[self._values[i]['seed']] for i in self.chunks[chunk]]
+                    ),
+                )
                 continue
             _, placed = take(1)
             if self._shares_pictures:
@@ -185,9 +191,6 @@ class Program:
             else:
                 placed = jax.device_put(placed, sharding.replicated(self.job.mesh))
             yield number, functools.partial(self._on_devices_of, placed)
-
-    def _batch_of_seeds(self, rows: Mapping[int, dict], chunk: int) -> dict:
-        return self.join(chunk, [rows[self._values[i]['seed']] for i in self._filled(chunk)])
 
     def _on_devices_of(self, tree: Any, chunk: int) -> Any:
         """Returns what is whole on every device as a chunk takes it."""
@@ -218,10 +221,6 @@ class Program:
             self._steps[tuple(groups), off] = self._compile(one, axes, (1,))
         number = self._on_devices_of(number, chunk)
         return self._steps[tuple(groups), off](self._numbers[chunk], state, number, batch)
-
-    def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
-        logits, _ = self.job.model.apply(variables, pictures, train=False)
-        return jax.nn.softmax(logits)
 
     def predict(
         self, variables: Mapping[int, Any], table: loader.WindowTable, feed: Feed
