@@ -132,7 +132,7 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
 def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> None:
     """Prints and writes what the sweep came to, test figures at its end alone; a UserError if all failed."""
     found, metric, workdir = rows(study), study.sweep.metric, study.workdir
-    running = len(found) - ended(study)
+    running = sum(row.status in ('running', 'waiting') for row in found)
     best, lines, chosen = found[0], [], None
     if best.status == 'failed' and not running:
         first = min(found, key=lambda row: row.number)
