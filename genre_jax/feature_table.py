@@ -11,21 +11,15 @@ Files that cannot be used are named at the end.
 from __future__ import annotations
 
 import collections
-import csv
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
 from genre_jax import program
+from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
-
-if TYPE_CHECKING:
-    from genre_jax.data import folder
-    from genre_jax.data.recordings import Quarantined, Recording
-    from genre_jax.features.handcrafted import Handcrafted
 
 # Heavy imports are inside the functions: --help shall be quick.
 
@@ -39,29 +33,24 @@ _RATE_HZ = 22050
 _BATCH = 8
 
 
-def rows(
-    source: folder.Source, segment_s: float, compute: Handcrafted, quarantined: list[Quarantined]
-) -> Iterator[list]:
+def _rows(source, segment_s: float, compute) -> tuple[list[list], list[Quarantined]]:
     """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds.
 
-    Yields filename, length in samples, the features, label, song, group; files that cannot be used are
-    added to `quarantined`.
+    Returns filename, length in samples, the features, label, song, group of each, sorted by label, song and
+    name; and the files that cannot be used.
     """
     import jax
     import tqdm
 
-    from genre_jax.data.recordings import Quarantined
-
-    recordings, unusable = source.recordings()
-    quarantined.extend(unusable)
-    jitted = jax.jit(compute)
+    recordings, quarantined = source.recordings()
+    table, jitted = [], jax.jit(compute)
     # XLA compiles for each length anew: clips of one length are computed together.
     waiting: dict[int, list[tuple[str, Recording, np.ndarray]]] = collections.defaultdict(list)
 
-    def compute_waiting(length: int) -> Iterator[list]:
+    def compute_waiting(length: int) -> None:
         names, recordings, clips = zip(*waiting.pop(length), strict=True)
         for name, of, values in zip(names, recordings, jitted(np.stack(clips)), strict=True):
-            yield [name, length, *map(float, values), of.label, of.track, of.group]
+            table.append([name, length, *map(float, values), of.label, of.track, of.group])
 
     for recording in tqdm.tqdm(recordings, desc='features', unit='recording'):
         try:
@@ -80,15 +69,17 @@ def rows(
             name = f'{path.stem}.{i}{path.suffix}' if segment_s else path.name
             waiting[length].append((name, recording, samples[i * length : (i + 1) * length]))
             if len(waiting[length]) == _BATCH:
-                yield from compute_waiting(length)
+                compute_waiting(length)
     for length in list(waiting):
-        yield from compute_waiting(length)
+        compute_waiting(length)
+    return sorted(table, key=lambda row: (row[-3], row[-2], row[0])), quarantined
 
 
 def main(argv: Sequence[str]) -> None:
     """Writes the table."""
     from genre_jax.data import folder
     from genre_jax.features.handcrafted import COLUMNS, Handcrafted
+    from genre_jax.logbook import write_rows
 
     program.refuse_words(argv)
     if not _ROOT.value:
@@ -96,17 +87,10 @@ def main(argv: Sequence[str]) -> None:
     if _SEGMENT_S.value < 0:
         raise UserError(f'--segment_s={_SEGMENT_S.value}: expected 0 or more')
     source = folder.Source(root=_ROOT.value, sample_rate_hz=_RATE_HZ)
-    quarantined: list[Quarantined] = []
-    compute = Handcrafted(padding=_PADDING.value)
-    table = list(rows(source, _SEGMENT_S.value, compute, quarantined))
-    table.sort(key=lambda row: (row[-3], row[-2], row[0]))  # by label, song and name
+    table, quarantined = _rows(source, _SEGMENT_S.value, Handcrafted(padding=_PADDING.value))
     out = pathlib.Path(_OUT.value)
-    partial = out.with_name(f'{out.name}.partial')
     try:
-        with partial.open('w', newline='') as file:
-            columns = ['filename', 'length', *COLUMNS, 'label', 'song', 'group']
-            csv.writer(file).writerows([columns, *table])
-        partial.rename(out)
+        write_rows(out, [['filename', 'length', *COLUMNS, 'label', 'song', 'group'], *table])
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None
     for each in quarantined:

@@ -17,17 +17,12 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import ml_collections
-import numpy as np
 from absl import flags
 
 from genre_jax import program
 from genre_jax.evaluation.paired import shown
-
-if TYPE_CHECKING:
-    from genre_jax.study.cells import Fold
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -36,56 +31,22 @@ _FOREST = flags.DEFINE_bool('forest', False, 'a random forest instead of the net
 _JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 
-def _network(fold: Fold, model: str, features: Callable) -> None:
-    """Trains one fold, or finds it trained."""
+def _network(fold, model: str, features: Callable) -> None:
+    """Trains one fold, which reads the windows itself, or finds it trained."""
     from genre_jax import run
 
-    del features  # it reads the windows itself
     run.run(fold.config, fold.folder(model))
 
 
-def _forest(fold: Fold, model: str, features: Callable) -> None:
+def _forest(fold, model: str, features: Callable) -> None:
     """Fits a random forest to one fold's training and validation rows, unless that is done."""
-    from genre_jax.classical import estimators
-    from genre_jax.study.cells import Answer
+    from genre_jax.classical import estimators, fits
 
-    settings, tables = estimators.MODELS['forest'].settings, fold.tables
-
-    def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
-        both = [tables[part] for part in ('train', 'val')]
-        examples = estimators.Examples(
-            np.concatenate([rows['train'], rows['val']]),
-            np.concatenate([table.labels for table in both]),
-            np.concatenate([table.track for table in both]),
-        )
-        return estimators.fit('forest', settings, examples, fold.dataset.labels, fold.config.seed)
-
-    def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
-        said = estimators.probabilities(fitted[0], rows['test'])
-        return Answer({'test': tables['test'].predictions(said)}, fitted[1])
-
-    fold.fill(model, {**settings, 'fitted_to': 'train and val'}, features, fit, answer)
-
-
-def _check_table(config: ml_collections.ConfigDict) -> None:
-    """Refuses a forest on anything but rows of features, before it is prepared."""
-    from genre_jax.data import request
-    from genre_jax.errors import UserError
-
-    kind = request.load_source(config.data).kind
-    if kind != 'table':
-        raise UserError(
-            f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
-            'table of features'
-        )
+    fits.fill(fold, model, features, estimators.MODELS[model].settings, ('train', 'val'))
 
 
 def measure(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    folds: int,
-    model: str,
-    fill: Callable[[Fold, str, Callable], None],
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, folds: int, model: str, fill: Callable
 ) -> dict:
     """Runs every fold of every protocol, below `workdir`, and compares.
 
@@ -94,7 +55,7 @@ def measure(
     """
     from genre_jax.study import protocols
 
-    def told(fold: Fold, model: str, features: Callable) -> None:
+    def told(fold, model: str, features: Callable) -> None:
         split = fold.config.split
         print(f'\n{split.protocol}, fold {split.fold + 1} of {folds}')
         fill(fold, model, features)
@@ -135,31 +96,34 @@ def table(result: Mapping) -> str:
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws the accuracies with their intervals, and what the protocols that leak more add to them."""
-    from genre_jax.study import draw as study_draw
+    from genre_jax.study import table as study_table
     from genre_jax.study.protocols import title
 
     rows = result['protocols']
     names = [title(row['protocol'], row['leaky']) for row in rows]
     words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
-    figure, (left, right) = study_draw.panels(names, 2, (3, 2), words)
+    figure, (left, right) = study_table.panels(names, 2, (3, 2), words)
     dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
-    study_draw.dots(left, dots, 'accuracy')
-    study_draw.dots(right, dots, 'inflation')
-    left.set(xlabel='accuracy, %', xlim=(0, 100))
-    right.axvline(0, color='#999999', linewidth=1)
-    right.set(title=f'above {rows[-1]["protocol"]}', xlabel='percentage points')
-    study_draw.save(figure, file)
+    study_table.dots(left, dots, xlabel='accuracy, %', xlim=(0, 100))
+    above = {'title': f'above {rows[-1]["protocol"]}', 'xlabel': 'percentage points'}
+    study_table.dots(right, dots, 'inflation', 'inflation_ci95', **above)
+    study_table.save(figure, file)
 
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
+    from genre_jax.data import prepare
+    from genre_jax.errors import UserError
     from genre_jax.run import folder as run_folder
     from genre_jax.study.table import write_csv
 
-    if _FOREST.value:
-        _check_table(config)
+    if _FOREST.value and (kind := prepare.load_source(config.data).kind) != 'table':
+        raise UserError(
+            f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
+            'table of features'
+        )
     model, fill = ('forest', _forest) if _FOREST.value else (config.model.name, _network)
     with run_folder.own(workdir):
         result = measure(config, workdir, _FOLDS.value, model, fill)

@@ -6,6 +6,7 @@ killed and continued leaves the same bytes as one that was not.
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import json
 import netrc
@@ -17,7 +18,7 @@ import shlex
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,14 @@ def write_text(file: pathlib.Path, text: str) -> None:
     os.replace(temporary, file)
 
 
+def write_rows(file: pathlib.Path, rows: Iterable[Iterable]) -> None:
+    """Writes a CSV, row by row, as `write_text` writes text."""
+    temporary = file.with_name(file.name + '.tmp')
+    with temporary.open('w', newline='') as stream:
+        csv.writer(stream, lineterminator='\n').writerows(rows)
+    os.replace(temporary, file)
+
+
 def write_json(file: pathlib.Path, content: Any) -> None:
     """Writes JSON as `write_text` writes text."""
     write_text(file, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + '\n')
@@ -57,6 +66,12 @@ def read_json(file: pathlib.Path, remedy: str = 'restore it, or use another --wo
     if not isinstance(content, dict):
         raise UserError(f'{file} is damaged: {remedy}')
     return content
+
+
+def progress_bar(total: int, unit: str, title: str = '', **more: Any) -> tqdm.tqdm:
+    """Returns a progress bar; without a terminal a line now and then is enough for a log file."""
+    seconds = 0.5 if sys.stderr.isatty() else 30
+    return tqdm.tqdm(total=total, unit=f' {unit}', desc=title, mininterval=seconds, **more)
 
 
 def environment() -> dict:
@@ -146,11 +161,7 @@ class Logbook:
     def start_progress(self, step: int, total_steps: int) -> None:
         """Shows the progress bar with its ETA, `step` steps being done."""
         if self.enabled:
-            # Without a terminal a line now and then is enough for a log file.
-            seconds = 0.5 if sys.stderr.isatty() else 30
-            self._bar = tqdm.tqdm(
-                total=total_steps, initial=step, desc='training', unit=' steps', mininterval=seconds
-            )
+            self._bar = progress_bar(total_steps, 'steps', 'training', initial=step)
 
     def advance(self, loss: float, steps: int) -> None:
         """Moves the progress bar by some steps and shows the loss of the last."""

@@ -218,9 +218,12 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
         assert fold.folder(model) == home / f'fold_{split.fold}'
         seen[split.protocol].update(zip(table.track, table.start, strict=True))
         said = table.predictions(np.eye(3, dtype=np.float32)[table.labels])
-        fold.fill(
-            model, {}, features, lambda _: fitted.append(1), lambda *_: Answer({'test': said})
-        )
+
+        def fit(rows):
+            fitted.append(1)
+            return lambda: Answer({'test': said})
+
+        fold.fill(model, {}, features, fit)
 
     result = leak.measure(config, tmp_path, 3, 'perfect', perfect)
     assert [(row['protocol'], row['leaky']) for row in result['protocols']] == [

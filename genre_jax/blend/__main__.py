@@ -33,8 +33,6 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
-from genre_jax.blend import integer_weights
-from genre_jax.blend import members as blend_members
 from genre_jax.errors import UserError
 
 # Heavy imports are inside the functions.
@@ -43,11 +41,11 @@ _MEMBERS = flags.DEFINE_list('members', [], 'folders of finished runs, with comm
 _METHOD = flags.DEFINE_enum(
     'method', 'integer', ['integer', 'greedy', 'stacking', 'mean'], 'how the weights are found'
 )
-_LEVEL = flags.DEFINE_enum('level', 'segment', blend_members.LEVELS, 'what is blended')
+_LEVEL = flags.DEFINE_enum('level', 'segment', ['segment', 'song'], 'what is blended')
 _LEAKY = flags.DEFINE_bool(
     'leaky_fit_on_test', False, 'fit on the test part, everything marked LEAKY'
 )
-_VOTES = flags.DEFINE_enum('votes', 'onehot', integer_weights.VOTES, 'integer: what is summed')
+_VOTES = flags.DEFINE_enum('votes', 'onehot', ['onehot', 'probability'], 'integer: what is summed')
 _MAX_WEIGHT = flags.DEFINE_integer('max_weight', 5, 'integer: first upper bound', lower_bound=1)
 _GROW_BY = flags.DEFINE_integer(
     'grow_by', 5, 'integer: how much the bound grows while that brings a gain', lower_bound=0
@@ -84,8 +82,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check_flags(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+    program.refuse_words(argv)
     if flags.FLAGS.config is not None:
         raise UserError('--config: a blend has no config page; name finished runs with --members')
     if not _MEMBERS.value or not flags.FLAGS.workdir:

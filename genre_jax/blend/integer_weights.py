@@ -5,15 +5,13 @@ The search of Ma et al. (section 3.3.2 of their paper), who ran it on one-hot vo
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.logbook import progress_bar
 
-VOTES = ('onehot', 'probability')
 MAX_COMBINATIONS = 2**24
 # Votes are whole numbers, and so are their weighted sums: below 2^24, exact in float32 on any device.
 _VOTE_STEPS = 2**12
@@ -33,11 +31,7 @@ def cast_votes(probabilities: np.ndarray, votes: str) -> np.ndarray:
 
 
 def search(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    votes: str = 'onehot',
-    max_weight: int = 5,
-    grow_by: int = 5,
+    probabilities: np.ndarray, labels: np.ndarray, votes: str, max_weight: int, grow_by: int
 ) -> tuple[np.ndarray, dict]:
     """Tries all weights from 0 to `max_weight`, then wider ranges while they bring more right rows.
 
@@ -62,21 +56,17 @@ def search(
         )
     rivals = _rivals(cast_votes(probabilities, votes), labels)
     right, weights = _best_weights(rivals, max_weight)
-    bound = searched = max_weight
-    stopped = 'the range was not to grow'
-    while grow_by:
+    bound, stopped = max_weight, '' if grow_by else 'the range was not to grow'
+    while not stopped:
+        wider = bound + grow_by
         if right == len(labels):
             stopped = 'every row is right'
-            break
-        if _too_many(members, searched + grow_by):
-            stopped = f'weights up to {searched + grow_by} are too many combinations to try'
-            break
-        searched += grow_by
-        wider_right, wider = _best_weights(rivals, searched)
-        if wider_right == right:
-            stopped = f'weights up to {searched} bring no gain'
-            break
-        right, weights, bound = wider_right, wider, searched
+        elif _too_many(members, wider):
+            stopped = f'weights up to {wider} are too many combinations to try'
+        elif (found := _best_weights(rivals, wider))[0] == right:
+            stopped = f'weights up to {wider} bring no gain'
+        else:
+            (right, weights), bound = found, wider
     return weights, {'right': right, 'max_weight': bound, 'stopped': stopped}
 
 
@@ -113,20 +103,13 @@ def _best_weights(
     rivals: tuple[np.ndarray, np.ndarray, np.ndarray], bound: int
 ) -> tuple[int, np.ndarray]:
     """Tries all weights from 0 to `bound` on the device; returns how many rows are right, and the weights."""
-    import jax
-    import tqdm
-
     members, base = rivals[0].shape[-1], bound + 1
     combinations = base**members
     on_device = [jax.device_put(array.astype(np.float32)) for array in rivals]
-    best_of_chunk = _compiled()
     best = (-1, 0, 0)
-    seconds = 0.5 if sys.stderr.isatty() else 30
-    with tqdm.tqdm(
-        total=combinations, desc=f'weights 0 to {bound}', unit=' combinations', mininterval=seconds
-    ) as bar:
+    with progress_bar(combinations, 'combinations', f'weights 0 to {bound}') as bar:
         for first in range(0, combinations, _CHUNK):
-            found = best_of_chunk(first, base, *on_device)
+            found = _best_of_chunk(first, base, *on_device)
             # Most right, then the smallest sum, then the last: the digits of a number are its weights.
             best = max(best, tuple(int(value) for value in found))
             bar.update(min(_CHUNK, combinations - first))
@@ -134,29 +117,23 @@ def _best_weights(
     return right, number // base ** np.arange(members)[::-1] % base
 
 
-@functools.cache
-def _compiled() -> Callable:
-    """Returns the program that tries one chunk: most right, minus the sum of weights, and the number."""
-    import jax
-    import jax.numpy as jnp
+@jax.jit
+def _best_of_chunk(first, base, margins, needed, counts):
+    """Tries one chunk; returns most right, minus the sum of weights, and the number."""
+    members = margins.shape[-1]
+    number = first + jnp.arange(_CHUNK)
+    digits = [number // base ** (members - 1 - i) % base for i in range(members)]
+    weights = [digit.astype(jnp.float32) for digit in digits]
 
-    def best_of_chunk(first, base, margins, needed, counts):
-        members = margins.shape[-1]
-        number = first + jnp.arange(_CHUNK)
-        digits = [number // base ** (members - 1 - i) % base for i in range(members)]
-        weights = [digit.astype(jnp.float32) for digit in digits]
+    def count(right, row):
+        margins, needed, counts = row
+        # Sums written out, not a product of matrices: those are rounded on some devices.
+        total = sum(weights[i] * margins[:, i, None] for i in range(members))
+        return right + counts * (total >= needed[:, None]).all(0), None
 
-        def count(right, row):
-            margins, needed, counts = row
-            # Sums written out, not a product of matrices: those are rounded on some devices.
-            total = sum(weights[i] * margins[:, i, None] for i in range(members))
-            return right + counts * (total >= needed[:, None]).all(0), None
-
-        right, _ = jax.lax.scan(count, jnp.zeros(_CHUNK), (margins, needed, counts))
-        total = sum(weights)
-        right = jnp.where((number < base**members) & (total > 0), right, -1)
-        total = jnp.where(right == right.max(), -total, -jnp.inf)
-        number = jnp.where(total == total.max(), number, -1)
-        return right.max(), total.max(), number.max()
-
-    return jax.jit(best_of_chunk)
+    right, _ = jax.lax.scan(count, jnp.zeros(_CHUNK), (margins, needed, counts))
+    total = sum(weights)
+    right = jnp.where((number < base**members) & (total > 0), right, -1)
+    total = jnp.where(right == right.max(), -total, -jnp.inf)
+    number = jnp.where(total == total.max(), number, -1)
+    return right.max(), total.max(), number.max()

@@ -1,4 +1,7 @@
-"""The run folders that are blended: read, checked against one another, and laid side by side."""
+"""The run folders that are blended: read, checked against one another, and laid side by side.
+
+A task is what a blend is fitted to and tested on: parts of a split, or folds of a cross-validation.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
+from genre_jax.logbook import read_json
 
-LEVELS = ('segment', 'song')
 _REMEDY = 'restore it, or run what wrote it again'
 # What a blend's own result.json and page take over.
 _RESULT_KEYS = (
@@ -31,33 +34,14 @@ class Member:
     predictions: Mapping[str, Predictions]  # by part
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What all members say of the same segments or songs, in the order of their names."""
-
-    track: np.ndarray  # name of the song of each row, str [n]
-    start_s: np.ndarray  # where the segment starts, in seconds, float32 [n]; 0 for songs
-    label: np.ndarray  # class ids, int32 [n]
-    group: np.ndarray  # of each row, str [n]
-    probabilities: np.ndarray  # of each member, float32 [M, n, C]
-    classes: np.ndarray  # names of the classes, str [C]
-
-    def predictions(self, probabilities: np.ndarray) -> Predictions:
-        """Makes a predictions table of some probabilities [n, C] for these rows."""
-        return Predictions(
-            self.track, self.start_s, self.label, probabilities.astype(np.float32), self.classes,
-            self.group,
-        )  # fmt: skip
-
-
-def join(parts: Sequence[Rows]) -> Rows:
+def join(parts: Sequence[Predictions]) -> Predictions:
     """Puts rows of the same members and classes one after another, such as those of several folds."""
-    columns = ('track', 'start_s', 'label', 'group')
-    return Rows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
-        np.concatenate([part.probabilities for part in parts], axis=1),
-        parts[0].classes,
-    )
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ('track', 'start_s', 'label', 'group')
+    }
+    probabilities = np.concatenate([part.probabilities for part in parts], axis=-2)
+    return Predictions(**columns, probabilities=probabilities, classes=parts[0].classes)
 
 
 def names(folders: Sequence[pathlib.Path]) -> list[str]:
@@ -69,65 +53,45 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def check_folder(folder: pathlib.Path) -> None:
-    """Refuses what is no folder."""
-    if not folder.is_dir():
-        # SOURCE/MODEL of a study that compares protocols lies below one of them.
-        near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
-        hint = f'; did you mean {near[0]}?' if near else ''
-        raise UserError(f'--members: {folder} is no folder: expected that of a finished run{hint}')
-
-
-def read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
+def _read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     """Reads the folder of a finished run, with its predictions for some parts."""
-    from genre_jax.logbook import read_json
-
-    files = ['result.json', 'environment.json', *(f'predictions/{part}.npz' for part in parts)]
-    missing = [name for name in files if not (folder / name).exists()]
+    tables = {part: folder / 'predictions' / f'{part}.npz' for part in parts}
+    needed = {folder / 'result.json': _RESULT_KEYS, folder / 'environment.json': _ENVIRONMENT_KEYS}
+    missing = [file for file in (*needed, *tables.values()) if not file.exists()]
     if missing:
         below = [path.parent for path in sorted(folder.glob('*/fold_0'))]
         hint = f'; did you mean {below[0]}?' if below else ''
         raise UserError(
-            f'--members: {folder} has no {missing[0]}: expected the folder of a finished run, or one with '
-            f'fold_0, fold_1, ... of a cross-validation{hint}'
+            f'--members: {folder} has no {missing[0].relative_to(folder)}: expected the folder of a finished '
+            f'run, or one with fold_0, fold_1, ... of a cross-validation{hint}'
         )
-    result, environment = (read_json(folder / name, _REMEDY) for name in files[:2])
-    for file, content, keys in (
-        ('result.json', result, _RESULT_KEYS),
-        ('environment.json', environment, _ENVIRONMENT_KEYS),
-    ):
+    contents = [read_json(file, _REMEDY) for file in needed]
+    for (file, keys), content in zip(needed.items(), contents, strict=True):
         absent = [key for key in keys if key not in content]
         if absent:
-            raise UserError(f'{folder / file} lacks {absent[0]}: {_REMEDY}')
-    predictions = {
-        part: _read_predictions(folder / 'predictions' / f'{part}.npz') for part in parts
-    }
-    return Member(folder, result, environment, predictions)
+            raise UserError(f'{file} lacks {absent[0]}: {_REMEDY}')
+    predictions = {part: Predictions.read(file, _REMEDY) for part, file in tables.items()}
+    for part, file in tables.items():
+        found = predictions[part].probabilities
+        if not (np.all(found >= 0) and np.allclose(found.sum(-1), 1, atol=1e-3)):
+            raise UserError(
+                f'{file} holds something else than probabilities: expected numbers that are not negative, '
+                'and sum to 1 in every row'
+            )
+    return Member(folder, *contents, predictions)
 
 
-def _read_predictions(file: pathlib.Path) -> Predictions:
-    predictions = Predictions.read(file, _REMEDY)
-    probabilities = predictions.probabilities
-    if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(-1), 1, atol=1e-3)):
-        raise UserError(
-            f'{file} holds something else than probabilities: expected numbers that are not negative, and '
-            'sum to 1 in every row'
-        )
-    return predictions
-
-
-def check_same_split(members: Sequence[Member], part: str) -> None:
-    """Refuses members of different splits, and names a song of a part that only one has."""
+def _check_same_split(members: Sequence[Member]) -> None:
+    """Refuses members of different splits, and names a song of the test part that only one has."""
     first = members[0]
     for other in members[1:]:
         if other.environment['split_fingerprint'] == first.environment['split_fingerprint']:
             continue
         splits = ' and '.join(
-            f'{member.folder} (protocol {member.result["protocol"]}: '
-            f'{member.result["protocol_detail"]})'
-            for member in (first, other)
+            f'{m.folder} (protocol {m.result["protocol"]}: {m.result["protocol_detail"]})'
+            for m in (first, other)
         )
-        alone = _only_one_has(first, other, first.predictions[part], other.predictions[part], part)
+        alone = _only_one_has([(m, m.predictions['test']) for m in (first, other)], 'test')
         raise UserError(
             f'{splits} are of different splits{"; " + alone if alone else ""}: what one is tested on, the '
             'other may have learnt from, so that no blend of them can be tested; name runs of the same '
@@ -135,56 +99,46 @@ def check_same_split(members: Sequence[Member], part: str) -> None:
         )
 
 
-def _only_one_has(
-    first: Member, other: Member, own: Predictions, its: Predictions, part: str
-) -> str:
+def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> str:
     """Names a song that only one of two members has in a part."""
-    for member, mine, theirs in ((first, own, its), (other, its, own)):
-        alone = np.setdiff1d(mine.track, theirs.track)
+    for (member, own), (_, others) in (tables, tables[::-1]):
+        alone = np.setdiff1d(own.track, others.track)
         if len(alone):
             return f'{str(alone[0])!r} is in the {part} part of {member.folder} alone'
     return ''
 
 
-def align(
+def _align(
     members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
-) -> Rows:
+) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
     At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
-    the order of `classes`, or that of the first member.
+    the order of `classes`, or that of the first member. Returns rows in the order of their names, with the
+    probabilities of each member, float32 [M, n, C]; a song without a group is its own.
     """
-    first = members[0]
-    if classes is None:
-        classes = first.predictions[part].classes.tolist()
-    tables = [_in_order(member.predictions[part], classes, member, first) for member in members]
-    if level == 'song':
-        tables = [_songs(table) for table in tables]
-    tables = [_sorted(table) for table in tables]
-    reference = tables[0]
-    for member, table in zip(members[1:], tables[1:], strict=True):
-        _check_same_rows(first, member, reference, table, part)
-    grouped = [
-        (member, table)
-        for member, table in zip(members, tables, strict=True)
-        if table.group is not None
-    ]
+    classes = classes or members[0].predictions[part].classes.tolist()
+    tables = []
+    for member in members:
+        table = _in_order(member.predictions[part], classes, member, members[0])
+        table = _songs(table) if level == 'song' else table
+        tables.append((member, table.take(np.lexsort((table.start_s, table.track)))))
+    for other in tables[1:]:
+        _check_same_rows((tables[0], other), part)
+    grouped = [(member, table) for member, table in tables if table.group is not None]
     for member, table in grouped[1:]:
-        differ = np.flatnonzero(table.group != grouped[0][1].group)
-        if len(differ):
-            row = differ[0]
+        first, reference = grouped[0]
+        for row in np.flatnonzero(table.group != reference.group):
             raise UserError(
-                f'{str(table.track[row])!r} is of group {str(grouped[0][1].group[row])!r} in '
-                f'{grouped[0][0].folder} and of {str(table.group[row])!r} in {member.folder}: intervals are '
-                'over groups; expected the same ones'
+                f'{str(table.track[row])!r} is of group {str(reference.group[row])!r} in {first.folder} and '
+                f'of {str(table.group[row])!r} in {member.folder}: intervals are over groups; expected the '
+                'same ones'
             )
-    return Rows(
-        reference.track,
-        reference.start_s,
-        reference.label,
-        grouped[0][1].group if grouped else reference.track,
-        np.stack([table.probabilities for table in tables]),
-        np.asarray(classes),
+    reference = tables[0][1]
+    return dataclasses.replace(
+        reference,
+        group=grouped[0][1].group if grouped else reference.track,
+        probabilities=np.stack([table.probabilities for _, table in tables]),
     )
 
 
@@ -211,31 +165,18 @@ def _in_order(
 
 def _songs(predictions: Predictions) -> Predictions:
     songs = pool_songs(predictions)
-    group = None
-    if predictions.group is not None:
-        of_track = dict(zip(predictions.track.tolist(), predictions.group.tolist(), strict=True))
-        group = np.asarray([of_track[track] for track in songs.track.tolist()])
-    start_s = np.zeros(len(songs.track), np.float32)
-    probabilities = songs.probability.astype(np.float32)
-    return Predictions(songs.track, start_s, songs.label, probabilities, predictions.classes, group)
+    first = np.sort(np.unique(predictions.track, return_index=True)[1])
+    return dataclasses.replace(
+        predictions.take(first),
+        start_s=np.zeros(len(first), np.float32),
+        probabilities=songs.probability.astype(np.float32),
+    )
 
 
-def _sorted(predictions: Predictions) -> Predictions:
-    order = np.lexsort((predictions.start_s, predictions.track))
-    columns = {
-        name: array[order]
-        for name, array in vars(predictions).items()
-        if name != 'classes' and array is not None
-    }
-    return dataclasses.replace(predictions, **columns)
-
-
-def _check_same_rows(
-    first: Member, other: Member, own: Predictions, its: Predictions, part: str
-) -> None:
+def _check_same_rows(tables: Sequence[tuple[Member, Predictions]], part: str) -> None:
+    (first, own), (other, its) = tables
     both = f'{first.folder} and {other.folder}'
-    alone = _only_one_has(first, other, own, its, part)
-    if alone:
+    if alone := _only_one_has(tables, part):
         raise UserError(
             f'{both} are tested on different songs: {alone}; name runs of the same data'
         )
@@ -245,11 +186,87 @@ def _check_same_rows(
             f'{both} have other segments in the {part} part ({len(own.track)} and {len(its.track)}, or at '
             'other times): --level=song blends what they say of whole songs'
         )
-    wrong = np.flatnonzero(own.label != its.label)
-    if len(wrong):
-        row = wrong[0]
+    for row in np.flatnonzero(own.label != its.label):
         labels = [str(table.classes[table.label[row]]) for table in (own, its)]
         raise UserError(
             f'{both} have different labels: {str(own.track[row])!r} of the {part} part is {labels[0]!r} in '
             f'the first and {labels[1]!r} in the second; name runs of the same data'
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Rows to fit to, and rows to test on, with the probabilities of each member, [M, n, C]."""
+
+    members: Sequence[Member]  # of one split
+    fit: Predictions  # what the weights may see
+    test: Predictions  # what they may not
+
+
+def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns fold_0, fold_1, ... of a cross-validation, none for a run; a UserError where one is missing."""
+    found = {path.name for path in folder.glob('fold_*') if path.is_dir()}
+    folds = [folder / f'fold_{i}' for i in range(len(found))]
+    missing = [path.name for path in folds if path.name not in found]
+    if missing:
+        raise UserError(
+            f'{folder}: has {len(found)} folders fold_*, and no {missing[0]}: expected all folds of a '
+            'cross-validation, counted from 0'
+        )
+    return folds
+
+
+def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
+    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
+    for folder in folders:
+        if not folder.is_dir():
+            # SOURCE/MODEL of a study that compares protocols lies below one of them.
+            near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise UserError(
+                f'--members: {folder} is no folder: expected that of a finished run{hint}'
+            )
+    folds = {folder: fold_folders(folder) for folder in folders}
+    counts = {folder: len(found) for folder, found in folds.items()}
+    if len(set(counts.values())) > 1:
+        fewest, most = (choose(counts, key=counts.get) for choose in (min, max))
+        has = f'{counts[fewest]} folds' if counts[fewest] else 'no folds'
+        raise UserError(
+            f'--members: {most} has {counts[most]} folds and {fewest} has {has}: expected all members to '
+            'be run folders, or folds of the same cross-validation'
+        )
+    if not counts[folders[0]]:
+        members = [_read(folder, ('val', 'test')) for folder in folders]
+        _check_same_split(members)
+        fit, test = (_align(members, part, level) for part in ('val', 'test'))
+        return [Task(members, fit, test)]
+    by_fold, tests, classes = [], [], None
+    for of_fold in zip(*folds.values(), strict=True):
+        members = [_read(folder, ('test',)) for folder in of_fold]
+        _check_same_split(members)
+        by_fold.append(members)
+        tests.append(_align(members, 'test', level, classes))
+        classes = tests[0].classes.tolist()
+    return [
+        Task(members, join([*tests[:i], *tests[i + 1 :]]), tests[i])
+        for i, members in enumerate(by_fold)
+    ]
+
+
+def notes(tasks: Sequence[Task], level: str) -> list[str]:
+    """Returns what the result has to say about the members."""
+    members = [member for task in tasks for member in task.members]
+    found = []
+    if all(each.group is None for member in members for each in member.predictions.values()):
+        found.append(
+            'the predictions of these runs do not name groups: every song counts as one, and the intervals '
+            'are too narrow if songs belong together'
+        )
+    if level == 'song':
+        found.append('blended by song: the figures of one segment are those of songs as well')
+    if len(tasks) > 1 and any('blend' in member.result for member in members):
+        found.append(
+            'a member is a blend of folds itself: its weights in the other folds have seen the labels of '
+            'the fold that is tested'
+        )
+    return found

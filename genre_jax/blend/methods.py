@@ -8,7 +8,6 @@ a split the rows are from.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +17,12 @@ import numpy as np
 from genre_jax.blend import integer_weights
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
+from genre_jax.logbook import progress_bar
 
-# scikit-learn's C, the strongest penalty first, and the smallest probability that is told
-# apart from none.
+# scikit-learn's C, the strongest penalty first.
 _INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 _INNER_FOLDS = 5
-_SMALLEST_PROBABILITY = 1e-4
+_SMALLEST_PROBABILITY = 1e-4  # that is told apart from none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +30,14 @@ class Weighted:
     """A weighted sum of votes."""
 
     weights: np.ndarray  # of the members, float64 [M], none negative
-    votes: str  # one of integer_weights.VOTES, or '' for the probabilities as they are
+    votes: str  # of integer_weights.cast_votes, or '' for the probabilities as they are
     facts: dict[str, Any]  # how they were found, for result.json
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Blends: [M, n, C] -> float64 [n, C], rows sum to 1."""
-        votes = probabilities
         if self.votes:
-            votes = integer_weights.cast_votes(probabilities, self.votes)
-        total = np.tensordot(self.weights, votes.astype(np.float64), 1)
+            probabilities = integer_weights.cast_votes(probabilities, self.votes)
+        total = np.tensordot(self.weights, probabilities.astype(np.float64), 1)
         return total / total.sum(-1, keepdims=True)
 
 
@@ -54,8 +52,8 @@ class Stacked:
     @property
     def weights(self) -> np.ndarray:
         """Returns each member's share of the absolute coefficients, float64 [M], 1 in all."""
-        by_member = np.abs(self.model.coef_).reshape(len(self.model.coef_), -1, self.n_classes)
-        total = by_member.sum((0, 2))
+        coefficients = np.abs(self.model.coef_)
+        total = coefficients.reshape(len(coefficients), -1, self.n_classes).sum((0, 2))
         return total / total.sum()
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
@@ -64,8 +62,7 @@ class Stacked:
 
 
 def mean(probabilities: np.ndarray, labels: np.ndarray) -> Weighted:
-    """Lets every member count the same."""
-    del labels
+    """Lets every member count the same, whatever the labels."""
     return Weighted(np.ones(len(probabilities)), '', {})
 
 
@@ -93,14 +90,10 @@ def greedy(
     them.
     """
     members = np.arange(len(probabilities))
-    libraries = [members]
-    if bags:
-        rng = np.random.default_rng(0)
-        half = (len(members) + 1) // 2
-        libraries = [np.sort(rng.choice(members, half, replace=False)) for _ in range(bags)]
-    weights = np.zeros(len(members))
-    losses = []
-    for library in libraries:
+    rng, half = np.random.default_rng(0), (len(members) + 1) // 2
+    libraries = [np.sort(rng.choice(members, half, replace=False)) for _ in range(bags)]
+    weights, losses = np.zeros(len(members)), []
+    for library in libraries or [members]:
         draws, loss = _draw(probabilities[library].astype(np.float64), labels, metric, steps)
         weights[library] += draws if not bags else draws / draws.sum() / bags
         losses.append(loss)
@@ -139,7 +132,6 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
     """
     import sklearn.linear_model
     import sklearn.model_selection
-    import tqdm
 
     n_classes = probabilities.shape[-1]
     folds = min(_INNER_FOLDS, len(set(groups)), np.bincount(labels).max())
@@ -170,9 +162,7 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
         return model.fit(features[rows], labels[rows])
 
     losses = []
-    seconds = 0.5 if sys.stderr.isatty() else 30
-    total = len(_INVERSE_PENALTIES) * len(parts)
-    with tqdm.tqdm(total=total, desc='penalties', unit=' fits', mininterval=seconds) as bar:
+    with progress_bar(len(_INVERSE_PENALTIES) * len(parts), 'fits', 'penalties') as bar:
         for inverse_penalty in _INVERSE_PENALTIES:
             each = []
             for train, test in parts:
@@ -185,11 +175,10 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
             losses.append(float(np.concatenate(each).mean()))
     chosen = _INVERSE_PENALTIES[int(np.argmin(losses))]
     model = fitted(chosen, np.arange(len(labels)))
+    by_penalty = zip(_INVERSE_PENALTIES, losses, strict=True)
     facts = {
         'inverse_penalty': chosen,
-        'inner_log_loss': {
-            f'{c:g}': loss for c, loss in zip(_INVERSE_PENALTIES, losses, strict=True)
-        },
+        'inner_log_loss': {f'{penalty:g}': loss for penalty, loss in by_penalty},
         'coefficients': model.coef_.tolist(),
         'intercepts': model.intercept_.tolist(),
     }

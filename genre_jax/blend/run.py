@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 import numpy as np
 
-from genre_jax.blend import draw as blend_draw
 from genre_jax.blend import members as blend_members
 from genre_jax.blend import methods as blend_methods
 from genre_jax.blend import table as blend_report
-from genre_jax.blend.members import Rows
-from genre_jax.blend.tasks import Task, fold_folders, make_tasks, notes
+from genre_jax.blend.members import Task, fold_folders, make_tasks, notes
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.logbook import environment, write_json
+from genre_jax.report import page as report
+from genre_jax.run import folder as run_folder
 
 Fitted = blend_methods.Weighted | blend_methods.Stacked
 
@@ -32,37 +34,31 @@ class Recipe:
     level: str  # 'segment' or 'song'
     leaky_fit_on_test: bool  # fit to the test part, and show the honest blend beside it
 
-    def fit(self, rows: Rows) -> Fitted:
+    def fit(self, rows: Predictions) -> Fitted:
         """Fits the method to rows."""
         groups = [rows.group] if self.method == 'stacking' else []
         function = getattr(blend_methods, self.method)
         return function(rows.probabilities, rows.label, *groups, **self.settings)
 
 
-def best_member(rows: Rows) -> int:
+def best_member(rows: Predictions) -> int:
     """Returns which member is right about most rows; of equal ones, that of lower log loss."""
-    return min(
-        range(len(rows.probabilities)),
-        key=lambda i: (
-            -(rows.probabilities[i].argmax(-1) == rows.label).mean(),
-            evaluate.log_losses(rows.label, rows.probabilities[i]).mean(),
-        ),
-    )
+    right = (rows.probabilities.argmax(-1) == rows.label).sum(1)
+    losses = [evaluate.log_losses(rows.label, own).mean() for own in rows.probabilities]
+    return int(np.lexsort((losses, -right))[0])
 
 
-def _predict(rows: Sequence[Rows], blends: Sequence[Callable]) -> Predictions:
+def _predict(rows: Sequence[Predictions], blends: Sequence[Callable]) -> Predictions:
     """Blends the rows of each task by its own blend, and puts them together."""
     found = [apply(each.probabilities) for apply, each in zip(blends, rows, strict=True)]
-    return blend_members.join(rows).predictions(np.concatenate(found))
+    joined = blend_members.join(rows)
+    return dataclasses.replace(joined, probabilities=np.concatenate(found).astype(np.float32))
 
 
 def measure(
     tasks: Sequence[Task], folders: Sequence[pathlib.Path], recipe: Recipe
 ) -> tuple[dict, list[Fitted]]:
-    """Fits, tests and compares.
-
-    Returns what result.json holds, and the blend of each task.
-    """
+    """Fits, tests and compares; returns what result.json holds, and the blend of each task."""
     level, leaky = recipe.level, recipe.leaky_fit_on_test
     names = blend_members.names(folders)
     # The other folds' rows, which a fold is fitted to, are test rows of the whole: no part of its own.
@@ -72,9 +68,6 @@ def measure(
 
     def scores(blends: Sequence[Callable]) -> dict[str, dict]:
         return {part: blend_report.scores(_predict(rows, blends)) for part, rows in parts.items()}
-
-    def of_member(i: int) -> Callable:
-        return lambda probabilities: probabilities[i]
 
     def facts(fitted: Sequence[Fitted], fitted_on: str) -> dict:
         return {
@@ -88,11 +81,12 @@ def measure(
     honest = fitted = [recipe.fit(task.fit) for task in tasks]
     if leaky:
         fitted = [recipe.fit(blend_members.join(parts['test']))] * len(tasks)
-    applies = [each.apply for each in fitted]
-    honest_test = _predict(parts['test'], [each.apply for each in honest])
     bests = [best_member(task.fit) for task in tasks]
-    best_test = _predict(parts['test'], [of_member(best) for best in bests])
-    compare = paired.difference
+    applies = [each.apply for each in fitted]
+    test, honest_test, best_test = (
+        _predict(parts['test'], blends)
+        for blends in (applies, [each.apply for each in honest], map(operator.itemgetter, bests))
+    )
     blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
         'method': recipe.method,
         'settings': dict(recipe.settings),
@@ -102,24 +96,24 @@ def measure(
             {
                 'name': name,
                 'folder': str(folder),
-                'parts': blend_report.brief(scores([of_member(i)] * len(tasks)), level),
+                'parts': blend_report.brief(scores([operator.itemgetter(i)] * len(tasks)), level),
             }
             for i, (name, folder) in enumerate(zip(names, folders, strict=True))
         ],
         'best_on': honest_on,
         'best': ', '.join(dict.fromkeys(names[best] for best in bests)),
-        'versus_best': compare(honest_test, best_test),
+        'versus_best': paired.difference(honest_test, best_test),
     }
-    test = _predict(parts['test'], applies)
     if leaky:
-        blend |= {'honest': facts(honest, honest_on), 'gap': compare(test, honest_test)}
+        gap = paired.difference(test, honest_test)
+        blend |= {'honest': facts(honest, honest_on), 'gap': gap}
     results = [[member.result for member in task.members] for task in tasks]
     described = blend_report.describe(results, test, leaky)
     described['warnings'] += notes(tasks, level)
     return described | {'parts': scores(applies), 'blend': blend}, fitted
 
 
-def write(
+def _write(
     config: Mapping,
     result: Mapping,
     tasks: Sequence[Task],
@@ -128,57 +122,44 @@ def write(
     recipe: Recipe,
 ) -> None:
     """Writes the run folder, and of folds one for each below it."""
-    from genre_jax.logbook import environment, write_json
-
     here = environment() | {'init': None, 'dataset': tasks[0].members[0].environment['dataset']}
+    splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
+    applies = [each.apply for each in fitted]
 
     def write_run(
-        folder: pathlib.Path, part_rows: Mapping, own: Sequence[Fitted], split: str, content: dict
+        folder: pathlib.Path, tables: Mapping[str, Predictions], split: str, content: Mapping
     ) -> None:
         folder.mkdir(exist_ok=True)
         write_json(folder / 'config.json', config)
         write_json(folder / 'environment.json', here | {'split_fingerprint': split})
-        for part, rows in part_rows.items():
-            _predict(rows, [each.apply for each in own]).save(folder / f'predictions/{part}.npz')
+        for part, table in tables.items():
+            table.save(folder / f'predictions/{part}.npz')
         write_json(folder / 'result.json', content)
 
-    splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
-    tests = [task.test for task in tasks]
+    tables = {'test': _predict([task.test for task in tasks], applies)}
     if len(tasks) == 1:
-        parts = {'val': [tasks[0].fit], 'test': tests}
-        write_run(workdir, parts, fitted, splits[0], result)
+        tables['val'] = _predict([tasks[0].fit], applies)
+        write_run(workdir, tables, splits[0], result)
         return
-    blend = result['blend']
+    facts = {key: result['blend'][key] for key in ('method', 'settings', 'level', 'fitted_on')}
     for i, (task, own) in enumerate(zip(tasks, fitted, strict=True)):
         test = _predict([task.test], [own.apply])
-        facts = {key: blend[key] for key in ('method', 'settings', 'level', 'fitted_on')}
         results = [[member.result for member in task.members]]
         content = blend_report.describe(results, test, recipe.leaky_fit_on_test) | {
             'parts': {'test': blend_report.scores(test)},
             'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
         }
-        write_run(workdir / f'fold_{i}', {'test': [task.test]}, [own], splits[i], content)
+        write_run(workdir / f'fold_{i}', {'test': test}, splits[i], content)
     together = hashlib.sha256(' '.join(splits).encode()).hexdigest()
-    write_run(workdir, {'test': tests}, fitted, together, result)
+    write_run(workdir, tables, together, result)
 
 
 def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) -> dict:
     """Blends runs, and writes a run folder; what is there of the same blend is computed anew.
 
-    Args:
-        folders: of the members.
-        workdir: the run folder.
-        recipe: how they are blended.
-
-    Returns:
-        What result.json holds.
-
-    Raises:
-        UserError: the runs cannot be blended, or the folder holds something else.
+    Returns what result.json holds. Runs that cannot be blended, or a folder that holds something else, are a
+    UserError.
     """
-    from genre_jax.report import page as report
-    from genre_jax.run import folder as run_folder
-
     _check_folders(folders, workdir)
     config = {
         # What a page names; a blend trains nothing.
@@ -191,17 +172,16 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
     tasks = make_tasks(folders, recipe.level)
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
-        stale = fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]
-        if stale:
+        for stale in fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]:
             raise UserError(
-                f'--workdir={workdir} holds {stale[0].name} of another blend: use another --workdir'
+                f'--workdir={workdir} holds {stale.name} of another blend: use another --workdir'
             )
         # Until the new one is whole, the folder holds no result.
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, recipe)
-        blend_draw.draw(result, workdir / 'blend.png')
-        write(config, result, tasks, fitted, workdir, recipe)
+        blend_report.draw(result, workdir / 'blend.png')
+        _write(config, result, tasks, fitted, workdir, recipe)
         report.write_report(workdir)
     return result
 

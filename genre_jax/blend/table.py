@@ -1,7 +1,8 @@
-"""What a blend came to: its figures, and its table as text."""
+"""What a blend came to: its figures, its table as text, and its picture."""
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.evaluation.paired import shown
 from genre_jax.report import blends
-from genre_jax.study.table import aligned
+from genre_jax.study import table as study_table
 
 
 def table(result: Mapping) -> str:
@@ -24,11 +25,46 @@ def table(result: Mapping) -> str:
     lines = [
         f'blend of {blends.words(result)}',
         'accuracy in %, 95 % intervals by groups',
-        *aligned(cells),
+        *study_table.aligned(cells),
     ]
     if 'val' in result['parts']:
         lines.append('val of a blend that was fitted there is too high by that')
     return '\n'.join([*lines, '', *blends.differences(result)])
+
+
+def draw(result: Mapping, file: pathlib.Path) -> None:
+    """Draws the weights on the left, and on the right members and blend, validation and test."""
+    blend, rows = result['blend'], blends.rows(result)
+    names = [row['name'] + ' LEAKY' * row['leaky'] for row in rows]
+    title = f'{blends.words(result)}; protocol {result["protocol"]}' + ' LEAKY' * result['leaky']
+    kind, unit = next(iter(blends.KINDS[blend['level']].items()))
+    dots = {
+        f'{word}, accuracy of {unit}': [row['parts'][part][kind] for row in rows]
+        for part, word in (('test', 'test'), ('val', 'validation'))
+        if part in blend['parts']
+    }
+    figure, (left, right) = study_table.panels(names, len(dots), (2, 3), title)
+    _draw_weights(left, blend)
+    study_table.dots(right, dots, xlabel=f'accuracy of {unit}, %, with 95 % intervals')
+    right.axvline(100 * result['chance'], color='#999999', linestyle=':', label='chance')
+    study_table.save(figure, file)
+
+
+def _draw_weights(axes, blend: Mapping) -> None:
+    """Draws a bar for each member, and a second one where the weights were fitted to test as well."""
+    bars = [(blend.get('honest', blend), '#9db8d9', f'weights, fitted on {blend["best_on"]}')]
+    if 'honest' in blend:
+        bars.append((blend, '#d98a8a', 'weights, fitted on test, LEAKY'))
+    height = 0.64 / len(bars)
+    longest = 0.0
+    for number, (own, colour, word) in enumerate(bars):
+        lengths = 100 * blends.shares(own)
+        longest = max(longest, lengths.max())
+        places = np.arange(len(lengths)) + (number - (len(bars) - 1) / 2) * height
+        axes.barh(places, lengths, height, color=colour, label=word)
+        for place, length, words in zip(places, lengths, blends.in_words(own), strict=True):
+            axes.text(length, place, f' {words}', va='center', fontsize=8)
+    axes.set(xlabel='share of the weights, %', xlim=(0, 1.25 * longest))
 
 
 def scores(predictions: Predictions) -> dict[str, dict]:
@@ -41,7 +77,7 @@ def _groups(predictions: Predictions) -> dict[str, str]:
 
 
 def brief(parts: Mapping[str, Mapping[str, Mapping]], level: str) -> dict[str, dict]:
-    """Returns of the `scores` of each part what the table of a blend by segment or song shows."""
+    """Returns of the figures of each part what the table of a blend by segment or song shows."""
     return {
         part: {
             kind: {key: figures[kind][key] for key in ('accuracy', 'accuracy_ci95')}
@@ -57,51 +93,44 @@ def describe(by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit:
     `by_fold` holds result.json of each member for each fold, one for members that are run folders, and `test`
     the blend's predictions of all folds together; with `leaky_fit` the weights were fitted to those.
     """
-    first, folds = by_fold[0][0], [members[0] for members in by_fold]
-    results = [result for members in by_fold for result in members]
-    classes = test.classes.tolist()
-    if len(by_fold) == 1:
-        counts = {key: dict(first[key]) for key in ('n_songs', 'n_groups', 'n_segments')}
-        detail = first['protocol_detail']
-        songs_per_class = first['songs_per_class']
-        warnings = [line for result in results for line in result['warnings']]
-    else:
+    first, several, classes = by_fold[0][0], len(by_fold) > 1, test.classes.tolist()
+    detail, songs_per_class = first['protocol_detail'], first['songs_per_class']
+    counts = {key: dict(first[key]) for key in ('n_songs', 'n_groups', 'n_segments')}
+    if several:
         counts = {
             'n_songs': {'test': len(np.unique(test.track))},
             'n_groups': {'test': len(np.unique(test.group))},
             'n_segments': {'test': len(test.track)},
         }
-        detail = (
-            f'all {len(folds)} folds together, of which the first is: {first["protocol_detail"]}'
-        )
+        detail = f'all {len(by_fold)} folds together, of which the first is: {detail}'
+        trained = {
+            label: [members[0]['songs_per_class'][label]['train'] for members in by_fold]
+            for label in classes
+        }
         songs_per_class = {
             label: {
-                'train': round(
-                    np.mean([fold['songs_per_class'][label]['train'] for fold in folds])
-                ),
+                'train': round(np.mean(trained[label])),
                 'test': len(np.unique(test.track[test.label == i])),
             }
             for i, label in enumerate(classes)
         }
-        warnings = [
-            f'fold {i}: {line}'
-            for i, members in enumerate(by_fold)
-            for result in members
-            for line in result['warnings']
-        ]
+    warnings = [
+        f'fold {i}: {line}' if several else line
+        for i, members in enumerate(by_fold)
+        for result in members
+        for line in result['warnings']
+    ]
     if leaky_fit:
         detail += '; LEAKY: the weights of the blend were fitted to the test part itself'
     return counts | {
         'protocol': first['protocol'],
         'protocol_detail': detail,
-        'leaky': leaky_fit or any(result['leaky'] for result in results),
+        'leaky': leaky_fit or any(result['leaky'] for members in by_fold for result in members),
         'classes': classes,
         'songs_per_class': songs_per_class,
         'chance': 1 / len(classes),
         'majority': evaluate.majority_class(
-            np.repeat(
-                np.arange(len(classes)), [songs_per_class[label]['train'] for label in classes]
-            ),
+            np.repeat(range(len(classes)), [songs_per_class[name]['train'] for name in classes]),
             test,
             _groups(test),
         ),

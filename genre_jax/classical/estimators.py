@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 import os
@@ -74,28 +73,20 @@ MODELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What a classifier is fitted to.
+    """What a classifier is fitted to."""
 
-    Attributes:
-        rows: features, float [n, columns].
-        labels: class ids, int [n]; every class occurs.
-        songs: the song of each row, any type [n].
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    songs: np.ndarray
+    rows: np.ndarray  # features, float [n, columns]
+    labels: np.ndarray  # class ids, int [n]; every class occurs
+    songs: np.ndarray  # the song of each row, any type [n]
+    classes: Sequence[str]  # names of the classes
 
 
 def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
     """Reads which models are wanted, with which settings: {model: settings}, in the order of MODELS.
 
-    Args:
-        names: 'all', or names of MODELS with commas between them.
-        overrides: 'MODEL.SETTING=VALUE', the value as in Python, or a word.
-
-    Raises:
-        UserError: an unknown model or setting, or a model whose library is not installed.
+    `names` are 'all', or names of MODELS with commas between them, `overrides` 'MODEL.SETTING=VALUE', the
+    value as in Python, or a word. An unknown model or setting, or a library that is not installed, is a
+    UserError.
     """
     wanted = list(MODELS) if names == 'all' else [name.strip() for name in names.split(',')]
     for name in wanted:
@@ -118,24 +109,15 @@ def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]
             raise UserError(f'--set={text}: unknown model {name!r}{nearest(name, MODELS)}')
         if name not in chosen:
             raise UserError(f'--set={text}: {name} is not among --models={names}')
-        _check_setting(text, name, setting)
-        chosen[name][setting] = _value(value)
+        known = set(_estimator_class(name)().get_params()) - {'random_state', 'n_jobs'}
+        if setting not in known:
+            hint = nearest(setting, known)
+            raise UserError(f'--set={text}: {name} has no setting {setting!r}{hint}')
+        try:
+            chosen[name][setting] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            chosen[name][setting] = value
     return chosen
-
-
-def _check_setting(text: str, name: str, setting: str) -> None:
-    known = sorted(set(_estimator_class(name)().get_params()) - {'random_state', 'n_jobs'})
-    if setting not in known:
-        close = difflib.get_close_matches(setting, known, n=1, cutoff=0.5)
-        hint = f'did you mean {close[0]!r}?' if close else f'expected one of {", ".join(known)}'
-        raise UserError(f'--set={text}: {name} has no setting {setting!r}; {hint}')
-
-
-def _value(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _estimator_class(name: str) -> type:
@@ -146,34 +128,23 @@ def _estimator_class(name: str) -> type:
     return getattr(importlib.import_module(module), kind)
 
 
-def fit(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
-) -> tuple[object, list[str]]:
-    """Fits a classifier.
+def fit(name: str, settings: Mapping, examples: Examples, seed: int) -> tuple[object, list[str]]:
+    """Fits a classifier, a key of MODELS, to the training part; returns it, and the library's warnings.
 
-    Args:
-        name: a key of MODELS.
-        settings: of its constructor.
-        examples: of the training part.
-        classes: names of the classes.
-        seed: of what the classifier draws.
-
-    Returns:
-        The fitted classifier, and the library's warnings.
-
-    Raises:
-        UserError: the settings cannot be, or do not fit the examples.
+    `settings` are those of its constructor, `seed` is of what it draws. A UserError where the settings cannot
+    be, or do not fit the examples.
     """
-    _check(name, settings, examples, classes)
-    model = _build(name, settings, examples, classes, seed)
+    _check(name, settings, examples)
+    model = _build(name, settings, examples, seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
             model.fit(examples.rows.astype(np.float64), examples.labels)
         except (ValueError, TypeError) as error:
-            words = ' '.join(str(error).split())
+            given = ', '.join(f'{key}={value!r}' for key, value in settings.items())
+            words = ' '.join(str(error).split())[:300]
             raise UserError(
-                f'{name} with {_words(settings)} cannot be fitted: {words[:300]}'
+                f'{name} with {given or "default settings"} cannot be fitted: {words}'
             ) from None
     notes = {
         ' '.join(str(each.message).split())[:200]
@@ -183,21 +154,19 @@ def fit(
     return model, [f'{name}: {note}' for note in sorted(notes)]
 
 
-def _build(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str], seed: int
-) -> object:
+def _build(name: str, settings: Mapping, examples: Examples, seed: int) -> object:
     kind = _estimator_class(name)
     import sklearn.calibration
     import sklearn.pipeline
     import sklearn.preprocessing
 
-    takes = kind().get_params()
-    given = {'random_state': seed, 'n_jobs': -1}
-    model = kind(**{key: value for key, value in given.items() if key in takes}, **settings)
+    ours = {'random_state': seed, 'n_jobs': -1}
+    taken = ours.keys() & kind().get_params()
+    model = kind(**{key: ours[key] for key in taken}, **settings)
     if MODELS[name].scaled:
         model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
     if MODELS[name].calibrated:
-        folds = _calibration_folds(name, examples, classes)
+        folds = _calibration_folds(name, examples)
         model = sklearn.calibration.CalibratedClassifierCV(
             model, method='sigmoid', cv=folds, ensemble=False
         )
@@ -209,22 +178,16 @@ def probabilities(model: object, rows: np.ndarray) -> np.ndarray:
     return model.predict_proba(rows.astype(np.float64)).astype(np.float32)
 
 
-def _words(settings: Mapping[str, object]) -> str:
-    return ', '.join(f'{key}={value!r}' for key, value in settings.items()) or 'default settings'
-
-
-def _check(
-    name: str, settings: Mapping[str, object], examples: Examples, classes: Sequence[str]
-) -> None:
+def _check(name: str, settings: Mapping, examples: Examples) -> None:
     bad = np.flatnonzero(~np.isfinite(examples.rows).all(1))
     if len(bad):
         raise UserError(
             f'{len(bad)} of {len(examples.rows)} training rows hold numbers that are not finite, the '
             f'first of song {examples.songs[bad[0]]!r}: correct the features, or leave the song out'
         )
-    missing = np.flatnonzero(np.bincount(examples.labels, minlength=len(classes)) == 0)
-    if len(missing):
-        raise UserError(f'class {classes[missing[0]]!r} has no row in the training part')
+    classes = examples.classes
+    for missing in np.flatnonzero(np.bincount(examples.labels, minlength=len(classes)) == 0):
+        raise UserError(f'class {classes[missing]!r} has no row in the training part')
     neighbours = settings.get('n_neighbors', 0)
     if name == 'knn' and isinstance(neighbours, int) and neighbours > len(examples.rows):
         raise UserError(
@@ -233,22 +196,17 @@ def _check(
         )
 
 
-def _calibration_folds(
-    name: str, examples: Examples, classes: Sequence[str]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns rows that train and rows that are left out, in each of the folds, song by song.
-
-    Rows of a song on both sides would make the margins, and so the probabilities, too sure.
-    """
+def _calibration_folds(name: str, examples: Examples) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns rows that train and rows that are left out, of whole songs: else margins would be too sure."""
     import sklearn.model_selection
 
     names, first, song = np.unique(examples.songs, return_index=True, return_inverse=True)
     label_of_song = examples.labels[first]
-    songs = np.bincount(label_of_song, minlength=len(classes))
+    songs = np.bincount(label_of_song, minlength=len(examples.classes))
     if songs.min() < 2:
         raise UserError(
-            f'class {classes[songs.argmin()]!r} has one song in the training part, and {name} needs two '
-            'for its probabilities: add recordings, drop the class, or leave the model out of --models'
+            f'class {examples.classes[songs.argmin()]!r} has one song in the training part, and {name} needs '
+            'two for its probabilities: add recordings, drop the class, or leave the model out of --models'
         )
     folds = sklearn.model_selection.StratifiedKFold(int(min(_CALIBRATION_FOLDS, songs.min())))
     return [

@@ -10,32 +10,39 @@ import numpy as np
 
 from genre_jax.classical import estimators
 from genre_jax.embeddings.network import Network
+from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.study import protocols as study_protocols
-from genre_jax.study.cells import Answer, Fold
+from genre_jax.study.cells import Answer, Features, Fold
 
 
 def fill(
     fold: Fold,
     model: str,
+    features: Features,
     settings: Mapping[str, object],
-    features: Callable[[], Mapping[str, np.ndarray]],
+    parts: Sequence[str] = ('train',),
 ) -> None:
-    """Fits a model to the training part of a fold and writes its folder, unless that is finished."""
-    table = fold.tables['train']
+    """Fits a model to some parts of a fold and writes its folder, unless that is finished."""
+    tables = [fold.tables[part] for part in parts]
+    whole = {} if parts == ('train',) else {'fitted_to': ' and '.join(parts)}
 
-    def fit(rows: Mapping[str, np.ndarray]) -> tuple[object, list[str]]:
-        examples = estimators.Examples(rows['train'], table.labels, fold.songs[table.track])
-        return estimators.fit(model, settings, examples, fold.dataset.labels, fold.config.seed)
+    def fit(rows: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
+        examples = estimators.Examples(
+            np.concatenate([rows[part] for part in parts]),
+            np.concatenate([table.labels for table in tables]),
+            fold.songs[np.concatenate([table.track for table in tables])],
+            fold.dataset.labels,
+        )
+        fitted, notes = estimators.fit(model, settings, examples, fold.config.seed)
+        others = [part for part in fold.tables if part not in parts]
 
-    def answer(fitted: tuple[object, list[str]], rows: Mapping[str, np.ndarray]) -> Answer:
-        estimator, notes = fitted
-        predictions = {
-            part: fold.tables[part].predictions(estimators.probabilities(estimator, rows[part]))
-            for part in ('val', 'test')
-        }
-        return Answer(predictions, notes)
+        def predictions(part: str) -> Predictions:
+            said = estimators.probabilities(fitted, rows[part])
+            return fold.tables[part].predictions(said)
 
-    fold.fill(model, settings, features, fit, answer)
+        return lambda: Answer({part: predictions(part) for part in others}, notes)
+
+    fold.fill(model, {**settings, **whole}, features, fit)
 
 
 def measure(
@@ -51,22 +58,17 @@ def measure(
     `models` is {model: settings}, of estimators.choose; `checkpoint` a network whose embeddings take the
     place of rows, or ''.
     """
-    network = Network(config, checkpoint, workdir / 'embeddings') if checkpoint else None
+    network, source = None, ''
+    if checkpoint:
+        network = Network(config, checkpoint, workdir / 'embeddings')
+        config, path = network.config, pathlib.Path(checkpoint).resolve()
+        # The name of a fold goes with that of the folder that it lies in.
+        source = '_'.join(path.parts[-2:] if path.name.startswith('fold_') else path.parts[-1:])
+
+    def one(fold: Fold, model: str, features: Features) -> None:
+        fill(fold, model, features, models[model])
+
     result = study_protocols.measure(
-        network.config if network else config,
-        workdir,
-        names,
-        folds,
-        list(models),
-        lambda fold, model, features: fill(fold, model, models[model], features),
-        network,
-        _source(checkpoint) if network else '',
-        'models',
+        config, workdir, names, folds, list(models), one, network, source, 'models'
     )
     return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}
-
-
-def _source(checkpoint: str) -> str:
-    """Returns the name of a network; of a fold with that of the folder that it lies in."""
-    path = pathlib.Path(checkpoint).resolve()
-    return f'{path.parent.name}_{path.name}' if path.name.startswith('fold_') else path.name

@@ -7,27 +7,26 @@ from collections.abc import Mapping
 
 from genre_jax.classical.estimators import MODELS
 from genre_jax.evaluation.paired import shown
-from genre_jax.study import draw as study_draw
+from genre_jax.study import table as study_table
 from genre_jax.study.protocols import title
-from genre_jax.study.table import aligned
 
 _LEVELS = {'segment': 'by row or segment', 'song': 'by song (summed probabilities)'}
 
 
 def _rows(result: Mapping, level: str) -> dict[str, dict[str, Mapping]]:
-    """Returns the figures of a level by model and protocol."""
-    rows: dict[str, dict[str, Mapping]] = {}
-    for figure in result['figures']:
-        if figure['level'] == level:
-            rows.setdefault(figure['model'], {})[figure['protocol']] = figure
-    return rows
+    of_level = [figure for figure in result['figures'] if figure['level'] == level]
+    return study_table.nested(of_level, 'model', 'protocol')
+
+
+def _titles(result: Mapping) -> dict[str, str]:
+    return {name: title(name, each['leaky']) for name, each in result['protocols'].items()}
 
 
 def table(result: Mapping) -> str:
     """Returns what genre_jax.classical.fits.measure returns as text: a block for rows, one for songs."""
     folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
-    names = list(result['protocols'])
-    titles = {name: title(name, each['leaky']) for name, each in result['protocols'].items()}
+    titles = _titles(result)
+    names = list(titles)
     compared = result['folds'] and len(names) > 1
     lines = [
         f'{result["features"]}{result["dataset"]}: {result["songs"]} songs, {result["groups"]} groups '
@@ -35,7 +34,7 @@ def table(result: Mapping) -> str:
         'fitted to training rows alone; accuracy in %, 95 % intervals by groups',
     ]
     for level, words in _LEVELS.items():
-        cells = [[words, *(titles[name] for name in names)]]
+        cells = [[words, *titles.values()]]
         if compared:
             cells[0].append(f'{names[0]} above {names[-1]}')
         for model, own in _rows(result, level).items():
@@ -44,26 +43,23 @@ def table(result: Mapping) -> str:
                 most = own[names[0]]
                 row.append(shown(most['above_strictest'], most['above_ci95'], '+'))
             cells.append([model, *row])
-        lines += ['', *aligned(cells)]
+        lines += ['', *study_table.aligned(cells)]
     details = [f'{titles[name]}: {result["protocols"][name]["detail"]}' for name in names]
     return '\n'.join([*lines, '', *details])
 
 
 def draw(result: Mapping, file: pathlib.Path) -> None:
     """Draws accuracies as dots with their intervals, by row and by song."""
-    names = list(result['protocols'])
-    titles = {name: title(name, each['leaky']) for name, each in result['protocols'].items()}
-    models = list(_rows(result, 'song'))
-    figure, panels = study_draw.panels(
+    titles, models = _titles(result), list(_rows(result, 'song'))
+    figure, panels = study_table.panels(
         [MODELS[model].title for model in models],
-        len(names),
+        len(titles),
         (1, 1),
         f'{result["features"]}{result["dataset"]}: {result["songs"]} songs',
     )
     for axes, (level, words) in zip(panels, _LEVELS.items(), strict=True):
         rows = _rows(result, level)
-        dots = {titles[name]: [rows[model][name] for model in models] for name in names}
-        study_draw.dots(axes, dots, 'accuracy')
+        dots = {word: [rows[model][name] for model in models] for name, word in titles.items()}
+        study_table.dots(axes, dots, title=words, xlabel='accuracy, %', xlim=(0, 100))
         axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
-        axes.set(title=words, xlabel='accuracy, %', xlim=(0, 100))
-    study_draw.save(figure, file)
+    study_table.save(figure, file)

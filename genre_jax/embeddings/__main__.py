@@ -14,10 +14,8 @@ each unit.
 
 from __future__ import annotations
 
-import csv
-import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from absl import flags
 
@@ -31,34 +29,25 @@ _OF = flags.DEFINE_string(
 _CSV = flags.DEFINE_string('csv', '', 'table to write')
 
 
-def write_csv(parts: Mapping, groups: Mapping[str, str], file: pathlib.Path) -> None:
-    """Writes embeddings by part, with the group of every song, as a table that data/feature_table reads."""
-    partial = file.with_name(f'{file.name}.partial')
-    with partial.open('w', newline='') as stream:
-        table = csv.writer(stream)
-        units = next(iter(parts.values())).embedding.shape[1]
-        columns = [f'unit_{i}' for i in range(units)]
-        table.writerow(['filename', 'label', 'song', 'group', 'split', *columns])
-        for part, each in parts.items():
-            windows = zip(each.track, each.label, each.embedding, strict=True)
-            for number, (song, label, values) in enumerate(windows):
-                name = f'{song}@{number}'
-                facts = [name, each.classes[label], song, groups[str(song)], part]
-                table.writerow([*facts, *values.tolist()])
-    os.replace(partial, file)
+def rows(parts: Mapping, groups: Mapping[str, str]) -> Iterator[list]:
+    """Yields embeddings by part, with the group of every song, as a table that data/feature_table reads."""
+    units = parts['train'].embedding.shape[1]
+    yield ['filename', 'label', 'song', 'group', 'split', *(f'unit_{i}' for i in range(units))]
+    for part, each in parts.items():
+        windows = zip(each.track, each.classes[each.label], each.embedding, strict=True)
+        for number, (song, label, values) in enumerate(windows):
+            facts = [f'{song}@{number}', label, song, groups[str(song)], part]
+            yield [*facts, *values.tolist()]
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
     from genre_jax.embeddings import network as embeddings
     from genre_jax.errors import UserError
     from genre_jax.loading import run_data
+    from genre_jax.logbook import write_rows
     from genre_jax.run import folder as run_folder
 
     checkpoint = _OF.value or config.init.checkpoint
@@ -74,7 +63,7 @@ def main(argv: list[str]) -> None:
         if _CSV.value:
             dataset = run_data.open_dataset(config)
             groups = {track['track']: track['group'] for track in dataset.tracks}
-            write_csv(parts, groups, pathlib.Path(_CSV.value))
+            write_rows(pathlib.Path(_CSV.value), rows(parts, groups))
     units = parts['train'].embedding.shape[1]
     counts = ', '.join(f'{part} {len(each.label)}' for part, each in parts.items())
     print(f'{checkpoint}: {units} units for each window; windows: {counts}; folder: {workdir}')

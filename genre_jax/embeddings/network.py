@@ -7,17 +7,15 @@ without augmentation, the same whatever the split. So they are computed once for
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
-import sys
-import zipfile
 from collections.abc import Mapping
 
 import jax
 import ml_collections
 import numpy as np
-import tqdm
 
 from genre_jax import config as config_lib
 from genre_jax import features, sharding
@@ -27,27 +25,19 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, prepared, run_data, splits
 from genre_jax.loading.feed import Streamed
-from genre_jax.logbook import read_json
-from genre_jax.training.job import Job, make_job
+from genre_jax.logbook import progress_bar, read_json
+from genre_jax.training.job import make_job
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings(evaluate.Arrays):
-    """Embeddings of the windows of one part of a split, in the order of its predictions.
+    """Embeddings of the windows of one part of a split, in the order of its predictions."""
 
-    Attributes:
-        track: name of the song of each window, str [n].
-        start_s: where the window starts, in seconds, float32 [n].
-        label: class id, int32 [n].
-        embedding: float32 [n, units].
-        classes: names of the classes, str [C].
-    """
-
-    track: np.ndarray
-    start_s: np.ndarray
-    label: np.ndarray
-    embedding: np.ndarray
-    classes: np.ndarray
+    track: np.ndarray  # name of the song of each window, str [n]
+    start_s: np.ndarray  # where the window starts, in seconds, float32 [n]
+    label: np.ndarray  # class id, int32 [n]
+    embedding: np.ndarray  # float32 [n, units]
+    classes: np.ndarray  # names of the classes, str [C]
 
 
 class Network:
@@ -62,20 +52,16 @@ class Network:
     def __init__(
         self, config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
     ) -> None:
-        """Finds the network.
+        """Finds the network; a UserError where there is none, or a section of the config does not fit it.
 
-        Args:
-            config: the whole config; with the folder of a run, its model, its front end and the length
-                of its windows are taken from that run instead.
-            checkpoint: as config.init.checkpoint: the folder of a finished run or of a conversion, a
-                checkpoint's file, or the name of a published one.
-            cache: folder that keeps what was computed.
-
-        Raises:
-            UserError: there is no such checkpoint, or a section does not fit it.
+        The checkpoint is as config.init.checkpoint: the folder of a finished run or of a conversion, a
+        checkpoint's file, or the name of a published one. Model, front end and length of the windows are
+        those of the whole config, with the folder of a run those of the run. What was computed is kept in the
+        folder `cache`.
         """
         self.source = init_from.find(checkpoint)
-        self.config = config.copy_and_resolve_references()
+        self.config, self._cache = config.copy_and_resolve_references(), cache
+        self._held: dict[str, np.ndarray] = {}
         defaults = keys.get_config()
         defaults.train.loader_workers = config.train.loader_workers
         self.config.update(optim=defaults.optim, train=defaults.train)
@@ -99,8 +85,6 @@ class Network:
             self._front_end.check_length(round(self.config.windows.window_s * rate_hz))
         self._mesh = sharding.make_mesh()
         sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
-        self._cache = cache
-        self._held: dict[str, np.ndarray] = {}
 
     def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:
         """Finds out whether the network has learned from songs that another model shall be tested on.
@@ -110,13 +94,15 @@ class Network:
         """
         if not self._is_run:
             return split
-        environment = read_json(self._run / 'environment.json', 'restore it')
-        result = read_json(self._run / 'result.json', 'restore it')
+        result, environment, config = (
+            read_json(self._run / f'{name}.json', 'restore it')
+            for name in ('result', 'environment', 'config')
+        )
         own = split.fingerprint([track['track'] for track in dataset.tracks])
         if environment['split_fingerprint'] == own:
             return dataclasses.replace(split, leaky=split.leaky or result['leaky'])
-        data = read_json(self._run / 'config.json', 'restore it')['data']
-        same_root = data.get('root') and data['root'] == self.config.data.get('root')
+        root = config['data'].get('root')
+        same_root = root and root == self.config.data.get('root')
         same_data = environment['dataset']['fingerprint'] == dataset.manifest['fingerprint']
         if not (same_root or same_data):
             return split
@@ -140,38 +126,34 @@ class Network:
             for part, rows in split.tracks.items()
         }
 
-    def embed(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def embed(self, table: loader.WindowTable) -> np.ndarray:
         """Returns the embeddings of the windows of a table, of `tables`, float32 [windows, units].
 
         Those of all windows that are laid out alike are computed with them, once. A network that does not
         fit the data, or an embedding that is not finite, is a UserError.
         """
-        whole = self._table(dataset, np.arange(len(dataset.tracks)), None)
+        dataset, everything = table.dataset, np.arange(len(table.dataset.tracks))
+        whole = self._table(dataset, everything, None)
         positions = _positions(whole, table)
         if positions is None:  # by segment: side by side instead of config.windows.eval_draw
             segments = {
                 row: np.arange(max(1, track['n_samples'] // table.window)) * table.window
                 for row, track in enumerate(dataset.tracks)
             }
-            whole = self._table(dataset, np.arange(len(dataset.tracks)), segments)
+            whole = self._table(dataset, everything, segments)
             positions = _positions(whole, table)
-        return self._whole(dataset, whole)[positions]
+        return self._whole(whole)[positions]
 
     def _table(
-        self,
-        dataset: prepared.Dataset,
-        tracks: np.ndarray,
-        segments: Mapping[int, np.ndarray] | None,
+        self, dataset: prepared.Dataset, tracks: np.ndarray, segments: Mapping | None
     ) -> loader.WindowTable:
-        windows, seed = self.config.windows, self.config.split.seed
-        return loader.WindowTable(
-            dataset, tracks, windows, train=False, seed=seed, segments=segments
-        )
+        own = {'train': False, 'seed': self.config.split.seed, 'segments': segments}
+        return loader.WindowTable(dataset, tracks, self.config.windows, **own)
 
-    def _whole(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def _whole(self, table: loader.WindowTable) -> np.ndarray:
         """Returns the embeddings of all windows of a layout: held, kept in the cache, or computed."""
         what = {
-            'data': dataset.manifest['fingerprint'],
+            'data': table.dataset.manifest['fingerprint'],
             'network': self.source.sha256,
             'front_end': repr(self._front_end),
             'model': json.loads(config_lib.to_json(self.config))['model'],
@@ -182,14 +164,15 @@ class Network:
         if name not in self._held:
             file = self._cache and self._cache / f'{name}.npz'
             if file and file.exists():
-                self._held[name] = _load(file).embedding
+                kept = Embeddings.read(file, 'delete it, it is computed again')
             else:
-                self._held[name] = self._compute(dataset, table)
+                kept = as_embeddings(table, self._compute(table))
                 if file:
-                    as_embeddings(table, self._held[name]).save(file)
+                    kept.save(file)
+            self._held[name] = kept.embedding
         return self._held[name]
 
-    def _compute(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+    def _compute(self, table: loader.WindowTable) -> np.ndarray:
         job = make_job(
             self.config,
             table.stored,
@@ -200,23 +183,22 @@ class Network:
         )
         fresh = jax.jit(job.init)(jax.random.key(0))
         variables, _ = job.initial(jax.device_get(fresh))
-        forward = _make_forward(job)
-        variables = jax.device_put(variables, sharding.replicated(self._mesh))
-        batch_size = self.config.eval.batch_size
-        outputs = []
-        with tqdm.tqdm(
-            total=len(table),
-            desc='embeddings',
-            unit=' windows',
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-        ) as bar:
+        whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
+        variables = jax.device_put(variables, whole)
+
+        @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
+        def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
+            return job.model.apply(variables, job.featurize(examples), train=False)[1]
+
+        outputs, batch_size = [], self.config.eval.batch_size
+        with progress_bar(len(table), 'windows', 'embeddings') as bar:
             for examples in Streamed(self.config, self._mesh).evaluate(table):
                 outputs.append(jax.device_get(forward(variables, examples)))
                 bar.update(min(batch_size, len(table) - bar.n))
         embedding = np.concatenate(outputs)[: len(table)].astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(embedding).all(1))
         if len(bad):
-            song = dataset.tracks[table.track[bad[0]]]['track']
+            song = table.dataset.tracks[table.track[bad[0]]]['track']
             raise UserError(
                 f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
                 f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
@@ -236,7 +218,7 @@ def embed(
     dataset = run_data.open_dataset(network.config)
     split = network.check_split(dataset, run_data.make_split(network.config, dataset))
     return {
-        part: as_embeddings(table, network.embed(dataset, table))
+        part: as_embeddings(table, network.embed(table))
         for part, table in network.tables(dataset, split).items()
     }
 
@@ -248,17 +230,6 @@ def as_embeddings(table: loader.WindowTable, embedding: np.ndarray) -> Embedding
     return Embeddings(names[table.track], table.start_s, table.labels, embedding, classes)
 
 
-def _make_forward(job: Job):
-    """Compiles the way from what is stored to embeddings (batch, units)."""
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-
-    def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
-        _, embedding = job.model.apply(variables, job.featurize(examples), train=False)
-        return embedding
-
-    return jax.jit(forward, in_shardings=(whole, split), out_shardings=whole)
-
-
 def _positions(whole: loader.WindowTable, table: loader.WindowTable) -> np.ndarray | None:
     """Returns where the windows of a table stand among all of them; None if some do not."""
     most = 1 + int(max(whole.start.max(), table.start.max()))
@@ -267,16 +238,6 @@ def _positions(whole: loader.WindowTable, table: loader.WindowTable) -> np.ndarr
     order = np.argsort(keys, kind='stable')
     found = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
     return found if (keys[found] == wanted).all() else None
-
-
-def _load(file: pathlib.Path) -> Embeddings:
-    try:
-        return Embeddings.load(file)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f'{file}: cannot be read as embeddings ({type(error).__name__}): delete it, it is computed '
-            'again'
-        ) from None
 
 
 def _tuples(settings: Mapping) -> dict:

@@ -74,6 +74,12 @@ class Predictions(Arrays):
     classes: np.ndarray
     group: np.ndarray | None = None
 
+    def take(self, rows: np.ndarray) -> Self:
+        """Returns some of the segments, by their places, in that order."""
+        columns = {name: array for name, array in vars(self).items() if array is not None}
+        del columns['classes']
+        return dataclasses.replace(self, **{name: array[rows] for name, array in columns.items()})
+
 
 @dataclasses.dataclass(frozen=True)
 class Songs:

@@ -109,11 +109,16 @@ def write_step_zero(
     return notes
 
 
-def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path) -> None:
-    """Writes the best checkpoint's model as config.init.checkpoint and others read it."""
+def save_model(
+    job: Job, variables: Mapping, title: str, source: Mapping, folder: pathlib.Path
+) -> None:
+    """Writes a model with its front end as config.init.checkpoint and others read it.
+
+    `variables` are nested; title and source say where they come from.
+    """
     settings = json.loads(config_lib.to_json(job.config))['model']
     model = Converted(
-        title='run of genre_jax',
+        title=title,
         model=settings.pop('name'),
         settings=settings,
         num_classes=len(job.stored.labels),
@@ -124,7 +129,7 @@ def save_model(job: Job, variables: Mapping, result: dict, workdir: pathlib.Path
         labels=list(job.stored.labels),
     )
     front_end = dataclasses.asdict(job.front_end)
-    store.save(model, workdir / 'model', {'step': result['best_step'], 'front_end': front_end})
+    store.save(model, folder, {**source, 'front_end': front_end})
 
 
 def show_again(workdir: pathlib.Path) -> None:

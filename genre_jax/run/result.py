@@ -83,6 +83,20 @@ def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
     ]
 
 
+def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions]) -> dict:
+    """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
+    return run_data.describe(data.dataset, data.split, data.tables) | {
+        'parts': {
+            part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()
+        },
+        'majority': evaluate.majority_class(
+            data.dataset.label_ids()[data.split.tracks['train']],
+            predictions['test'],
+            data.groups,
+        ),
+    }
+
+
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
@@ -100,15 +114,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(ended.best_variables['params']),
-        'parts': {
-            part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()
-        },
-        'majority': evaluate.majority_class(
-            data.dataset.label_ids()[data.split.tracks['train']],
-            predictions['test'],
-            data.groups,
-        ),
-    } | run_data.describe(data.dataset, data.split, data.tables)
+    } | describe(data, predictions)
     if not logbook.enabled:
         return result
     environment = read_json(workdir / 'environment.json')
@@ -124,7 +130,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'examples_per_s': examples / train_s,
     }
     write_json(workdir / 'timing.json', timing)
-    run_folder.save_model(job, ended.best_variables, result, workdir)
+    best, source = ended.best_variables, {'step': ended.best_step}
+    run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)

@@ -14,7 +14,6 @@ from genre_jax.loading import protocols, run_data
 from genre_jax.study import cells
 
 ROWS = 'features'  # the source of what learns from rows of a table
-LEVELS = ('segment', 'song')
 
 
 def measure(
@@ -30,23 +29,14 @@ def measure(
 ) -> dict[str, Any]:
     """Fits and tests every model in every fold of every protocol, and compares.
 
-    Args:
-        config: the whole config; its protocol is replaced.
-        workdir: folder for PROTOCOL/SOURCE/MODEL/fold_N.
-        names: protocols; none: the cross-validations that differ for these data, the strictest last.
-        folds: of the cross-validations; 0: one split.
-        models: their names.
-        fill: fits one model, as for `cells.run`.
-        network: whose embeddings take the place of rows, or None.
-        source: name of the source; '': `features` for rows of a table, else the front end's.
-        unit: of the progress bar; '' for none.
+    Folders are PROTOCOL/SOURCE/MODEL/fold_N. The protocol of the config is replaced by each of `names`,
+    without any by the cross-validations that differ for these data, the strictest last; 0 folds are one
+    split. `fill` fits one model, as for `cells.run`; embeddings of `network` take the place of rows. Without
+    a name the source is `features` for rows of a table, else the front end's; without a unit there is no bar.
 
-    Returns:
-        Facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each model,
-        protocol and level, with differences to the strictest protocol where there are folds.
-
-    Raises:
-        UserError: a mistake in the config, the data or the settings of a model.
+    Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each
+    model, protocol and level, with differences to the strictest protocol where there are folds. A mistake in
+    the config, the data or the settings of a model is a UserError.
     """
     dataset = run_data.open_dataset(config)
     source = source or (ROWS if dataset.kind == 'table' else config.features.name)
@@ -71,14 +61,14 @@ def measure(
                 'protocol': name,
                 'leaky': own[name].leaky,
                 'level': level,
-                'accuracy': compared[name][level]['accuracy'],
-                'accuracy_ci95': compared[name][level]['accuracy_ci95'],
-                'above_strictest': compared[name][level]['inflation'] if folds else None,
-                'above_ci95': compared[name][level]['inflation_ci95'] if folds else None,
+                'accuracy': found['accuracy'],
+                'accuracy_ci95': found['accuracy_ci95'],
+                'above_strictest': found['inflation'] if folds else None,
+                'above_ci95': found['inflation_ci95'] if folds else None,
                 'fit_s': own[name].fit_s,
             }
             for name in opened
-            for level in LEVELS
+            for level, found in compared[name].items()
         ]
     return cells.describe(dataset, folds) | {
         'protocols': {

@@ -31,7 +31,6 @@ from absl import flags, logging
 from genre_jax import program
 
 if TYPE_CHECKING:
-    from genre_jax.sweep.space import Sweep
     from genre_jax.sweep.study import Claim, SharedStudy
 
 # Heavy imports are inside the functions: worker processes import this module too.
@@ -60,16 +59,13 @@ _EXPORT = flags.DEFINE_string('export_wandb', '', 'only write this YAML file for
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
     import jax
 
     from genre_jax.errors import UserError
+    from genre_jax.loading import run_data
     from genre_jax.logbook import write_text
     from genre_jax.sweep import commands as sweep_commands
     from genre_jax.sweep import space as search_space
@@ -77,7 +73,11 @@ def main(argv: list[str]) -> None:
     from genre_jax.sweep import table as sweep_report
 
     page = program.page()
-    sweep = _with_flags(search_space.load(page))
+    sweep = search_space.load(page)
+    method, trials, metric = _METHOD.value or sweep.method, _TRIALS.value, _METRIC.value
+    if trials is None and (method == 'grid') == (sweep.method == 'grid'):
+        trials = sweep.trials  # the size of a grid is no number of trials for the others
+    sweep = dataclasses.replace(sweep, method=method, trials=trials, metric=metric or sweep.metric)
     sweep = search_space.check(sweep, config, f'sweep() of {page}')
     if _EXPORT.value:
         text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
@@ -98,7 +98,9 @@ def main(argv: list[str]) -> None:
             f'--packed with method={sweep.method!r} and --prune={bool(_PRUNE.value)}: expected a grid or '
             'random points, known before they are trained, each trained to its end'
         )
-    _check_data(sweep, config)
+    if not any(key.startswith('data.') for key in sweep.space):
+        # Before the first trial, for what may be wrong with the data.
+        run_data.make_split(config, run_data.open_dataset(config))
     prune = sweep.method == 'tpe' if _PRUNE.value is None else _PRUNE.value
     identity = {
         'sweep': sweep.to_json() | {'seeds': _SEEDS.value, 'prune': prune},
@@ -109,31 +111,11 @@ def main(argv: list[str]) -> None:
         train_packed(study, config)
     run_trials(study, config)
     with study.lock('report'):  # programs that end at the same time
-        sweep_report.report(study, page, config, workdir)
-
-
-def _with_flags(sweep: Sweep) -> Sweep:
-    """Returns the page's sweep with what the flags say instead."""
-    method, trials = _METHOD.value or sweep.method, _TRIALS.value
-    if trials is None and (method == 'grid') == (sweep.method == 'grid'):
-        trials = sweep.trials  # the size of a grid is no number of trials for the others
-    metric = _METRIC.value or sweep.metric
-    return dataclasses.replace(sweep, method=method, trials=trials, metric=metric)
-
-
-def _check_data(sweep: Sweep, config: ml_collections.ConfigDict) -> None:
-    """Prepares and splits the data once before the first trial, for what may be wrong with them."""
-    from genre_jax.loading import run_data
-
-    if not any(key.startswith('data.') for key in sweep.space):
-        run_data.make_split(config, run_data.open_dataset(config))
+        sweep_report.report(study, page, config)
 
 
 def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
-    """Trains all points together that can be, to finished runs in the trials' folders.
-
-    `run_trials` then finds them finished, and notes what they came to. The method is not 'tpe'.
-    """
+    """Trains all points together that can be, to finished runs, which `run_trials` then notes."""
     from genre_jax.sweep import packed
     from genre_jax.sweep import space as search_space
 
@@ -157,37 +139,31 @@ def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
 
 
 def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
-    """Trains trials until none is left to begin or to continue.
-
-    Raises genre_jax.errors.Stopped on SIGTERM or SIGINT, after saving.
-    """
+    """Trains trials until none is left to begin or continue; Stopped on SIGTERM or SIGINT, after saving."""
     import jax
 
     from genre_jax.errors import Pruned, UserError
     from genre_jax.sweep import table as sweep_report
+    from genre_jax.sweep.study import State
 
     started_s, ended_before = time.monotonic(), sweep_report.ended(study)
     while (claim := study.claim()) is not None:
         values = ', '.join(f'{key}={value}' for key, value in claim.point.items())
         print(f'trial {claim.trial.number}: {values}', flush=True)
-        outcome = reason = None
         with study.signs_of_life(claim):
             try:
-                outcome = _train(study, claim, config)
+                value, figures = _train(study, claim, config)
+                end = {'state': State.COMPLETE, 'value': value, 'figures': figures}
             except Pruned:
-                pass
+                end = {'state': State.PRUNED}
             except UserError as error:
-                reason = str(error)
+                end = {'state': State.FAIL, 'reason': str(error)}
             except Exception as error:
                 if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
                     raise
                 reason = 'out of memory: lower config.train.batch_size or config.eval.batch_size'
-        if outcome is not None:
-            study.finish(claim, *outcome)
-        elif reason is not None:
-            study.fail(claim, reason)
-        else:
-            study.prune(claim)
+                end = {'state': State.FAIL, 'reason': reason}
+        study.end(claim, **end)
         for run_folder in study.run_folders(claim.trial.number):
             for name in ('checkpoints', 'checkpoints_sha256'):
                 shutil.rmtree(run_folder / name, ignore_errors=True)
@@ -208,30 +184,28 @@ def _train(
 
     one = search_space.apply(config, claim.point)
     config_lib.validate(one)
-    results = []
-    for number, folder in enumerate(study.run_folders(claim.trial.number)):
+    folders = study.run_folders(claim.trial.number)
+    for number, folder in enumerate(folders):
         folder.mkdir(parents=True, exist_ok=True)
         # A trial is judged early by its first training alone.
         watch = functools.partial(_watch, study, claim, folder) if number == 0 else None
         with (folder / 'log.txt').open('a') as log, contextlib.redirect_stdout(log):
             run.run(search_space.apply(one, {'seed': one.seed + number}), folder, watch)
-        results.append(read_json(folder / 'result.json'))
-    timings = [
-        read_json(folder / 'timing.json') for folder in study.run_folders(claim.trial.number)
-    ]
+    results, timings = (
+        [read_json(folder / name) for folder in folders] for name in ('result.json', 'timing.json')
+    )
     found = [search_space.figure(result, study.sweep.metric) for result in results]
     values = [value for value, _ in found]
     figures = {
         'values': values,
         'ci95': found[0][1] if study.seeds == 1 else None,
-        'best_epoch': [result['best_epoch'] for result in results],
-        'epochs': [result['epochs'] for result in results],
-        'best_parameters_sha256': [result['best_parameters_sha256'] for result in results],
         'run_s': sum(t['prepare_s'] + t['train_s'] + t['evaluate_s'] for t in timings),
-        'protocol': results[0]['protocol'],
-        'protocol_detail': results[0]['protocol_detail'],
-        'leaky': results[0]['leaky'],
     }
+    figures |= {
+        key: [result[key] for result in results]
+        for key in ('best_epoch', 'epochs', 'best_parameters_sha256')
+    }
+    figures |= {key: results[0][key] for key in ('protocol', 'protocol_detail', 'leaky')}
     return sum(values) / len(values), figures
 
 

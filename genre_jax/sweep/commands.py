@@ -9,24 +9,25 @@ import ml_collections
 import yaml
 
 from genre_jax import config as config_lib
-from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep
+from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, Uniform
 
 _METHODS = {'grid': 'grid', 'random': 'random', 'tpe': 'bayes'}
+_DISTRIBUTIONS = {
+    IntUniform: ('int_uniform', int),
+    LogUniform: ('log_uniform_values', float),
+    Uniform: ('uniform', float),
+}
 
 
 def command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     """Returns the command line that trains a config: its page, and what differs from that."""
-    words = ['python', '-m', 'genre_jax.main', *config_words(page, config)]
-    return shlex.join([*words, f'--workdir={workdir}_best'])
+    return shlex.join([*_words(page, config), f'--workdir={workdir}_best'])
 
 
-def config_words(page: str, config: ml_collections.ConfigDict) -> list[str]:
-    """Returns the flags that make a config of its page."""
-    plain = config_lib.flatten(config_lib.load_page(page))
-    changed = config_lib.flatten(config)
-    return [f'--config={page}'] + [
-        f'--config.{key}={changed[key]}' for key in changed if changed[key] != plain.get(key)
-    ]
+def _words(page: str, config: ml_collections.ConfigDict) -> list[str]:
+    plain, changed = (config_lib.flatten(one) for one in (config_lib.load_page(page), config))
+    flags = [f'--config.{k}={value}' for k, value in changed.items() if value != plain.get(k)]
+    return ['python', '-m', 'genre_jax.main', f'--config={page}', *flags]
 
 
 def wandb_yaml(
@@ -37,38 +38,33 @@ def wandb_yaml(
     https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys. Each run has a folder of its
     own in `workdir`.
     """
+    folder = shlex.quote(f'--workdir={workdir}/')
     content = {
         'name': workdir.resolve().name,
         'project': config.tracking.wandb_project,
         'method': _METHODS[sweep.method],
         'metric': {
             'name': sweep.metric,
-            'goal': 'minimize' if sweep.metric.endswith('loss') else 'maximize',
+            'goal': 'minimize' if sweep.lower_is_better else 'maximize',
         },
         'parameters': {f'config.{key}': _parameter(each) for key, each in sweep.space.items()},
         'program': 'genre_jax/main.py',
-        'command': _command(page, config, workdir),
+        # The shell puts the run's name into --workdir.
+        'command': [
+            *('${env}', 'sh', '-c'),
+            f'exec {shlex.join(_words(page, config))} {folder}"$WANDB_RUN_ID" "$@"',
+            *('sh', '${args}'),
+        ],
     }
     if sweep.method != 'grid':
         content['run_cap'] = sweep.trials
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _parameter(each: object) -> dict:
+def _parameter(each: Choice | Uniform) -> dict:
     if isinstance(each, Choice):
         # An agent writes a value into a flag as Python prints it.
-        plain = (bool, int, float, str)
+        plain = bool | int | float | str
         return {'values': [v if isinstance(v, plain) else str(v) for v in each.values]}
-    ends = {'min': each.low, 'max': each.high}
-    if isinstance(each, IntUniform):
-        return {'distribution': 'int_uniform', **ends}
-    if isinstance(each, LogUniform):
-        return {'distribution': 'log_uniform_values', **ends}
-    return {'distribution': 'uniform', **{name: float(end) for name, end in ends.items()}}
-
-
-def _command(page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[str]:
-    """Returns the words that an agent starts; the shell puts the run's name into --workdir."""
-    words = shlex.join(['python', '-m', 'genre_jax.main', *config_words(page, config)])
-    folder = shlex.quote(f'--workdir={workdir}/')
-    return ['${env}', 'sh', '-c', f'exec {words} {folder}"$WANDB_RUN_ID" "$@"', 'sh', '${args}']
+    kind, number = _DISTRIBUTIONS[type(each)]
+    return {'distribution': kind, 'min': number(each.low), 'max': number(each.high)}

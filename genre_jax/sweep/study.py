@@ -38,21 +38,13 @@ State = optuna.trial.TrialState
 
 @dataclasses.dataclass
 class Claim:
-    """A trial that this program works on.
-
-    Attributes:
-        trial: of the study.
-        point: config key to value.
-        earlier_s: seconds that programs which were stopped or killed worked on it.
-        lock: held until the program lets go of the trial or dies.
-        started_s: when this program took it, on the monotonic clock.
-    """
+    """A trial that this program works on."""
 
     trial: optuna.Trial
-    point: dict[str, object]
-    earlier_s: float
-    lock: IO
-    started_s: float
+    point: dict[str, object]  # config key to value
+    earlier_s: float  # seconds that programs which were stopped or killed worked on it
+    lock: IO  # held until the program lets go of the trial or dies
+    started_s: float  # when this program took it, on the monotonic clock
 
     @property
     def seconds(self) -> float:
@@ -72,23 +64,14 @@ class SharedStudy:
         prune: bool = False,
         seeds: int = 1,
     ) -> None:
-        """Opens the study, or begins it.
+        """Opens the study, or begins it; a UserError where that cannot be, or it holds another sweep.
 
-        Args:
-            workdir: folder of the sweep; its name is the study's.
-            sweep: checked.
-            identity: {section: nested settings} that have to be the same when the sweep is continued.
-            storage: URL of a database, 'journal:FILE', or '' for a file in the folder.
-            prune: end trials that are worse than the median of the others at the same validation, from the
-                third on and after five trials.
-            seeds: trainings of each trial.
-
-        Raises:
-            UserError: it cannot be opened, or holds another sweep.
+        The name of the folder is the study's. `identity`, {section: nested settings}, has to be the same when
+        the sweep is continued. `storage` is the URL of a database, 'journal:FILE', or '' for a file in the
+        folder. With `prune`, trials end that are worse than the median of the others at the same validation,
+        from the third on and after five trials. Each trial is trained `seeds` times.
         """
-        self._workdir = workdir
-        self.sweep = sweep
-        self.seeds = seeds
+        self.workdir, self.sweep, self.seeds = workdir, sweep, seeds
         self._points = [] if sweep.method == 'tpe' else make_points(sweep)
         self._place = f'{socket.gethostname()}:{workdir.resolve()}'
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -99,6 +82,7 @@ class SharedStudy:
                 f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
             ) from None
         shown = _without_password(storage)
+        median = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
         with self.lock('claim'):
             file = workdir / 'sweep.json'
             whole = {**identity, 'study': {'storage': shown}}
@@ -108,10 +92,8 @@ class SharedStudy:
                 self.study = optuna.create_study(
                     study_name=workdir.resolve().name,
                     storage=_open_storage(storage, workdir),
-                    direction='minimize' if sweep.metric.endswith('loss') else 'maximize',
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
-                    if prune
-                    else optuna.pruners.NopPruner(),
+                    direction='minimize' if sweep.lower_is_better else 'maximize',
+                    pruner=median if prune else optuna.pruners.NopPruner(),
                     load_if_exists=True,
                 )
             except Exception as error:  # drivers of databases raise what they like
@@ -131,13 +113,13 @@ class SharedStudy:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Holds something, by its name, for this program alone; others wait."""
-        with (self._workdir / 'locks' / name).open('w') as file:
+        with (self.workdir / 'locks' / name).open('w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial."""
-        return self._workdir / 'trials' / f'{number:04d}'
+        return self.workdir / 'trials' / f'{number:04d}'
 
     def run_folders(self, number: int) -> list[pathlib.Path]:
         """Returns the run folder of each training of a trial."""
@@ -150,12 +132,10 @@ class SharedStudy:
 
     def point(self, trial: optuna.trial.FrozenTrial | optuna.Trial) -> dict[str, object]:
         """Returns the values of a trial, as the config takes them."""
-        point = {}
+        point = {key: trial.params.get(key) for key in self.sweep.space}
         for key, each in self.sweep.space.items():
-            value = trial.params.get(key)
             if isinstance(each, Choice):
-                value = {label(one): one for one in each.values}.get(value)
-            point[key] = value
+                point[key] = {label(one): one for one in each.values}.get(point[key])
         return point
 
     def claim(self) -> Claim | None:
@@ -163,8 +143,7 @@ class SharedStudy:
         with self.lock('claim'):
             trials = self.trials()
             for frozen in trials:
-                lock = self._take(frozen) if frozen.state == State.RUNNING else None
-                if lock is not None:
+                if frozen.state == State.RUNNING and (lock := self._take(frozen)):
                     return self._begin(optuna.Trial(self.study, frozen._trial_id), lock)
             if len(trials) >= self.sweep.size:
                 return None
@@ -183,7 +162,7 @@ class SharedStudy:
         return self._try_lock(trial.number)
 
     def _try_lock(self, number: int) -> IO | None:
-        file = (self._workdir / 'locks' / f'{number:04d}').open('w')
+        file = (self.workdir / 'locks' / f'{number:04d}').open('w')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -248,21 +227,10 @@ class SharedStudy:
             claim.trial.report(value, validation)
         return claim.trial.should_prune()
 
-    def finish(self, claim: Claim, value: float, figures: Mapping) -> None:
-        """Notes what a trial came to: the metric, and what the tables show, as JSON takes it."""
-        claim.trial.set_user_attr('figures', dict(figures))
-        self._end(claim, State.COMPLETE, value)
-
-    def prune(self, claim: Claim) -> None:
-        """Notes that a trial was ended early."""
-        self._end(claim, State.PRUNED)
-
-    def fail(self, claim: Claim, reason: str) -> None:
-        """Notes in one line why a trial could not be trained to the end."""
-        claim.trial.set_user_attr('reason', reason)
-        self._end(claim, State.FAIL)
-
-    def _end(self, claim: Claim, state: State, value: float | None = None) -> None:
+    def end(self, claim: Claim, state: State, value: float | None = None, **facts: object) -> None:
+        """Notes how a trial ended: COMPLETE with metric and 'figures', FAIL with a 'reason', or PRUNED."""
+        for name, fact in facts.items():
+            claim.trial.set_user_attr(name, fact)
         self.study.tell(claim.trial, value, state, skip_if_finished=True)
         claim.lock.close()
 
@@ -271,10 +239,8 @@ def _open_storage(storage: str, workdir: pathlib.Path) -> optuna.storages.BaseSt
     if storage.startswith('journal:'):
         backend = optuna.storages.journal.JournalFileBackend(storage.removeprefix('journal:'))
         return optuna.storages.JournalStorage(backend)
-    path = str(workdir / 'study.db')
-    url = (
-        sqlalchemy.make_url(storage) if storage else sqlalchemy.URL.create('sqlite', database=path)
-    )
+    own = sqlalchemy.URL.create('sqlite', database=str(workdir / 'study.db'))
+    url = sqlalchemy.make_url(storage) if storage else own
     # SQLite lets one program write at a time: the others wait.
     wait = {'connect_args': {'timeout': 60}} if url.drivername.startswith('sqlite') else None
     return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=wait)
@@ -293,10 +259,12 @@ def _without_password(storage: str) -> str:
 
 
 def _check_same(old: Mapping, new: Mapping, where: str) -> None:
-    changes = []
-    for section in new:
-        now = json.loads(json.dumps(new[section]))
-        changes += config_lib.differences(old.get(section, {}), now)
+    now = json.loads(json.dumps(new))
+    changes = [
+        change
+        for section in now
+        for change in config_lib.differences(old.get(section, {}), now[section])
+    ]
     if changes:
         raise UserError(
             f'{where} holds another sweep ({"; ".join(changes[:5])}{"; ..." if len(changes) > 5 else ""}): '

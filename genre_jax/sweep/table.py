@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime
-import io
 import json
+import math
+import numbers
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
+import matplotlib.figure
 import ml_collections
+import optuna
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
+from genre_jax.study import table as study_table
 from genre_jax.sweep import commands as sweep_commands
-from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
+from genre_jax.sweep.space import Choice, LogUniform, label
 from genre_jax.sweep.study import SharedStudy, State
 
+# In the order of the table.
 _STATUS = {
     State.COMPLETE: 'finished',
     State.PRUNED: 'pruned',
@@ -29,70 +33,55 @@ _STATUS = {
     State.WAITING: 'waiting',
 }
 
+_COLUMNS = 4
+# Of fewer trials an importance says more about chance than about the hyperparameter.
+_LEAST_FOR_IMPORTANCE = 10
+_INK, _PALE, _MARK = '#2f5f98', '#9db8d9', '#bf4a0b'
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One trial as the tables show it.
-
-    Attributes:
-        number: of the trial.
-        point: config key to value.
-        status: in one word.
-        value: the metric, of a pruned trial the best there was; None without.
-        ci95: its 95 % interval, None without.
-        values: the metric of each training, where there are several.
-        epochs: best epoch and epochs of each training.
-        seconds: that were worked on it.
-        reason: why it failed.
-        figures: the rest of what the study knows.
-    """
+    """One trial as the tables show it."""
 
     number: int
-    point: Mapping[str, object]
-    status: str
-    value: float | None
-    ci95: Sequence[float] | None
-    values: Sequence[float]
-    epochs: str
-    seconds: float
-    reason: str
-    figures: Mapping
+    point: Mapping[str, object]  # config key to value
+    status: str  # in one word
+    value: float | None  # the metric, of a pruned trial the best there was
+    values: Sequence[float]  # the metric of each training
+    epochs: str  # best epoch and epochs of each training
+    seconds: float  # that were worked on it
+    reason: str  # why it failed
+    figures: Mapping  # the rest of what the study knows, 'ci95' among it
 
 
 def rows(study: SharedStudy) -> list[Row]:
     """Returns the trials, the best first; those that did not finish follow."""
-    lower = study.sweep.metric.endswith('loss')
+    lower = study.sweep.lower_is_better
     found = []
     for trial in study.trials():
-        figures = trial.user_attrs.get('figures', {})
-        value = trial.value
+        known, value = trial.user_attrs, trial.value
+        figures = known.get('figures', {})
         if trial.state == State.PRUNED:
             value = (min if lower else max)(trial.intermediate_values.values())
             epochs = f'{max(trial.intermediate_values)} validations'
         else:
             pairs = zip(figures.get('best_epoch', ()), figures.get('epochs', ()), strict=True)
             epochs = ', '.join(f'{best:g} of {all_:g}' for best, all_ in pairs)
-        found.append(
-            Row(
-                number=trial.number,
-                point=study.point(trial),
-                status=_STATUS[trial.state],
-                value=value,
-                ci95=figures.get('ci95'),
-                values=figures.get('values', ()),
-                epochs=epochs,
-                # Of a trial that was trained together with others the runs themselves know it.
-                seconds=max(trial.user_attrs.get('seconds', 0.0), figures.get('run_s', 0.0)),
-                reason=trial.user_attrs.get('reason', ''),
-                figures=figures,
-            )
+        row = Row(
+            number=trial.number,
+            point=study.point(trial),
+            status=_STATUS[trial.state],
+            value=value,
+            values=figures.get('values', ()),
+            epochs=epochs,
+            # Of a trial that was trained together with others the runs themselves know it.
+            seconds=max(known.get('seconds', 0.0), figures.get('run_s', 0.0)),
+            reason=known.get('reason', ''),
+            figures=figures,
         )
-
-    def rank(row: Row) -> tuple:
-        value = 0.0 if row.value is None else row.value if lower else -row.value
-        return list(_STATUS.values()).index(row.status), value, row.number
-
-    return sorted(found, key=rank)
+        order = 0.0 if value is None else value if lower else -value
+        found.append(((list(_STATUS).index(trial.state), order, row.number), row))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
 def ended(study: SharedStudy) -> int:
@@ -118,12 +107,11 @@ def show(value: float | None, metric: str, ci95: Sequence[float] | None = None) 
     """Returns a figure as text: losses as they are, the others in percent, a dash for None."""
     if value is None:
         return '-'
-
-    def one(number: float) -> str:
-        return f'{number:.3f}' if metric.endswith('loss') else f'{100 * number:.1f}'
-
-    text = one(value) if metric.endswith('loss') else f'{one(value)} %'
-    return text + (f' [{one(ci95[0])}, {one(ci95[1])}]' if ci95 else '')
+    loss = metric.endswith('loss')
+    one, *ends = (
+        f'{number:.3f}' if loss else f'{100 * number:.1f}' for number in (value, *(ci95 or ()))
+    )
+    return one + ('' if loss else ' %') + (f' [{", ".join(ends)}]' if ends else '')
 
 
 def table(found: Sequence[Row], metric: str) -> list[list[str]]:
@@ -132,7 +120,7 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
     heading = f'{metric}, mean (sd) over seeds' if several else f'{metric} [95 % interval]'
     cells = [['trial', *found[0].point, heading, 'best epoch', 'seconds', 'status']]
     for row in found:
-        figure = show(row.value, metric, row.ci95)
+        figure = show(row.value, metric, row.figures.get('ci95'))
         if len(row.values) > 1:
             figure += f' ({show(statistics.stdev(row.values), metric)})'
         point = [f'{v:.3g}' if isinstance(v, float) else str(v) for v in row.point.values()]
@@ -141,57 +129,44 @@ def table(found: Sequence[Row], metric: str) -> list[list[str]]:
     return cells
 
 
-def report(
-    study: SharedStudy, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> None:
-    """Prints and writes what the sweep came to; the test figures only once all trials have ended.
-
-    A UserError where all trials failed.
-    """
-    found, metric = rows(study), study.sweep.metric
-    running = sum(not trial.state.is_finished() for trial in study.trials())
-    best = found[0]
+def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> None:
+    """Prints and writes what the sweep came to, test figures at its end alone; a UserError if all failed."""
+    found, metric, workdir = rows(study), study.sweep.metric, study.workdir
+    running = sum(row.status in ('running', 'waiting') for row in found)
+    best, lines, chosen = found[0], [], None
     if best.status == 'failed' and not running:
-        raise UserError(
-            f'all {len(found)} trials failed; the first: '
-            f'{next(row.reason for row in sorted(found, key=lambda row: row.number))}'
-        )
-    lines = []
+        first = min(found, key=lambda row: row.number)
+        raise UserError(f'all {len(found)} trials failed; the first: {first.reason}')
+    csv, text, picture = (workdir / f'sweep.{ending}' for ending in ('csv', 'md', 'png'))
     if best.status == 'finished':
+        protocol = f'protocol {best.figures["protocol"]}'
         mark = ' LEAKY' if best.figures['leaky'] else ''
-        lines.append(
-            f'validation, protocol {best.figures["protocol"]}: {best.figures["protocol_detail"]}{mark}'
-        )
-        sweep_draw.draw(
-            found, study, f'protocol {best.figures["protocol"]}{mark}', workdir / 'sweep.png'
-        )
-    chosen = None
+        lines.append(f'validation, {protocol}: {best.figures["protocol_detail"]}{mark}')
+        draw(found, study, protocol + mark, picture)
     if running:
         lines.append(
             f'{running} trials are in other hands: who ends last writes the whole table, and the same '
             'command continues what was cut off'
         )
     elif best.status == 'finished':
-        chosen = _choose(best, study, page, config, workdir)
-        lines += _chosen_lines(chosen, study, workdir)
+        chosen = _choose(best, study, page, config)
+        lines += _chosen_lines(chosen, study)
     cells = table(found, metric)
-    write_csv(found, metric, chosen, workdir / 'sweep.csv')
-    write_text(workdir / 'sweep.md', _markdown(cells, lines, workdir))
-    print('\n' + _aligned(cells) + '\n\n' + '\n'.join(lines))
-    print(f'\ntable:    {workdir / "sweep.csv"}, {workdir / "sweep.md"}')
+    study_table.write_csv([_all_digits(row, metric, chosen) for row in found], csv)
+    content = [f'# {workdir.resolve().name}', '', *study_table.markdown(cells), '']
+    content += ['![effect of each hyperparameter](sweep.png)', '', '```', *lines, '```', '']
+    write_text(text, '\n'.join(content))
+    print('\n'.join(['', *study_table.aligned(cells), '', *lines]))
+    print(f'\ntable:    {csv}, {text}')
     if best.status == 'finished':
-        print(f'picture:  {workdir / "sweep.png"}')
+        print(f'picture:  {picture}')
 
 
 def _choose(
-    best: Row,
-    study: SharedStudy,
-    page: str,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-) -> dict:
+    best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict
+) -> dict[str, object]:
     """Writes best.json and best_config.json; returns what the former holds."""
-    metric = study.sweep.metric
+    metric, workdir = study.sweep.metric, study.workdir
     one = search_space.apply(config, best.point)
     chosen = {
         'trial': best.number,
@@ -199,7 +174,7 @@ def _choose(
         'parameters': dict(best.point),
         'metric': metric,
         'value': best.value,
-        'ci95': best.ci95,
+        'ci95': best.figures['ci95'],
         'values': best.values,
         'trials': len(study.trials()),
         'protocol': best.figures['protocol'],
@@ -215,7 +190,7 @@ def _choose(
     return chosen
 
 
-def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) -> list[str]:
+def _chosen_lines(chosen: Mapping, study: SharedStudy) -> list[str]:
     metric = chosen['metric']
     values = ', '.join(f'{key}={value}' for key, value in chosen['parameters'].items())
     lines = [
@@ -227,61 +202,109 @@ def _chosen_lines(chosen: Mapping, study: SharedStudy, workdir: pathlib.Path) ->
         place = study.trials()[chosen['trial']].user_attrs['place']
         lines.append(f'its run folder, with the test figures, lies on another machine: {place}')
     else:
-        first = study.run_folders(chosen['trial'])[0]
-        name = metric.replace('val/', 'test/', 1)
+        name, mark = _of_test(metric), ' LEAKY' if chosen['leaky'] else ''
         for number, test in enumerate(chosen['test']):
             seed = f', seed {number}' if study.seeds > 1 else ''
-            mark = ' LEAKY' if chosen['leaky'] else ''
             lines.append(
                 f'{name}{seed}: {show(test["value"], metric, test["ci95"])}, protocol '
                 f'{chosen["protocol"]}{mark}'
             )
+        first = study.run_folders(chosen['trial'])[0]
         lines += summary_lines(read_json(first / 'result.json'), first)
-    return [
-        *lines,
-        f'config:     {workdir / "best_config.json"}',
-        f'again:      {chosen["command"]}',
-    ]
+    config = f'config:     {study.workdir / "best_config.json"}'
+    return [*lines, config, f'again:      {chosen["command"]}']
 
 
-def write_csv(
-    found: Sequence[Row], metric: str, chosen: Mapping | None, file: pathlib.Path
-) -> None:
-    """Writes the table with all digits; `chosen` is what best.json holds, None while nothing is."""
-    test = metric.replace('val/', 'test/', 1)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        ['trial', *found[0].point, metric, f'{metric}_low', f'{metric}_high', f'{metric}_by_seed']
-        + ['epochs', 'seconds', 'status', 'reason', 'protocol', 'leaky']
-        + [f'{test} of the chosen one']
+def _of_test(metric: str) -> str:
+    return metric.replace('val/', 'test/', 1)
+
+
+def _all_digits(row: Row, metric: str, chosen: Mapping | None) -> dict[str, object]:
+    """Returns a line of sweep.csv; `chosen` is what best.json holds, None while nothing is."""
+    tested = chosen.get('test', ()) if chosen and row.number == chosen['trial'] else ()
+    return {
+        'trial': row.number,
+        **{key: label(value) for key, value in row.point.items()},
+        metric: row.value,
+        f'{metric}_ci95': row.figures.get('ci95'),
+        f'{metric}_by_seed': ' '.join(map(repr, row.values)),
+        'epochs': row.epochs,
+        'seconds': round(row.seconds, 1),
+        'status': row.status,
+        'reason': row.reason,
+        'protocol': row.figures.get('protocol', ''),
+        'leaky': 'LEAKY' if row.figures.get('leaky') else '',
+        f'{_of_test(metric)} of the chosen one': ' '.join(repr(each['value']) for each in tested),
+    }
+
+
+def importances(study: SharedStudy) -> dict[str, float]:
+    """Returns the share of the metric's variance that each hyperparameter explains by itself.
+
+    The functional analysis of variance of Hutter, Hoos and Leyton-Brown (2014), by Optuna: config key to
+    share, the largest first; {} where there are too few trials, or all are alike.
+    """
+    complete = [trial for trial in study.trials() if trial.state.name == 'COMPLETE']
+    if len(complete) < _LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study.study, evaluator=evaluator)
+
+
+def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Path) -> None:
+    """Draws a panel for each hyperparameter, its value against the metric, of trials sorted by `rows`."""
+    space, metric = study.sweep.space, study.sweep.metric
+    columns = min(_COLUMNS, len(space))
+    height = math.ceil(len(space) / columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(max(5, 3.4 * columns), 3.1 * height), layout='constrained'
     )
-    for row in found:
-        tested = chosen is not None and row.number == chosen['trial'] and chosen.get('test')
-        writer.writerow(
-            [row.number, *(search_space.label(value) for value in row.point.values()), row.value]
-            + [*(row.ci95 or ('', '')), ' '.join(map(repr, row.values)), row.epochs]
-            + [round(row.seconds, 1), row.status, row.reason]
-            + [row.figures.get('protocol', ''), 'LEAKY' if row.figures.get('leaky') else '']
-            + [' '.join(repr(each['value']) for each in tested or ())]
-        )
-    write_text(file, text.getvalue())
+    panels = figure.subplots(height, columns, sharey=True, squeeze=False).flatten()
+    shares = importances(study)
+    scale = 1 if study.sweep.lower_is_better else 100
+    points = [(row, scale * row.value) for row in found if row.value is not None]
+    for axes, (key, each) in zip(panels, space.items(), strict=False):
+        if isinstance(each, Choice):
+            _choices(axes, points, key, each)
+        else:
+            for row, value in points:
+                _mark(axes, row.point[key], value, row, row is found[0])
+            axes.set_xscale('log' if isinstance(each, LogUniform) else 'linear')
+        share = f'\nimportance {100 * shares[key]:.0f} %' if key in shares else ''
+        axes.set_xlabel(key + share, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis='y', color='#e3e7eb')
+    for axes in panels[len(space) :]:
+        axes.set_axis_off()
+    for axes in panels[::columns]:
+        axes.set_ylabel(metric if scale == 1 else f'{metric}, %', fontsize=8)
+    many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
+    figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
+    study_table.save(figure, file)
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return '\n'.join(
-        '  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
+    colour = _MARK if best else _INK
+    face = 'none' if row.status == 'pruned' else colour
+    axes.plot(x, y, 'o', markersize=5, color=colour, markerfacecolor=face, zorder=3 if best else 2)
+
+
+def _choices(axes, points: Sequence[tuple[Row, float]], key: str, choice: Choice) -> None:
+    """Draws the trials above the values they have, and the median of each value."""
+    values = sorted(choice.values, key=lambda v: v if isinstance(v, numbers.Real) else math.inf)
+    position = {label(value): x for x, value in enumerate(values)}
+    columns = [[] for _ in values]
+    for row, value in points:
+        x = position[label(row.point[key])]
+        _mark(axes, x, value, row, row is points[0][0])
+        if row.status == 'finished':
+            columns[x].append(value)
+    for x, column in enumerate(columns):
+        if column:
+            axes.hlines(statistics.median(column), x - 0.3, x + 0.3, color=_PALE, linewidth=3)
+    names = [str(value) for value in values]
+    slanted = sum(map(len, names)) > 24
+    axes.set_xticks(
+        range(len(values)), names, rotation=30 * slanted, ha='right' if slanted else 'center'
     )
-
-
-def _markdown(cells: Sequence[Sequence[str]], lines: Sequence[str], workdir: pathlib.Path) -> str:
-    heading, *body = (
-        '| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in cells
-    )
-    rule = '|---' * len(cells[0]) + '|'
-    picture = '![effect of each hyperparameter](sweep.png)'
-    table_lines = '\n'.join([heading, rule, *body])
-    said = '\n'.join(lines)
-    return f'# {workdir.resolve().name}\n\n{table_lines}\n\n{picture}\n\n```\n{said}\n```\n'
+    axes.set_xlim(-0.5, len(values) - 0.5)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
@@ -19,21 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 
 from genre_jax.errors import UserError
+from genre_jax.logbook import progress_bar
 
 
 class AttentionPool(nn.Module):
-    """Gated attention over instances, and a linear layer.
+    """Gated attention over instances, and a linear layer."""
 
-    Attributes:
-        num_classes: size of the output.
-        hidden_units: width of the two layers behind the weights; 128 in the publication.
-    """
-
-    num_classes: int
-    hidden_units: int = 128
+    num_classes: int  # size of the output
+    hidden_units: int = 128  # width of the two layers behind the weights; 128 in the publication
 
     @nn.compact
     def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -96,8 +90,7 @@ class Fitted:
     model: AttentionPool  # the module
     params: Mapping  # its parameters, each with two leading axes, decay and seed
     mean: np.ndarray  # of the training instances, float32 [units]
-    # of the training instances, float32 [units]; 1 where they are all the same
-    deviation: np.ndarray
+    deviation: np.ndarray  # the same; 1 where they are all alike
     best_epoch: np.ndarray  # that was kept, counted from 1, int [decays, seeds]
 
     def apply(self, bags: Bags) -> tuple[np.ndarray, np.ndarray]:
@@ -122,12 +115,7 @@ def _standardised(bags: Bags, mean: np.ndarray, deviation: np.ndarray) -> np.nda
 
 
 def fit(
-    train: Bags,
-    val: Bags,
-    num_classes: int,
-    decays: Sequence[float],
-    seeds: Sequence[int],
-    recipe: Recipe,
+    train: Bags, val: Bags, num_classes: int, decays: Sequence, seeds: Sequence, recipe: Recipe
 ) -> Fitted:
     """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
@@ -142,20 +130,28 @@ def fit(
         jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label))
         for bags in (train, val)
     ]
-    grid = [array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij')]
-    members = jnp.asarray(grid[0], jnp.float32), jnp.asarray(grid[1], jnp.uint32)
-    state = _begin(model, parts[0], *members)
-    bar = tqdm.tqdm(
-        total=recipe.epochs, desc='attention', unit=' epochs', leave=False,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-    )  # fmt: skip
-    with bar:
+    decay, seed = (array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij'))
+    decay = jnp.asarray(decay, jnp.float32)
+
+    @jax.jit
+    @jax.vmap
+    def begin(decay: jax.Array, seed: jax.Array) -> dict:
+        instances, mask, _ = parts[0]
+        params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
+        return {
+            'params': params,
+            'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
+            'best': params,
+            'best_loss': jnp.float32(jnp.inf),
+            'best_epoch': jnp.int32(0),
+        }
+
+    state = begin(decay, jnp.asarray(seed, jnp.uint32))
+    with progress_bar(recipe.epochs, 'epochs', 'attention', leave=False) as bar:
         for number in range(1, recipe.epochs + 1):
-            batches = np.stack(
-                [_batches(len(train.label), recipe, seed, number) for seed in grid[1]]
-            )
+            drawn = [_batches(len(train.label), recipe, each, number) for each in seed]
             numbers = (number, recipe.learning_rate, recipe.patience)
-            state, losses = _epoch(model, *parts, numbers, members[0], batches, state)
+            state, losses = _epoch(model, *parts, numbers, decay, np.stack(drawn), state)
             bar.update()
             if not np.isfinite(jax.device_get(losses)).all():
                 raise UserError(
@@ -179,42 +175,15 @@ def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-@functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
-def _begin(
-    model: AttentionPool, train: tuple[jax.Array, ...], decay: jax.Array, seed: jax.Array
-) -> dict:
-    """Draws the state of each member."""
-    instances, mask, _ = train
-    params = model.init(jax.random.key(seed), instances[:1], mask[:1])['params']
-    return {
-        'params': params,
-        'optimiser': optax.adamw(0.0, weight_decay=decay).init(params),
-        'best': params,
-        'best_loss': jnp.float32(jnp.inf),
-        'best_epoch': jnp.int32(0),
-    }
-
-
-@functools.partial(jax.jit, static_argnums=0)
 @functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0))
-def _epoch(
-    model: AttentionPool,
-    train: tuple[jax.Array, ...],
-    val: tuple[jax.Array, ...],
-    numbers: tuple[jax.Array, ...],
-    decay: jax.Array,
-    batches: jax.Array,
-    state: dict,
-) -> tuple[dict, jax.Array]:
+def _epoch(model, train, val, numbers, decay, batches, state) -> tuple[dict, jax.Array]:
     """Trains each member on every bag once; returns their states, and losses in training and validation."""
     epoch, learning_rate, patience = numbers
     optimiser = optax.adamw(learning_rate, weight_decay=decay)
     instances, mask, label = train
     n_bags = len(label)
 
-    def losses(
-        params: Mapping, instances: jax.Array, mask: jax.Array, label: jax.Array
-    ) -> jax.Array:
+    def losses(params, instances, mask, label):
         logits, _ = model.apply({'params': params}, instances, mask)
         return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,15 +14,13 @@ import numpy as np
 from genre_jax import config as config_lib
 from genre_jax.data import request
 from genre_jax.errors import UserError
-from genre_jax.evaluation import evaluate
-from genre_jax.loading import loader, run_data
+from genre_jax.loading import run_data
 from genre_jax.study import cells
-from genre_jax.study.cells import Answer, Fold, Outcome
-from genre_jax.transfer import attention as transfer_attention
+from genre_jax.study.cells import Answer, Features, Fold, Outcome
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
+from genre_jax.transfer import table as transfer_report
 from genre_jax.transfer.heads import Head, Windows
-from genre_jax.transfer.sources import Source
 
 
 def check(
@@ -54,68 +54,48 @@ def check(
         )
 
 
-def _windows(fold: Fold, embeddings: Mapping[str, np.ndarray], bag: str) -> dict[str, Windows]:
-    """Returns the windows of each part with their embeddings."""
-    groups = np.asarray([track['group'] for track in fold.dataset.tracks])
-    bags = groups if bag == 'group' else fold.songs
-    return {
-        part: Windows(embeddings[part], table.labels, fold.songs[table.track], bags[table.track])
-        for part, table in fold.tables.items()
-    }
-
-
-def _fill(
-    fold: Fold, head: str, features: Callable[[], Mapping[str, np.ndarray]], bag: str, n_seeds: int
-) -> None:
+def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> None:
     """Fits a head to a fold and writes its folder, unless that is finished."""
     settings = {'tried': transfer_heads.SETTINGS[head], 'bag': bag}
     if head == 'attention':
         settings['seeds'] = n_seeds
     seeds = [fold.config.seed + i for i in range(n_seeds)]
 
-    def fit(embeddings: Mapping[str, np.ndarray]) -> Head:
-        parts = _windows(fold, embeddings, bag)
-        return transfer_heads.fit(head, parts, fold.dataset.labels, seeds)
-
-    def answer(fitted: Head, embeddings: Mapping[str, np.ndarray]) -> Answer:
-        del embeddings
-        predictions = {
-            part: _predictions(fold.tables[part], fitted.rows[part], each)
-            for part, each in fitted.probabilities.items()
+    def fit(embeddings: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
+        bags = fold.songs
+        if bag == 'group':
+            bags = np.asarray([track['group'] for track in fold.dataset.tracks])
+        parts = {
+            part: Windows(embeddings[part], each.labels, fold.songs[each.track], bags[each.track])
+            for part, each in fold.tables.items()
         }
+        fitted = transfer_heads.fit(head, parts, fold.dataset.labels, seeds)
+        return lambda: answer(fitted)
+
+    def answer(fitted: Head) -> Answer:
+        predictions = {}
+        for part, probabilities in fitted.probabilities.items():
+            # Of the windows that the answers stand for: all, or the first of each song.
+            table, rows = fold.tables[part], fitted.rows[part]
+            own = table.predictions(np.zeros(len(table))).take(rows)
+            predictions[part] = dataclasses.replace(own, probabilities=probabilities)
         facts = dict(fitted.chosen) | {'bag': bag}
         if fitted.weights is not None:
-            test = predictions['test']
+            test, table = predictions['test'], fold.tables['test']
             facts['test_accuracy_of_seeds'] = [
                 float((seed.argmax(-1) == test.label).mean()) for seed in fitted.seeds['test']
             ]
-            table = fold.tables['test']
-            attention = transfer_attention.Attention(
+            attention = transfer_report.Attention(
                 fold.songs[table.track],
                 table.start_s,
                 np.float32(table.window / fold.dataset.sample_rate_hz),
                 fitted.weights,
             )
             attention.save(fold.folder(head) / 'attention.npz')
-            transfer_attention.draw(attention, test, fold.folder(head) / 'attention.png')
+            transfer_report.draw_attention(attention, test, fold.folder(head) / 'attention.png')
         return Answer(predictions, fitted.notes, {'head': facts})
 
-    fold.fill(head, settings, features, fit, answer)
-
-
-def _predictions(
-    table: loader.WindowTable, rows: np.ndarray, probabilities: np.ndarray
-) -> evaluate.Predictions:
-    """Joins answers with the windows that they stand for: all, or the first of each song."""
-    spread = np.zeros((len(table), probabilities.shape[1]), np.float32)
-    spread[rows] = probabilities
-    whole = table.predictions(spread)
-    columns = {
-        name: array[rows]
-        for name, array in vars(whole).items()
-        if name != 'classes' and array is not None
-    }
-    return dataclasses.replace(whole, **columns)
+    fold.fill(head, settings, features, fit)
 
 
 def measure(
@@ -127,22 +107,10 @@ def measure(
     bag: str,
     n_seeds: int,
 ) -> dict:
-    """Fits and tests every head on every source.
+    """Fits and tests every head on every source, in one split or in folds; see the flags of the program.
 
-    Args:
-        config: the whole config of the target.
-        workdir: folder for the cells.
-        wanted: sources.
-        heads: keys of genre_jax.transfer.heads.SETTINGS.
-        folds: of a cross-validation; 0: one split.
-        bag: 'song' or 'group'.
-        n_seeds: of the head 'attention'.
-
-    Returns:
-        What genre_jax.transfer.table shows: facts about the target and 'figures', a dict for each cell.
-
-    Raises:
-        UserError: a mistake in the config, the data or the sources.
+    Returns what genre_jax.transfer.table shows: facts about the target of the config and 'figures', a dict
+    for each cell. A mistake in the config, the data or the sources is a UserError.
     """
     dataset = run_data.open_dataset(config)
     if bag == 'group':
@@ -158,53 +126,38 @@ def measure(
         )
         for source in sources
     }
-    outcomes = cells.run(
-        opened,
-        heads,
-        lambda fold, head, features: _fill(fold, head, features, bag, n_seeds),
-        'heads',
-    )
-    first = opened[sources[0].name][0].split
-    described = cells.describe(dataset, folds) | {
+    fill = functools.partial(_fill, bag=bag, n_seeds=n_seeds)
+    outcomes = cells.run(opened, heads, fill, 'heads')
+    figures, warnings = [], set()
+    for source, head in itertools.product(sources, heads):
+        own = outcomes[source.name, head]
+        pair = {'own': own, 'control': outcomes[source.control or source.name, head]}
+        # On the same songs, of one split too.
+        found = cells.compare(pair)['own']['song']
+        figures.append(
+            {
+                'source': source.name,
+                'head': head,
+                'leaky': own.leaky,
+                'accuracy': found['accuracy'],
+                'accuracy_ci95': found['accuracy_ci95'],
+                'control': source.control,
+                'above_control': found['inflation'] if source.control else None,
+                'above_ci95': found['inflation_ci95'] if source.control else None,
+            }
+        )
+        warnings.update(*(result['warnings'] for result in own.results))
+    described, first = cells.describe(dataset, folds), opened[sources[0].name][0].split
+    return described | {
+        'dataset': f'{config.data.get("root", "")} {described["dataset"]}'.strip(),
         'bag': bag,
         'protocol': first.protocol,
         'protocol_detail': first.detail,
         'words': {source.name: source.words for source in sources},
-        'figures': _figures(sources, heads, outcomes),
-        'warnings': sorted(
-            {w for o in outcomes.values() for r in o.results for w in r['warnings']}
-        ),
+        'figures': figures,
+        'warnings': sorted(warnings),
+        **_tested(outcomes[sources[0].name, heads[0]]),
     }
-    described['dataset'] = f'{config.data.get("root", "")} {described["dataset"]}'.strip()
-    return described | _tested(outcomes[sources[0].name, heads[0]])
-
-
-def _figures(
-    sources: Sequence[Source],
-    heads: Sequence[str],
-    outcomes: Mapping[tuple[str, str], Outcome],
-) -> list[dict]:
-    """Returns a dict for each cell, accuracies as shares; the reference of a source is its control."""
-    figures = []
-    for source in sources:
-        for head in heads:
-            own = outcomes[source.name, head]
-            pair = {'own': own, 'control': outcomes[source.control or source.name, head]}
-            # On the same songs, of one split too.
-            found = cells.compare(pair)['own']['song']
-            figures.append(
-                {
-                    'source': source.name,
-                    'head': head,
-                    'leaky': own.leaky,
-                    'accuracy': found['accuracy'],
-                    'accuracy_ci95': found['accuracy_ci95'],
-                    'control': source.control,
-                    'above_control': found['inflation'] if source.control else None,
-                    'above_ci95': found['inflation_ci95'] if source.control else None,
-                }
-            )
-    return figures
 
 
 def _tested(outcome: Outcome) -> dict[str, object]:

@@ -12,7 +12,7 @@ same answer: that takes for granted that songs of one group are known to belong 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -94,116 +94,83 @@ def fit(
     for part, windows in parts.items():
         if not len(windows.label):
             raise UserError(f'the {part} part has no windows: a head cannot be fitted and tested')
-    return _attention(parts, classes, seeds) if name == 'attention' else _classical(
-        name, parts, classes, seeds[0]
-    )  # fmt: skip
+    if name == 'attention':
+        return _attention(parts, classes, seeds)
+    return _classical(name, parts, classes, seeds[0])
 
 
-def _best(
-    tried: Sequence, val: Windows, rows: np.ndarray, answer: Callable[[object], np.ndarray]
-) -> tuple[int, list[dict[str, float]]]:
-    """Returns which has the highest accuracy by song on val, of equal ones that of the lowest log loss."""
-    facts = []
-    for each in tried:
-        songs = evaluate.pool_songs(_predictions(val, rows, answer(each)))
+def _choose(
+    setting: str, values: Sequence, answers: Sequence[np.ndarray], val: Windows, rows: np.ndarray
+) -> tuple[int, dict[str, object]]:
+    """Finds the value with the highest accuracy by song on val, of equal ones that of the lowest log loss.
+
+    Of the answers of each value for some rows of val; returns its place, and what result.json says of it.
+    """
+    tried, start_s = [], np.zeros(len(rows))
+    for value, answer in zip(values, answers, strict=True):
+        classes = np.arange(answer.shape[1])
+        songs = evaluate.pool_songs(
+            evaluate.Predictions(val.song[rows], start_s, val.label[rows], answer, classes)
+        )
         right = songs.max_probability() == songs.label
         losses = evaluate.log_losses(songs.label, songs.probability)
-        facts.append({'accuracy': float(right.mean()), 'log_loss': float(losses.mean())})
-    order = [(-fact['accuracy'], fact['log_loss'], i) for i, fact in enumerate(facts)]
-    return min(order)[-1], facts
-
-
-def _predictions(
-    windows: Windows, rows: np.ndarray, probabilities: np.ndarray
-) -> evaluate.Predictions:
-    classes = np.arange(probabilities.shape[1])
-    label = windows.label[rows]
-    return evaluate.Predictions(
-        windows.song[rows], np.zeros(len(rows)), label, probabilities, classes
-    )
-
-
-def _chosen(name: str, values: Sequence, best: int, facts: list[dict[str, float]]) -> dict:
-    setting = next(iter(SETTINGS[name]))
-    return {
-        setting: values[best],
-        'tried_on_val': [
-            {setting: value} | fact for value, fact in zip(values, facts, strict=True)
-        ],
-    }
+        facts = {'accuracy': float(right.mean()), 'log_loss': float(losses.mean())}
+        tried.append({setting: value} | facts)
+    best = min(range(len(tried)), key=lambda i: (-tried[i]['accuracy'], tried[i]['log_loss']))
+    return best, {setting: values[best], 'tried_on_val': tried}
 
 
 def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seed: int) -> Head:
     """Fits scikit-learn's logistic regression or nearest neighbours, scaled by the training part."""
-    by_window = name == 'logistic'
-    if by_window:
-        train = estimators.Examples(
-            *(getattr(parts['train'], k) for k in ('embedding', 'label', 'song'))
-        )
-        rows = {part: np.arange(len(windows.label)) for part, windows in parts.items()}
-    else:
-        bags = parts['train'].bags()
-        train = estimators.Examples(_means(bags), bags.label, np.arange(len(bags.label)))
-        rows = {part: windows.songs() for part, windows in parts.items()}
+    rows, songs = {part: w.songs() for part, w in parts.items()}, np.unique(parts['train'].bag)
+    if name == 'logistic':  # every window is a bag of its own
+        rows, songs = {p: np.arange(len(w.label)) for p, w in parts.items()}, parts['train'].song
+        parts = {part: dataclasses.replace(w, bag=rows[part]) for part, w in parts.items()}
+    bags = {part: windows.bags() for part, windows in parts.items()}
+    train = bags['train']
+    examples = estimators.Examples(_means(train), train.label, songs, classes)
     ((setting, values),) = SETTINGS[name].items()
     model_name, others = ('knn', {}) if name == 'knn' else ('logistic', {'max_iter': 2000})
     if name == 'knn':
-        values = [value for value in values if value <= len(train.rows)]
+        values = [value for value in values if value <= len(examples.rows)]
     fitted = [
-        estimators.fit(model_name, {setting: value, **others}, train, classes, seed)
-        for value in values
+        estimators.fit(model_name, {setting: value, **others}, examples, seed) for value in values
     ]
 
     def answer(part: str, model: object) -> np.ndarray:
-        windows = parts[part]
-        if by_window:
-            return estimators.probabilities(model, windows.embedding)
-        bags = windows.bags()
-        return estimators.probabilities(model, _means(bags))[_bag_of(windows, rows[part])]
+        found = estimators.probabilities(model, _means(bags[part]))
+        return found[bags[part].bag[rows[part]]]
 
-    best, facts = _best(fitted, parts['val'], rows['val'], lambda each: answer('val', each[0]))
+    answers = [answer('val', model) for model, _ in fitted]
+    best, chosen = _choose(setting, values, answers, parts['val'], rows['val'])
     model, notes = fitted[best]
-    probabilities = {part: answer(part, model) for part in ('val', 'test')}
-    return Head(rows, probabilities, _chosen(name, values, best, facts), notes)
+    return Head(rows, {'val': answers[best], 'test': answer('test', model)}, chosen, notes)
 
 
 def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
     """Trains attention with every decay and seed; answers are means over the seeds."""
     bags = {part: windows.bags() for part, windows in parts.items()}
-    missing = np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0)
-    if len(missing):
-        raise UserError(f'class {classes[missing[0]]!r} has no song in the training part')
-    decays = SETTINGS['attention']['weight_decay']
+    for missing in np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0):
+        raise UserError(f'class {classes[missing]!r} has no song in the training part')
+    ((setting, decays),) = SETTINGS['attention'].items()
     fitted = attention_pool.fit(
         bags['train'], bags['val'], len(classes), decays, seeds, attention_pool.Recipe()
     )
     rows = {part: windows.songs() for part, windows in parts.items()}
-    found = {part: fitted.apply(bags[part]) for part in ('val', 'test')}
+    (val, _), (test, weights) = (fitted.apply(bags[part]) for part in ('val', 'test'))
     # [decays, seeds, songs, C]
     of_songs = {
-        part: probabilities[:, :, _bag_of(parts[part], rows[part])]
-        for part, (probabilities, _) in found.items()
+        part: each[:, :, bags[part].bag[rows[part]]]
+        for part, each in (('val', val), ('test', test))
     }
-    best, facts = _best(
-        range(len(decays)), parts['val'], rows['val'], lambda i: of_songs['val'][i].mean(0)
-    )
-    chosen = _chosen('attention', decays, best, facts)
+    answers = [of_seeds.mean(0) for of_seeds in of_songs['val']]
+    best, chosen = _choose(setting, decays, answers, parts['val'], rows['val'])
     chosen |= {'seeds': list(seeds), 'best_epochs': fitted.best_epoch[best].tolist()}
-    seeds_of = {part: each[best] for part, each in of_songs.items()}
-    return Head(
-        rows,
-        {part: each.mean(0) for part, each in seeds_of.items()},
-        chosen,
-        weights=found['test'][1][best].T,
-        seeds=seeds_of,
-    )
+    of_seeds = {part: each[best] for part, each in of_songs.items()}
+    means = {part: each.mean(0) for part, each in of_seeds.items()}
+    return Head(rows, means, chosen, weights=weights[best].T, seeds=of_seeds)
 
 
 def _means(bags: attention_pool.Bags) -> np.ndarray:
     """Returns the mean embedding of each bag, float32 [B, units]."""
     return (bags.instances.sum(1) / bags.mask.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _bag_of(windows: Windows, rows: np.ndarray) -> np.ndarray:
-    """Returns the number of the bag that some windows are in."""
-    return np.unique(windows.bag, return_inverse=True)[1][rows]

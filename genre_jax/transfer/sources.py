@@ -7,22 +7,20 @@ those it was trained on.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import pathlib
 from collections.abc import Sequence
 
-import flax
 import jax
 import ml_collections
 
 from genre_jax import augment, features, models, sharding
 from genre_jax import config as config_lib
-from genre_jax.convert import init_from, store
-from genre_jax.convert.engine import Converted
+from genre_jax.blend import members as blend_members
+from genre_jax.convert import init_from
 from genre_jax.embeddings.network import Network
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
+from genre_jax.run import folder as run_folder
 from genre_jax.training.job import Job
 
 UNTRAINED, MFCC = 'untrained', 'mfcc'
@@ -48,7 +46,6 @@ def names(wanted: Sequence[str]) -> dict[str, str]:
             '--sources: expected run folders, checkpoints, names of published ones (such as musicnn_msd), '
             'untrained or mfcc, with commas between them'
         )
-    paths = {each: pathlib.Path(each) for each in wanted}
     for each in wanted:
         if list(wanted).count(each) > 1:
             raise UserError(f'--sources: {each} is named twice')
@@ -57,11 +54,11 @@ def names(wanted: Sequence[str]) -> dict[str, str]:
             '--sources: untrained is the same network with random weights, and no network is named: add a '
             'run folder or a checkpoint'
         )
-    for depth in range(1, 1 + max(len(path.parts) for path in paths.values())):
-        short = ['_'.join(path.parts[-depth:]).replace(os.sep, '') for path in paths.values()]
-        if len(set(short)) == len(short):
-            break
-    else:
+    short = [
+        name.strip('/').replace('/', '_')
+        for name in blend_members.names([pathlib.Path(each) for each in wanted])
+    ]
+    if len(set(short)) < len(short):
         raise UserError(f'--sources: {", ".join(wanted)} cannot be told apart by name')
     return dict(zip(wanted, short, strict=True))
 
@@ -92,7 +89,9 @@ def open_sources(
         network = _network(each, config, cache)
         control = ''
         if UNTRAINED in wanted:
-            kind = _kind(network)
+            # What makes two networks the same but for their weights.
+            sections = [network.config[key] for key in ('model', 'features', 'windows')]
+            kind = ' '.join(section.to_json(sort_keys=True) for section in sections)
             if kind not in controls:
                 control = f'{UNTRAINED}_{name}'
                 blank = _without_learning(network.config, dataset, cache / control)
@@ -116,13 +115,6 @@ def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.
     return Network(own, checkpoint, cache)
 
 
-def _kind(network: Network) -> str:
-    """Returns what makes two networks the same but for their weights."""
-    config = json.loads(config_lib.to_json(network.config))
-    what = [config['model'], config['features'], config['windows']]
-    return json.dumps(what, sort_keys=True)
-
-
 def _without_learning(
     config: ml_collections.ConfigDict, dataset: prepared.Dataset, folder: pathlib.Path
 ) -> Network:
@@ -137,17 +129,6 @@ def _without_learning(
         augmentation=augment.Augmentation(ml_collections.ConfigDict(), stored.labels),
         stored=stored,
     )
-    variables = jax.device_get(jax.jit(job.init)(jax.random.key(config.seed)))
-    settings = dict(json.loads(config_lib.to_json(config))['model'])
-    drawn = Converted(
-        title='random weights',
-        model=settings.pop('name'),
-        settings=settings,
-        num_classes=len(stored.labels),
-        features=config.features.name,
-        picture=job.picture,
-        variables=flax.traverse_util.flatten_dict(variables, sep='/'),
-        rows=[],
-    )
-    store.save(drawn, folder, {'seed': config.seed})
+    variables = jax.jit(job.init)(jax.random.key(config.seed))
+    run_folder.save_model(job, variables, 'random weights', {'seed': config.seed}, folder)
     return Network(config, str(folder), folder.parent)

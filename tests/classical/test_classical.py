@@ -149,18 +149,19 @@ def test_the_seed_and_settings_arrive():
         'knn': {'n_neighbors': 5, 'weights': 'distance'},
         'tree': {'max_depth': 2},
     }
-    examples = estimators.Examples(x, y, np.arange(60))
-    model, notes = estimators.fit('tree', settings['tree'], examples, 'abc', 7)
+    examples = estimators.Examples(x, y, np.arange(60), 'abc')
+    model, notes = estimators.fit('tree', settings['tree'], examples, 7)
     assert (model.max_depth, model.random_state, model.get_depth(), notes) == (2, 7, 2, [])
-    knn, _ = estimators.fit('knn', settings['knn'], examples, 'abc', 7)
+    knn, _ = estimators.fit('knn', settings['knn'], examples, 7)
     assert knn[-1].weights == 'distance'
     np.testing.assert_array_equal(estimators.probabilities(knn, x).argmax(1), y)
 
 
 def test_what_does_not_converge_is_noted():
     rng = np.random.default_rng(0)
-    examples = estimators.Examples(rng.normal(size=(90, 8)), np.arange(90) % 3, np.arange(90))
-    _, notes = estimators.fit('logistic', {'max_iter': 2}, examples, 'abc', 0)
+    label = np.arange(90) % 3
+    examples = estimators.Examples(rng.normal(size=(90, 8)), label, np.arange(90), 'abc')
+    _, notes = estimators.fit('logistic', {'max_iter': 2}, examples, 0)
     assert len(notes) == 1 and notes[0].startswith('logistic: lbfgs failed to converge')
 
 
@@ -324,7 +325,7 @@ def test_xgboost_that_is_not_installed(monkeypatch):
 def test_mistakes_in_settings_and_data(name, settings, change, said):
     fine = {'rows': np.zeros((30, 2)), 'labels': np.repeat([0, 1, 2], 10), 'songs': np.arange(30)}
     with pytest.raises(UserError) as caught:
-        estimators.fit(name, settings, estimators.Examples(**fine | change), 'abc', 0)
+        estimators.fit(name, settings, estimators.Examples(**fine | change, classes='abc'), 0)
     assert said in str(caught.value) and '\n' not in str(caught.value)
 
 

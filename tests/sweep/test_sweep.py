@@ -26,11 +26,11 @@ from genre_jax.config.keys import METRIC
 from genre_jax.errors import UserError
 from genre_jax.sweep import __main__ as sweep
 from genre_jax.sweep import commands as sweep_commands
-from genre_jax.sweep import draw as sweep_draw
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep import study as sweep_study
 from genre_jax.sweep import table as sweep_report
 from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, Uniform
+from genre_jax.sweep.study import State
 from tests import program
 
 PAGE = """
@@ -107,7 +107,7 @@ def study_of(workdir, one, **settings):
 def play(study, objective):
     """Ends every trial with a made-up figure."""
     while (claim := study.claim()) is not None:
-        study.finish(claim, objective(claim.point), {})
+        study.end(claim, State.COMPLETE, objective(claim.point), figures={})
 
 
 # --- points --------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_what_is_drawn_does_not_depend_on_when_the_program_began(tmp_path, metho
         pieces = begin('pieces')
         claim = pieces.claim()
         assert claim.trial.number == number
-        pieces.finish(claim, objective(claim.point), {})
+        pieces.end(claim, State.COMPLETE, objective(claim.point), figures={})
     assert tried(pieces) == tried(whole)
     assert pieces.claim() is None
 
@@ -213,7 +213,7 @@ def test_two_programs_share_the_trials(tmp_path, storage):
     again = first.claim()
     assert (again.trial.number, again.point) == (1, {'x': 1})
     for claim in (claims[0], again, *claims[2:]):
-        first.finish(claim, 0.5, {})
+        first.end(claim, State.COMPLETE, 0.5, figures={})
     assert first.claim() is None and sweep_report.ended(second) == 5
 
 
@@ -366,7 +366,7 @@ def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, t
         claim = study.claim()
         for validation in range(1, 7):
             assert not study.report(claim, validation, 0.5)
-        study.finish(claim, 0.5, {})
+        study.end(claim, State.COMPLETE, 0.5, figures={})
     sweep.run_trials(study, config_of(places))
     bad, good = study.trials()[5:]
     assert bad.state.name == 'PRUNED' and max(bad.intermediate_values) == 3
@@ -429,7 +429,7 @@ def test_a_trial_that_fails_is_noted_and_the_sweep_goes_on(places, tmp_path, mon
     reasons = [trial.user_attrs['reason'] for trial in study.trials()]
     assert reasons[1] == 'the reason' and all('out of memory' in reasons[i] for i in (0, 2))
     with pytest.raises(UserError, match='all 3 trials failed; the first: out of memory'):
-        sweep_report.report(study, str(places / 'page.py'), config_of(places), tmp_path / 's')
+        sweep_report.report(study, str(places / 'page.py'), config_of(places))
 
 
 def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, tmp_path, capsys):
@@ -441,13 +441,13 @@ def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, t
     }  # fmt: skip
     claims = [study.claim() for _ in range(4)]
     for claim, value in zip(claims[:3], (0.5, 0.7, 0.6), strict=True):
-        study.finish(claim, value, leaky)
-    arguments = (study, str(places / 'page.py'), config_of(places), tmp_path / 's')
+        study.end(claim, State.COMPLETE, value, figures=leaky)
+    arguments = (study, str(places / 'page.py'), config_of(places))
     sweep_report.report(*arguments)
     said = capsys.readouterr().out
     assert 'validation, protocol kfold: by song LEAKY' in said and 'chosen' not in said
     assert '1 trials are in other hands' in said and not (tmp_path / 's' / 'best.json').exists()
-    study.fail(claims[3], 'the reason')
+    study.end(claims[3], State.FAIL, reason='the reason')
     sweep_report.report(*arguments)
     said = capsys.readouterr().out
     assert 'chosen by val/segment/accuracy: trial 1, ' in said
@@ -462,7 +462,7 @@ def test_importance_is_that_of_what_was_planted(tmp_path):
     one = make(space, 'random', trials=40)
     study = study_of(tmp_path / 's', one, storage=f'journal:{tmp_path}/log')
     play(study, lambda point: point['much'] + 0.1 * point['little'])
-    shares = sweep_draw.importances(study)
+    shares = sweep_report.importances(study)
     assert list(shares)[0] == 'much' and shares['much'] > 0.8
     assert sum(shares.values()) == pytest.approx(1) and shares['none'] < 0.1
 

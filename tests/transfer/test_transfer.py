@@ -13,8 +13,8 @@ import sklearn.linear_model
 import sklearn.preprocessing
 
 from genre_jax import models
+from genre_jax.blend import members as blend_members
 from genre_jax.blend import run as blend_run
-from genre_jax.blend import tasks as blend_tasks
 from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
@@ -23,7 +23,7 @@ from genre_jax.transfer import fits as transfer_fits
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
-from genre_jax.transfer.attention import Attention
+from genre_jax.transfer.table import Attention
 from tests import program
 
 RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)
@@ -458,7 +458,7 @@ def test_two_heads_and_two_sources_are_one_blend(trained):
     cells = [
         base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
     ]
-    tasks = blend_tasks.make_tasks(cells, 'song')
+    tasks = blend_members.make_tasks(cells, 'song')
     result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False))
     by_hand = []
     for fold in range(2):

@@ -48,6 +48,9 @@ from genre_jax.sweep.packed.loop import Member, PackLoop
 from genre_jax.sweep.packed.program import Program
 from genre_jax.training import step_numbers
 
+Config = ml_collections.ConfigDict
+Members = Mapping[pathlib.Path, Config]  # config of each run by its folder
+
 # What only the host reads, at evaluations.
 _OF_HOST = (
     'optim.plateau_metric', 'optim.plateau_factor', 'optim.plateau_patience',
@@ -58,32 +61,18 @@ _OFF_AT_ZERO = ('optim.clip_norm', 'optim.ema_decay', 'optim.momentum', 'train.s
 
 
 def packable(key: str, value: object) -> bool:
-    """Tells whether runs that differ in a key may train as one program.
-
-    Args:
-        key: of the config, such as 'optim.learning_rate'.
-        value: one of its values.
-    """
+    """Tells whether runs may train as one program that differ in a config key, of which this is a value."""
     return key in _OF_HOST or step_numbers.is_number(key, value)
 
 
 def run(
-    config: ml_collections.ConfigDict,
-    points: Sequence[Mapping[str, object]],
-    folders: Sequence[pathlib.Path],
-    members_at_once: int | None = None,
+    config: Config, points: Sequence[Mapping[str, object]], folders: Sequence[pathlib.Path]
 ) -> None:
     """Runs, or continues, all points; those that differ in more than numbers in packs of their own.
 
-    Args:
-        config: the whole config, checked.
-        points: values of config keys for each run.
-        folders: the run folder of each.
-        members_at_once: how many one device computes at once; None: chosen by what they are.
-
-    Raises:
-        UserError: a mistake in the config, a point or the data.
-        genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
+    `config` is whole and checked; a point holds values of config keys, and has its run in its folder. A
+    mistake in the config, a point or the data is a UserError; SIGTERM and SIGINT raise
+    genre_jax.errors.Stopped, after saving.
     """
     if jax.process_count() > 1:
         raise UserError('a packed sweep runs in one process: start it without --distributed')
@@ -104,7 +93,7 @@ def run(
         packs |= _new_packs({f: c for f, c in configs.items() if f not in placed and not _ended(f)})
         for number, (place, members) in enumerate(packs.items(), 1):
             print(f'pack {number} of {len(packs)}: {len(members)} runs', flush=True)
-            _train(place, members, members_at_once)
+            _train(place, members)
             shutil.rmtree(place)
     failed = [folder for folder in folders if (folder / 'failed.json').exists()]
     print(f'{len(folders) - len(failed)} of {len(folders)} runs have finished', flush=True)
@@ -112,14 +101,8 @@ def run(
         print(f'{folder} failed: {read_json(folder / "failed.json")["message"]}', flush=True)
 
 
-def _at_point(
-    config: ml_collections.ConfigDict, point: Mapping[str, object]
-) -> ml_collections.ConfigDict:
-    """Returns the config of a run.
-
-    Raises:
-        UserError: an unknown key, or a value that cannot be.
-    """
+def _at_point(config: Config, point: Mapping[str, object]) -> Config:
+    """Returns the config of a run; an unknown key, or a value that cannot be, is a UserError."""
     known = config_lib.flatten(config)
     for key in point:
         if key not in known:
@@ -136,9 +119,7 @@ def _ended(folder: pathlib.Path) -> bool:
     return any((folder / name).exists() for name in ('result.json', 'failed.json'))
 
 
-def _packs_begun(
-    configs: Mapping[pathlib.Path, ml_collections.ConfigDict],
-) -> dict[pathlib.Path, dict[pathlib.Path, ml_collections.ConfigDict]]:
+def _packs_begun(configs: Members) -> dict[pathlib.Path, Members]:
     """Finds packs that were cut off; returns the configs of their members by folder."""
     resolved = {folder.resolve(): folder for folder in configs}
     packs = {}
@@ -169,9 +150,7 @@ def _packs_begun(
     return packs
 
 
-def _new_packs(
-    configs: Mapping[pathlib.Path, ml_collections.ConfigDict],
-) -> dict[pathlib.Path, dict[pathlib.Path, ml_collections.ConfigDict]]:
+def _new_packs(configs: Members) -> dict[pathlib.Path, Members]:
     """Divides runs into packs of those that differ only in what is packable."""
     by_rest: dict[str, list[pathlib.Path]] = {}
     for folder, config in configs.items():
@@ -190,28 +169,19 @@ def _new_packs(
     return packs
 
 
-def _numbers(configs: Sequence[ml_collections.ConfigDict]) -> list[dict[str, float]]:
-    """Returns the numbers in which the members differ and which the step knows."""
-    flat = [config_lib.flatten(config) for config in configs]
+def _train(place: pathlib.Path, configs: Members) -> None:
+    """Trains one pack to its end."""
+    started_s = time.monotonic()
+    mesh, first = sharding.make_mesh(), next(iter(configs.values()))
+    flat = [config_lib.flatten(config) for config in configs.values()]
+    # The numbers in which the members differ and which the step knows.
     varied = [
         key
         for key, value in flat[0].items()
         if step_numbers.is_number(key, value) and any(other[key] != value for other in flat)
     ]
-    return [{key: each[key] for key in varied} for each in flat]
-
-
-def _train(
-    place: pathlib.Path,
-    configs: Mapping[pathlib.Path, ml_collections.ConfigDict],
-    members_at_once: int | None,
-) -> None:
-    """Trains one pack to its end."""
-    started_s = time.monotonic()
-    mesh, values = sharding.make_mesh(), _numbers(list(configs.values()))
-    first = next(iter(configs.values()))
     # What one member has not may yet be a part of the step: a penalty, for instance.
-    in_use = {key: next((v[key] for v in values if v[key]), 0) for key in values[0]}
+    in_use = {key: next((each[key] for each in flat if each[key]), 0) for key in varied}
     config = step_numbers.with_values(first, in_use | {'seed': first.seed})
     front_end, source = run_lib.check(config, mesh)
     data = run_data.open_data(config)
@@ -237,8 +207,8 @@ def _train(
     run_data.announce(data.dataset, data.split, data.tables, logbook)
     reading = {
         'train.steps_per_dispatch': 1,
-        'train.device_resident': config.train.device_resident and 'seed' not in values[0],
+        'train.device_resident': config.train.device_resident and 'seed' not in varied,
     }
     feed = open_feed(step_numbers.with_values(config, reading), data.dataset, job.stored, mesh)
-    program = Program(job, values, members_at_once)
-    PackLoop(program, members, place, logbook, feed, started_s).train()
+    values = [{key: each[key] for key in varied} for each in flat]
+    PackLoop(Program(job, values), members, logbook, feed, started_s).train()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -25,58 +24,47 @@ from genre_jax.training.job import Job
 from genre_jax.training.stop_signal import StopSignal
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Member:
-    """One run of a pack.
+    """One run of a pack."""
 
-    Attributes:
-        job: with the run's own config.
-        data: what it learns from.
-        logbook: of its folder.
-        live: whether it still trains.
-        best_rank: of its best validation so far, as separate runs compare them.
-    """
-
-    job: Job
+    job: Job  # with the run's own config
     data: Data
-    logbook: Logbook
-    live: bool
-    best_rank: list[float] | None = None
+    logbook: Logbook  # of its folder
+    live: bool  # whether it still trains
+    best_rank: list[float] | None = None  # of its best validation so far
 
-    @property
-    def name(self) -> str:
-        """Path of its folder."""
-        return str(self.logbook.workdir)
+    def judge(self, step: int, rank: list[float]) -> bool:
+        """Notes a validation; tells whether it is the best so far."""
+        better = self.best_rank is None or [*rank, -step] > self.best_rank
+        if better:
+            self.best_rank = [*rank, -step]
+        return better
+
+    def rewind(self, step: int) -> None:
+        """Drops the lines of metrics.jsonl behind a step, and finds the best validation among the others."""
+        self.logbook.rewind(step)
+        file = self.logbook.workdir / 'metrics.jsonl'
+        for figures in map(json.loads, file.read_text().splitlines() if file.exists() else ()):
+            if 'val/loss' in figures:
+                self.judge(figures['step'], run_result.rank(self.job, figures))
 
 
+@dataclasses.dataclass(eq=False)
 class PackLoop:
     """The training of one pack, from its newest checkpoint to its end."""
 
-    def __init__(
-        self,
-        program: Program,
-        members: Sequence[Member],
-        folder: pathlib.Path,
-        logbook: Logbook,
-        feed: Feed,
-        started_s: float,
-    ) -> None:
-        """Begins at the pack's newest checkpoint, or anew.
+    program: Program
+    members: Sequence[Member]  # in the order of the program
+    logbook: Logbook  # of the pack, for what is said of all
+    feed: Feed
+    started_s: float  # `time.monotonic()` when preparation began
 
-        Args:
-            program: of the members.
-            members: in the order of the program.
-            folder: of the pack's checkpoints.
-            logbook: for what is said of all.
-            feed: what brings windows to the devices.
-            started_s: `time.monotonic()` when preparation began.
-        """
-        self._program, self._members = program, members
-        self._logbook, self._feed = logbook, feed
-        self._started_s, self._prepared_s = started_s, time.monotonic()
-        self._checkpoints = Checkpoints(
-            folder / 'checkpoints', program.job.config.checkpoint.keep_latest
-        )
+    def __post_init__(self) -> None:
+        """Begins at the newest checkpoint in the pack's folder, or anew."""
+        program, job, logbook = self.program, self.program.job, self.logbook
+        self._prepared_s, folder = time.monotonic(), logbook.workdir / 'checkpoints'
+        self._checkpoints = Checkpoints(folder, job.config.checkpoint.keep_latest)
         self._states = program.make_states()
         # The variables of the best validation.
         self._best = [
@@ -84,87 +72,50 @@ class PackLoop:
             for chunk, state in enumerate(self._states)
         ]
         self._step = self._first_step = 0
-        self._write_parameters()
-        restored = self._checkpoints.restore_latest(
-            jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._held()
-            )
+        first = program.split(0, self._states[0])[0]
+        for _, _, member in self._live():
+            (member.logbook.workdir / 'parameters.txt').write_text(parameter_table(first.params))
+        if job.source is not None:
+            fresh = {'params': first.params, 'batch_stats': first.batch_stats}
+            logbook.say('\n'.join(job.initial(fresh)[1]))
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._held()
         )
-        if restored is not None:
+        if (restored := self._checkpoints.restore_latest(shapes)) is not None:
             self._step, held = restored
             self._first_step = self._step
-            self._states = [held['states'][key] for key in self._keys()]
-            self._best = [held['best'][key] for key in self._keys()]
-            logbook.say(f'continuing from step {self._step} of {program.job.length.total_steps}')
-        for _, member in self._live():
-            member.logbook.rewind(self._step)
-            self._recall(member)
-
-    def _write_parameters(self) -> None:
-        """Writes what a run folder says of the parameters, and says what came from a checkpoint."""
-        job = self._program.job
-        state = self._program.split(0, self._states[0])[0]
-        table = parameter_table(state.params)
-        for _, member in self._live():
-            (member.logbook.workdir / 'parameters.txt').write_text(table)
-        if job.source is not None:
-            fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-            self._logbook.say('\n'.join(job.initial(fresh)[1]))
-
-    def _keys(self) -> list[str]:
-        return [f'chunk_{chunk}' for chunk in range(len(self._program.chunks))]
+            self._states, self._best = held['states'], held['best']
+            logbook.say(f'continuing from step {self._step} of {job.length.total_steps}')
+        for _, _, member in self._live():
+            member.rewind(self._step)
 
     def _held(self) -> dict:
         """Returns what a checkpoint of the pack is."""
-        return {
-            'states': dict(zip(self._keys(), self._states, strict=True)),
-            'best': dict(zip(self._keys(), self._best, strict=True)),
-        }
+        return {'states': self._states, 'best': self._best}
 
-    def _recall(self, member: Member) -> None:
-        """Finds the best validation so far among the lines of metrics.jsonl."""
-        file = member.logbook.workdir / 'metrics.jsonl'
-        for line in file.read_text().splitlines() if file.exists() else ():
-            figures = json.loads(line)
-            if 'val/loss' in figures:
-                self._judge(member, figures['step'], run_result.rank(member.job, figures))
-
-    @staticmethod
-    def _judge(member: Member, step: int, rank: list[float]) -> bool:
-        """Notes a validation; tells whether it is the best so far."""
-        better = member.best_rank is None or [*rank, -step] > member.best_rank
-        if better:
-            member.best_rank = [*rank, -step]
-        return better
-
-    def _of_chunk(self, chunk: int) -> list[tuple[int, Member]]:
-        """Returns the live members of a chunk, each with its row there."""
-        members = [self._members[i] for i in self._program.chunks[chunk]]
-        return [(row, member) for row, member in enumerate(members) if member.live]
-
-    def _live(self) -> list[tuple[int, Member]]:
-        """Returns all live members, each with its chunk."""
+    def _live(self) -> list[tuple[int, int, Member]]:
+        """Returns all live members, each with its chunk and its row there."""
         return [
-            (chunk, member)
-            for chunk in range(len(self._states))
-            for _, member in self._of_chunk(chunk)
+            (chunk, row, self.members[i])
+            for chunk, positions in enumerate(self.program.chunks)
+            for row, i in enumerate(positions)
+            if self.members[i].live
         ]
 
+    def _of_chunk(self, chunk: int) -> list[tuple[int, Member]]:
+        return [(row, member) for its, row, member in self._live() if its == chunk]
+
     def _live_chunks(self) -> list[int]:
-        return sorted({chunk for chunk, _ in self._live()})
+        return sorted({chunk for chunk, _, _ in self._live()})
 
     def train(self) -> None:
-        """Trains until all members have ended.
-
-        Raises:
-            Stopped: on SIGTERM or SIGINT, after saving.
-        """
-        program, job = self._program, self._program.job
+        """Trains until all members have ended; Stopped on SIGTERM or SIGINT, after saving."""
+        program, job = self.program, self.program.job
         length = job.length
         milestones = loop.Milestones(job)
-        tables = {m.job.config.seed: m.data.tables['train'] for m in self._members}
-        batches = program.batches(tables, self._step, length.total_steps - self._step, self._feed)
-        self._logbook.start_progress(self._step, length.total_steps)
+        tables = {m.job.config.seed: m.data.tables['train'] for m in self.members}
+        batches = program.batches(tables, self._step, length.total_steps - self._step, self.feed)
+        self.logbook.start_progress(self._step, length.total_steps)
         # What a checkpoint says has ended was not written to the end.
         self._end(self._ended())
         last = None
@@ -194,126 +145,113 @@ class PackLoop:
                 if 'checkpoint.every' in due or stopped_by is not None:
                     self._checkpoints.save(self._step, self._held(), None)
                 if self._step == length.total_steps:
-                    self._logbook.end_progress()
+                    self.logbook.end_progress()
                 self._end(ended)
                 if stopped_by is not None and self._live():
                     raise Stopped(stopped_by, self._step)
-        self._logbook.end_progress()
+        self.logbook.end_progress()
         self._checkpoints.close()
 
     def _look_at_losses(self, step: int, losses: Mapping[int, jax.Array]) -> None:
         """Ends members whose loss is not finite, and moves the progress bar."""
-        epoch, finite = self._program.job.length.epochs(step), []
-        for chunk, new in losses.items():
-            rows = self._program.split(chunk, new)
-            for row, member in self._of_chunk(chunk):
-                loss = float(rows[row])
-                if np.isfinite(loss):
-                    finite.append(loss)
-                    continue
-                message = (
-                    f'the loss became {loss} at step {step} (epoch {epoch:.2f}): lower '
-                    'config.optim.learning_rate, or look for broken input; delete the folder to try again'
-                )
-                folder = member.logbook.workdir
-                write_json(folder / 'failed.json', {'step': step, 'message': message})
-                self._logbook.say(f'{member.name} failed: {message}')
-                member.live = False
-        self._logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
+        rows = {chunk: self.program.split(chunk, new) for chunk, new in losses.items()}
+        finite = []
+        for chunk, row, member in self._live():
+            loss, folder = float(rows[chunk][row]), member.logbook.workdir
+            if np.isfinite(loss):
+                finite.append(loss)
+                continue
+            epoch = self.program.job.length.epochs(step)
+            message = (
+                f'the loss became {loss} at step {step} (epoch {epoch:.2f}): lower '
+                'config.optim.learning_rate, or look for broken input; delete the folder to try again'
+            )
+            write_json(folder / 'failed.json', {'step': step, 'message': message})
+            self.logbook.say(f'{folder} failed: {message}')
+            member.live = False
+        self.logbook.advance(statistics.median(finite) if finite else float('nan'), 1)
 
-    def _validate(self) -> dict[str, dict[str, float]]:
-        """Validates the live members; returns figures by name."""
-        program, states = self._program, self._states
-        table = self._members[0].data.tables['val']
+    def _validate(self) -> dict[Member, dict[str, float]]:
+        """Validates the live members; returns the figures of each."""
+        program, states, best = self.program, self._states, self._best
+        table = self.members[0].data.tables['val']
         variables = {chunk: states[chunk].evaluated for chunk in self._live_chunks()}
         figures, chosen = {}, {}
-        for chunk, probabilities in program.predict(variables, table, self._feed).items():
+        for chunk, probabilities in program.predict(variables, table, self.feed).items():
             remembered = program.split(chunk, states[chunk].watch)
             better = [False] * len(remembered)
             for row, member in self._of_chunk(chunk):
                 found, rank = run_result.validation(member.job, member.data, probabilities[row])
-                figures[member.name], chosen[member.name] = found, rank[0]
-                better[row] = self._judge(member, self._step, rank)
+                figures[member], chosen[member] = found, rank[0]
+                better[row] = member.judge(self._step, rank)
                 remembered[row] = watch.observe(member.job.config, remembered[row], found)
             states[chunk] = states[chunk].replace(watch=program.join(chunk, remembered))
-            self._best[chunk] = program.keep(
-                chunk, better, states[chunk].evaluated, self._best[chunk]
-            )
+            best[chunk] = program.keep(chunk, better, states[chunk].evaluated, best[chunk])
         if chosen:
             first = max(chosen, key=chosen.get)
-            self._logbook.say(
+            self.logbook.say(
                 f'epoch {program.job.length.epochs(self._step):6.1f}: {len(chosen)} runs, validation '
                 f'accuracy {100 * statistics.median(chosen.values()):.1f} % in the median, '
-                f'{100 * chosen[first]:.1f} % at best ({first})'
+                f'{100 * chosen[first]:.1f} % at best ({first.logbook.workdir})'
             )
         return figures
 
-    def _ended(self) -> list[str]:
-        """Returns the names of live members that have come to the end, or stop early."""
-        whole = self._step == self._program.job.length.total_steps
-        ended = []
-        for chunk in self._live_chunks():
-            remembered = self._program.split(chunk, self._states[chunk].watch)
-            ended += [
-                member.name
-                for row, member in self._of_chunk(chunk)
-                if whole or watch.stopped(member.job.config, remembered[row])
-            ]
-        return ended
+    def _ended(self) -> list[Member]:
+        """Returns the live members that have come to the end, or stop early."""
+        whole = self._step == self.program.job.length.total_steps
+        split, states = self.program.split, self._states
+        remembered = {chunk: split(chunk, states[chunk].watch) for chunk in self._live_chunks()}
+        return [
+            member
+            for chunk, row, member in self._live()
+            if whole or watch.stopped(member.job.config, remembered[chunk][row])
+        ]
 
-    def _log(
-        self,
-        due: bool,
-        ended: Sequence[str],
-        outputs: Mapping[int, Mapping[str, jax.Array]],
-        figures: Mapping[str, Mapping[str, float]],
-    ) -> None:
+    def _log(self, due: bool, ended: Sequence[Member], outputs: Mapping, figures: Mapping) -> None:
         """Writes the lines of metrics.jsonl, and begins the sums anew."""
-        program, epoch = self._program, self._program.job.length.epochs(self._step)
+        program, epoch = self.program, self.program.job.length.epochs(self._step)
         zeros = jax.device_get(train.zero_sums())
         for chunk in self._live_chunks():
             rates = program.split(chunk, outputs[chunk]['learning_rate'])
             sums = program.split(chunk, self._states[chunk].sums)
             for row, member in self._of_chunk(chunk):
-                if due or member.name in ended:
+                if due or member in ended:
                     line = loop.train_figures(sums[row], rates[row])
                     member.logbook.write(self._step, epoch, line)
-                if member.name in figures:
-                    member.logbook.write(self._step, epoch, figures[member.name])
+                if member in figures:
+                    member.logbook.write(self._step, epoch, figures[member])
             if due:
                 fresh = program.join(chunk, [zeros] * len(sums))
                 self._states[chunk] = self._states[chunk].replace(sums=fresh)
 
-    def _end(self, ended: Sequence[str]) -> None:
+    def _end(self, ended: Sequence[Member]) -> None:
         """Tests members that have ended, each with the variables that its validation chose."""
-        program, trained_s = self._program, time.monotonic()
-        chunks = sorted({chunk for chunk, member in self._live() if member.name in ended})
+        program, trained_s = self.program, time.monotonic()
+        chunks = sorted({chunk for chunk, _, member in self._live() if member in ended})
         if not chunks:
             return
         variables = {chunk: self._best[chunk] for chunk in chunks}
-        tables = self._members[0].data.tables
+        tables = self.members[0].data.tables
         probabilities = {
-            part: program.predict(variables, tables[part], self._feed) for part in ('val', 'test')
+            part: program.predict(variables, tables[part], self.feed) for part in ('val', 'test')
         }
+        zeros = jax.device_get(train.zero_sums())
         for chunk in chunks:
             states = program.split(chunk, self._states[chunk])
             best = program.split(chunk, self._best[chunk])
             for row, member in self._of_chunk(chunk):
-                if member.name not in ended:
+                if member not in ended:
                     continue
-                state = states[row].replace(
-                    step=np.int32(self._step), sums=jax.device_get(train.zero_sums())
-                )
                 result = run_result.Ended(
-                    state,
+                    states[row].replace(step=np.int32(self._step), sums=zeros),
                     self._first_step,
                     int(-member.best_rank[-1]),
                     best[row],
                     {part: of_chunk[chunk][row] for part, of_chunk in probabilities.items()},
-                    self._started_s,
+                    self.started_s,
                     self._prepared_s,
                     trained_s,
                 )
                 run_result.write(member.job, member.data, result, member.logbook)
                 member.live = False
-                self._logbook.say(f'{member.name} has ended at step {self._step}')
+                self.logbook.say(f'{member.logbook.workdir} has ended at step {self._step}')

@@ -22,12 +22,14 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from genre_jax import sharding
 from genre_jax.loading import loader
 from genre_jax.loading.feed import Feed
-from genre_jax.sweep.packed.size import members_at_once
 from genre_jax.training import step as train
 from genre_jax.training import step_numbers
 from genre_jax.training.job import Job
 
 _OVER_MEMBERS, _WHOLE = PartitionSpec('data'), PartitionSpec()
+# Where a device does not tell its memory: so much for the members that lie on it.
+_UNTOLD_BYTES = 2 * 2**30
+_SHARE = 0.7  # of a device's memory
 
 
 class Program:
@@ -37,7 +39,7 @@ class Program:
     leaf, or without where a chunk is one member on one device.
 
     Attributes:
-        job: of a separate run.
+        job: of a separate run, with the numbers that the members share.
         chunks: positions of the members of each.
     """
 
@@ -46,13 +48,10 @@ class Program:
     ) -> None:
         """Lays the members out.
 
-        Args:
-            job: of a separate run with the numbers that the members share.
-            values: of the others for each member: config key to number, the same keys for all.
-            at_once: members on one device at once; None: chosen by `members_at_once`.
+        `values` are the numbers of each member that are not shared, by the same config keys for all;
+        `at_once` of them are on one device at once, None: chosen by `members_at_once`.
         """
-        self.job = job
-        self._values = values
+        self.job, self._values = job, values
         self._devices = list(job.mesh.devices.flat)
         self._shares_batch = 'seed' not in values[0]
         # Parts of a batch are cut out in the step, so nothing can come before it.
@@ -64,38 +63,31 @@ class Program:
         members, devices = len(values), job.mesh.size
         at_once = at_once or members_at_once(job, members)
         self._one_by_one = at_once == 1
-        n_chunks = members if self._one_by_one else -(-members // (at_once * devices))
-        size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
-        self.chunks = [
-            range(start, min(start + size, members)) for start in range(0, members, size)
-        ]
-        self._size = size
+        n_chunks = -(-members // (at_once * devices))
+        self._size = 1 if self._one_by_one else -(-members // (n_chunks * devices)) * devices
+        starts = range(0, members, self._size)
+        self.chunks = [range(start, min(start + self._size, members)) for start in starts]
         shared = step_numbers.of_config(job.config)
         self._axes = {key: 0 if key in values[0] else None for key in shared | values[0]}
-        self._numbers = [self._chunk_numbers(number, shared) for number in range(len(self.chunks))]
+        self._numbers = [self._chunk_numbers(chunk, shared) for chunk in range(len(self.chunks))]
         self._steps: dict[tuple, Callable] = {}
         self._examples = train.make_examples(job)
-        self._featurize = jax.jit(
-            job.featurize,
-            in_shardings=sharding.by_example(job.mesh),
-            out_shardings=sharding.replicated(job.mesh),
+        whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+        self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
+        self._predict = self._compile(
+            lambda own, pictures: jax.nn.softmax(job.model.apply(own, pictures, train=False)[0]),
+            (0, None),
         )
-        self._predict = self._compile(self._probabilities, (0, None))
         self._keep = self._compile(
             lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
             (0, 0, 0),
         )
 
-    def _filled(self, chunk: int) -> list[int]:
-        """Returns the members of a chunk; behind the last one it is filled up with copies of that one."""
-        members = self.chunks[chunk]
-        return [*members, *[members[-1]] * (self._size - len(members))]
-
-    def _place(self, chunk: int, over_members: bool) -> jax.sharding.Sharding:
-        """Returns where something lies that is a chunk's, or whole on each of its devices."""
+    def _place(self, chunk: int, spec: PartitionSpec) -> jax.sharding.Sharding:
+        """Returns where something of a chunk lies."""
         if self._one_by_one:
             return SingleDeviceSharding(self._devices[chunk % len(self._devices)])
-        return NamedSharding(self.job.mesh, _OVER_MEMBERS if over_members else _WHOLE)
+        return NamedSharding(self.job.mesh, spec)
 
     def _off(self, chunk: int) -> frozenset[str]:
         """Returns the keys whose numbers are 0 and constants of the program, as in a separate run.
@@ -105,41 +97,26 @@ class Program:
         values = self._values[self.chunks[chunk][0]]
         return frozenset(k for k, v in values.items() if self._one_by_one and v == 0)
 
-    def _job(self, chunk: int) -> Job:
-        zeros = dict.fromkeys(self._off(chunk), 0)
-        config = step_numbers.with_values(self.job.config, zeros)
-        return step_numbers.with_numbers(dataclasses.replace(self.job, config=config), {})
-
     def _chunk_numbers(self, chunk: int, shared: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        off = self._off(chunk)
         own = [
-            {
-                key: step_numbers.array(key, value)
-                for key, value in self._values[i].items()
-                if key not in self._off(chunk)
-            }
-            for i in self._filled(chunk)
+            {k: step_numbers.array(k, v) for k, v in self._values[i].items() if k not in off}
+            for i in self.chunks[chunk]
         ]
         rest = {key: value for key, value in shared.items() if key not in self._values[0]}
-        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, False))
+        return self.join(chunk, own) | jax.device_put(rest, self._place(chunk, _WHOLE))
 
     def join(self, chunk: int, trees: Sequence[Any]) -> Any:
-        """Places trees on the devices of a chunk.
+        """Places trees of the host, one for each member of a chunk, on its devices.
 
-        Args:
-            chunk: its number.
-            trees: on the host, one for each of its members; fewer are filled up.
+        Behind the last one the chunk is filled up with copies of that one.
         """
         trees = [*trees, *[trees[-1]] * (self._size - len(trees))]
         whole = trees[0] if self._one_by_one else jax.tree.map(lambda *rows: np.stack(rows), *trees)
-        return jax.device_put(whole, self._place(chunk, True))
+        return jax.device_put(whole, self._place(chunk, _OVER_MEMBERS))
 
     def split(self, chunk: int, tree: Any) -> list[Any]:
-        """Returns a tree of a chunk on the host, one for each of its members.
-
-        Args:
-            chunk: its number.
-            tree: with all its members.
-        """
+        """Returns a tree of a chunk on the host, one for each of its members."""
         tree = jax.device_get(tree)
         if self._one_by_one:
             return [tree]
@@ -148,26 +125,16 @@ class Program:
     def _compile(self, function: Callable, axes: tuple, donated: tuple = ()) -> Callable:
         """Compiles a function of one member for chunks.
 
-        Args:
-            function: of trees of arrays.
-            axes: for each argument 0 where it is a chunk's, None where it is the same for all, or a dict
-                of these.
-            donated: positions of arguments whose memory is given back.
+        Axes are, for each argument, 0 where it is a chunk's, None where it is the same for all, or a dict of
+        these. The memory of the arguments at the positions `donated` is given back.
         """
         if self._one_by_one:
             return jax.jit(function, donate_argnums=donated)
         specs = jax.tree.map(
-            lambda axis: _WHOLE if axis is None else _OVER_MEMBERS,
-            axes,
-            is_leaf=lambda axis: axis is None,
+            {None: _WHOLE, 0: _OVER_MEMBERS}.get, axes, is_leaf=lambda x: x is None
         )
-        sharded = jax.shard_map(
-            jax.vmap(function, axes),
-            mesh=self.job.mesh,
-            in_specs=specs,
-            out_specs=_OVER_MEMBERS,
-            check_vma=False,
-        )
+        whole = {'mesh': self.job.mesh, 'in_specs': specs, 'out_specs': _OVER_MEMBERS}
+        sharded = jax.shard_map(jax.vmap(function, axes), check_vma=False, **whole)
         return jax.jit(sharded, donate_argnums=donated)
 
     def make_states(self) -> list[train.TrainState]:
@@ -186,70 +153,46 @@ class Program:
         ]
 
     def batches(
-        self,
-        tables: Mapping[int, loader.WindowTable],
-        first_step: int,
-        steps: int,
-        feed: Feed,
+        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
     ) -> Iterator[tuple[jax.Array, Callable[[int], dict]]]:
         """Yields for each step its number, and a function from the number of a chunk to its batch.
 
-        The number, on all devices, counts the steps done before.
-
-        Args:
-            tables: training windows by seed.
-            first_step: steps done before.
-            steps: how many batches.
-            feed: what brings windows to the devices, where all members see the same batches.
+        The number, on all devices, counts the steps done before; `tables` are training windows by seed.
+        Where all members see the same batches, they come from the feed.
         """
-        of_step = self._same_for_all if self._shares_batch else self._by_seed
-        chunks = of_step(tables, first_step, steps, feed)
+        if self._shares_batch:
+            (table,) = tables.values()
+            take = feed.train(table, first_step, first_step + steps)
+        else:
+            reading = {
+                'batch_size': self.job.config.train.batch_size,
+                'first_step': first_step,
+                'steps': steps,
+                'workers': self.job.config.train.loader_workers,
+            }
+            by_seed = {
+                seed: loader.train_batches(table, seed=seed, **reading)
+                for seed, table in tables.items()
+            }
         for step in range(first_step, first_step + steps):
             number = sharding.put_replicated({'step': np.int32(step)}, self.job.mesh)['step']
-            yield number, chunks(number)
-
-    def _same_for_all(
-        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
-    ) -> Callable[[jax.Array], Callable[[int], dict]]:
-        """Returns what takes the next batch, whole on every device."""
-        (table,) = tables.values()
-        take = feed.train(table, first_step, first_step + steps)
-
-        def of_step(number: jax.Array) -> Callable[[int], dict]:
+            if not self._shares_batch:
+                rows = {seed: next(own) for seed, own in by_seed.items()}
+                yield (
+                    number,
+                    lambda chunk, rows=rows: self.join(
+                        chunk, [rows[self._values[i]['seed']] for i in self.chunks[chunk]]
+                    ),
+                )
+                continue
             _, placed = take(1)
             if self._shares_pictures:
                 placed = self._examples(number, placed)
             else:
                 placed = jax.device_put(placed, sharding.replicated(self.job.mesh))
-            return functools.partial(self._on_devices_of, tree=placed)
+            yield number, functools.partial(self._on_devices_of, placed)
 
-        return of_step
-
-    def _by_seed(
-        self, tables: Mapping[int, loader.WindowTable], first_step: int, steps: int, feed: Feed
-    ) -> Callable[[jax.Array], Callable[[int], dict]]:
-        """Returns what takes the next batches, of each member's seed."""
-        batches = {
-            seed: loader.train_batches(
-                table,
-                batch_size=self.job.config.train.batch_size,
-                seed=seed,
-                first_step=first_step,
-                steps=steps,
-                workers=self.job.config.train.loader_workers,
-            )
-            for seed, table in tables.items()
-        }
-
-        def of_step(number: jax.Array) -> Callable[[int], dict]:
-            rows = {seed: next(own) for seed, own in batches.items()}
-            return lambda chunk: self.join(
-                chunk, [rows[self._values[i]['seed']] for i in self._filled(chunk)]
-            )
-
-        return of_step
-
-    def _on_devices_of(self, chunk: int, tree: Any) -> Any:
+    def _on_devices_of(self, tree: Any, chunk: int) -> Any:
         """Returns what is whole on every device as a chunk takes it."""
         if not self._one_by_one:
             return tree
@@ -257,63 +200,41 @@ class Program:
         return jax.tree.map(lambda x: x.addressable_shards[device].data, tree)
 
     def step(
-        self,
-        chunk: int,
-        state: train.TrainState,
-        number: jax.Array,
-        batch: dict,
-        groups: Mapping[str, frozenset[str]],
+        self, chunk: int, state: train.TrainState, number: jax.Array, batch: dict, groups: Mapping
     ) -> tuple[train.TrainState, dict[str, jax.Array]]:
-        """Trains the members of one chunk a step.
+        """Trains the members of one chunk a step; the memory of their state is given back.
 
-        Args:
-            chunk: its number.
-            state: of its members; its memory is given back.
-            number: of the step, and
-            batch: of `batches`.
-            groups: the groups of parameters that train.
-
-        Returns:
-            The new state, and 'loss' and 'learning_rate'.
+        Number and batch are those of `batches`, `groups` the groups of parameters that train. Returns the new
+        state, and 'loss' and 'learning_rate'.
         """
-        key = (tuple(groups), self._off(chunk))
-        if key not in self._steps:
-            alone = dataclasses.replace(self._job(chunk), mesh=None)
+        off = self._off(chunk)
+        if (tuple(groups), off) not in self._steps:
+            config = step_numbers.with_values(self.job.config, dict.fromkeys(off, 0))
+            alone = dataclasses.replace(self.job, config=config, mesh=None)
             step = train.numbered_step(alone, groups)
 
-            def one(
-                numbers: dict, state: train.TrainState, number: jax.Array, batch: dict
-            ) -> tuple:
+            def one(numbers, state, number, batch):
                 # All are at the same step: with one number for all, what depends on it is shared.
                 return step(numbers, state.replace(step=number), batch)
 
-            batch_axis = None if self._shares_batch else 0
-            self._steps[key] = self._compile(one, (self._axes, 0, None, batch_axis), (1,))
-        number = self._on_devices_of(chunk, number)
-        return self._steps[key](self._numbers[chunk], state, number, batch)
-
-    def _probabilities(self, variables: dict, pictures: jax.Array) -> jax.Array:
-        logits, _ = self.job.model.apply(variables, pictures, train=False)
-        return jax.nn.softmax(logits)
+            axes = (self._axes, 0, None, None if self._shares_batch else 0)
+            self._steps[tuple(groups), off] = self._compile(one, axes, (1,))
+        number = self._on_devices_of(number, chunk)
+        return self._steps[tuple(groups), off](self._numbers[chunk], state, number, batch)
 
     def predict(
         self, variables: Mapping[int, Any], table: loader.WindowTable, feed: Feed
     ) -> dict[int, list[np.ndarray]]:
         """Predicts with the members of some chunks; the features are computed once for all.
 
-        Args:
-            variables: of the members, by number of the chunk.
-            table: windows.
-            feed: what brings windows to the devices.
-
-        Returns:
-            By number of the chunk, for each of its members probabilities, float32 [windows, classes].
+        Of variables by number of the chunk; returns by number of the chunk, for each of its members,
+        probabilities, float32 [windows, classes].
         """
-        outputs: dict[int, list[list[np.ndarray]]] = {chunk: [] for chunk in variables}
+        outputs = {chunk: [] for chunk in variables}
         for examples in feed.evaluate(table):
             pictures = self._featurize(examples)
             new = {
-                chunk: self._predict(own, self._on_devices_of(chunk, pictures))
+                chunk: self._predict(own, self._on_devices_of(pictures, chunk))
                 for chunk, own in variables.items()
             }
             for chunk, probabilities in new.items():
@@ -324,12 +245,33 @@ class Program:
         }
 
     def keep(self, chunk: int, better: Sequence[bool], new: Any, best: Any) -> Any:
-        """Returns for each member of a chunk the new tree where it is better, else the best so far.
-
-        Args:
-            chunk: its number.
-            better: for each of its members.
-            new: of the chunk.
-            best: of the chunk.
-        """
+        """Returns for each member of a chunk the new tree where it is better, else the best so far."""
         return self._keep(self.join(chunk, [np.bool_(each) for each in better]), new, best)
+
+
+def members_at_once(job: Job, members: int) -> int:
+    """Chooses how many of some members one device computes at once; `job` is that of a separate run.
+
+    On CPUs a network with convolutions goes one member at a time. It keeps the cores busy by itself; maps of
+    several members side by side do not fit in the caches. An axis of members in front of every kernel took
+    1.1 to 3 times as long, a loop over the members inside the program 4 to 6 times (XLA uses one core for
+    much of what stands in loops). Dense layers and recurrences are too small to keep a device busy: of
+    those, and on other devices, as many as the memory holds.
+    """
+    device = job.mesh.devices.flat[0]
+    alone = dataclasses.replace(job, mesh=None)
+    state = jax.eval_shape(lambda: train.init_state(alone))
+    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    convolutions = any(path[-1].key == 'kernel' and leaf.ndim == 4 for path, leaf in leaves)
+    if device.platform == 'cpu' and convolutions:
+        return 1
+    memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
+    # A member in a step: its state, twice, and what XLA adds.
+    examples = job.stored.batch(job.config.train.batch_size)
+    labels = jax.ShapeDtypeStruct(examples.shape[:1], np.int32)
+    step = jax.jit(train.numbered_step(alone, job.plan.all_groups)).lower(
+        step_numbers.of_config(job.config), state, {job.stored.kind: examples, 'label': labels}
+    )
+    own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    of_member = 2 * own + step.compile().memory_analysis().temp_size_in_bytes
+    return max(1, min(int(_SHARE * memory / of_member), -(-members // job.mesh.size)))
