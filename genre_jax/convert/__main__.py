@@ -52,9 +52,10 @@ def main(argv: list[str]) -> None:
     overrides = {}
     for item in _SET.value:
         key, separator, value = item.partition('=')
-        if not separator or not value.lstrip('-').isdigit():
-            raise UserError(f'--set={item}: expected key=value with a whole number')
-        overrides[key] = int(value)
+        try:
+            overrides[key] = int(value) if value.lstrip('-').isdigit() else float(value)
+        except ValueError:
+            raise UserError(f'--set={item}: expected key=value with a number') from None
     converted, source = checkpoint.convert_checkpoint(_CHECKPOINT.value, _MODEL.value, overrides)
     out = pathlib.Path(_OUT.value)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 
@@ -27,8 +28,18 @@ def convert_checkpoint(
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))
     tensors = read.read_checkpoint(path)
     table = engine.recognise(tensors, candidates, str(path))
-    converted = engine.convert(tensors, table, overrides or {}, str(path))
+    converted = engine.convert(tensors, table, overrides or {}, str(path), _config_beside(path))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
+
+
+def _config_beside(path: pathlib.Path) -> dict:
+    """Returns the config.json of transformers beside the weights; nothing where there is none."""
+    try:
+        with path.with_name('config.json').open('rb') as file:
+            config = json.loads(file.read(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _sha256(path: pathlib.Path) -> str:

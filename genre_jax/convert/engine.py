@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax
 import jax
@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import models
+from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
 
+# More than a network and its optimiser have: tracing one of 3000 blocks takes a minute.
+_MAX_TENSORS = 4000
 # From the layout of the checkpoint to Flax's: kernels (rows, columns, inputs, outputs).
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'same': lambda value: value,
@@ -59,10 +62,10 @@ class Table:
             first of them in a file ('module.', 'model.') is a wrapping and is taken off all keys; what
             lacks it lies outside the model.
         rules: each key matches exactly one.
-        describe: from the tensors without wrapping, and the settings that the user gives, to all settings
-            of the model, 'num_classes' among them (0 where the checkpoint has no output layer), and to
-            'features', the flavour of front end, and 'picture', the shape of features that fit, without
-            the batch.
+        describe: from the tensors without wrapping, and the settings that the user gives, with the content
+            of a config.json beside the weights under that name, to all settings of the model,
+            'num_classes' among them (0 where the checkpoint has no output layer), and to 'features', the
+            flavour of front end, and 'picture', the shape of features that fit, without the batch.
         constants: paths (regular expressions) which the checkpoint does not hold because they are
             constant, and their values.
         optional: paths (regular expressions) that a checkpoint of this kind may lack.
@@ -118,7 +121,7 @@ def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], wher
     found = [table for table in tables if _wrapping(tensors, table) is not None]
     if len(found) == 1:
         return found[0]
-    first = ', '.join(sorted(tensors)[:4])
+    first = ', '.join(one_line(key, 60) for key in sorted(tensors)[:4])
     kinds = '; '.join(table.title for table in found or tables)
     raise UserError(
         f'{where}: holds {len(tensors)} tensors ({first}, ...): expected those of exactly one of: '
@@ -128,32 +131,56 @@ def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], wher
 
 def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
     """Returns what stands before the table's marks in the keys, or None where they are not all there."""
-    first, *others = table.marks
-    for key in tensors:
-        if match := re.fullmatch(rf'((?:.*?[./])??)(?:{first})', key):
-            inner = [k.removeprefix(match[1]) for k in tensors if k.startswith(match[1])]
-            if all(any(re.fullmatch(other, k) for k in inner) for other in others):
-                return match[1]
-    return None
+    common = None
+    for mark in table.marks:
+        pattern = re.compile(rf'((?:.*?[./])??)(?:{mark})')
+        found = {match[1]: None for key in tensors if (match := pattern.fullmatch(key))}
+        common = found if common is None else {p: None for p in common if p in found}
+        if not common:
+            return None
+    return next(iter(common))
+
+
+class _Tensors(dict):
+    """Tensors by key; they know which was asked for last, where a description of them fails."""
+
+    asked = ''
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.asked = key
+        return super().__getitem__(key)
 
 
 def convert(
-    tensors: Mapping[str, np.ndarray], table: Table, overrides: Mapping, where: str
+    tensors: Mapping[str, np.ndarray],
+    table: Table,
+    overrides: Mapping,
+    where: str,
+    beside: Mapping | None = None,
 ) -> Converted:
     """Converts a checkpoint of a table's kind; `overrides` replace settings of the model found in it.
 
-    Raises a UserError for keys that match no rule or several, that go to the same place, have the wrong
-    shape or are not finite, and for parameters that stay empty; all of them in one line.
+    `beside` is the content of a config.json beside the file. Raises a UserError for keys that match no rule
+    or several, that go to the same place, have the wrong shape, are no floats or not finite, for parameters
+    that stay empty, and for what the tensors do not tell; in one line.
     """
     prefix = _wrapping(tensors, table)
-    faults, rows = [], []
-    parts, sizes = collections.defaultdict(dict), {}
-    inner = {}
-    for key, value in tensors.items():
-        if key.startswith(prefix):
-            inner[key.removeprefix(prefix)] = value
-        else:
-            rows.append((key, None, value.shape, 'outside the model'))
+
+    def refuse(*faults: str) -> None:
+        if faults:
+            raise UserError(f'{where}: as {table.title}: {some(faults)}')
+
+    inner = _Tensors(
+        (k.removeprefix(prefix), v) for k, v in tensors.items() if k.startswith(prefix)
+    )
+    if len(inner) > _MAX_TENSORS:
+        refuse(f'has {len(inner)} tensors, expected at most {_MAX_TENSORS}')
+    rows = [
+        (key, None, value.shape, 'outside the model')
+        for key, value in tensors.items()
+        if not key.startswith(prefix)
+    ]
+    faults, parts, sizes = [], collections.defaultdict(dict), {}
     for key, value in inner.items():
         rules = [rule for rule in table.rules if re.fullmatch(rule.pattern, key)]
         if len(rules) != 1:
@@ -166,9 +193,15 @@ def convert(
         path = re.match(rule.pattern, key).expand(rule.target)
         index, sizes[path] = rule.part
         layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
+        if value.dtype.kind != 'f':
+            faults.append(
+                f'{key} holds {value.dtype}, expected floats: numbers in their true scale'
+            )
+            continue
         try:
-            array = np.asarray(layout(value), np.float32)
-        except ValueError:
+            with np.errstate(over='ignore'):  # which is said below
+                array = np.asarray(layout(value), np.float32)
+        except (ValueError, IndexError):
             faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
             continue
         if not np.isfinite(array).all():
@@ -177,34 +210,49 @@ def convert(
             faults.append(f'{key} is the second tensor for {path}')
         parts[path][index] = array
         rows.append((prefix + key, path, value.shape, getattr(layout, '__name__', rule.layout)))
-    if faults:
-        raise UserError(f'{where}: as {table.title}: {some(faults)}')
+    refuse(*faults)
 
-    described = table.describe(inner, overrides) | dict(overrides)
-    picture = described.pop('picture')
-    features, num_classes = described.pop('features'), described.pop('num_classes')
-    expected = _expected(table.model, described, num_classes, picture)
+    try:
+        given = {'config.json': beside or {}} | dict(overrides)
+        described = table.describe(inner, given) | dict(overrides)
+        picture = described.pop('picture')
+        features, num_classes = described.pop('features'), described.pop('num_classes')
+        expected = _expected(table.model, described, num_classes, picture)
+    except UserError as error:
+        refuse(str(error))
+    # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
+    except Exception as error:
+        key, shape = inner.asked, np.shape(inner.get(inner.asked))
+        what = (
+            f'has the shape {shape}, not that of any {table.model}'
+            if key in inner
+            else 'is missing'
+        )
+        raise UserError(f'{where}: as {table.title}: {one_line(key)} {what}') from error
     variables = {}
     for path, pieces in parts.items():
         if sorted(pieces) != list(range(sizes[path])):
             faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
-            continue
-        value = pieces[0]
-        if len(pieces) > 1:
-            value = np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
-        if path not in expected:
+        elif path not in expected:
             faults.append(f'{path} is not in the model')
-        elif value.shape != expected[path]:
-            faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
-        variables[path] = value
+        else:
+            try:
+                value = pieces[0]
+                if len(pieces) > 1:
+                    value = np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
+            except ValueError:
+                faults.append(f'{path} consists of tensors that do not fit together')
+                continue
+            if value.shape != expected[path]:
+                faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
+            variables[path] = value
     for path, shape in expected.items():
         constant = [value for pattern, value in table.constants if re.fullmatch(pattern, path)]
         if path not in parts and constant:
             variables[path] = np.full(shape, constant[0], np.float32)
         elif path not in parts and not re.fullmatch(table.optional, path):
             faults.append(f'{path} stays empty')
-    if faults:
-        raise UserError(f'{where}: as {table.title}: {some(faults)}')
+    refuse(*faults)
     return Converted(
         table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
     )
@@ -221,7 +269,7 @@ def _expected(
     return {path: value.shape for path, value in flat.items()}
 
 
-def some(faults: list[str], limit: int = 6) -> str:
+def some(faults: Sequence[str], limit: int = 6) -> str:
     """Returns the first faults on one line, and how many more there are."""
     more = f'; and {len(faults) - limit} more' if len(faults) > limit else ''
-    return '; '.join(faults[:limit]) + more
+    return '; '.join(one_line(fault) for fault in faults[:limit]) + more

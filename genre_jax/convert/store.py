@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax.convert import raw_numbers
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 
@@ -55,11 +56,15 @@ def load(folder: pathlib.Path) -> Converted:
     """Reads the folder of a converted checkpoint and checks its digest; damage is a UserError."""
     try:
         report = json.loads((folder / _CONVERSION).read_text())
-        with np.load(folder / _PARAMETERS, allow_pickle=False) as arrays:
+        file = folder / _PARAMETERS
+        with zipfile.ZipFile(file) as archive:
+            raw_numbers.check_stored(archive, file.stat().st_size)
+        with np.load(file, allow_pickle=False) as arrays:
             variables = {path: arrays[path] for path in arrays.files}
         fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
         converted = Converted(variables=variables, rows=[], **fields)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    # As in read.py: damaged content raises nearly anything.
+    except Exception as error:
         raise UserError(
             f'{folder}: the converted checkpoint cannot be read ({type(error).__name__}: {error}): '
             'convert it again'
@@ -84,7 +89,7 @@ def report_lines(report: Mapping) -> str:
     reasons = sorted({row['left_out'] for row in left_out})
     for reason in reasons:
         keys = [row['key'] for row in left_out if row['left_out'] == reason]
-        some = ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
+        some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
     return '\n'.join(lines)

@@ -17,6 +17,7 @@ import google_crc32c
 import numpy as np
 
 from genre_jax.convert import raw_numbers
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, 'little')
@@ -30,7 +31,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads all tensors of numbers of a checkpoint, and checks their sums; the data lie beside the index.
 
     Returns arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left out.
@@ -66,13 +67,14 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             if not file.is_file():
                 raise UserError(f'has its tensors in {file.name}, which is missing: put it beside')
             data[shard] = memoryview(file.read_bytes())
+            room.add(len(data[shard]))
         start, size = entry.get(4, 0), entry.get(5, 0)
         raw = data[shard][start : start + size]
         if len(raw) != size or _masked_sum(raw) != entry.get(6, 0):
             state = 'cut off' if len(raw) != size else 'damaged'
             raise UserError(f'has its tensors in a data file that is {state}: get it again')
         shape = [_signed(_fields(dim).get(1, 0)) for dim in _dimensions(entry.get(2, b''))]
-        arrays[name] = raw_numbers.shaped(raw, _KINDS[kind], shape, name, order)
+        arrays[name] = raw_numbers.shaped(raw, _KINDS[kind], shape, name, room, order)
     return arrays
 
 

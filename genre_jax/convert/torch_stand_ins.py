@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from genre_jax.convert import raw_numbers
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
 _STORAGES = {
@@ -25,7 +26,7 @@ _STORAGES = {
     'torch.BoolStorage': 'bool', 'torch.ComplexFloatStorage': 'complex64',
     'torch.ComplexDoubleStorage': 'complex128', 'torch.storage.UntypedStorage': 'uint8',
 }  # fmt: skip
-_TYPES = {f'torch.{kind}': kind for kind in raw_numbers.BYTES}
+_TYPES = {f'torch.{kind}': kind for kind in raw_numbers.DTYPES}
 # Names that stand in a pickle as arguments, and are not called.
 _NAMES = {
     *_STORAGES,
@@ -126,15 +127,16 @@ def call(function: object, arguments: object) -> object:
     return _CALLS[function.name](*arguments)
 
 
-def set_state(instance: object, state: object) -> None:
+def set_state(instance: object, state: object, room: Room) -> None:
     """Takes over the state of NumPy's objects; that of others holds nothing that is read."""
     if isinstance(instance, _NumpyType):
         instance.order = '>' if state[1] == '>' else '<'
     elif isinstance(instance, NumpyArray):
         _, shape, dtype, fortran, raw = state
         if dtype.kind and type(raw) is bytes:
-            value = raw_numbers.shaped(raw, dtype.kind, _lengths(shape), 'of NumPy', dtype.order)
-            instance.value = value.ravel().reshape(shape, order='F') if fortran else value
+            sides = _lengths(shape)
+            value = raw_numbers.shaped(raw, dtype.kind, sides, 'of NumPy', room, dtype.order)
+            instance.value = value.ravel().reshape(sides, order='F') if fortran else value
     elif not isinstance(instance, dict | Tensor | None):
         raise _refused(f'__setstate__ of a {type(instance).__name__}')
 
@@ -156,7 +158,10 @@ def storage(identity: object) -> Storage:
 
 
 def _lengths(numbers: object) -> tuple[int, ...]:
-    if type(numbers) not in (tuple, list) or any(type(n) is not int or n < 0 for n in numbers):
+    # The bounds are those of NumPy: a product of many long numbers would take forever.
+    if type(numbers) not in (tuple, list) or len(numbers) > 64:
+        raise ValueError('a shape that is none')
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
         raise ValueError('a size, stride or offset is not a whole number of at least 0')
     return tuple(numbers)
 
@@ -198,6 +203,8 @@ def _from_type(function: object, kind: object, arguments: object, state: object)
 
 
 def _ordered_dict(pairs: object = ()) -> dict:
+    if pairs and type(pairs) is not list:  # which is what the machine counts
+        raise ValueError('an ordered dictionary that is not made of a list')
     result: dict = {}
     for key, value in pairs:
         add_items(result, [key, value])
@@ -207,7 +214,7 @@ def _ordered_dict(pairs: object = ()) -> dict:
 def _numpy_type(code: object, *_: object) -> _NumpyType:
     if type(code) is not str:
         raise ValueError('a type of NumPy without a name')
-    names = {np.dtype(name).str[1:]: name for name in raw_numbers.BYTES if name != 'bfloat16'}
+    names = {dtype.str[1:]: name for name, dtype in raw_numbers.DTYPES.items()}
     return _NumpyType(names.get(code))
 
 

@@ -154,7 +154,7 @@ def test_ast_small_converts_from_any_length_and_stride():
         rows, columns = (128 - 16) // stride + 1, (frames - 16) // stride + 1
         shapes = golden.ast_shapes(rows * columns + 2, 7, width=64, depth=2)
         tensors = golden.state_dict({f'module.{k}': v for k, v in shapes.items()})
-        converted = convert(tensors, frequency_stride=stride, time_stride=stride)
+        converted = convert(tensors, heads=1, frequency_stride=stride, time_stride=stride)
         assert converted.settings['width'] == 64 and converted.settings['depth'] == 2
         assert converted.num_classes == 7
         model = models.build({'name': 'ast', **converted.settings}, 7)

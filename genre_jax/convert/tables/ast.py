@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 
@@ -10,34 +9,55 @@ import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
 from genre_jax.convert.tables.torch_layers import torch_layer, torch_layer_norm
+from genre_jax.errors import UserError
 
-_BINS, _PATCH = 128, 16
+_PATCH = 16
+# What the positions tell of the authors' files: the same stride along both axes, and the lengths of AudioSet,
+# ESC-50 and Speech Commands give a number each.
+_PUBLISHED_STRIDES = {
+    ((128 - _PATCH) // stride + 1) * ((frames - _PATCH) // stride + 1): stride
+    for stride in (10, 12, 14, 16)
+    for frames in (1024, 512, 128)
+}
+_PUBLISHED_HEADS = {192: 3, 384: 6, 768: 12}
+# What transformers calls settings of the model in config.json, and its default, which may be left out there.
+_TRANSFORMERS = {
+    'heads': ('num_attention_heads', 12),
+    'frequency_stride': ('frequency_stride', 10),
+    'time_stride': ('time_stride', 10),
+    'layer_norm_epsilon': ('layer_norm_eps', 1e-12),
+    'bins': ('num_mel_bins', 128),
+    'frames': ('max_length', 1024),
+}
 
 
-def _rows(stride: int) -> int:
-    """Returns the number of patches along frequency."""
-    return (_BINS - _PATCH) // stride + 1
-
-
-def _describe_ast(
-    tensors: Mapping[str, np.ndarray], given: Mapping, place: str, head: str, blocks: str
+def _describe(
+    tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str
 ) -> dict:
-    """Describes an AST. The positions do not tell the strides: the published ones are tried in turn."""
+    """Describes an AST from its tensors, and from `told`, what they do not tell; None is unknown."""
     n_tokens, width = tensors[place].shape[1:]
     n_patches = n_tokens - 2
-    fits = [stride for stride in (10, 12, 14, 16) if n_patches % _rows(stride) == 0]
-    frequency_stride = given.get('frequency_stride', fits[0] if fits else 10)
-    time_stride = given.get('time_stride', frequency_stride)
-    columns = n_patches // _rows(frequency_stride)
-    return {
+    bins, frames = told.pop('bins', None) or 128, told.pop('frames', None)
+
+    def rows(stride: int) -> int:
+        return (bins - _PATCH) // stride + 1
+
+    if unknown := [key for key, value in told.items() if value is None]:
+        heads = [n for n in range(1, width + 1) if width % n == 0]
+        strides = [n for n in range(1, _PATCH + 1) if n_patches % rows(n) == 0]
+        names = ' '.join(f'--set={key}=NUMBER' for key in unknown)
+        raise UserError(
+            f'the tensors do not tell {", ".join(unknown)}: heads may be {heads}, frequency_stride '
+            f'{strides}: put the config.json of transformers beside them, or name each: python -m '
+            f'genre_jax.convert {names}'
+        )
+    columns = max(1, n_patches // rows(told['frequency_stride']))
+    return told | {
         'width': width,
         'depth': len(_numbers(tensors, blocks)),
-        'heads': width // 64,
-        'frequency_stride': frequency_stride,
-        'time_stride': time_stride,
         'num_classes': len(tensors[head]),
-        'features': 'ast',
-        'picture': ((max(1, columns) - 1) * time_stride + _PATCH, _BINS),
+        'features': 'ast' if bins == 128 else '',
+        'picture': (frames or (columns - 1) * told['time_stride'] + _PATCH, bins),
     }
 
 
@@ -47,6 +67,19 @@ def _numbers(tensors: Mapping[str, np.ndarray], pattern: str) -> set[str]:
 
 
 _AST_BLOCK = r'v\.blocks\.(\d+)'
+
+
+def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    n_tokens, width = tensors['v.pos_embed'].shape[1:]
+    stride = _PUBLISHED_STRIDES.get(n_tokens - 2)
+    told = {
+        'heads': given.get('heads', _PUBLISHED_HEADS.get(width)),
+        'frequency_stride': given.get('frequency_stride', stride),
+        'time_stride': given.get('time_stride', stride),
+    }
+    return _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', _AST_BLOCK)
+
+
 AST = Table(
     title='AST by its authors (.pth)',
     model='ast',
@@ -64,25 +97,37 @@ AST = Table(
         *torch_layer_norm(r'mlp_head\.0', 'mlp_head_norm'),
         *torch_layer(r'mlp_head\.1', 'mlp_head', 'torch_linear'),
     ),
-    describe=functools.partial(
-        _describe_ast, place='v.pos_embed', head='mlp_head.1.weight', blocks=_AST_BLOCK
-    ),
+    describe=_describe_authors,
 )
 
-_HF = r'audio_spectrogram_transformer\.'
+_HF_NAME = 'audio_spectrogram_transformer'
+_HF = rf'{_HF_NAME}\.'
 # transformers 4 and 5 have different names.
 _HF_BLOCK = rf'{_HF}(?:encoder\.layer|encoder\.layers|layers)\.(\d+)'
 
 
-def _describe_hf(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    described = _describe_ast(
+def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    told = {key: given.get(key) for key in _TRANSFORMERS}
+    config = given['config.json']
+    if config.get('model_type') == 'audio-spectrogram-transformer':
+        for key, (name, default) in _TRANSFORMERS.items():
+            value = config.get(name, default)
+            if type(value) is not type(default) or value <= 0:
+                raise UserError(
+                    f'config.json beside it has {name}={value!r}, expected as {default}'
+                )
+            told[key] = given.get(key, value)
+        for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
+            if config.get(name, only) != only:
+                raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only!r}')
+    described = _describe(
         tensors,
-        given,
-        'audio_spectrogram_transformer.embeddings.position_embeddings',
+        told,
+        f'{_HF_NAME}.embeddings.position_embeddings',
         'classifier.dense.weight',
         _HF_BLOCK,
     )
-    return described | {'layer_norm_epsilon': 1e-12, 'head_norm_epsilon': 1e-12}
+    return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
 
 
 AST_HUGGING_FACE = Table(
@@ -123,5 +168,5 @@ AST_HUGGING_FACE = Table(
         *torch_layer_norm(r'classifier\.layernorm', 'mlp_head_norm'),
         *torch_layer(r'classifier\.dense', 'mlp_head', 'torch_linear'),
     ),
-    describe=_describe_hf,
+    describe=_describe_transformers,
 )

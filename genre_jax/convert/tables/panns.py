@@ -23,12 +23,12 @@ _PANNS_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
 
 def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     del given
-    fft_bins = (
-        tensors['logmel_extractor.melW'].shape[0] if 'logmel_extractor.melW' in tensors else 513
-    )
+    # The published files hold the constants of their front end; without them it is the one of most.
+    names = ('logmel_extractor.melW', 'spectrogram_extractor.stft.conv_real.weight')
+    fft_bins = {len(tensors[name]) for name in names if name in tensors} or {513}
     return {
         'num_classes': len(tensors['fc_audioset.weight']),
-        'features': _PANNS_FLAVOURS.get(fft_bins, ''),
+        'features': _PANNS_FLAVOURS.get(fft_bins.pop(), '') if len(fft_bins) == 1 else '',
         'picture': (101, len(tensors['bn0.weight'])),
     }
 

@@ -57,9 +57,9 @@ def _describe_vgg(widths: list[int], inputs: int, pixels: str) -> dict:
 def _describe_vgg_keras(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     del given
     shapes = [
-        value.shape
+        tensors[key].shape
         for name in _VGG_DENSE
-        for key, value in tensors.items()
+        for key in tensors
         if re.fullmatch(_VGG_KERAS[name][0][0], key)
     ]
     inputs = shapes[0][0] if shapes else 512

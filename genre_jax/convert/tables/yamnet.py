@@ -17,8 +17,8 @@ def _describe_yamnet(
 ) -> dict:
     del given
     # Variables in the file are named by their scope and by themselves: the key may be a pattern.
-    (output,) = (value for key, value in tensors.items() if re.fullmatch(head, key))
-    return {'num_classes': output.shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
+    (key,) = (key for key in tensors if re.fullmatch(head, key))
+    return {'num_classes': tensors[key].shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
 
 
 def _keras_yamnet_norm(pattern: str, target: str) -> tuple[Rule, ...]:
