@@ -35,7 +35,8 @@ def convert_checkpoint(
 def _config_beside(path: pathlib.Path) -> dict:
     """Returns the config.json of transformers beside the weights; nothing where there is none."""
     try:
-        with path.with_name('config.json').open('rb') as file:
+        folder = path if path.is_dir() else path.parent
+        with (folder / 'config.json').open('rb') as file:
             config = json.loads(file.read(1 << 20))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -48,7 +49,8 @@ def _sha256(path: pathlib.Path) -> str:
         files = [path]
     else:
         # A TensorFlow bundle is named by its folder, or by what its files have in common.
-        files = sorted(path.glob('*') if path.is_dir() else path.parent.glob(path.name + '.*'))
+        found = path.glob('*') if path.is_dir() else path.parent.glob(path.name + '.*')
+        files = sorted(file for file in found if file.is_file())
     digests = []
     for file in files:
         with file.open('rb') as stream:

@@ -209,7 +209,9 @@ def convert(
         if index in parts[path]:
             faults.append(f'{key} is the second tensor for {path}')
         parts[path][index] = array
-        rows.append((prefix + key, path, value.shape, getattr(layout, '__name__', rule.layout)))
+        rows.append(
+            (prefix + key, path, value.shape, getattr(rule.layout, '__name__', rule.layout))
+        )
     refuse(*faults)
 
     try:

@@ -31,7 +31,8 @@ def find(setting: str) -> Converted:
         if store.is_converted(folder):
             return store.load(folder)
     if path.exists():
-        if (path / 'config.json').exists():
+        # The folder of a model of transformers has a file of that name, too.
+        if (path / 'config.json').exists() and not any(path.glob('*.safetensors')):
             raise UserError(
                 f'config.init.checkpoint={setting}: the run has not finished, it has no model yet'
             )

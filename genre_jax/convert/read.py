@@ -40,8 +40,8 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     Args:
         path: of a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a
-            checkpoint of TensorFlow: its .index, that without the suffix, or the folder of a single
-            one.
+            checkpoint of TensorFlow: its .index, or that without the suffix. The folder of a single
+            .index or .safetensors will do.
 
     Returns:
         Arrays by name, many of them read-only, and with shared memory where the file shares it:
@@ -75,13 +75,13 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _find(path: pathlib.Path) -> pathlib.Path:
-    """Returns the file to read: the index, where a checkpoint of TensorFlow is meant."""
+    """Returns the file to read: of a folder its only one, of a checkpoint of TensorFlow the index."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.name.endswith('.index'))
+        found = [file for file in path.iterdir() if file.suffix in ('.index', '.safetensors')]
         if len(found) != 1:
             raise UserError(
-                f'is a folder with {len(found)} files *.index, expected a single checkpoint '
-                'of TensorFlow: give the file to read'
+                f'is a folder with {len(found)} files *.index of TensorFlow or *.safetensors, expected a '
+                'single one: give the file to read'
             )
         return found[0]
     index = path.with_name(path.name + '.index')
