@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import random
+import re
 import struct
 import sys
 import tracemalloc
@@ -72,7 +73,7 @@ def same_pairs_often(n):
 def long_dimensions(n):
     """A product of many long numbers."""
     number = b'\x8b' + struct.pack('<i', n // 2) + b'\x7f' * (n // 2) + b'q\x010'
-    sides = b'(' + b'h\x01' * (n // 8) + b't'
+    sides = b'(' + b'h\x01' * (n // 32) + b't'
     where = files.storage('a', 'Float', 6), files.number(0), sides, sides, b'\x89', b'N'
     return zipped(number + files.call('torch._utils._rebuild_tensor_v2', *where))
 
@@ -270,7 +271,9 @@ KINDS = {
 def test_each_tensor_must_be_there_and_of_its_kind(name):
     tensors = small(name)
     assert convert(tensors).model in ('ast', 'cnn14', 'mobilenet_v1', 'yamnet')
-    for key, value in tensors.items():
+    # One of each kind: with another block's the same happens.
+    for key in {re.sub(r'\d+', '', key): key for key in tensors}.values():
+        value = tensors[key]
         if name == 'yamnet' and key.endswith('bn.weight'):  # left out: all are 1
             continue
         for said, change in KINDS.items():

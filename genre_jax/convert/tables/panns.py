@@ -29,7 +29,7 @@ def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     return {
         'num_classes': len(tensors['fc_audioset.weight']),
         'features': _PANNS_FLAVOURS.get(fft_bins.pop(), '') if len(fft_bins) == 1 else '',
-        'picture': (101, len(tensors['bn0.weight'])),
+        'picture': (101, tensors['bn0.weight'].shape[-1]),
     }
 
 
