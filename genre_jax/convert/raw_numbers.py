@@ -72,7 +72,10 @@ def shaped(
     Raises a UserError where shape and bytes differ, or there is no room; without the file's name.
     """
     room.take(Room.ARRAY + len(name) + len(raw))
-    if min(shape, default=0) < 0 or math.prod(shape) * DTYPES[kind].itemsize != len(raw):
+    # NumPy knows 64 axes; the product of very many takes very long.
+    if len(shape) > 64 or min(shape, default=0) < 0:
+        raise ValueError(f'tensor {name} has no possible shape')
+    if math.prod(shape) * DTYPES[kind].itemsize != len(raw):
         raise UserError(
             f'damaged: tensor {name} has {len(raw)} bytes for the shape {list(shape)} in {kind}: '
             'get the file again'
