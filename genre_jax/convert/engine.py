@@ -89,7 +89,7 @@ class Converted:
         model: the module of genre_jax.models.
         settings: of that model, for config.model.
         num_classes: of the output; 0 without.
-        features: flavour of the front end it was trained with.
+        features: flavour of the front end it was trained with; '' where that is not known.
         picture: shape of features that fit its parameters, without the batch.
         variables: 'params/layer/kernel' and the like to arrays.
         rows: per key of the file: key, path (None if left out), shape, layout or reason.
@@ -114,6 +114,16 @@ class Converted:
             digest.update(f'{path} {value.shape} {value.dtype}'.encode())
             digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
+
+
+class _Tensors(dict):
+    """Tensors by key; they know which was asked for last, where a description of them fails."""
+
+    asked = ''
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.asked = key
+        return super().__getitem__(key)
 
 
 def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], where: str) -> Table:
@@ -141,16 +151,6 @@ def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
     return next(iter(common))
 
 
-class _Tensors(dict):
-    """Tensors by key; they know which was asked for last, where a description of them fails."""
-
-    asked = ''
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        self.asked = key
-        return super().__getitem__(key)
-
-
 def convert(
     tensors: Mapping[str, np.ndarray],
     table: Table,
@@ -164,22 +164,20 @@ def convert(
     or several, that go to the same place, have the wrong shape, are no floats or not finite, for parameters
     that stay empty, and for what the tensors do not tell; in one line.
     """
-    prefix = _wrapping(tensors, table)
 
-    def refuse(*faults: str) -> None:
+    def check(faults: Sequence[str]) -> None:
         if faults:
             raise UserError(f'{where}: as {table.title}: {some(faults)}')
 
-    inner = _Tensors(
-        (k.removeprefix(prefix), v) for k, v in tensors.items() if k.startswith(prefix)
-    )
+    prefix = _wrapping(tensors, table)
+    inner, rows = _Tensors(), []
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            inner[key.removeprefix(prefix)] = value
+        else:
+            rows.append((key, None, value.shape, 'outside the model'))
     if len(inner) > _MAX_TENSORS:
-        refuse(f'has {len(inner)} tensors, expected at most {_MAX_TENSORS}')
-    rows = [
-        (key, None, value.shape, 'outside the model')
-        for key, value in tensors.items()
-        if not key.startswith(prefix)
-    ]
+        check([f'has {len(inner)} tensors, expected at most {_MAX_TENSORS}'])
     faults, parts, sizes = [], collections.defaultdict(dict), {}
     for key, value in inner.items():
         rules = [rule for rule in table.rules if re.fullmatch(rule.pattern, key)]
@@ -192,72 +190,74 @@ def convert(
             continue
         path = re.match(rule.pattern, key).expand(rule.target)
         index, sizes[path] = rule.part
-        layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
-        if value.dtype.kind != 'f':
-            faults.append(
-                f'{key} holds {value.dtype}, expected floats: numbers in their true scale'
-            )
-            continue
-        try:
-            with np.errstate(over='ignore'):  # which is said below
-                array = np.asarray(layout(value), np.float32)
-        except (ValueError, IndexError):
-            faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
-            continue
-        if not np.isfinite(array).all():
-            faults.append(f'{key} holds values that are not finite')
+        array = _laid_out(key, value, rule, faults)
         if index in parts[path]:
             faults.append(f'{key} is the second tensor for {path}')
         parts[path][index] = array
-        rows.append(
-            (prefix + key, path, value.shape, getattr(rule.layout, '__name__', rule.layout))
-        )
-    refuse(*faults)
+        layout = getattr(rule.layout, '__name__', rule.layout)
+        rows.append((prefix + key, path, value.shape, layout))
+    check(faults)
 
     try:
-        given = {'config.json': beside or {}} | dict(overrides)
+        given = {'config.json': beside or {}, **overrides}
         described = table.describe(inner, given) | dict(overrides)
         picture = described.pop('picture')
         features, num_classes = described.pop('features'), described.pop('num_classes')
         expected = _expected(table.model, described, num_classes, picture)
     except UserError as error:
-        refuse(str(error))
+        check([str(error)])
     # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
-    except Exception as error:
+    except Exception:
         key, shape = inner.asked, np.shape(inner.get(inner.asked))
         what = (
             f'has the shape {shape}, not that of any {table.model}'
             if key in inner
             else 'is missing'
         )
-        raise UserError(f'{where}: as {table.title}: {one_line(key)} {what}') from error
+        check([f'{key} {what}'])
     variables = {}
     for path, pieces in parts.items():
-        if sorted(pieces) != list(range(sizes[path])):
+        if len(pieces) != sizes[path]:
             faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
         elif path not in expected:
             faults.append(f'{path} is not in the model')
         else:
             try:
-                value = pieces[0]
-                if len(pieces) > 1:
-                    value = np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
+                values = [pieces[i] for i in range(len(pieces))]
+                value = np.concatenate(values, axis=-1) if len(values) > 1 else values[0]
             except ValueError:
-                faults.append(f'{path} consists of tensors that do not fit together')
+                faults.append(f'{path} consists of tensors whose shapes do not fit together')
                 continue
+            variables[path] = value
             if value.shape != expected[path]:
                 faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
-            variables[path] = value
     for path, shape in expected.items():
         constant = [value for pattern, value in table.constants if re.fullmatch(pattern, path)]
         if path not in parts and constant:
             variables[path] = np.full(shape, constant[0], np.float32)
         elif path not in parts and not re.fullmatch(table.optional, path):
             faults.append(f'{path} stays empty')
-    refuse(*faults)
+    check(faults)
     return Converted(
         table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
     )
+
+
+def _laid_out(key: str, value: np.ndarray, rule: Rule, faults: list[str]) -> np.ndarray | None:
+    """Returns a tensor as Flax has it, float32 and finite; if it is none, adds why to `faults`."""
+    layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
+    if value.dtype.kind != 'f':
+        faults.append(f'{key} holds {value.dtype}, expected floats: numbers in their true scale')
+        return None
+    try:
+        with np.errstate(over='ignore'):  # what is too large for float32 is found below
+            array = np.asarray(layout(value), np.float32)
+    except (ValueError, IndexError):
+        faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
+        return None
+    if not np.isfinite(array).all():
+        faults.append(f'{key} holds values that are not finite')
+    return array
 
 
 def _expected(
