@@ -77,7 +77,7 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _find(path: pathlib.Path) -> pathlib.Path:
     """Returns the file to read: of a folder its only one, of a checkpoint of TensorFlow the index."""
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix in ('.index', '.safetensors')]
+        found = [f for f in path.iterdir() if f.name.endswith(('.index', '.safetensors'))]
         if len(found) != 1:
             raise UserError(
                 f'is a folder with {len(found)} files *.index of TensorFlow or *.safetensors, expected a '

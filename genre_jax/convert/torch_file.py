@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pathlib
 import struct
 import zipfile
@@ -24,13 +25,21 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 
 
+class _File(io.BufferedReader):
+    """Reads no more than there is: Python allocates first what zipfile finds announced, up to 4 GB."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads some bytes, all that follow for a negative number."""
+        return super().read(min(size, os.fstat(self.fileno()).st_size))
+
+
 def read_zip(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads what torch.save writes since PyTorch 1.6, a zip archive: arrays by dotted name, read-only.
 
     Raises a UserError, without the file's name, where it holds other things than weights; an exception of
     nearly any kind where it is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
+    with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
         records = archive.namelist()
         pickles = [name for name in records if name.count('/') == 1 and name.endswith('/data.pkl')]
         if len(pickles) != 1:

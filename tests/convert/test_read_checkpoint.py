@@ -397,7 +397,7 @@ BUNDLE = {
 
 def write_bundle(prefix, *, shards=1, **options):
     index, data = files.bundle(BUNDLE, CODES, **options)
-    prefix.parent.mkdir(exist_ok=True)
+    pathlib.Path(prefix).parent.mkdir(exist_ok=True)
     pathlib.Path(f'{prefix}.index').write_bytes(index)
     for number in range(shards):
         name = f'{prefix}.data-{number:05d}-of-{shards:05d}'
@@ -411,6 +411,12 @@ def test_bundles_of_tensorflow(given, shards, tmp_path):
     odd = {'shard_of': lambda key: key == 'conv/bias'} if shards == 2 else {}
     write_bundle(folder / 'model.ckpt-7', shards=shards, **odd)
     assert_arrays(read_checkpoint(folder / given), BUNDLE | {'conv/kernel/Adam': SIX})
+
+
+def test_a_bundle_without_a_name(tmp_path):
+    """As in the package of musicnn: `.index`."""
+    write_bundle(f'{tmp_path}/')
+    assert_arrays(read_checkpoint(tmp_path), BUNDLE | {'conv/kernel/Adam': SIX})
 
 
 def test_bundles_that_are_refused(tmp_path):
