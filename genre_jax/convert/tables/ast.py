@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_layer_norm
+from genre_jax.convert.tables.torch_layers import torch_layer_norm, torch_layers
 from genre_jax.errors import UserError
 
 _PATCH = 16
@@ -54,16 +54,11 @@ def _describe(
     columns = max(1, n_patches // rows(told['frequency_stride']))
     return told | {
         'width': width,
-        'depth': len(_numbers(tensors, blocks)),
+        'depth': len({match[1] for key in tensors if (match := re.match(blocks, key))}),
         'num_classes': len(tensors[head]),
         'features': 'ast' if bins == 128 else '',
         'picture': (frames or (columns - 1) * told['time_stride'] + _PATCH, bins),
     }
-
-
-def _numbers(tensors: Mapping[str, np.ndarray], pattern: str) -> set[str]:
-    """Returns what the group of a pattern matches in the keys."""
-    return {match[1] for key in tensors if (match := re.match(pattern, key))}
 
 
 _AST_BLOCK = r'v\.blocks\.(\d+)'
@@ -86,16 +81,21 @@ AST = Table(
     marks=(r'v\.pos_embed', r'v\.patch_embed\.proj\.weight', r'mlp_head\.1\.weight'),
     rules=(
         Rule(r'v\.(cls_token|dist_token|pos_embed)', r'params/\1'),
-        *torch_layer(r'v\.patch_embed\.proj', 'patch_embed', 'torch_conv'),
+        *torch_layers('torch_conv', {r'v\.patch_embed\.proj': 'patch_embed'}),
         *torch_layer_norm(rf'{_AST_BLOCK}\.(norm\d)', r'blocks_\1/\2'),
-        *torch_layer(rf'{_AST_BLOCK}\.attn\.(qkv|proj)', r'blocks_\1/attn_\2', 'torch_linear'),
-        *torch_layer(rf'{_AST_BLOCK}\.mlp\.(fc\d)', r'blocks_\1/mlp_\2', 'torch_linear'),
         *torch_layer_norm(r'v\.norm', 'norm'),
+        *torch_layer_norm(r'mlp_head\.0', 'mlp_head_norm'),
+        *torch_layers(
+            'torch_linear',
+            {
+                rf'{_AST_BLOCK}\.attn\.(qkv|proj)': r'blocks_\1/attn_\2',
+                rf'{_AST_BLOCK}\.mlp\.(fc\d)': r'blocks_\1/mlp_\2',
+                r'mlp_head\.1': 'mlp_head',
+            },
+        ),
         Rule(
             r'v\.head(_dist)?\.(weight|bias)', reason='heads for ImageNet, which AST does not use'
         ),
-        *torch_layer_norm(r'mlp_head\.0', 'mlp_head_norm'),
-        *torch_layer(r'mlp_head\.1', 'mlp_head', 'torch_linear'),
     ),
     describe=_describe_authors,
 )
@@ -120,53 +120,41 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
         for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
             if config.get(name, only) != only:
                 raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only!r}')
-    described = _describe(
-        tensors,
-        told,
-        f'{_HF_NAME}.embeddings.position_embeddings',
-        'classifier.dense.weight',
-        _HF_BLOCK,
-    )
+    place = f'{_HF_NAME}.embeddings.position_embeddings'
+    described = _describe(tensors, told, place, 'classifier.dense.weight', _HF_BLOCK)
     return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
 
 
 AST_HUGGING_FACE = Table(
     title='AST of transformers 4 or 5 (.safetensors, .bin)',
     model='ast',
-    marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
+    marks=(r'classifier\.dense\.weight', rf'{_HF}embeddings\.cls_token'),
     rules=(
         Rule(rf'{_HF}embeddings\.cls_token', 'params/cls_token'),
         Rule(rf'{_HF}embeddings\.distillation_token', 'params/dist_token'),
         Rule(rf'{_HF}embeddings\.position_embeddings', 'params/pos_embed'),
-        *torch_layer(
-            rf'{_HF}embeddings\.patch_embeddings\.projection', 'patch_embed', 'torch_conv'
+        *torch_layers(
+            'torch_conv', {rf'{_HF}embeddings\.patch_embeddings\.projection': 'patch_embed'}
         ),
         *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_before', r'blocks_\1/norm1'),
         *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_after', r'blocks_\1/norm2'),
-        *(
-            rule
-            for i, (old, new) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v')))
-            for rule in torch_layer(
-                rf'{_HF_BLOCK}\.attention\.(?:attention\.{old}|{new}_proj)',
-                r'blocks_\1/attn_qkv',
-                'torch_linear',
-                part=(i, 3),
-            )
-        ),
-        *torch_layer(
-            rf'{_HF_BLOCK}\.attention\.(?:output\.dense|o_proj)',
-            r'blocks_\1/attn_proj',
-            'torch_linear',
-        ),
-        *torch_layer(
-            rf'{_HF_BLOCK}\.(?:intermediate\.dense|mlp\.fc1)', r'blocks_\1/mlp_fc1', 'torch_linear'
-        ),
-        *torch_layer(
-            rf'{_HF_BLOCK}\.(?:output\.dense|mlp\.fc2)', r'blocks_\1/mlp_fc2', 'torch_linear'
-        ),
         *torch_layer_norm(rf'{_HF}layernorm', 'norm'),
         *torch_layer_norm(r'classifier\.layernorm', 'mlp_head_norm'),
-        *torch_layer(r'classifier\.dense', 'mlp_head', 'torch_linear'),
+        *(
+            rule
+            for i, (four, five) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v')))
+            for name in [rf'{_HF_BLOCK}\.attention\.(?:attention\.{four}|{five}_proj)']
+            for rule in torch_layers('torch_linear', {name: r'blocks_\1/attn_qkv'}, (i, 3))
+        ),
+        *torch_layers(
+            'torch_linear',
+            {
+                rf'{_HF_BLOCK}\.attention\.(?:output\.dense|o_proj)': r'blocks_\1/attn_proj',
+                rf'{_HF_BLOCK}\.(?:intermediate\.dense|mlp\.fc1)': r'blocks_\1/mlp_fc1',
+                rf'{_HF_BLOCK}\.(?:output\.dense|mlp\.fc2)': r'blocks_\1/mlp_fc2',
+                r'classifier\.dense': 'mlp_head',
+            },
+        ),
     ),
     describe=_describe_transformers,
 )

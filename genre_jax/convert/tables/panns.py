@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.tables.torch_layers import torch_layers, torch_norm
 
 _PANNS = (
     *torch_norm('bn0', 'bn0'),
-    *torch_layer('fc1', 'fc1', 'torch_linear'),
-    *torch_layer('fc_audioset', 'fc_audioset', 'torch_linear'),
+    *torch_layers('torch_linear', {'(fc1|fc_audioset)': r'\1'}),
     Rule(
         r'spectrogram_extractor\.stft\.conv_(real|imag)\.weight|logmel_extractor\.melW',
         reason='constants of the front end, which is genre_jax.features here',
@@ -22,7 +21,6 @@ _PANNS_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
 
 
 def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    del given
     # The published files hold the constants of their front end; without them it is the one of most.
     names = ('logmel_extractor.melW', 'spectrogram_extractor.stft.conv_real.weight')
     fft_bins = {len(tensors[name]) for name in names if name in tensors} or {513}
@@ -34,11 +32,9 @@ def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
 
 
 def _describe_cnn(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    variant = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
-    if 'conv_block1.conv2.weight' not in tensors:
-        variant = 'cnn6'
+    deep = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
     return {
-        'variant': variant,
+        'variant': deep if 'conv_block1.conv2.weight' in tensors else 'cnn6',
         'embedding_units': len(tensors['fc1.weight']),
         **_describe_panns(tensors, given),
     }

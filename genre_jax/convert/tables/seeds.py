@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.tables.torch_layers import torch_layers, torch_norm
 
 # --- georgeherbert/music-genre-classification ----------------------------------------------------
 
@@ -28,10 +28,10 @@ SHALLOW_CNN = Table(
     model='shallow_cnn',
     marks=(r'conv_left\.weight', r'conv_right\.weight', r'fc_2\.weight'),
     rules=(
-        *torch_layer('conv_(left|right)', r'conv_\1', 'torch_conv_mel_first'),
+        *torch_layers('torch_conv_mel_first', {'conv_(left|right)': r'conv_\1'}),
         *torch_norm('bn_conv_(left|right)', r'bn_conv_\1'),
-        *torch_layer('fc_1', 'fc_1', _rows_time_first),
-        *torch_layer('fc_2', 'fc_2', 'torch_linear'),
+        *torch_layers(_rows_time_first, {'fc_1': 'fc_1'}),
+        *torch_layers('torch_linear', {'fc_2': 'fc_2'}),
     ),
     describe=lambda tensors, given: {
         'batch_norm': 'bn_conv_left.weight' in tensors,
@@ -45,7 +45,7 @@ SHALLOW_CNN = Table(
 # --- W-Bu-coder/music_classification -------------------------------------------------------------
 
 _TRUNK = (
-    *torch_layer(r'cnn_features\.0', 'cnn_features_0', 'torch_conv_mel_first'),
+    *torch_layers('torch_conv_mel_first', {r'cnn_features\.0': 'cnn_features_0'}),
     *torch_norm(r'cnn_features\.1', 'cnn_features_1'),
     Rule(
         r'cnn_features\.([47])\.([03])\.weight',
@@ -53,18 +53,11 @@ _TRUNK = (
         'torch_conv_mel_first',
     ),
     *torch_norm(r'cnn_features\.([47])\.([14])', r'cnn_features_\1_\2'),
-    *torch_layer(r'classifier\.(\d)', r'classifier_\1', 'torch_linear'),
-)
-_RECURRENT = (
-    Rule(r'(?:gru|lstm)\.weight_ih_(l\d)', r'params/{}_\1/input_kernel', 'torch_linear'),
-    Rule(r'(?:gru|lstm)\.weight_hh_(l\d)', r'params/{}_\1/hidden_kernel', 'torch_linear'),
-    Rule(r'(?:gru|lstm)\.bias_ih_(l\d)', r'params/{}_\1/input_bias'),
-    Rule(r'(?:gru|lstm)\.bias_hh_(l\d)', r'params/{}_\1/hidden_bias'),
+    *torch_layers('torch_linear', {r'classifier\.(\d)': r'classifier_\1'}),
 )
 
 
 def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str) -> dict:
-    del given
     return {'num_classes': len(tensors[head]), 'features': 'fma_mel', 'picture': (1292, 128)}
 
 
@@ -84,9 +77,18 @@ def _hybrid(model: str, kind: str) -> Table:
         marks=(r'cnn_features\.0\.weight', rf'{kind}\.weight_ih_l0', r'residual_proj\.weight'),
         rules=(
             *_TRUNK,
-            *(Rule(r.pattern, r.target.format(kind), r.layout) for r in _RECURRENT),
-            *torch_layer('residual_proj', 'residual_proj', 'torch_linear'),
-            *torch_layer(r'attention\.(\d)', r'attention_\1', 'torch_linear'),
+            *(
+                Rule(rf'{kind}\.{old}_{a}h_(l\d)', rf'params/{kind}_\1/{side}_{new}', layout)
+                for a, side in (('i', 'input'), ('h', 'hidden'))
+                for old, new, layout in (
+                    ('weight', 'kernel', 'torch_linear'),
+                    ('bias', 'bias', 'same'),
+                )
+            ),
+            *torch_layers(
+                'torch_linear',
+                {'residual_proj': 'residual_proj', r'attention\.(\d)': r'attention_\1'},
+            ),
             Rule(r'gate\.0\.(weight|bias)', reason='a gate that was built and never called'),
         ),
         describe=functools.partial(_describe, head='classifier.1.bias'),

@@ -9,13 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.tables.torch_layers import torch_layers, torch_norm
 
 
-def _describe_yamnet(
-    tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int
-) -> dict:
-    del given
+def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int) -> dict:
     # Variables in the file are named by their scope and by themselves: the key may be a pattern.
     (key,) = (key for key in tensors if re.fullmatch(head, key))
     return {'num_classes': tensors[key].shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
@@ -53,7 +50,7 @@ YAMNET_KERAS = Table(
         Rule('logits/(?:.*/)?kernel(?::0)?', 'params/logits/kernel'),
         Rule('logits/(?:.*/)?bias(?::0)?', 'params/logits/bias'),
     ),
-    describe=functools.partial(_describe_yamnet, head='logits/(?:.*/)?kernel(?::0)?', axis=1),
+    describe=functools.partial(_describe, head='logits/(?:.*/)?kernel(?::0)?', axis=1),
 )
 
 # LiteRT has folded each normalisation into the kernel before it and a bias.
@@ -79,7 +76,7 @@ YAMNET_LITERT = Table(
         Rule('dense/BiasAdd/ReadVariableOp/resource', 'params/logits/bias'),
         Rule('(?!layer|dense).*', reason='the front end, which is genre_jax.features here'),
     ),
-    describe=functools.partial(_describe_yamnet, head='dense/MatMul', axis=0),
+    describe=functools.partial(_describe, head='dense/MatMul', axis=0),
     constants=_FOLDED,
 )
 
@@ -105,7 +102,7 @@ YAMNET_TORCH = Table(
             r'params/\1/\2_conv/kernel',
             'torch_conv',
         ),
-        *torch_layer('classifier', 'logits', 'torch_linear'),
+        *torch_layers('torch_linear', {'classifier': 'logits'}),
     ),
-    describe=functools.partial(_describe_yamnet, head=r'classifier\.weight', axis=0),
+    describe=functools.partial(_describe, head=r'classifier\.weight', axis=0),
 )
