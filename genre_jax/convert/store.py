@@ -22,12 +22,9 @@ def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) 
 
     Returns what conversion.json holds: the verification report.
     """
+    kept = [f.name for f in dataclasses.fields(converted) if f.name not in ('variables', 'rows')]
     report = {
-        **{
-            field.name: getattr(converted, field.name)
-            for field in dataclasses.fields(converted)
-            if field.name not in ('variables', 'rows')
-        },
+        **{name: getattr(converted, name) for name in kept},
         'source': dict(source),
         'parameters_sha256': converted.sha256,
         'n_parameters': sum(
@@ -79,15 +76,14 @@ def report_lines(report: Mapping) -> str:
     used = [row for row in report['keys'] if row['path']]
     left_out = [row for row in report['keys'] if not row['path']]
     settings = ', '.join(f'{key}={value!r}' for key, value in report['settings'].items())
+    settings = f' ({settings})' if settings else ''
     lines = [
-        f'{report["title"]} -> genre_jax.models.{report["model"]}'
-        + (f' ({settings})' if settings else ''),
+        f'{report["title"]} -> genre_jax.models.{report["model"]}{settings}',
         f'source: {report["source"]["file"]}, sha256 {report["source"]["sha256"]}',
         f'{len(used)} tensors -> {len(report["shapes"])} arrays, {report["n_parameters"]:,} parameters, '
         f'{report["num_classes"]} classes; every array has one source and the shape of the model',
     ]
-    reasons = sorted({row['left_out'] for row in left_out})
-    for reason in reasons:
+    for reason in sorted({row['left_out'] for row in left_out}):
         keys = [row['key'] for row in left_out if row['left_out'] == reason]
         some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
