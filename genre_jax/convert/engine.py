@@ -34,41 +34,31 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    r"""One line of a table.
+    """One line of a table."""
 
-    Attributes:
-        pattern: regular expression that matches the whole key.
-        target: path in the variables, with the groups of the pattern as \1, \2; None: left out.
-        layout: a name of LAYOUTS, or a function of the array.
-        part: (i, n) if the target consists of n tensors along its last axis, and this is number i.
-        reason: why it is left out.
-    """
-
-    pattern: str
-    target: str | None = None
-    layout: str | Callable[[np.ndarray], np.ndarray] = 'same'
-    part: tuple[int, int] = (0, 1)
-    reason: str = ''
+    pattern: str  # regular expression that matches the whole key
+    target: str | None = None  # path in the variables, with groups as \1, \2; None: left out
+    layout: str | Callable[[np.ndarray], np.ndarray] = 'same'  # a name of LAYOUTS, or a function
+    part: tuple[int, int] = (0, 1)  # (i, n): number i of n tensors along the target's last axis
+    reason: str = ''  # why it is left out
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What is known about one kind of checkpoint.
+    """What is known about one kind of checkpoint; patterns are regular expressions.
 
     Attributes:
         title: the kind, for people.
         model: the module of genre_jax.models.
-        marks: regular expressions of keys that every checkpoint of this kind has. What stands before the
-            first of them in a file ('module.', 'model.') is a wrapping and is taken off all keys; what
-            lacks it lies outside the model.
+        marks: patterns of keys that every checkpoint of this kind has. What stands before all of them in a
+            file ('module.', 'model.') is a wrapping and is taken off; what lacks it lies outside the model.
         rules: each key matches exactly one.
         describe: from the tensors without wrapping, and the settings that the user gives, with the content
             of a config.json beside the weights under that name, to all settings of the model,
             'num_classes' among them (0 where the checkpoint has no output layer), and to 'features', the
             flavour of front end, and 'picture', the shape of features that fit, without the batch.
-        constants: paths (regular expressions) which the checkpoint does not hold because they are
-            constant, and their values.
-        optional: paths (regular expressions) that a checkpoint of this kind may lack.
+        constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
+        optional: pattern of paths that a checkpoint of this kind may lack.
     """
 
     title: str
@@ -82,29 +72,18 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A converted checkpoint.
+    """A converted checkpoint."""
 
-    Attributes:
-        title: the kind of checkpoint.
-        model: the module of genre_jax.models.
-        settings: of that model, for config.model.
-        num_classes: of the output; 0 without.
-        features: flavour of the front end it was trained with; '' where that is not known.
-        picture: shape of features that fit its parameters, without the batch.
-        variables: 'params/layer/kernel' and the like to arrays.
-        rows: per key of the file: key, path (None if left out), shape, layout or reason.
-        labels: names of the classes where they are known.
-    """
-
-    title: str
-    model: str
-    settings: dict
-    num_classes: int
-    features: str
-    picture: tuple[int, ...]
-    variables: dict[str, np.ndarray]
+    title: str  # the kind of checkpoint
+    model: str  # the module of genre_jax.models
+    settings: dict  # of that model, for config.model
+    num_classes: int  # of the output; 0 without
+    features: str  # flavour of the front end it was trained with; '' where that is not known
+    picture: tuple[int, ...]  # shape of features that fit its parameters, without the batch
+    variables: dict[str, np.ndarray]  # by path, 'params/layer/kernel'
+    # Per key of the file: key, path (None if left out), shape, layout or reason.
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
-    labels: list[str] | None = None
+    labels: list[str] | None = None  # names of the classes where they are known
 
     @property
     def sha256(self) -> str:

@@ -32,32 +32,32 @@ _OTHERS = {
     b'\x93NUMPY': 'is a single array of NumPy, without the names of the weights',
 }
 _HEAD = 512
+_MAX_NAME = 1000
 _SAFETENSORS = 'BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64'.split()
 
 
 def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads all arrays of numbers of a checkpoint.
 
-    Args:
-        path: of a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a
-            checkpoint of TensorFlow: its .index, or that without the suffix. The folder of a single
-            .index or .safetensors will do.
+    `path` is a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a checkpoint of
+    TensorFlow: its .index, or that without the suffix. The folder of a single .index or .safetensors will do.
 
-    Returns:
-        Arrays by name, many of them read-only, and with shared memory where the file shares it:
-        - PyTorch: dicts and lists within each other have dotted names, 'model.conv1.weight',
-          'optimizer.state.0.exp_avg'; a single tensor has ''. What is no array is left out.
-        - Keras: the path of the dataset, 'conv/conv/kernel:0'.
-        - LiteRT: the constants by their tensors' names, quantised ones as float32.
-        bfloat16 becomes float32, which holds it exactly; all else keeps its type.
+    Returns arrays by name, many of them read-only, and with shared memory where the file shares it.
+    bfloat16 becomes float32, which holds it exactly; all else keeps its type. Names are
+    - PyTorch: dicts and lists within each other have dotted names, 'model.conv1.weight',
+      'optimizer.state.0.exp_avg'; a single tensor has ''. What is no array is left out.
+    - Keras: the path of the dataset, 'conv/conv/kernel:0'.
+    - LiteRT: the constants by their tensors' names, quantised ones as float32.
 
-    Raises:
-        UserError: the file is missing, cut off, damaged, of another kind, asks to run a program, or
-            holds no array; one line that names it.
+    Raises a UserError, one line that names the file, where it is missing, cut off, damaged, of another kind,
+    asks to run a program, unfolds to many times its size, or holds no array.
     """
     try:
         path = _find(path)
         arrays = _read(path)
+        # Expressions are matched with names; the time for one grows with its length squared.
+        if any(len(name) > _MAX_NAME for name in arrays):
+            raise UserError(f'has a tensor with a name of more than {_MAX_NAME} letters')
     except UserError as error:
         raise UserError(f'{path}: {raw_numbers.one_line(str(error))}') from error
     except PermissionError as error:
@@ -166,11 +166,11 @@ def _hdf5(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
             if dataset.is_virtual or dataset.external:
                 raise UserError(f'has dataset {name} in another file, which is never opened')
             # Where nothing is stored HDF5 fills in zeros.
-            if dataset.size and not dataset.id.get_storage_size():
+            count = math.prod(dataset.shape)
+            if count and not dataset.id.get_storage_size():
                 raise ValueError(f'dataset {name} is larger than what is stored of it')
             # One chunk is unpacked as a whole, also where the dataset is smaller.
-            count = max(dataset.size, math.prod(dataset.chunks or ()))
-            room.take(count * dataset.dtype.itemsize)
+            room.take(max(count, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize)
             arrays[name] = np.asarray(dataset[()], dataset.dtype.newbyteorder('='))
     return arrays
 

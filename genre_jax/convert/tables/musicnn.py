@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
 
-_MUSICNN_CONVS = (
-    *('timbral_1', 'timbral_2', 'temporal_1', 'temporal_2', 'temporal_3'),
-    *('midend_1', 'midend_2', 'midend_3'),
-)
-_MUSICNN_NORMS = ('bn_input', *(f'{name}/bn' for name in _MUSICNN_CONVS), 'bn_pool', 'bn_dense')
+_CONVS = 'timbral_1 timbral_2 temporal_1 temporal_2 temporal_3 midend_1 midend_2 midend_3'.split()
+_NORMS = ('bn_input', *(f'{name}/bn' for name in _CONVS), 'bn_pool', 'bn_dense')
 
 
-def _counted(name: str, number: int) -> str:
-    """Returns the name that TensorFlow gives to a layer of a kind: the first has no number."""
-    return f'{name}_{number}' if number else name
+def _counted(kind: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the names of TensorFlow beside ours: the first layer of a kind has no number."""
+    return [(f'{kind}_{i}' if i else kind, name) for i, name in enumerate(names)]
 
 
 def _without_height(kernel: np.ndarray) -> np.ndarray:
@@ -30,27 +29,27 @@ MUSICNN = Table(
     rules=(
         *(
             Rule(
-                f'{_counted("conv2d", i)}/{part}',
-                f'params/{name}/conv/{part}',
-                _without_height if name.startswith('midend') and part == 'kernel' else 'same',
+                f'{old}/{part}',
+                f'params/{new}/conv/{part}',
+                _without_height if new.startswith('midend') and part == 'kernel' else 'same',
             )
-            for i, name in enumerate(_MUSICNN_CONVS)
+            for old, new in _counted('conv2d', _CONVS)
             for part in ('kernel', 'bias')
         ),
         *(
-            Rule(f'{_counted("batch_normalization", i)}/{old}', f'{kind}/{name}/{new}')
-            for i, name in enumerate(_MUSICNN_NORMS)
-            for old, kind, new in (
-                ('gamma', 'params', 'scale'),
-                ('beta', 'params', 'bias'),
-                ('moving_mean', 'batch_stats', 'mean'),
-                ('moving_variance', 'batch_stats', 'var'),
+            Rule(f'{old}/{theirs}', ours.format(new))
+            for old, new in _counted('batch_normalization', _NORMS)
+            for theirs, ours in (
+                ('gamma', 'params/{}/scale'),
+                ('beta', 'params/{}/bias'),
+                ('moving_mean', 'batch_stats/{}/mean'),
+                ('moving_variance', 'batch_stats/{}/var'),
             )
         ),
         *(
-            Rule(f'{_counted("dense", i)}/{name}', f'params/{layer}/{name}')
-            for i, layer in enumerate(('dense', 'logits'))
-            for name in ('kernel', 'bias')
+            Rule(f'{old}/{part}', f'params/{new}/{part}')
+            for old, new in _counted('dense', ('dense', 'logits'))
+            for part in ('kernel', 'bias')
         ),
         Rule('.*/Adam(_1)?|beta[12]_power(_1)?|.*global_step', reason='state of the optimiser'),
     ),

@@ -19,10 +19,11 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis
 
 
 def _keras_yamnet_norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    names = (('beta', 'params', 'bias'), ('moving_mean', 'batch_stats', 'mean'))
+    names = {'beta': 'params/{}/bias', 'moving_mean': 'batch_stats/{}/mean'}
+    names['moving_variance'] = 'batch_stats/{}/var'
     return tuple(
-        Rule(rf'{pattern}/bn/(?:.*/)?{old}(?::0)?', rf'{kind}/{target}/{new}')
-        for old, kind, new in (*names, ('moving_variance', 'batch_stats', 'var'))
+        Rule(rf'{pattern}/bn/(?:.*/)?{theirs}(?::0)?', ours.format(target))
+        for theirs, ours in names.items()
     )
 
 
