@@ -58,7 +58,7 @@ class Table:
             'num_classes' among them (0 where the checkpoint has no output layer), and to 'features', the
             flavour of front end, and 'picture', the shape of features that fit, without the batch.
         constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
-        optional: pattern of paths that a checkpoint of this kind may lack.
+        optional: pattern of paths that a checkpoint without output layer lacks.
     """
 
     title: str
@@ -214,7 +214,7 @@ def convert(
         constant = [value for pattern, value in table.constants if re.fullmatch(pattern, path)]
         if path not in parts and constant:
             variables[path] = np.full(shape, constant[0], np.float32)
-        elif path not in parts and not re.fullmatch(table.optional, path):
+        elif path not in parts and (num_classes or not re.fullmatch(table.optional, path)):
             faults.append(f'{path} stays empty')
     check(faults)
     return Converted(

@@ -114,13 +114,13 @@ def _arrays(
             if kept not in numbers:
                 numbers[kept] = raw_numbers.decode(raw[storage.key], value.kind, order)
             array = _strided(name, value, numbers[kept])
+            # Also where memory is shared: it will not be when they are laid out as parameters.
+            room.take(Room.ARRAY + array.nbytes)
         if name in arrays:
             raise UserError(
                 f'has two tensors with the name {name!r}: save them under different names'
             )
         if array is not None:
-            # Also where memory is shared: it will not be when they are laid out as parameters.
-            room.take(Room.ARRAY + array.nbytes)
             arrays[name] = array
     return arrays
 
@@ -159,9 +159,9 @@ def _named(tree: object, room: Room) -> Iterator[tuple[str, Tensor | NumpyArray]
         if isinstance(value, Tensor | NumpyArray):
             yield name, value
             continue
-        items = value.items() if type(value) is dict else enumerate(value)
-        room.take(Room.OBJECT * len(value))
-        for key, inner in reversed(list(items)):
+        room.take(8 * len(value))
+        for key in reversed(value if type(value) is dict else range(len(value))):
+            inner = value[key]
             if isinstance(inner, dict | list | tuple | NumpyArray) and type(inner) is not Storage:
                 pending.append((f'{name}.{key}' if name else str(key), inner))
-                room.take(len(pending[-1][0]))
+                room.take(Room.OBJECT + len(pending[-1][0]))

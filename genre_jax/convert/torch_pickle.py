@@ -22,6 +22,7 @@ from genre_jax.convert.raw_numbers import Room
 from genre_jax.convert.torch_stand_ins import Storage
 from genre_jax.errors import UserError
 
+_MAX_MARKS = 1000
 # What a call copies of one of its arguments, at most, for each of its elements.
 _COPIED_BYTES = {str: 1, bytes: 1, tuple: 8, list: Room.OBJECT}
 
@@ -50,27 +51,33 @@ class _Machine:
         self.room = room
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below the open marks
-        self.memo: dict[int, object] = {}
+        self.memo: list = []
 
     def step(self, op: str, argument: object) -> None:
         """Carries out one instruction; the names are those of pickletools."""
         stack = self.stack
+        if op in _MAKE_OBJECTS:
+            self.room.take(Room.OBJECT)
         if op in _ARGUMENTS:
             stack.append(argument)
-            return
-        # Most of the others leave an object of Python's, and take only one or two bytes of the file.
-        self.room.take(Room.OBJECT)
-        if op in _CONSTANTS:
+        elif op in _CONSTANTS:
             stack.append(_CONSTANTS[op]())
         elif op in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
-            self.memo[len(self.memo) if argument is None else argument] = stack[-1]
+            place = len(self.memo) if argument is None else argument
+            missing = max(0, place + 1 - len(self.memo))
+            self.room.take(8 * missing)
+            self.memo += [None] * missing
+            self.memo[place] = stack[-1]
         elif op in ('GET', 'BINGET', 'LONG_BINGET'):
             stack.append(self.memo[argument])
         elif op == 'MARK':
+            if len(self.outer) == _MAX_MARKS:
+                raise ValueError('it is nested too deep')
             self.outer.append(stack)
             self.stack = []
         elif op in _CLOSES_MARK:
-            self.room.take(Room.OBJECT // 2 * len(stack) if op in _FILLS_DICT else 0)
+            if op in ('DICT', 'SETITEMS'):
+                self.room.take(Room.OBJECT // 2 * len(stack))
             self.stack = self.outer.pop()
             _CLOSES_MARK[op](self.stack, stack)
         elif op in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
@@ -140,7 +147,11 @@ _CONSTANTS: dict[str, Callable[[], object]] = {
     'EMPTY_SET': list,
     'EMPTY_TUPLE': tuple,
 }
-_FILLS_DICT = ('DICT', 'SETITEMS')
+# Those that leave an object of Python's for one byte of the file or a few.
+_MAKE_OBJECTS = set(
+    'EMPTY_DICT EMPTY_LIST EMPTY_SET DICT LIST FROZENSET TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM GLOBAL '
+    'STACK_GLOBAL REDUCE NEWOBJ BINPERSID'.split()
+)
 _CLOSES_MARK: dict[str, Callable[[list, list], None]] = {
     'TUPLE': lambda stack, items: stack.append(tuple(items)),
     'LIST': lambda stack, items: stack.append(items),

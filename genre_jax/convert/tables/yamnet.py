@@ -10,6 +10,7 @@ import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
 from genre_jax.convert.tables.torch_layers import torch_layers, torch_norm
+from genre_jax.errors import UserError
 
 
 def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int) -> dict:
@@ -81,6 +82,14 @@ YAMNET_LITERT = Table(
     constants=_FOLDED,
 )
 
+
+def _describe_torch(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    scaled = [k for k in tensors if k.endswith('.bn.weight') and not np.all(tensors[k] == 1)]
+    if scaled:
+        raise UserError(f'{scaled[0]} is not 1 everywhere: YAMNet has no scales')
+    return _describe(tensors, given, r'classifier\.weight', 0)
+
+
 YAMNET_TORCH = Table(
     title='YAMNet of torch-vggish-yamnet (.pth)',
     model='yamnet',
@@ -105,5 +114,5 @@ YAMNET_TORCH = Table(
         ),
         *torch_layers('torch_linear', {'classifier': 'logits'}),
     ),
-    describe=functools.partial(_describe, head=r'classifier\.weight', axis=0),
+    describe=_describe_torch,
 )
