@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer_norm, torch_layers
+from genre_jax.convert.engine import Table
+from genre_jax.convert.tables.lines import rules
 from genre_jax.errors import UserError
 
 _PATCH = 16
@@ -61,9 +61,6 @@ def _describe(
     }
 
 
-_AST_BLOCK = r'v\.blocks\.(\d+)'
-
-
 def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     n_tokens, width = tensors['v.pos_embed'].shape[1:]
     stride = _PUBLISHED_STRIDES.get(n_tokens - 2)
@@ -72,38 +69,26 @@ def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict
         'frequency_stride': given.get('frequency_stride', stride),
         'time_stride': given.get('time_stride', stride),
     }
-    return _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', _AST_BLOCK)
+    return _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
 
 
 AST = Table(
     title='AST by its authors (.pth)',
     model='ast',
     marks=(r'v\.pos_embed', r'v\.patch_embed\.proj\.weight', r'mlp_head\.1\.weight'),
-    rules=(
-        Rule(r'v\.(cls_token|dist_token|pos_embed)', r'params/\1'),
-        *torch_layers('torch_conv', {r'v\.patch_embed\.proj': 'patch_embed'}),
-        *torch_layer_norm(rf'{_AST_BLOCK}\.(norm\d)', r'blocks_\1/\2'),
-        *torch_layer_norm(r'v\.norm', 'norm'),
-        *torch_layer_norm(r'mlp_head\.0', 'mlp_head_norm'),
-        *torch_layers(
-            'torch_linear',
-            {
-                rf'{_AST_BLOCK}\.attn\.(qkv|proj)': r'blocks_\1/attn_\2',
-                rf'{_AST_BLOCK}\.mlp\.(fc\d)': r'blocks_\1/mlp_\2',
-                r'mlp_head\.1': 'mlp_head',
-            },
-        ),
-        Rule(
-            r'v\.head(_dist)?\.(weight|bias)', reason='heads for ImageNet, which AST does not use'
-        ),
-    ),
+    rules=rules(r"""
+        tensor            v\.(cls_token|dist_token|pos_embed)  params/\1
+        torch_layer       v\.patch_embed\.proj                 patch_embed        torch_conv
+        torch_layer_norm  v\.blocks\.(\d+)\.(norm\d)           blocks_\1/\2
+        torch_layer       v\.blocks\.(\d+)\.attn\.(qkv|proj)   blocks_\1/attn_\2  torch_linear
+        torch_layer       v\.blocks\.(\d+)\.mlp\.(fc\d)        blocks_\1/mlp_\2   torch_linear
+        torch_layer_norm  v\.norm                              norm
+        torch_layer_norm  mlp_head\.0                          mlp_head_norm
+        torch_layer       mlp_head\.1                          mlp_head           torch_linear
+        left_out          v\.head(_dist)?\.(weight|bias)       heads for ImageNet, which AST does not use
+    """),
     describe=_describe_authors,
 )
-
-_HF_NAME = 'audio_spectrogram_transformer'
-_HF = rf'{_HF_NAME}\.'
-# transformers 4 and 5 have different names.
-_HF_BLOCK = rf'{_HF}(?:encoder\.layer|encoder\.layers|layers)\.(\d+)'
 
 
 def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
@@ -120,41 +105,36 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
         for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
             if config.get(name, only) != only:
                 raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only!r}')
-    place = f'{_HF_NAME}.embeddings.position_embeddings'
-    described = _describe(tensors, told, place, 'classifier.dense.weight', _HF_BLOCK)
+    place = 'audio_spectrogram_transformer.embeddings.position_embeddings'
+    described = _describe(tensors, told, place, 'classifier.dense.weight', _BLOCK)
     return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
 
 
+# transformers 4 and 5 have different names.
+_BLOCK = r'audio_spectrogram_transformer\.(?:encoder\.layer|encoder\.layers|layers)\.(\d+)'
+_TRANSFORMERS_RULES = r"""
+    tensor            ALL\.embeddings\.cls_token                     params/cls_token
+    tensor            ALL\.embeddings\.distillation_token            params/dist_token
+    tensor            ALL\.embeddings\.position_embeddings           params/pos_embed
+    torch_layer       ALL\.embeddings\.patch_embeddings\.projection  patch_embed          torch_conv
+    torch_layer_norm  BLOCK\.layernorm_before                        blocks_\1/norm1
+    torch_layer_norm  BLOCK\.layernorm_after                         blocks_\1/norm2
+    torch_layer       BLOCK\.attention\.(?:attention\.query|q_proj)  blocks_\1/attn_qkv   torch_linear  0/3
+    torch_layer       BLOCK\.attention\.(?:attention\.key|k_proj)    blocks_\1/attn_qkv   torch_linear  1/3
+    torch_layer       BLOCK\.attention\.(?:attention\.value|v_proj)  blocks_\1/attn_qkv   torch_linear  2/3
+    torch_layer       BLOCK\.attention\.(?:output\.dense|o_proj)     blocks_\1/attn_proj  torch_linear
+    torch_layer       BLOCK\.(?:intermediate\.dense|mlp\.fc1)        blocks_\1/mlp_fc1    torch_linear
+    torch_layer       BLOCK\.(?:output\.dense|mlp\.fc2)              blocks_\1/mlp_fc2    torch_linear
+    torch_layer_norm  ALL\.layernorm                                 norm
+    torch_layer_norm  classifier\.layernorm                          mlp_head_norm
+    torch_layer       classifier\.dense                              mlp_head             torch_linear
+"""
 AST_HUGGING_FACE = Table(
     title='AST of transformers 4 or 5 (.safetensors, .bin)',
     model='ast',
-    marks=(r'classifier\.dense\.weight', rf'{_HF}embeddings\.cls_token'),
-    rules=(
-        Rule(rf'{_HF}embeddings\.cls_token', 'params/cls_token'),
-        Rule(rf'{_HF}embeddings\.distillation_token', 'params/dist_token'),
-        Rule(rf'{_HF}embeddings\.position_embeddings', 'params/pos_embed'),
-        *torch_layers(
-            'torch_conv', {rf'{_HF}embeddings\.patch_embeddings\.projection': 'patch_embed'}
-        ),
-        *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_before', r'blocks_\1/norm1'),
-        *torch_layer_norm(rf'{_HF_BLOCK}\.layernorm_after', r'blocks_\1/norm2'),
-        *torch_layer_norm(rf'{_HF}layernorm', 'norm'),
-        *torch_layer_norm(r'classifier\.layernorm', 'mlp_head_norm'),
-        *(
-            rule
-            for i, (four, five) in enumerate((('query', 'q'), ('key', 'k'), ('value', 'v')))
-            for name in [rf'{_HF_BLOCK}\.attention\.(?:attention\.{four}|{five}_proj)']
-            for rule in torch_layers('torch_linear', {name: r'blocks_\1/attn_qkv'}, (i, 3))
-        ),
-        *torch_layers(
-            'torch_linear',
-            {
-                rf'{_HF_BLOCK}\.attention\.(?:output\.dense|o_proj)': r'blocks_\1/attn_proj',
-                rf'{_HF_BLOCK}\.(?:intermediate\.dense|mlp\.fc1)': r'blocks_\1/mlp_fc1',
-                rf'{_HF_BLOCK}\.(?:output\.dense|mlp\.fc2)': r'blocks_\1/mlp_fc2',
-                r'classifier\.dense': 'mlp_head',
-            },
-        ),
+    marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
+    rules=rules(
+        _TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')
     ),
     describe=_describe_transformers,
 )
