@@ -15,6 +15,10 @@ from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 
 _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
+_KINDS = {
+    'title': str, 'model': str, 'settings': dict, 'num_classes': int, 'features': str,
+    'picture': list,
+}  # fmt: skip
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
@@ -59,12 +63,14 @@ def load(folder: pathlib.Path) -> Converted:
         with np.load(file, allow_pickle=False) as arrays:
             variables = {path: arrays[path] for path in arrays.files}
         fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
+        if wrong := [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]:
+            raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
         converted = Converted(variables=variables, rows=[], **fields)
     # As in read.py: damaged content raises nearly anything.
     except Exception as error:
+        what = raw_numbers.one_line(f'{type(error).__name__}: {error}')
         raise UserError(
-            f'{folder}: the converted checkpoint cannot be read ({type(error).__name__}: {error}): '
-            'convert it again'
+            f'{folder}: the converted checkpoint cannot be read ({what}): convert it again'
         ) from None
     if converted.sha256 != report.get('parameters_sha256'):
         raise UserError(f'{folder / _PARAMETERS}: damaged, its digest is another: convert it again')
