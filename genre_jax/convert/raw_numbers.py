@@ -26,7 +26,7 @@ class Room:
     the memory. Readers ask before they allocate.
     """
 
-    # What Python takes for an array beside its numbers, and for a small object.
+    # Estimates of what Python takes for an array beside its numbers, and for a small object.
     ARRAY, OBJECT = 256, 64
 
     def __init__(self, file_bytes: int) -> None:
