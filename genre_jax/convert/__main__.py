@@ -15,33 +15,21 @@ from absl import flags
 from genre_jax import program
 from genre_jax.errors import UserError
 
-# Heavy imports are inside the functions: --help shall be quick.
-
 _MODEL = flags.DEFINE_string(
-    'model',
-    None,
-    'model that the checkpoint is of: a module of genre_jax.models; without: by its tensors',
+    'model', None, 'a module of genre_jax.models that the checkpoint is of; without: by its tensors'
 )
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, 'file of the checkpoint, or the name of a published one', required=True
 )
 _OUT = flags.DEFINE_string('out', None, 'folder for the converted checkpoint', required=True)
 _SET = flags.DEFINE_multi_string(
-    'set',
-    [],
-    'key=value: a setting of the model that the tensors do not tell (--set=time_stride=16)',
+    'set', [], 'key=value: a setting of the model that the tensors do not tell (--set=heads=6)'
 )
 
 
 def main(argv: list[str]) -> None:
-    """Converts.
-
-    Args:
-        argv: words of the command line that are no flags.
-
-    Raises:
-        UserError: a mistake of the user.
-    """
+    """Converts; a mistake of the user is a UserError."""
+    # Here, so that --help is quick.
     from genre_jax import config as config_lib
     from genre_jax.convert import checkpoint, store, tables
 
@@ -52,9 +40,10 @@ def main(argv: list[str]) -> None:
     overrides = {}
     for item in _SET.value:
         key, separator, value = item.partition('=')
-        if not separator or not value.lstrip('-').isdigit():
-            raise UserError(f'--set={item}: expected key=value with a whole number')
-        overrides[key] = int(value)
+        try:
+            overrides[key] = int(value) if value.lstrip('-').isdigit() else float(value)
+        except ValueError:
+            raise UserError(f'--set={item}: expected key=value with a number') from None
     converted, source = checkpoint.convert_checkpoint(_CHECKPOINT.value, _MODEL.value, overrides)
     out = pathlib.Path(_OUT.value)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 
@@ -27,8 +28,19 @@ def convert_checkpoint(
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))
     tensors = read.read_checkpoint(path)
     table = engine.recognise(tensors, candidates, str(path))
-    converted = engine.convert(tensors, table, overrides or {}, str(path))
+    converted = engine.convert(tensors, table, overrides or {}, str(path), _config_beside(path))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
+
+
+def _config_beside(path: pathlib.Path) -> dict:
+    """Returns the config.json of transformers beside the weights; nothing where there is none."""
+    try:
+        folder = path if path.is_dir() else path.parent
+        with (folder / 'config.json').open('rb') as file:
+            config = json.loads(file.read(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -37,7 +49,8 @@ def _sha256(path: pathlib.Path) -> str:
         files = [path]
     else:
         # A TensorFlow bundle is named by its folder, or by what its files have in common.
-        files = sorted(path.glob('*') if path.is_dir() else path.parent.glob(path.name + '.*'))
+        found = path.glob('*') if path.is_dir() else path.parent.glob(path.name + '.*')
+        files = sorted(file for file in found if file.is_file())
     digests = []
     for file in files:
         with file.open('rb') as stream:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax
 import jax
@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import models
+from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
 
+# More than a network and its optimiser have: tracing one of 3000 blocks takes a minute.
+_MAX_TENSORS = 4000
 # From the layout of the checkpoint to Flax's: kernels (rows, columns, inputs, outputs).
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'same': lambda value: value,
@@ -31,41 +34,31 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    r"""One line of a table.
+    """One line of a table."""
 
-    Attributes:
-        pattern: regular expression that matches the whole key.
-        target: path in the variables, with the groups of the pattern as \1, \2; None: left out.
-        layout: a name of LAYOUTS, or a function of the array.
-        part: (i, n) if the target consists of n tensors along its last axis, and this is number i.
-        reason: why it is left out.
-    """
-
-    pattern: str
-    target: str | None = None
-    layout: str | Callable[[np.ndarray], np.ndarray] = 'same'
-    part: tuple[int, int] = (0, 1)
-    reason: str = ''
+    pattern: str  # regular expression that matches the whole key
+    target: str | None = None  # path in the variables, with groups as \1, \2; None: left out
+    layout: str | Callable[[np.ndarray], np.ndarray] = 'same'  # a name of LAYOUTS, or a function
+    part: tuple[int, int] = (0, 1)  # (i, n): number i of n tensors along the target's last axis
+    reason: str = ''  # why it is left out
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What is known about one kind of checkpoint.
+    """What is known about one kind of checkpoint; patterns are regular expressions.
 
     Attributes:
         title: the kind, for people.
         model: the module of genre_jax.models.
-        marks: regular expressions of keys that every checkpoint of this kind has. What stands before the
-            first of them in a file ('module.', 'model.') is a wrapping and is taken off all keys; what
-            lacks it lies outside the model.
+        marks: patterns of keys that every checkpoint of this kind has. What stands before all of them in a
+            file ('module.', 'model.') is a wrapping and is taken off; what lacks it lies outside the model.
         rules: each key matches exactly one.
-        describe: from the tensors without wrapping, and the settings that the user gives, to all settings
-            of the model, 'num_classes' among them (0 where the checkpoint has no output layer), and to
-            'features', the flavour of front end, and 'picture', the shape of features that fit, without
-            the batch.
-        constants: paths (regular expressions) which the checkpoint does not hold because they are
-            constant, and their values.
-        optional: paths (regular expressions) that a checkpoint of this kind may lack.
+        describe: from the tensors without wrapping, and the settings that the user gives, with the content
+            of a config.json beside the weights under that name, to all settings of the model,
+            'num_classes' among them (0 where the checkpoint has no output layer), and to 'features', the
+            flavour of front end, and 'picture', the shape of features that fit, without the batch.
+        constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
+        optional: pattern of paths that a checkpoint without output layer lacks.
     """
 
     title: str
@@ -79,29 +72,18 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A converted checkpoint.
+    """A converted checkpoint."""
 
-    Attributes:
-        title: the kind of checkpoint.
-        model: the module of genre_jax.models.
-        settings: of that model, for config.model.
-        num_classes: of the output; 0 without.
-        features: flavour of the front end it was trained with.
-        picture: shape of features that fit its parameters, without the batch.
-        variables: 'params/layer/kernel' and the like to arrays.
-        rows: per key of the file: key, path (None if left out), shape, layout or reason.
-        labels: names of the classes where they are known.
-    """
-
-    title: str
-    model: str
-    settings: dict
-    num_classes: int
-    features: str
-    picture: tuple[int, ...]
-    variables: dict[str, np.ndarray]
+    title: str  # the kind of checkpoint
+    model: str  # the module of genre_jax.models
+    settings: dict  # of that model, for config.model
+    num_classes: int  # of the output; 0 without
+    features: str  # flavour of the front end it was trained with; '' where that is not known
+    picture: tuple[int, ...]  # shape of features that fit its parameters, without the batch
+    variables: dict[str, np.ndarray]  # by path, 'params/layer/kernel'
+    # Per key of the file: key, path (None if left out), shape, layout or reason.
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
-    labels: list[str] | None = None
+    labels: list[str] | None = None  # names of the classes where they are known
 
     @property
     def sha256(self) -> str:
@@ -113,12 +95,22 @@ class Converted:
         return digest.hexdigest()
 
 
+class _Tensors(dict):
+    """Tensors by key; they know which was asked for last, where a description of them fails."""
+
+    asked = ''
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.asked = key
+        return super().__getitem__(key)
+
+
 def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], where: str) -> Table:
     """Finds the one table whose marks a checkpoint has; none, or several, are a UserError."""
     found = [table for table in tables if _wrapping(tensors, table) is not None]
     if len(found) == 1:
         return found[0]
-    first = ', '.join(sorted(tensors)[:4])
+    first = ', '.join(one_line(key, 60) for key in sorted(tensors)[:4])
     kinds = '; '.join(table.title for table in found or tables)
     raise UserError(
         f'{where}: holds {len(tensors)} tensors ({first}, ...): expected those of exactly one of: '
@@ -128,32 +120,44 @@ def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], wher
 
 def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
     """Returns what stands before the table's marks in the keys, or None where they are not all there."""
-    first, *others = table.marks
-    for key in tensors:
-        if match := re.fullmatch(rf'((?:.*?[./])??)(?:{first})', key):
-            inner = [k.removeprefix(match[1]) for k in tensors if k.startswith(match[1])]
-            if all(any(re.fullmatch(other, k) for k in inner) for other in others):
-                return match[1]
-    return None
+    common = None
+    for mark in table.marks:
+        pattern = re.compile(rf'((?:.*?[./])??)(?:{mark})')
+        found = {match[1]: None for key in tensors if (match := pattern.fullmatch(key))}
+        common = found if common is None else {p: None for p in common if p in found}
+        if not common:
+            return None
+    return next(iter(common))
 
 
 def convert(
-    tensors: Mapping[str, np.ndarray], table: Table, overrides: Mapping, where: str
+    tensors: Mapping[str, np.ndarray],
+    table: Table,
+    overrides: Mapping,
+    where: str,
+    beside: Mapping | None = None,
 ) -> Converted:
     """Converts a checkpoint of a table's kind; `overrides` replace settings of the model found in it.
 
-    Raises a UserError for keys that match no rule or several, that go to the same place, have the wrong
-    shape or are not finite, and for parameters that stay empty; all of them in one line.
+    `beside` is the content of a config.json beside the file. Raises a UserError for keys that match no rule
+    or several, that go to the same place, have the wrong shape, are no floats or not finite, for parameters
+    that stay empty, and for what the tensors do not tell; in one line.
     """
+
+    def check(faults: Sequence[str]) -> None:
+        if faults:
+            raise UserError(f'{where}: as {table.title}: {some(faults)}')
+
     prefix = _wrapping(tensors, table)
-    faults, rows = [], []
-    parts, sizes = collections.defaultdict(dict), {}
-    inner = {}
+    inner, rows = _Tensors(), []
     for key, value in tensors.items():
         if key.startswith(prefix):
             inner[key.removeprefix(prefix)] = value
         else:
             rows.append((key, None, value.shape, 'outside the model'))
+    if len(inner) > _MAX_TENSORS:
+        check([f'has {len(inner)} tensors, expected at most {_MAX_TENSORS}'])
+    faults, parts, sizes = [], collections.defaultdict(dict), {}
     for key, value in inner.items():
         rules = [rule for rule in table.rules if re.fullmatch(rule.pattern, key)]
         if len(rules) != 1:
@@ -165,49 +169,74 @@ def convert(
             continue
         path = re.match(rule.pattern, key).expand(rule.target)
         index, sizes[path] = rule.part
-        layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
-        try:
-            array = np.asarray(layout(value), np.float32)
-        except ValueError:
-            faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
-            continue
-        if not np.isfinite(array).all():
-            faults.append(f'{key} holds values that are not finite')
+        array = _laid_out(key, value, rule, faults)
         if index in parts[path]:
             faults.append(f'{key} is the second tensor for {path}')
         parts[path][index] = array
-        rows.append((prefix + key, path, value.shape, getattr(layout, '__name__', rule.layout)))
-    if faults:
-        raise UserError(f'{where}: as {table.title}: {some(faults)}')
+        layout = getattr(rule.layout, '__name__', rule.layout)
+        rows.append((prefix + key, path, value.shape, layout))
+    check(faults)
 
-    described = table.describe(inner, overrides) | dict(overrides)
-    picture = described.pop('picture')
-    features, num_classes = described.pop('features'), described.pop('num_classes')
-    expected = _expected(table.model, described, num_classes, picture)
+    try:
+        given = {'config.json': beside or {}, **overrides}
+        described = table.describe(inner, given) | dict(overrides)
+        picture = described.pop('picture')
+        features, num_classes = described.pop('features'), described.pop('num_classes')
+        expected = _expected(table.model, described, num_classes, picture)
+    except UserError as error:
+        check([str(error)])
+    # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
+    except Exception:
+        key, shape = inner.asked, np.shape(inner.get(inner.asked))
+        what = (
+            f'has the shape {shape}, not that of any {table.model}'
+            if key in inner
+            else 'is missing'
+        )
+        check([f'{key} {what}'])
     variables = {}
     for path, pieces in parts.items():
-        if sorted(pieces) != list(range(sizes[path])):
+        if len(pieces) != sizes[path]:
             faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
-            continue
-        value = pieces[0]
-        if len(pieces) > 1:
-            value = np.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
-        if path not in expected:
+        elif path not in expected:
             faults.append(f'{path} is not in the model')
-        elif value.shape != expected[path]:
-            faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
-        variables[path] = value
+        else:
+            try:
+                values = [pieces[i] for i in range(len(pieces))]
+                value = np.concatenate(values, axis=-1) if len(values) > 1 else values[0]
+            except ValueError:
+                faults.append(f'{path} consists of tensors whose shapes do not fit together')
+                continue
+            variables[path] = value
+            if value.shape != expected[path]:
+                faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
     for path, shape in expected.items():
         constant = [value for pattern, value in table.constants if re.fullmatch(pattern, path)]
         if path not in parts and constant:
             variables[path] = np.full(shape, constant[0], np.float32)
-        elif path not in parts and not re.fullmatch(table.optional, path):
+        elif path not in parts and (num_classes or not re.fullmatch(table.optional, path)):
             faults.append(f'{path} stays empty')
-    if faults:
-        raise UserError(f'{where}: as {table.title}: {some(faults)}')
+    check(faults)
     return Converted(
         table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
     )
+
+
+def _laid_out(key: str, value: np.ndarray, rule: Rule, faults: list[str]) -> np.ndarray | None:
+    """Returns a tensor as Flax has it, float32 and finite; if it is none, adds why to `faults`."""
+    layout = rule.layout if callable(rule.layout) else LAYOUTS[rule.layout]
+    if value.dtype.kind != 'f':
+        faults.append(f'{key} holds {value.dtype}, expected floats: numbers in their true scale')
+        return None
+    try:
+        with np.errstate(over='ignore'):  # what is too large for float32 is found below
+            array = np.asarray(layout(value), np.float32)
+    except (ValueError, IndexError):
+        faults.append(f'{key} has the shape {value.shape}, which cannot be laid out')
+        return None
+    if not np.isfinite(array).all():
+        faults.append(f'{key} holds values that are not finite')
+    return array
 
 
 def _expected(
@@ -221,7 +250,7 @@ def _expected(
     return {path: value.shape for path, value in flat.items()}
 
 
-def some(faults: list[str], limit: int = 6) -> str:
+def some(faults: Sequence[str], limit: int = 6) -> str:
     """Returns the first faults on one line, and how many more there are."""
     more = f'; and {len(faults) - limit} more' if len(faults) > limit else ''
-    return '; '.join(faults[:limit]) + more
+    return '; '.join(one_line(fault) for fault in faults[:limit]) + more

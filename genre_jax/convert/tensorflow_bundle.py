@@ -1,8 +1,7 @@
-"""TensorFlow's checkpoints (`X.index` with `X.data-00000-of-00001`), without TensorFlow.
+"""TensorFlow's checkpoints (`X.index` with `X.data-00000-of-00001`), which no library but TensorFlow reads.
 
-The index is a sorted table as LevelDB writes it: blocks of keys and values, each key without what
-it shares with the one before. Its values are protocol buffers, which say where each tensor lies in
-the data.
+The index is a sorted table as LevelDB writes it: blocks of keys and values, each key without what it shares
+with the one before. Its values are protocol buffers, which say where each tensor lies in the data.
 
 Source: tensorflow/core/lib/io/table_format.txt, tensorflow/core/protobuf/tensor_bundle.proto.
 """
@@ -15,8 +14,10 @@ from collections.abc import Iterator
 
 import google_crc32c
 import numpy as np
+from google.protobuf import empty_pb2, unknown_fields
 
 from genre_jax.convert import raw_numbers
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, 'little')
@@ -28,9 +29,10 @@ _KINDS = {
     9: 'int64', 10: 'bool', 14: 'bfloat16', 17: 'uint16', 18: 'complex128', 19: 'float16',
     22: 'uint32', 23: 'uint64',
 }  # fmt: skip
+_INSTEAD = 'read it there with tf.train.load_checkpoint and save its arrays as .safetensors'
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads all tensors of numbers of a checkpoint, and checks their sums; the data lie beside the index.
 
     Returns arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left out.
@@ -39,26 +41,22 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     not read; an exception of nearly any kind where it is damaged.
     """
     entries = _table(path.read_bytes())
-    header = _fields(next(entries, (b'', b''))[1])
+    header = dict(_fields(next(entries, (b'', b''))[1]))
     if isinstance(header.get(1), bytes):
-        raise UserError(
-            'is a TensorFlow checkpoint of version 1: read it there with '
-            'tf.train.load_checkpoint and save its arrays as .safetensors'
-        )
+        raise UserError(f'is a TensorFlow checkpoint of version 1: {_INSTEAD}')
     order = '>' if header.get(2, 0) else '<'
     shards, prefix = header.get(1, 0), path.name.removesuffix('.index')
     data: dict[int, memoryview] = {}
     arrays = {}
     for key, value in entries:
-        name, entry = key.decode(), _fields(value)
+        name, entry = key.decode(), dict(_fields(value))
         kind = entry.get(1, 0)
         if kind == _STRING:
             continue
         if kind not in _KINDS or 7 in entry:
             what = 'is kept in slices' if 7 in entry else f'has the type {kind} of TensorFlow'
             raise UserError(
-                f'has the tensor {name}, which {what}: expected whole tensors of numbers; '
-                'read it with tf.train.load_checkpoint and save its arrays as .safetensors'
+                f'has the tensor {name}, which {what}: expected whole tensors of numbers; {_INSTEAD}'
             )
         shard = entry.get(3, 0)
         if shard not in data:
@@ -66,13 +64,15 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             if not file.is_file():
                 raise UserError(f'has its tensors in {file.name}, which is missing: put it beside')
             data[shard] = memoryview(file.read_bytes())
+            room.add(len(data[shard]))
         start, size = entry.get(4, 0), entry.get(5, 0)
         raw = data[shard][start : start + size]
         if len(raw) != size or _masked_sum(raw) != entry.get(6, 0):
             state = 'cut off' if len(raw) != size else 'damaged'
             raise UserError(f'has its tensors in a data file that is {state}: get it again')
-        shape = [_signed(_fields(dim).get(1, 0)) for dim in _dimensions(entry.get(2, b''))]
-        arrays[name] = raw_numbers.shaped(raw, _KINDS[kind], shape, name, order)
+        sides = [side for number, side in _fields(entry.get(2, b'')) if number == 2]
+        shape = [dict(_fields(side)).get(1, 0) for side in sides]
+        arrays[name] = raw_numbers.shaped(raw, _KINDS[kind], shape, name, room, order)
     return arrays
 
 
@@ -105,8 +105,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         raise ValueError('the checksum of a block is wrong')
     if compression:
         raise UserError(
-            'is a compressed table, which TensorFlow writes only in version 1: read it there with '
-            'tf.train.load_checkpoint and save its arrays as .safetensors'
+            f'is a compressed table, which TensorFlow writes only in version 1: {_INSTEAD}'
         )
     (restarts,) = struct.unpack_from('<I', block, size - 4)
     end, position, key = size - 4 - 4 * restarts, 0, b''
@@ -133,40 +132,10 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError('a number has no end')
 
 
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yields the fields of a protocol buffer: number, and a number or bytes."""
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        wire = tag & 7
-        if wire == 0:
-            value, position = _varint(data, position)
-        elif wire in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(wire)
-            if size is None:
-                size, position = _varint(data, position)
-            value, position = data[position : position + size], position + size
-            if position > len(data):
-                raise ValueError('a field is longer than its message')
-            if wire != 2:
-                value = int.from_bytes(value, 'little')
-        else:
-            raise ValueError(f'a field has the wire type {wire}')
-        yield tag >> 3, value
-
-
-def _fields(data: bytes) -> dict[int, int | bytes]:
-    """Returns the last value of each field, which counts where a field is given twice."""
-    return dict(_messages(data))
-
-
-def _dimensions(shape: bytes) -> list[bytes]:
-    """Returns the messages of the dimensions of a TensorShapeProto."""
-    return [value for number, value in _messages(shape) if number == 2]
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yields the fields of a protocol buffer of any kind: number, and a number or bytes."""
+    parsed = empty_pb2.Empty.FromString(message)
+    return ((field.field_number, field.data) for field in unknown_fields.UnknownFieldSet(parsed))
 
 
 def _masked_sum(data: bytes | memoryview) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pathlib
 import struct
 import zipfile
@@ -14,29 +15,32 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from genre_jax.convert import raw_numbers, torch_pickle, torch_stand_ins
+from genre_jax.convert import raw_numbers, torch_pickle
+from genre_jax.convert.raw_numbers import Room
+from genre_jax.convert.torch_stand_ins import NumpyArray, Storage, Tensor
 from genre_jax.errors import UserError
 
 # The first object of a file of the older format.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-# Beyond these a file is made to fill the memory: dictionaries may hold each other many times.
-_MAX_DEPTH = 50
-_MAX_VALUES = 1_000_000
-_MAX_NAME = 1000
 
 
-def read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
+class _File(io.BufferedReader):
+    """Reads no more than there is: Python allocates first what zipfile finds announced, up to 4 GB."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads some bytes, all that follow for a negative number."""
+        return super().read(min(size, os.fstat(self.fileno()).st_size))
+
+
+def read_zip(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads what torch.save writes since PyTorch 1.6, a zip archive: arrays by dotted name, read-only.
 
     Raises a UserError, without the file's name, where it holds other things than weights; an exception of
     nearly any kind where it is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        records = {info.filename: info for info in archive.infolist()}
-        held = sum(info.compress_size for info in records.values())
-        if held > path.stat().st_size:
-            raise ValueError('its records overlap')
+    with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
+        records = archive.namelist()
         pickles = [name for name in records if name.count('/') == 1 and name.endswith('/data.pkl')]
         if len(pickles) != 1:
             raise UserError(
@@ -49,34 +53,31 @@ def read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
                 'is a TorchScript program, not only weights: '
                 'save torch.jit.load(...).state_dict() where you trust its author'
             )
-
-        def record(name: str) -> bytes:
-            info = records[folder + name]
-            # torch.save never compresses, so no record can be larger than the file.
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise ValueError(f'{name} is compressed, which torch.save never does')
-            return archive.read(info)
-
+        raw_numbers.check_stored(archive, path.stat().st_size)
         order = '<'  # written down since PyTorch 2
         if folder + 'byteorder' in records:
-            order = {b'little': '<', b'big': '>'}[record('byteorder')]
-        storages: dict[str, torch_stand_ins.Storage] = {}
-        tree = torch_pickle.load(io.BytesIO(record('data.pkl')), storages)
-        return _arrays(tree, {key: record(f'data/{key}') for key in storages}, order)
+            order = {b'little': '<', b'big': '>'}[archive.read(folder + 'byteorder')]
+        storages: dict[str, Storage] = {}
+        tree = torch_pickle.load(io.BytesIO(archive.read(folder + 'data.pkl')), storages, room)
+        raw = {key: archive.read(f'{folder}data/{key}') for key in storages}
+    return _arrays(tree, raw, order, room)
 
 
-def read_legacy(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_legacy(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads what torch.save wrote before PyTorch 1.6: five pickles, then the storages. Else as `read_zip`."""
     data = path.read_bytes()
     file = io.BytesIO(data)
-    storages: dict[str, torch_stand_ins.Storage] = {}
-    if torch_pickle.load(file, storages) != _MAGIC:
+    storages: dict[str, Storage] = {}
+
+    def load() -> object:
+        return torch_pickle.load(file, storages, room)
+
+    if load() != _MAGIC:
         raise UserError('is a pickle, but none of torch.save: save its arrays as .safetensors')
-    version, system = (torch_pickle.load(file, storages) for _ in range(2))
-    if version != _VERSION:
+    if load() != _VERSION:
         raise UserError(f'has a version of the format of PyTorch that is unknown, not {_VERSION}')
-    order = '<' if system['little_endian'] else '>'
-    tree, keys = (torch_pickle.load(file, storages) for _ in range(2))
+    order = '<' if load()['little_endian'] else '>'
+    tree, keys = load(), load()
     position, raw = file.tell(), {}
     for key in keys:
         if type(key) is not str:
@@ -86,15 +87,15 @@ def read_legacy(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f'storage {key} has not the size that was announced')
         start, position = position + 8, position + 8 + _size(storages[key])
         raw[key] = memoryview(data)[start:position]
-    return _arrays(tree, raw, order)
+    return _arrays(tree, raw, order, room)
 
 
-def _size(storage: torch_stand_ins.Storage) -> int:
-    return storage.count * raw_numbers.BYTES[storage.kind]
+def _size(storage: Storage) -> int:
+    return storage.count * raw_numbers.DTYPES[storage.kind].itemsize
 
 
 def _arrays(
-    tree: object, raw: Mapping[str, bytes | memoryview], order: str
+    tree: object, raw: Mapping[str, bytes | memoryview], order: str, room: Room
 ) -> dict[str, np.ndarray]:
     """Turns what a pickle held into arrays by name; those of one storage share memory.
 
@@ -102,8 +103,8 @@ def _arrays(
     """
     arrays: dict[str, np.ndarray] = {}
     numbers: dict[tuple[str, str], np.ndarray] = {}
-    for name, value in _named(tree):
-        if isinstance(value, torch_stand_ins.NumpyArray):
+    for name, value in _named(tree, room):
+        if isinstance(value, NumpyArray):
             array = value.value
         else:
             storage = value.storage
@@ -113,6 +114,8 @@ def _arrays(
             if kept not in numbers:
                 numbers[kept] = raw_numbers.decode(raw[storage.key], value.kind, order)
             array = _strided(name, value, numbers[kept])
+            # Also where memory is shared: it will not be when they are laid out as parameters.
+            room.take(Room.ARRAY + array.nbytes)
         if name in arrays:
             raise UserError(
                 f'has two tensors with the name {name!r}: save them under different names'
@@ -122,7 +125,7 @@ def _arrays(
     return arrays
 
 
-def _strided(name: str, tensor: torch_stand_ins.Tensor, numbers: np.ndarray) -> np.ndarray:
+def _strided(name: str, tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     """Cuts a tensor out of its storage (count,), without a copy."""
     count = math.prod(tensor.shape)
     if len(tensor.strides) != len(tensor.shape):
@@ -145,22 +148,20 @@ def _strided(name: str, tensor: torch_stand_ins.Tensor, numbers: np.ndarray) -> 
     return array
 
 
-def _named(
-    tree: object,
-) -> Iterator[tuple[str, torch_stand_ins.Tensor | torch_stand_ins.NumpyArray]]:
-    """Yields the tensors of nested dicts and lists in order, with their dotted names."""
-    pending: list[tuple[str, object, int]] = [('', tree, 0)]
-    seen = 0
+def _named(tree: object, room: Room) -> Iterator[tuple[str, Tensor | NumpyArray]]:
+    """Yields the tensors of nested dicts and lists in order, with their dotted names.
+
+    What holds the same thing often, or itself, ends where there is no room for more names.
+    """
+    pending: list[tuple[str, object]] = [('', tree)]
     while pending:
-        name, value, depth = pending.pop()
-        if isinstance(value, torch_stand_ins.Tensor | torch_stand_ins.NumpyArray):
+        name, value = pending.pop()
+        if isinstance(value, Tensor | NumpyArray):
             yield name, value
             continue
-        items = list(value.items() if type(value) is dict else enumerate(value))
-        seen += len(items)
-        if seen > _MAX_VALUES or depth > _MAX_DEPTH or len(name) > _MAX_NAME:
-            raise UserError('is nested too deep, or holds too much: save model.state_dict() alone')
-        for key, inner in reversed(items):
-            if isinstance(inner, dict | list | tuple | torch_stand_ins.NumpyArray):
-                if not isinstance(inner, torch_stand_ins.Storage):
-                    pending.append((f'{name}.{key}' if name else str(key), inner, depth + 1))
+        room.take(8 * len(value))
+        for key in reversed(value if type(value) is dict else range(len(value))):
+            inner = value[key]
+            if isinstance(inner, dict | list | tuple | NumpyArray) and type(inner) is not Storage:
+                pending.append((f'{name}.{key}' if name else str(key), inner))
+                room.take(Room.OBJECT + len(pending[-1][0]))

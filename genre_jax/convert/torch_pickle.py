@@ -13,31 +13,30 @@ Source: pickletools in Python's library, torch/serialization.py.
 
 from __future__ import annotations
 
-import os
 import pickletools
 from collections.abc import Callable
 from typing import BinaryIO
 
 from genre_jax.convert import torch_stand_ins
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.convert.torch_stand_ins import Storage
 from genre_jax.errors import UserError
 
-# How many times its size a pickle may hand to functions, by naming the same thing again and again.
-_MAX_GROWTH = 16
+_MAX_MARKS = 1000
+# What a call copies of one of its arguments, at most, for each of its elements.
+_COPIED_BYTES = {str: 1, bytes: 1, tuple: 8, list: Room.OBJECT}
 
 
-def load(file: BinaryIO, storages: dict[str, Storage]) -> object:
+def load(file: BinaryIO, storages: dict[str, Storage], room: Room) -> object:
     """Reads the next pickle of a file in memory; `storages` gets those that the pickle mentions, by key.
 
     Returns what the pickle holds: dicts, lists, tuples, strings, numbers, and the descriptions of
     torch_stand_ins; None in place of other harmless objects.
 
-    Raises a UserError, without the file's name, where it asks for more than weights; an exception of nearly
-    any kind where the pickle is damaged.
+    Raises a UserError, without the file's name, where it asks for more than weights, or for more than
+    there is room; an exception of nearly any kind where the pickle is damaged.
     """
-    start = file.tell()
-    machine = _Machine(storages, _MAX_GROWTH * file.seek(0, os.SEEK_END))
-    file.seek(start)
+    machine = _Machine(storages, room)
     for opcode, argument, _ in pickletools.genops(file):
         machine.step(opcode.name, argument)
     (result,) = machine.stack
@@ -47,26 +46,38 @@ def load(file: BinaryIO, storages: dict[str, Storage]) -> object:
 class _Machine:
     """Runs a pickle, one instruction at a time."""
 
-    def __init__(self, storages: dict[str, Storage], room: int) -> None:
+    def __init__(self, storages: dict[str, Storage], room: Room) -> None:
         self.storages = storages
         self.room = room
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below the open marks
-        self.memo: dict[int, object] = {}
+        self.memo: list = []
 
     def step(self, op: str, argument: object) -> None:
         """Carries out one instruction; the names are those of pickletools."""
         stack = self.stack
-        if op in _CONSTANTS:
-            stack.append(_CONSTANTS[op]() if argument is None else argument)
+        if op in _MAKE_OBJECTS:
+            self.room.take(Room.OBJECT)
+        if op in _ARGUMENTS:
+            stack.append(argument)
+        elif op in _CONSTANTS:
+            stack.append(_CONSTANTS[op]())
         elif op in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
-            self.memo[len(self.memo) if argument is None else argument] = stack[-1]
+            place = len(self.memo) if argument is None else argument
+            missing = max(0, place + 1 - len(self.memo))
+            self.room.take(8 * missing)
+            self.memo += [None] * missing
+            self.memo[place] = stack[-1]
         elif op in ('GET', 'BINGET', 'LONG_BINGET'):
             stack.append(self.memo[argument])
         elif op == 'MARK':
+            if len(self.outer) == _MAX_MARKS:
+                raise ValueError('it is nested too deep')
             self.outer.append(stack)
             self.stack = []
         elif op in _CLOSES_MARK:
+            if op in ('DICT', 'SETITEMS'):
+                self.room.take(Room.OBJECT // 2 * len(stack))
             self.stack = self.outer.pop()
             _CLOSES_MARK[op](self.stack, stack)
         elif op in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
@@ -91,7 +102,7 @@ class _Machine:
         elif op == 'BUILD':
             state = stack.pop()
             self._charge(state)
-            torch_stand_ins.set_state(stack[-1], state)
+            torch_stand_ins.set_state(stack[-1], state, self.room)
         elif op == 'BINPERSID':
             storage = torch_stand_ins.storage(stack.pop())
             stack.append(storage)
@@ -103,14 +114,13 @@ class _Machine:
                 f'has the pickle instruction {op}, which torch.save does not write: it was not run'
             )
 
-    def _charge(self, values: object) -> None:
-        """Counts what a call may copy; a small pickle could ask for it many thousand times."""
-        sized = str | bytes | list | tuple | dict
-        if isinstance(values, sized):
-            parts = values if isinstance(values, list | tuple) else ()
-            self.room -= len(values) + sum(len(v) for v in parts if isinstance(v, sized))
-        if self.room < 0:
-            raise ValueError('it unfolds to many times its size')
+    def _charge(self, arguments: object) -> None:
+        """Counts what a call may copy; a small pickle could hand over the same many thousand times."""
+        if type(arguments) is tuple:
+            self.room.take(8 * len(arguments))
+            for part in arguments:
+                if type(part) in _COPIED_BYTES:
+                    self.room.take(_COPIED_BYTES[type(part)] * len(part))
 
 
 def _extend(stack: list, items: list) -> None:
@@ -124,6 +134,10 @@ def _new_dict(stack: list, items: list) -> None:
     torch_stand_ins.add_items(stack[-1], items)
 
 
+_ARGUMENTS = set(
+    'INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING '
+    'UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8'.split()
+)
 _CONSTANTS: dict[str, Callable[[], object]] = {
     'NONE': lambda: None,
     'NEWTRUE': lambda: True,
@@ -132,10 +146,11 @@ _CONSTANTS: dict[str, Callable[[], object]] = {
     'EMPTY_LIST': list,
     'EMPTY_SET': list,
     'EMPTY_TUPLE': tuple,
-} | dict.fromkeys(
-    'INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING '
-    'UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8'.split(),
-    lambda: None,
+}
+# Those that leave an object of Python's for one byte of the file or a few.
+_MAKE_OBJECTS = set(
+    'EMPTY_DICT EMPTY_LIST EMPTY_SET DICT LIST FROZENSET TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM GLOBAL '
+    'STACK_GLOBAL REDUCE NEWOBJ BINPERSID'.split()
 )
 _CLOSES_MARK: dict[str, Callable[[list, list], None]] = {
     'TUPLE': lambda stack, items: stack.append(tuple(items)),

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from genre_jax.convert import raw_numbers
+from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
 _STORAGES = {
@@ -25,7 +26,7 @@ _STORAGES = {
     'torch.BoolStorage': 'bool', 'torch.ComplexFloatStorage': 'complex64',
     'torch.ComplexDoubleStorage': 'complex128', 'torch.storage.UntypedStorage': 'uint8',
 }  # fmt: skip
-_TYPES = {f'torch.{kind}': kind for kind in raw_numbers.BYTES}
+_TYPES = {f'torch.{kind}': kind for kind in raw_numbers.DTYPES}
 # Names that stand in a pickle as arguments, and are not called.
 _NAMES = {
     *_STORAGES,
@@ -37,14 +38,9 @@ _NAMES = {
 
 
 class Storage(typing.NamedTuple):
-    """Numbers in a file that tensors share.
+    """Numbers in a file that tensors share: the record's key, kind (as in raw_numbers) and count.
 
-    Attributes:
-        key: name of their record.
-        kind: of the numbers, as in raw_numbers.
-        count: of the whole record.
-        first, size: the part that the tensors may use. It is the whole record, except in files of
-            PyTorch before 0.4.
+    Tensors may use `size` of them from `first`: the whole record, except before PyTorch 0.4.
     """
 
     key: str
@@ -64,8 +60,7 @@ class Tensor(typing.NamedTuple):
     kind: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Global:
+class _Global(typing.NamedTuple):
     """A function or class that the pickle named; only the name."""
 
     name: str
@@ -119,22 +114,23 @@ def _refused(name: str) -> UserError:
 
 def call(function: object, arguments: object) -> object:
     """Calls what stands in for a function; a UserError where nothing does."""
-    if not isinstance(function, _Global) or function.name not in _CALLS:
+    if type(function) is not _Global or function.name not in _CALLS:
         raise _refused(getattr(function, 'name', f'a {type(function).__name__}'))
     if type(arguments) is not tuple:
         raise ValueError(f'{function.name} gets no tuple of arguments')
     return _CALLS[function.name](*arguments)
 
 
-def set_state(instance: object, state: object) -> None:
+def set_state(instance: object, state: object, room: Room) -> None:
     """Takes over the state of NumPy's objects; that of others holds nothing that is read."""
     if isinstance(instance, _NumpyType):
         instance.order = '>' if state[1] == '>' else '<'
     elif isinstance(instance, NumpyArray):
         _, shape, dtype, fortran, raw = state
         if dtype.kind and type(raw) is bytes:
-            value = raw_numbers.shaped(raw, dtype.kind, _lengths(shape), 'of NumPy', dtype.order)
-            instance.value = value.ravel().reshape(shape, order='F') if fortran else value
+            sides = _lengths(shape)
+            value = raw_numbers.shaped(raw, dtype.kind, sides, 'of NumPy', room, dtype.order)
+            instance.value = value.ravel().reshape(sides, order='F') if fortran else value
     elif not isinstance(instance, dict | Tensor | None):
         raise _refused(f'__setstate__ of a {type(instance).__name__}')
 
@@ -143,20 +139,21 @@ def storage(identity: object) -> Storage:
     """Reads what torch.save writes in place of a storage: a tuple that begins with 'storage'."""
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != 'storage':
         raise _refused('a persistent object that is no storage')
-    _, kind, key, _, count = identity[:5]
+    _, kind, key, _, count, *views = identity
     if type(kind) is not _Global or kind.name not in _STORAGES or type(key) is not str:
         raise _refused('a storage of an unknown type')
-    (count,) = _lengths((count,))
-    first, size = 0, count
-    if len(identity) == 6 and identity[5] is not None:
-        _, first, size = identity[5]
-        if sum(_lengths((first, size))) > count:
-            raise ValueError('a view of a storage is larger than the storage')
+    _, first, size = views[0] if views and views[0] is not None else (None, 0, count)
+    count, first, size = _lengths((count, first, size))
+    if first + size > count:
+        raise ValueError('a view of a storage is larger than the storage')
     return Storage(key, _STORAGES[kind.name], count, first, size)
 
 
 def _lengths(numbers: object) -> tuple[int, ...]:
-    if type(numbers) not in (tuple, list) or any(type(n) is not int or n < 0 for n in numbers):
+    # The bounds are those of NumPy: a product of many long numbers would take forever.
+    if type(numbers) not in (tuple, list) or len(numbers) > 64:
+        raise ValueError('a shape that is none')
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
         raise ValueError('a size, stride or offset is not a whole number of at least 0')
     return tuple(numbers)
 
@@ -192,12 +189,14 @@ def _parameter(data: object = None, *_: object) -> Tensor:
 
 def _from_type(function: object, kind: object, arguments: object, state: object) -> object:
     """Stands in for _rebuild_from_type_v2, of tensors that carry attributes in Python."""
-    if function not in map(_Global, _TENSORS):
+    if type(function) is not _Global or function.name not in _TENSORS:
         raise _refused(getattr(function, 'name', f'a {type(function).__name__}'))
     return call(function, arguments)
 
 
 def _ordered_dict(pairs: object = ()) -> dict:
+    if pairs and type(pairs) is not list:  # which is what the machine counts
+        raise ValueError('an ordered dictionary that is not made of a list')
     result: dict = {}
     for key, value in pairs:
         add_items(result, [key, value])
@@ -207,7 +206,7 @@ def _ordered_dict(pairs: object = ()) -> dict:
 def _numpy_type(code: object, *_: object) -> _NumpyType:
     if type(code) is not str:
         raise ValueError('a type of NumPy without a name')
-    names = {np.dtype(name).str[1:]: name for name in raw_numbers.BYTES if name != 'bfloat16'}
+    names = {dtype.str[1:]: name for name, dtype in raw_numbers.DTYPES.items()}
     return _NumpyType(names.get(code))
 
 
@@ -217,37 +216,32 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
-def _nothing(*_: object) -> None:
-    """Stands in for harmless objects that are no weights."""
-
-
 _TENSORS: dict[str, Callable[..., object]] = {
     'torch._utils._rebuild_tensor': _rebuild_tensor,
     'torch._utils._rebuild_tensor_v2': _rebuild_tensor,
     'torch._utils._rebuild_tensor_v3': _rebuild_tensor_v3,
 }
-_CALLS: dict[str, Callable[..., object]] = (
-    _TENSORS
-    | {
-        'torch._utils._rebuild_parameter': _parameter,
-        'torch._utils._rebuild_parameter_with_state': _parameter,
-        'torch.nn.parameter.Parameter': _parameter,
-        'torch._tensor._rebuild_from_type_v2': _from_type,
-        'collections.OrderedDict': _ordered_dict,
-        'collections.defaultdict': lambda *_: {},
-        '_codecs.encode': _encode,
-        '__builtin__.bytes': lambda: b'',
-        'numpy.dtype': _numpy_type,
-        'torch.Size': lambda lengths=(): _lengths(lengths),
-    }
-    | dict.fromkeys(
-        # What training scripts save beside their weights: metrics, arguments, schedules.
-        'collections.Counter argparse.Namespace torch.device builtins.set __builtin__.set '
-        'builtins.complex __builtin__.complex pathlib.PosixPath pathlib.WindowsPath '
-        'pathlib._local.PosixPath torch.torch_version.TorchVersion'.split(),
-        _nothing,
-    )
+# What training scripts save beside their weights: metrics, arguments, schedules.
+_NO_WEIGHTS = (
+    'collections.Counter argparse.Namespace torch.device builtins.set __builtin__.set '
+    'builtins.complex __builtin__.complex pathlib.PosixPath pathlib.WindowsPath '
+    'pathlib._local.PosixPath torch.torch_version.TorchVersion numpy.core.multiarray.scalar '
+    'numpy._core.multiarray.scalar'
 )
-for _core in ('numpy.core', 'numpy._core'):  # before and since NumPy 2
-    _CALLS[f'{_core}.multiarray.scalar'] = _nothing
-    _CALLS[f'{_core}.multiarray._reconstruct'] = lambda *_: NumpyArray()
+_CALLS: dict[str, Callable[..., object]] = {
+    **_TENSORS,
+    'torch._utils._rebuild_parameter': _parameter,
+    'torch._utils._rebuild_parameter_with_state': _parameter,
+    'torch.nn.parameter.Parameter': _parameter,
+    'torch._tensor._rebuild_from_type_v2': _from_type,
+    'torch.Size': lambda lengths=(): _lengths(lengths),
+    'collections.OrderedDict': _ordered_dict,
+    'collections.defaultdict': lambda *_: {},
+    '_codecs.encode': _encode,
+    '__builtin__.bytes': lambda: b'',
+    'numpy.dtype': _numpy_type,
+    # Before and since NumPy 2.
+    'numpy.core.multiarray._reconstruct': lambda *_: NumpyArray(),
+    'numpy._core.multiarray._reconstruct': lambda *_: NumpyArray(),
+    **dict.fromkeys(_NO_WEIGHTS.split(), lambda *_: None),
+}

@@ -84,7 +84,7 @@ def _varint(value):
     return low + (_varint(value >> 7) if value > 0x7F else b'')
 
 
-def _message(*fields):
+def message(*fields):
     """Encodes (number, value) with a whole number, bytes, or ('fixed32', value)."""
     out = b''
     for field, value in fields:
@@ -97,7 +97,7 @@ def _message(*fields):
     return out
 
 
-def _masked(data):
+def masked(data):
     total = google_crc32c.value(data)
     return ((total >> 15) + (total << 17) + 0xA282EAD8) % 2**32
 
@@ -121,7 +121,7 @@ def table(blocks, compression=0):
     def add(block, kind):
         nonlocal out
         handle = _varint(len(out)) + _varint(len(block))
-        out += block + kind + struct.pack('<I', _masked(block + kind))
+        out += block + kind + struct.pack('<I', masked(block + kind))
         return handle
 
     for pairs in blocks:
@@ -136,12 +136,12 @@ def bundle(arrays, codes, shard_of=lambda key: 0, order=0, extra=()):
     pairs = []
     for key, array in sorted(arrays.items()):
         raw, shard = array.tobytes(), shard_of(key)
-        sides = b''.join(_message((2, _message((1, n)))) for n in array.shape)
-        place = (3, shard), (4, len(shards[shard])), (5, len(raw)), (6, ('fixed32', _masked(raw)))
-        entry = _message((1, codes[key]), (2, sides), *place, *extra)
+        sides = b''.join(message((2, message((1, n)))) for n in array.shape)
+        place = (3, shard), (4, len(shards[shard])), (5, len(raw)), (6, ('fixed32', masked(raw)))
+        entry = message((1, codes[key]), (2, sides), *place, *extra)
         pairs.append((key.encode(), entry))
         shards[shard] += raw
-    header = b'', _message((1, 1 if not shards[1] else 2), (2, order), (3, _message((1, 1))))
+    header = b'', message((1, 1 if not shards[1] else 2), (2, order), (3, message((1, 1))))
     half = len(pairs) // 2
     return table([[header, *pairs[:half]], pairs[half:]]), shards
 

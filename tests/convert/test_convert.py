@@ -103,6 +103,41 @@ def test_yamnet():
     np.testing.assert_allclose(embedding[0].sum(), 222.631, rtol=1e-4)
 
 
+def test_scales_that_yamnet_does_not_have():
+    tensors = yamnet_tensors()
+    tensors['layer3.depthwise_conv.bn.weight'] = np.full(64, 1.5, np.float32)
+    with pytest.raises(UserError, match='layer3.depthwise_conv.bn.weight is not 1 everywhere'):
+        convert(tensors)
+
+
+def vgg16_of_keras():
+    """Tensors of the layers, the dense ones narrow."""
+    shapes, inputs = {}, 3
+    for block, (count, width) in enumerate(
+        zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True), 1
+    ):
+        for conv in range(1, count + 1):
+            shapes[f'block{block}_conv{conv}'] = (3, 3, inputs, width)
+            inputs = width
+    shapes |= {'fc1': (512, 7), 'fc2': (7, 5), 'predictions': (5, 3)}
+    kinds = {'kernel': lambda shape: shape, 'bias': lambda shape: shape[-1:]}
+    return {
+        f'{layer}/{kind}:0': np.zeros(of(shape), np.float32)
+        for layer, shape in shapes.items()
+        for kind, of in kinds.items()
+    }
+
+
+def test_vgg16_lacks_its_whole_output_layer_or_nothing():
+    tensors = vgg16_of_keras()
+    assert convert(tensors).num_classes == 3
+    dense = ('fc1/', 'fc2/', 'predictions/')
+    assert convert({k: v for k, v in tensors.items() if not k.startswith(dense)}).num_classes == 0
+    for key in tensors:
+        with pytest.raises(UserError, match='empty|fits none|not in the model|shape|at least'):
+            convert({k: v for k, v in tensors.items() if k != key})
+
+
 def test_yamnet_in_the_authors_file(tmp_path):
     """The same network under the names, and in the layouts, of yamnet.h5."""
     names = {'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
@@ -154,7 +189,7 @@ def test_ast_small_converts_from_any_length_and_stride():
         rows, columns = (128 - 16) // stride + 1, (frames - 16) // stride + 1
         shapes = golden.ast_shapes(rows * columns + 2, 7, width=64, depth=2)
         tensors = golden.state_dict({f'module.{k}': v for k, v in shapes.items()})
-        converted = convert(tensors, frequency_stride=stride, time_stride=stride)
+        converted = convert(tensors, heads=1, frequency_stride=stride, time_stride=stride)
         assert converted.settings['width'] == 64 and converted.settings['depth'] == 2
         assert converted.num_classes == 7
         model = models.build({'name': 'ast', **converted.settings}, 7)

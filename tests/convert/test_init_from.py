@@ -68,10 +68,10 @@ def test_positions_of_ast_fit_the_length_of_the_pictures():
     shapes = golden.ast_shapes(8 * 10 + 2, 4, width=64, depth=1)
     tensors = golden.state_dict(shapes)
     table = engine.recognise(tensors, tables.TABLES, 'x')
-    settings = {'frequency_stride': 16, 'time_stride': 16}
+    settings = {'heads': 1, 'frequency_stride': 16, 'time_stride': 16}
     source = engine.convert(tensors, table, settings, 'x')
     assert source.picture == (160, 128)
-    small = {**settings, 'width': 64, 'depth': 1, 'heads': 1}
+    small = {**settings, 'width': 64, 'depth': 1}
     variables, _, notes = begin(source, 'ast', picture=(64, 128), **small)
     # Four of ten columns, from the middle: the third to the sixth, in each of eight rows.
     grid = tensors['v.pos_embed'][0, 2:].reshape(8, 10, 64)

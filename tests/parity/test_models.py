@@ -34,10 +34,11 @@ def without_init(package, module):
     return importlib.import_module(f'{package}.{module}')
 
 
-def from_tensors(tensors, **overrides):
+def from_tensors(tensors, config=None):
+    """Converts tensors, beside which a config.json of transformers may lie."""
     tensors = {key: np.asarray(value) for key, value in tensors.items()}
     table = engine.recognise(tensors, tables.TABLES, 'memory')
-    return engine.convert(tensors, table, overrides, 'memory')
+    return engine.convert(tensors, table, {}, 'memory', config)
 
 
 def network(converted):
@@ -238,42 +239,47 @@ def test_ast_golden(frames, tokens, logits):
     np.testing.assert_allclose(ours[0], logits, rtol=0, atol=1e-4 * np.abs(logits).max())
 
 
-def transformers_ast(seed, frames, stride, num_classes):
+def transformers_ast(seed, frames, num_classes, **settings):
     import torch
     from transformers import ASTConfig, ASTForAudioClassification
 
     torch.manual_seed(seed)
-    settings = ASTConfig(
-        hidden_size=192, num_hidden_layers=3, num_attention_heads=3, intermediate_size=768,
-        max_length=frames, num_labels=num_classes, frequency_stride=stride, time_stride=stride,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    settings = {'num_attention_heads': 3} | settings
+    config = ASTConfig(
+        hidden_size=192, num_hidden_layers=3, intermediate_size=768, max_length=frames,
+        num_labels=num_classes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **settings,
     )  # fmt: skip
-    theirs = ASTForAudioClassification(settings)
+    theirs = ASTForAudioClassification(config)
     for value in theirs.state_dict().values():
         value.add_(0.05 * torch.randn(value.shape))
     return theirs
 
 
 @pytest.mark.parametrize(
-    ('frames', 'stride', 'num_classes'), [(301, 10, 7), (128, 16, 2), (200, 12, 3)]
+    'settings',
+    [
+        {},
+        {'num_attention_heads': 6, 'layer_norm_eps': 1e-3},
+        {'num_attention_heads': 2, 'frequency_stride': 12, 'time_stride': 16},
+        {'num_attention_heads': 12, 'num_mel_bins': 96, 'time_stride': 8},
+    ],
 )
-def test_ast_is_transformers(frames, stride, num_classes, tmp_path):
+def test_ast_is_transformers(settings, tmp_path):
+    """What the weights leave open is read in the config.json that transformers writes beside them."""
     import torch
 
-    theirs = transformers_ast(0, frames, stride, num_classes).eval()
+    theirs = transformers_ast(0, 200, 7, **settings).eval()
     theirs.save_pretrained(tmp_path)
-    (file,) = tmp_path.glob('*.safetensors')
-    pictures = np.random.default_rng(0).standard_normal((2, frames, 128)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    pictures = rng.standard_normal((2, 200, theirs.config.num_mel_bins)).astype(np.float32)
     with torch.no_grad():
         expected = theirs(torch.tensor(pictures))
-    converted, _ = convert.convert_checkpoint(
-        str(file), 'ast', {'frequency_stride': stride, 'time_stride': stride}
-    )
+    converted, _ = convert.convert_checkpoint(str(tmp_path))
     close(outputs(converted, pictures)[0], expected.logits)
 
 
 def test_ast_under_the_names_of_transformers_4():
-    theirs = transformers_ast(1, 128, 10, 4)
+    theirs = transformers_ast(1, 128, 4)
     names = (
         ('audio_spectrogram_transformer.layers', 'audio_spectrogram_transformer.encoder.layer'),
         ('attention.q_proj', 'attention.attention.query'),
@@ -292,14 +298,16 @@ def test_ast_under_the_names_of_transformers_4():
         for new, old in names:
             key = key.replace(new, old)
         four[key] = value
-    assert from_tensors(four).sha256 == from_tensors(theirs.state_dict()).sha256
+    config = theirs.config.to_dict()
+    assert from_tensors(four, config).sha256 == from_tensors(theirs.state_dict(), config).sha256
 
 
 def test_ast_trains_as_transformers():
     import torch
 
-    theirs = transformers_ast(2, 150, 10, 5).train()
-    converted = from_tensors(theirs.state_dict())
+    theirs = transformers_ast(2, 150, 5).train()
+    config = theirs.config.to_dict()
+    converted = from_tensors(theirs.state_dict(), config)
     rng = np.random.default_rng(2)
     pictures = rng.standard_normal((3, 150, 128)).astype(np.float32)
     labels = rng.integers(0, 5, 3)
@@ -307,7 +315,8 @@ def test_ast_trains_as_transformers():
         theirs(torch.tensor(pictures)).logits, torch.tensor(labels)
     )
     loss.backward()
-    expected = from_tensors({key: value.grad for key, value in theirs.named_parameters()})
+    gradients = {key: value.grad for key, value in theirs.named_parameters()}
+    expected = from_tensors(gradients, config)
     our_loss, gradients = stepper(converted)(pictures, labels)
     np.testing.assert_allclose(our_loss, loss.item(), rtol=1e-5)
     assert largest_error(gradients, expected.variables) < 1e-3

@@ -6,41 +6,34 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.engine import Table
+from genre_jax.convert.tables.lines import rules
 
-_PANNS = (
-    *torch_norm('bn0', 'bn0'),
-    *torch_layer('fc1', 'fc1', 'torch_linear'),
-    *torch_layer('fc_audioset', 'fc_audioset', 'torch_linear'),
-    Rule(
-        r'spectrogram_extractor\.stft\.conv_(real|imag)\.weight|logmel_extractor\.melW',
-        reason='constants of the front end, which is genre_jax.features here',
-    ),
-)
-_PANNS_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
+_PANNS = r"""
+    torch_norm   bn0                  bn0
+    torch_layer  (fc1|fc_audioset)    \1  torch_linear
+    left_out     spectrogram_extractor\.stft\.conv_(real|imag)\.weight|logmel_extractor\.melW  CONSTANTS
+""".replace('CONSTANTS', 'constants of the front end, which is genre_jax.features here')
+_FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
 
 
-def _describe_panns(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    del given
-    fft_bins = (
-        tensors['logmel_extractor.melW'].shape[0] if 'logmel_extractor.melW' in tensors else 513
-    )
+def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    # The published files hold the constants of their front end; without them it is the one of most.
+    names = ('logmel_extractor.melW', 'spectrogram_extractor.stft.conv_real.weight')
+    fft_bins = {len(tensors[name]) for name in names if name in tensors} or {513}
     return {
         'num_classes': len(tensors['fc_audioset.weight']),
-        'features': _PANNS_FLAVOURS.get(fft_bins, ''),
-        'picture': (101, len(tensors['bn0.weight'])),
+        'features': _FLAVOURS.get(fft_bins.pop(), '') if len(fft_bins) == 1 else '',
+        'picture': (101, tensors['bn0.weight'].shape[-1]),
     }
 
 
 def _describe_cnn(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    variant = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
-    if 'conv_block1.conv2.weight' not in tensors:
-        variant = 'cnn6'
+    deep = 'cnn14' if 'conv_block6.conv1.weight' in tensors else 'cnn10'
     return {
-        'variant': variant,
+        'variant': deep if 'conv_block1.conv2.weight' in tensors else 'cnn6',
         'embedding_units': len(tensors['fc1.weight']),
-        **_describe_panns(tensors, given),
+        **_describe(tensors, given),
     }
 
 
@@ -48,27 +41,29 @@ CNN14 = Table(
     title='CNN14, CNN10 or CNN6 of PANNs (.pth)',
     model='cnn14',
     marks=(r'conv_block1\.conv1\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
-    rules=(
-        *_PANNS,
-        Rule(r'(conv_block\d)\.(conv\d)\.weight', r'params/\1/\2/kernel', 'torch_conv'),
-        *torch_norm(r'(conv_block\d)\.(bn\d)', r'\1/\2'),
+    rules=rules(
+        _PANNS
+        + r"""
+        tensor      (conv_block\d)\.(conv\d)\.weight  params/\1/\2/kernel  torch_conv
+        torch_norm  (conv_block\d)\.(bn\d)            \1/\2
+    """
     ),
     describe=_describe_cnn,
 )
-
-_BLOCK = r'features\.([1-9]\d*)'
 MOBILENET_V1 = Table(
     title='MobileNetV1 of PANNs (.pth)',
     model='mobilenet_v1',
     marks=(r'features\.0\.0\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
-    rules=(
-        *_PANNS,
-        Rule(r'features\.0\.0\.weight', 'params/features_0/conv/kernel', 'torch_conv'),
-        *torch_norm(r'features\.0\.2', 'features_0/bn'),
-        Rule(rf'{_BLOCK}\.0\.weight', r'params/features_\1/depthwise/kernel', 'torch_conv'),
-        *torch_norm(rf'{_BLOCK}\.2', r'features_\1/bn_depthwise'),
-        Rule(rf'{_BLOCK}\.4\.weight', r'params/features_\1/pointwise/kernel', 'torch_conv'),
-        *torch_norm(rf'{_BLOCK}\.5', r'features_\1/bn_pointwise'),
+    rules=rules(
+        _PANNS
+        + r"""
+        tensor      features\.0\.0\.weight           params/features_0/conv/kernel        torch_conv
+        torch_norm  features\.0\.2                   features_0/bn
+        tensor      features\.([1-9]\d*)\.0\.weight  params/features_\1/depthwise/kernel  torch_conv
+        torch_norm  features\.([1-9]\d*)\.2          features_\1/bn_depthwise
+        tensor      features\.([1-9]\d*)\.4\.weight  params/features_\1/pointwise/kernel  torch_conv
+        torch_norm  features\.([1-9]\d*)\.5          features_\1/bn_pointwise
+    """
     ),
-    describe=_describe_panns,
+    describe=_describe,
 )

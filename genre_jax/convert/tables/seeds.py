@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.engine import Table
+from genre_jax.convert.tables.lines import rules
 
 # --- georgeherbert/music-genre-classification ----------------------------------------------------
 
@@ -27,11 +27,14 @@ SHALLOW_CNN = Table(
     title="Herbert's shallow CNN (.pth)",
     model='shallow_cnn',
     marks=(r'conv_left\.weight', r'conv_right\.weight', r'fc_2\.weight'),
-    rules=(
-        *torch_layer('conv_(left|right)', r'conv_\1', 'torch_conv_mel_first'),
-        *torch_norm('bn_conv_(left|right)', r'bn_conv_\1'),
-        *torch_layer('fc_1', 'fc_1', _rows_time_first),
-        *torch_layer('fc_2', 'fc_2', 'torch_linear'),
+    rules=rules(
+        r"""
+        torch_layer  conv_(left|right)     conv_\1     torch_conv_mel_first
+        torch_norm   bn_conv_(left|right)  bn_conv_\1
+        torch_layer  fc_1                  fc_1        time_first
+        torch_layer  fc_2                  fc_2        torch_linear
+        """,
+        time_first=_rows_time_first,
     ),
     describe=lambda tensors, given: {
         'batch_norm': 'bn_conv_left.weight' in tensors,
@@ -44,27 +47,25 @@ SHALLOW_CNN = Table(
 
 # --- W-Bu-coder/music_classification -------------------------------------------------------------
 
-_TRUNK = (
-    *torch_layer(r'cnn_features\.0', 'cnn_features_0', 'torch_conv_mel_first'),
-    *torch_norm(r'cnn_features\.1', 'cnn_features_1'),
-    Rule(
-        r'cnn_features\.([47])\.([03])\.weight',
-        r'params/cnn_features_\1_\2/kernel',
-        'torch_conv_mel_first',
-    ),
-    *torch_norm(r'cnn_features\.([47])\.([14])', r'cnn_features_\1_\2'),
-    *torch_layer(r'classifier\.(\d)', r'classifier_\1', 'torch_linear'),
-)
-_RECURRENT = (
-    Rule(r'(?:gru|lstm)\.weight_ih_(l\d)', r'params/{}_\1/input_kernel', 'torch_linear'),
-    Rule(r'(?:gru|lstm)\.weight_hh_(l\d)', r'params/{}_\1/hidden_kernel', 'torch_linear'),
-    Rule(r'(?:gru|lstm)\.bias_ih_(l\d)', r'params/{}_\1/input_bias'),
-    Rule(r'(?:gru|lstm)\.bias_hh_(l\d)', r'params/{}_\1/hidden_bias'),
-)
+_TRUNK = r"""
+    torch_layer  cnn_features\.0                    cnn_features_0                 torch_conv_mel_first
+    torch_norm   cnn_features\.1                    cnn_features_1
+    tensor       cnn_features\.([47])\.([03])\.weight  params/cnn_features_\1_\2/kernel  torch_conv_mel_first
+    torch_norm   cnn_features\.([47])\.([14])         cnn_features_\1_\2
+    torch_layer  classifier\.(\d)                    classifier_\1                  torch_linear
+"""
+_HYBRID = r"""
+    tensor       KIND\.weight_ih_(l\d)  params/KIND_\1/input_kernel   torch_linear
+    tensor       KIND\.weight_hh_(l\d)  params/KIND_\1/hidden_kernel  torch_linear
+    tensor       KIND\.bias_ih_(l\d)    params/KIND_\1/input_bias
+    tensor       KIND\.bias_hh_(l\d)    params/KIND_\1/hidden_bias
+    torch_layer  residual_proj          residual_proj                torch_linear
+    torch_layer  attention\.(\d)        attention_\1                 torch_linear
+    left_out     gate\.0\.(weight|bias)  a gate that was built and never called
+"""
 
 
 def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str) -> dict:
-    del given
     return {'num_classes': len(tensors[head]), 'features': 'fma_mel', 'picture': (1292, 128)}
 
 
@@ -72,7 +73,7 @@ EFFICIENT_CNN = Table(
     title='Efficient CNN of Bu et al. (.pth)',
     model='efficient_cnn',
     marks=(r'cnn_features\.0\.weight', r'classifier\.4\.weight'),
-    rules=_TRUNK,
+    rules=rules(_TRUNK),
     describe=functools.partial(_describe, head='classifier.4.bias'),
 )
 
@@ -82,13 +83,7 @@ def _hybrid(model: str, kind: str) -> Table:
         title=f'{model} of Bu et al. (.pth)',
         model=model,
         marks=(r'cnn_features\.0\.weight', rf'{kind}\.weight_ih_l0', r'residual_proj\.weight'),
-        rules=(
-            *_TRUNK,
-            *(Rule(r.pattern, r.target.format(kind), r.layout) for r in _RECURRENT),
-            *torch_layer('residual_proj', 'residual_proj', 'torch_linear'),
-            *torch_layer(r'attention\.(\d)', r'attention_\1', 'torch_linear'),
-            Rule(r'gate\.0\.(weight|bias)', reason='a gate that was built and never called'),
-        ),
+        rules=rules(_TRUNK + _HYBRID.replace('KIND', kind)),
         describe=functools.partial(_describe, head='classifier.1.bias'),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer
+from genre_jax.convert.tables.lines import rules
 
 _VGG_CONVS = [
     f'block{b}_conv{c}' for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)
@@ -55,13 +55,8 @@ def _describe_vgg(widths: list[int], inputs: int, pixels: str) -> dict:
 
 
 def _describe_vgg_keras(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    del given
-    shapes = [
-        value.shape
-        for name in _VGG_DENSE
-        for key, value in tensors.items()
-        if re.fullmatch(_VGG_KERAS[name][0][0], key)
-    ]
+    patterns = [_VGG_KERAS[name][0][0] for name in _VGG_DENSE]
+    shapes = [tensors[k].shape for pattern in patterns for k in tensors if re.fullmatch(pattern, k)]
     inputs = shapes[0][0] if shapes else 512
     return _describe_vgg([shape[1] for shape in shapes], inputs, 'keras')
 
@@ -89,20 +84,16 @@ VGG16_KERAS = Table(
     optional='params/predictions/.*',  # the file without the dense layers
 )
 
+_VGG_TORCH_RULES = r"""
+    torch_layer  classifier\.0  fc1          channels_last
+    torch_layer  classifier\.3  fc2          torch_linear
+    torch_layer  classifier\.6  predictions  torch_linear
+""" + '\n'.join(rf'torch_layer features\.{i} {name} torch_conv' for i, name in _VGG_TORCH.items())
 VGG16_TORCHVISION = Table(
     title='VGG16 of torchvision (.pth)',
     model='vgg16',
     marks=(r'features\.0\.weight', r'features\.28\.weight', r'classifier\.6\.weight'),
-    rules=(
-        *(
-            rule
-            for i, name in _VGG_TORCH.items()
-            for rule in torch_layer(rf'features\.{i}', name, 'torch_conv')
-        ),
-        *torch_layer(r'classifier\.0', 'fc1', _rows_channels_last),
-        *torch_layer(r'classifier\.3', 'fc2', 'torch_linear'),
-        *torch_layer(r'classifier\.6', 'predictions', 'torch_linear'),
-    ),
+    rules=rules(_VGG_TORCH_RULES, channels_last=_rows_channels_last),
     describe=lambda tensors, given: _describe_vgg(
         [len(tensors[f'classifier.{i}.weight']) for i in (0, 3, 6)],
         tensors['classifier.0.weight'].shape[1],

@@ -8,27 +8,37 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genre_jax.convert.engine import Rule, Table
-from genre_jax.convert.tables.torch_layers import torch_layer, torch_norm
+from genre_jax.convert.engine import Table
+from genre_jax.convert.tables.lines import rules
+from genre_jax.errors import UserError
 
 
-def _describe_yamnet(
-    tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int
-) -> dict:
-    del given
+def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis: int) -> dict:
     # Variables in the file are named by their scope and by themselves: the key may be a pattern.
-    (output,) = (value for key, value in tensors.items() if re.fullmatch(head, key))
-    return {'num_classes': output.shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
+    (key,) = (key for key in tensors if re.fullmatch(head, key))
+    return {'num_classes': tensors[key].shape[axis], 'features': 'yamnet', 'picture': (96, 64)}
 
 
-def _keras_yamnet_norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    names = (('beta', 'params', 'bias'), ('moving_mean', 'batch_stats', 'mean'))
-    return tuple(
-        Rule(rf'{pattern}/bn/(?:.*/)?{old}(?::0)?', rf'{kind}/{target}/{new}')
-        for old, kind, new in (*names, ('moving_variance', 'batch_stats', 'var'))
-    )
+def _describe_torch(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
+    scaled = [k for k in tensors if k.endswith('.bn.weight') and not np.all(tensors[k] == 1)]
+    if scaled:
+        raise UserError(f'{scaled[0]} is not 1 everywhere: YAMNet has no scales')
+    return _describe(tensors, given, r'classifier\.weight', 0)
 
 
+# ~ is the scope, which may stand before the last name once more; that may end in :0.
+_KERAS = r"""
+    tensor  layer1/conv/(?!bn/)~kernel                   params/layer1/conv/kernel
+    tensor  layer1/conv/bn/~beta                         params/layer1/bn/bias
+    tensor  layer1/conv/bn/~moving_mean                  batch_stats/layer1/bn/mean
+    tensor  layer1/conv/bn/~moving_variance              batch_stats/layer1/bn/var
+    tensor  (layer\d+)/depthwise_conv/~depthwise_kernel  params/\1/depthwise_conv/kernel  keras_depthwise
+    tensor  (layer\d+)/pointwise_conv/~kernel            params/\1/pointwise_conv/kernel
+    tensor  (layer\d+)/(depthwise|pointwise)_conv/bn/~beta             params/\1/\2_bn/bias
+    tensor  (layer\d+)/(depthwise|pointwise)_conv/bn/~moving_mean      batch_stats/\1/\2_bn/mean
+    tensor  (layer\d+)/(depthwise|pointwise)_conv/bn/~moving_variance  batch_stats/\1/\2_bn/var
+    tensor  logits/~(kernel|bias)                        params/logits/\1
+"""
 YAMNET_KERAS = Table(
     title='YAMNet by its authors (.h5)',
     model='yamnet',
@@ -37,75 +47,47 @@ YAMNET_KERAS = Table(
         'layer14/depthwise_conv/(?:.*/)?depthwise_kernel(?::0)?',
         'logits/(?:.*/)?kernel(?::0)?',
     ),
-    rules=(
-        Rule(r'layer1/conv/(?!bn/)(?:.*/)?kernel(?::0)?', 'params/layer1/conv/kernel'),
-        *_keras_yamnet_norm('layer1/conv', 'layer1/bn'),
-        Rule(
-            r'(layer\d+)/depthwise_conv/(?:.*/)?depthwise_kernel(?::0)?',
-            r'params/\1/depthwise_conv/kernel',
-            'keras_depthwise',
-        ),
-        *_keras_yamnet_norm(r'(layer\d+)/depthwise_conv', r'\1/depthwise_bn'),
-        Rule(
-            r'(layer\d+)/pointwise_conv/(?:.*/)?kernel(?::0)?', r'params/\1/pointwise_conv/kernel'
-        ),
-        *_keras_yamnet_norm(r'(layer\d+)/pointwise_conv', r'\1/pointwise_bn'),
-        Rule('logits/(?:.*/)?kernel(?::0)?', 'params/logits/kernel'),
-        Rule('logits/(?:.*/)?bias(?::0)?', 'params/logits/bias'),
-    ),
-    describe=functools.partial(_describe_yamnet, head='logits/(?:.*/)?kernel(?::0)?', axis=1),
+    rules=rules(re.sub(r'~(\S+)', r'(?:.*/)?\1(?::0)?', _KERAS)),
+    describe=functools.partial(_describe, head='logits/(?:.*/)?kernel(?::0)?', axis=1),
 )
-
-# LiteRT has folded each normalisation into the kernel before it and a bias.
-_FOLDED = (('batch_stats/.*/mean', 0.0), ('batch_stats/.*/var', 1 - 1e-4))
 
 YAMNET_LITERT = Table(
     title='YAMNet for LiteRT (.tflite)',
     model='yamnet',
     marks=('layer1/conv/Conv2D', 'layer14/pointwise_conv/Conv2D', 'dense/MatMul'),
-    rules=(
-        Rule('layer1/conv/Conv2D', 'params/layer1/conv/kernel', 'litert_conv'),
-        Rule('layer1/conv/bn/FusedBatchNormV3', 'params/layer1/bn/bias'),
-        Rule(
-            r'(layer\d+)/depthwise_conv/bn/FusedBatchNormV3;.*',
-            r'params/\1/depthwise_conv/kernel',
-            'litert_depthwise',
-        ),
-        Rule(r'(layer\d+)/(depthwise|pointwise)_conv/bn/FusedBatchNormV3', r'params/\1/\2_bn/bias'),
-        Rule(
-            r'(layer\d+)/pointwise_conv/Conv2D', r'params/\1/pointwise_conv/kernel', 'litert_conv'
-        ),
-        Rule('dense/MatMul', 'params/logits/kernel', 'torch_linear'),
-        Rule('dense/BiasAdd/ReadVariableOp/resource', 'params/logits/bias'),
-        Rule('(?!layer|dense).*', reason='the front end, which is genre_jax.features here'),
+    rules=rules(
+        r"""
+        tensor    layer1/conv/Conv2D                params/layer1/conv/kernel        litert_conv
+        tensor    layer1/conv/bn/FusedBatchNormV3   params/layer1/bn/bias
+        tensor    (layer\d+)/depthwise_conv/bn/FusedBatchNormV3;.*  params/\1/depthwise_conv/kernel  DEPTHWISE
+        tensor    (layer\d+)/(depthwise|pointwise)_conv/bn/FusedBatchNormV3  params/\1/\2_bn/bias
+        tensor    (layer\d+)/pointwise_conv/Conv2D  params/\1/pointwise_conv/kernel  litert_conv
+        tensor    dense/MatMul                      params/logits/kernel             torch_linear
+        tensor    dense/BiasAdd/ReadVariableOp/resource  params/logits/bias
+        left_out  (?!layer|dense).*                 the front end, which is genre_jax.features here
+    """.replace('DEPTHWISE', 'litert_depthwise')
     ),
-    describe=functools.partial(_describe_yamnet, head='dense/MatMul', axis=0),
-    constants=_FOLDED,
+    describe=functools.partial(_describe, head='dense/MatMul', axis=0),
+    # LiteRT has folded each normalisation into the kernel before it and a bias.
+    constants=(('batch_stats/.*/mean', 0.0), ('batch_stats/.*/var', 1 - 1e-4)),
 )
 
 YAMNET_TORCH = Table(
     title='YAMNet of torch-vggish-yamnet (.pth)',
     model='yamnet',
     marks=(r'layer1\.fused\.conv\.weight', r'classifier\.weight'),
-    rules=(
-        Rule(r'layer1\.fused\.conv\.weight', 'params/layer1/conv/kernel', 'torch_conv'),
-        *(
-            rule
-            for old, new in (
-                (r'layer1\.fused', 'layer1/bn'),
-                (r'(layer\d+)\.depthwise_conv', r'\1/depthwise_bn'),
-                (r'(layer\d+)\.pointwise_conv', r'\1/pointwise_bn'),
-            )
-            for rule in torch_norm(rf'{old}\.bn', new)
-            if not rule.pattern.endswith('weight')
-        ),
-        Rule(r'layer.*\.bn\.weight', reason='scales, which YAMNet does not have: all are 1'),
-        Rule(
-            r'(layer\d+)\.(depthwise|pointwise)_conv\.conv\.weight',
-            r'params/\1/\2_conv/kernel',
-            'torch_conv',
-        ),
-        *torch_layer('classifier', 'logits', 'torch_linear'),
-    ),
-    describe=functools.partial(_describe_yamnet, head=r'classifier\.weight', axis=0),
+    rules=rules(r"""
+        tensor       layer1\.fused\.conv\.weight      params/layer1/conv/kernel  torch_conv
+        tensor       layer1\.fused\.bn\.bias          params/layer1/bn/bias
+        tensor       layer1\.fused\.bn\.running_mean  batch_stats/layer1/bn/mean
+        tensor       layer1\.fused\.bn\.running_var   batch_stats/layer1/bn/var
+        tensor      (layer\d+)\.(depthwise|pointwise)_conv\.conv\.weight  params/\1/\2_conv/kernel  torch_conv
+        tensor       (layer\d+)\.(depthwise|pointwise)_conv\.bn\.bias          params/\1/\2_bn/bias
+        tensor       (layer\d+)\.(depthwise|pointwise)_conv\.bn\.running_mean  batch_stats/\1/\2_bn/mean
+        tensor       (layer\d+)\.(depthwise|pointwise)_conv\.bn\.running_var   batch_stats/\1/\2_bn/var
+        torch_layer  classifier                       logits                     torch_linear
+        left_out     layer.*\.bn\.weight              scales, which YAMNet does not have: all are 1
+        left_out     layer.*\.bn\.num_batches_tracked a counter of PyTorch, not used
+    """),
+    describe=_describe_torch,
 )
