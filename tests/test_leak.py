@@ -126,14 +126,16 @@ def test_intervals_count_groups_not_songs():
     assert ratio == pytest.approx(1, rel=0.1)
 
 
-def test_the_order_of_songs_decides_nothing_but_chance():
+def test_the_order_of_songs_decides_nothing():
     rng = np.random.default_rng(2)
     right, groups = rng.random(60) < 0.5, rng.integers(0, 12, 60).astype(str)
     order = rng.permutation(60)
     ones = np.ones(60)
-    one = paired.compare({'artist': counts(right, ones, right)}, groups, 200)
-    other = paired.compare({'artist': counts(right[order], ones, right[order])}, groups[order], 200)
-    assert one == other
+    one = paired.compare({'artist': counts(right, ones, right)}, groups)
+    other = paired.compare({'artist': counts(right[order], ones, right[order])}, groups[order])
+    for level, figures in one['artist'].items():
+        for name, value in figures.items():
+            np.testing.assert_allclose(value, other['artist'][level][name], atol=1e-12)
 
 
 # --- the command ---------------------------------------------------------------------------------

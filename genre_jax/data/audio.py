@@ -190,7 +190,14 @@ def _convert(container: Any, stream: Any, file: str) -> float:
         for frame in itertools.chain(container.decode(stream), [None]):
             for packed in resampler.resample(frame):
                 out.write(packed.to_ndarray().reshape(-1, channels))
-    return float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    # Other containers without lengths of streams only guess.
+    return (
+        container.duration / 1e6
+        if 'matroska' in container.format.name and container.duration
+        else 0.0
+    )
 
 
 @contextlib.contextmanager

@@ -529,3 +529,75 @@ def test_no_real_file_is_refused(pattern):
         expected = soundfile.info(path)
         assert (info.sample_rate_hz, info.duration_s) == (expected.samplerate, expected.duration)
         assert np.any(audio.decode(path, info.sample_rate_hz, end_s=2.0))
+
+
+# --- what FFmpeg reads ------------------------------------------------------------------------------
+
+
+def encode_by_av(path: pathlib.Path, codec: str, rate_hz: int = 48000, seconds: float = 3.0):
+    """Writes a tone in two channels; the second is half as loud."""
+    av = pytest.importorskip('av')
+    samples = tone(rate_hz, seconds).astype(np.float32)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout='stereo', bit_rate=128_000)
+        frame = av.AudioFrame.from_ndarray(np.stack([samples, samples / 2]), 'fltp', 'stereo')
+        frame.sample_rate = rate_hz
+        resampler = av.AudioResampler(
+            stream.format, 'stereo', rate_hz, stream.codec_context.frame_size
+        )
+        for each in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(each))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec'),
+    [('a.m4a', 'aac'), ('a.M4B', 'aac'), ('a.webm', 'libopus'), ('a.mka', 'libopus'), ('a.wma', 'wmav2'),
+     ('a.mp2', 'mp2'), ('a.ac3', 'ac3')],
+)  # fmt: skip
+def test_formats_of_ffmpeg(tmp_path, name, codec):
+    path = encode_by_av(tmp_path / name.lower(), codec).rename(tmp_path / name)
+    info = audio.probe(path)
+    assert (info.sample_rate_hz, info.channels) == (48000, 2)
+    assert info.duration_s == pytest.approx(3.0, abs=0.1)
+    samples = audio.decode(path, 22050, start_s=0.5, end_s=2.5) / 32767
+    assert len(samples) == 2 * 22050
+    amplitude, ratio_db = fit_sine(samples, 22050, 440.0)
+    assert (
+        amplitude == pytest.approx(0.375, rel=0.03) and ratio_db > 25
+    )  # the mean of both channels
+
+
+def test_damaged_and_unreadable_files_of_ffmpeg(tmp_path, monkeypatch):
+    content = encode_by_av(tmp_path / 'a.webm', 'libopus').read_bytes()
+    (tmp_path / 'cut.webm').write_bytes(content[: len(content) // 2])
+    (tmp_path / 'noise.m4a').write_bytes(os.urandom(4000))
+    for name in ('cut.webm', 'noise.m4a'):
+        with pytest.raises(audio.BadAudio, match='truncated'):
+            audio.decode(tmp_path / name, 22050)
+    monkeypatch.setitem(sys.modules, 'av', None)
+    with pytest.raises(audio.BadAudio, match='pip install av'):
+        audio.decode(tmp_path / 'a.webm', 22050)
+
+
+@pytest.mark.parametrize('name', ['ogg', 'opus'])
+def test_a_flipped_byte_in_the_last_page(tmp_path, name):
+    """Decoders leave out the whole page, which may be a third of a short file."""
+    path = tmp_path / 'a.ogg'
+    content = bytearray(encode(tmp_path, name, tone(CONTAINERS[name][2], 2)))
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(audio.BadAudio, match='wrong checksum'):
+        audio.decode(path, 22050)
+
+
+def test_one_float_sample_far_beyond_the_others(tmp_path):
+    samples = tone(22050, 1)
+    samples[100] = 1e30
+    soundfile.write(tmp_path / 'a.wav', samples, 22050, subtype='FLOAT')
+    with pytest.raises(audio.BadAudio, match=r'some samples are up to 1e\+30 times full scale'):
+        audio.decode(tmp_path / 'a.wav', 22050)
+    # Integers that were written as floats are loud all through.
+    soundfile.write(tmp_path / 'b.wav', 32767 * tone(22050, 1), 22050, subtype='FLOAT')
+    assert audio.decode(tmp_path / 'b.wav', 22050).max() == 32767
