@@ -17,28 +17,21 @@ together as one program. Accuracy on the validation part, % (Table VI):
 The paper: 13 hours on an RTX 4060.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import bu_tuning, common
+from genre_jax.sweep.space import Choice, Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('official', 'paper'))
     config = bu_tuning.get_config(f'phase=scheduler,protocol={arguments.protocol}')
-    config.optim.schedule = 'plateau'
-    config.optim.weight_decay = 0.03
-    config.model.cnn_dropout = 0.2
-    config.model.classifier_dropout = 0.4
+    config.optim.update(schedule='plateau', weight_decay=0.03)
+    config.model.update(cnn_dropout=0.2, classifier_dropout=0.4)
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the 54 points."""
-    from genre_jax.sweep.space import Choice, Sweep
-
     space = {
         'optim.b2': Choice((0.98, 0.999)),
         'model.cnn_dropout': Choice((0.2, 0.3, 0.4)),

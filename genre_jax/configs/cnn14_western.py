@@ -28,10 +28,6 @@ products and not measured. To see it run on a CPU in a minute or two:
     --config.train.length='4 steps' --config.optim.warmup='1 steps'
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
 
 # Batch, L2 penalty, steps of warm-up, epochs to halving, dropout, stripes, frozen layers.
@@ -45,47 +41,29 @@ _TRAININGS = {
 }
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
     arguments = common.parse_arguments(
         text, protocol=('grouped', 'paper'), training=tuple(_TRAININGS)
     )
     batch, decay, warmup, halving, dropout, stripes, freeze = _TRAININGS[arguments.training]
     config = common.get_config()
-    config.data.name = 'western'
-    config.data.root = ''
-    config.data.sample_rate_hz = 32000
-    config.data.group = 'auto'
-    config.data.paper_seed = 0
-    config.split.protocol = arguments.protocol
-    config.split.allow_leak = arguments.protocol == 'paper'
+    config.data.update(name='western', root='', sample_rate_hz=32000, group='auto', paper_seed=0)
+    config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.fractions = (0.75, 0.10, 0.15)
 
-    config.windows.window_s = 20.0
-    config.windows.train_per_track = 12
-    config.windows.eval_per_track = 12
+    config.windows.update(window_s=20.0, train_per_track=12, eval_per_track=12)
     config.features.name = 'panns_32k'
-
     config.augment.pitch_shift = {'max_semitones': 2.0, 'probability': 1.0}
-    config.augment.spec_augment = {
-        'time_stripes': stripes // 2,
-        'time_width_frames': 64,
-        'mel_stripes': stripes // 2,
-        'mel_width_bins': 8,
-    }
+    config.augment.spec_augment = {'time_stripes': stripes // 2, 'time_width_frames': 64}
+    config.augment.spec_augment.update(mel_stripes=stripes // 2, mel_width_bins=8)
 
-    config.model.name = 'cnn14'
-    config.model.variant = 'cnn14'
-    config.model.head_dropout = dropout
-
+    config.model.update(name='cnn14', variant='cnn14', head_dropout=dropout)
     config.init.checkpoint = 'cnn14'
-    config.optim.learning_rate = 3.71e-4
-    config.optim.weight_decay = decay
-    config.optim.schedule = 'halving'
-    config.optim.halve_every = f'{halving} epochs'
-    config.optim.warmup = f'{warmup} steps'
-    config.optim.freeze = freeze
-    config.train.batch_size = batch
-    config.train.length = '60 epochs'
+    config.optim.update(learning_rate=3.71e-4, weight_decay=decay, freeze=freeze)
+    config.optim.update(
+        schedule='halving', halve_every=f'{halving} epochs', warmup=f'{warmup} steps'
+    )
+    config.train.update(batch_size=batch, length='60 epochs')
     config.eval.select_on = 'song_majority'
     return config

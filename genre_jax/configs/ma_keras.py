@@ -25,25 +25,16 @@ What differs: rate, batch and length are not given. Adam's 1e-3, batches of 128 
 checkpoint with the best accuracy on the rows set aside for validation.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common, ma_mlp
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('grouped', 'paper'))
     config = ma_mlp.get_config(f'protocol={arguments.protocol}')
-    config.model.hidden_units = (2048, 1024, 512, 256, 128, 64)
-    config.model.dropout = 0.5
-    config.optim.name = 'adam'
-    config.optim.learning_rate = 1e-3
-    config.optim.momentum = config.optim.l2 = 0.0
-    config.train.batch_size = 128
-    config.train.length = '200 epochs'
-    config.train.stop_patience = 0
+    config.model.update(hidden_units=(2048, 1024, 512, 256, 128, 64), dropout=0.5)
+    config.optim.update(name='adam', learning_rate=1e-3, momentum=0.0, l2=0.0)
+    config.train.update(batch_size=128, length='200 epochs', stop_patience=0)
     config.eval.every = '4 epochs'
     config.checkpoint.every = '20 epochs'
     return config

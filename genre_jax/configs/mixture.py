@@ -14,24 +14,17 @@ Where no class has recordings of both parts, part of the accuracy only says that
 differently: look at the confusions inside each part.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
-from genre_jax.configs import folder
+from genre_jax.configs import common, folder
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> common.Config:
     """Returns the config."""
     config = folder.get_config()
-    config.data.name = 'mixture'
     for key in ('root', 'sample_rate_hz', 'group'):  # of one folder
-        if key in config.data:
-            del config.data[key]
-    config.data.sample_rate_hz = 22050
+        del config.data[key]
+    config.data.update(name='mixture', sample_rate_hz=22050)
     config.data.parts = {
-        'western': {'name': 'western', 'root': '', 'group': 'auto'},
-        'raag': {'name': 'raag', 'root': '', 'group': 'auto'},
+        name: {'name': name, 'root': '', 'group': 'auto'} for name in ('western', 'raag')
     }
     config.windows.balance = 'class'
     return config
