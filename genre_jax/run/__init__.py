@@ -129,7 +129,7 @@ def _train_and_test(
 ) -> None:
     config, workdir, tables = job.config, logbook.workdir, data.tables
     prepared_s = time.monotonic()
-    run_data.announce(data.dataset, data.split, tables, logbook)
+    run_data.announce(data, logbook)
     feed = open_feed(config, data.dataset, job.stored, job.mesh)
     predict = make_predict(job, feed)
 

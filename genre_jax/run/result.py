@@ -108,7 +108,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
             predictions['test'],
             data.groups,
         ),
-    } | run_data.describe(data.dataset, data.split, data.tables)
+    } | run_data.describe(data)
     if not logbook.enabled:
         return result
     environment = read_json(workdir / 'environment.json')

@@ -125,7 +125,7 @@ class Fold:
         clock.append(time.monotonic())
         found = answer(fitted, rows)
         groups = {track['track']: track['group'] for track in dataset.tracks}
-        facts = run_data.describe(dataset, self.split, self.tables)
+        facts = run_data.describe(run_data.Data(dataset, self.split, self.tables))
         result = facts | {
             'parts': {
                 part: evaluate.evaluate(each, groups) for part, each in found.predictions.items()
