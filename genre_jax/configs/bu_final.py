@@ -17,10 +17,9 @@ of every class, predictions/test.npz the probabilities that ROC curves are drawn
 
 `recipe=report` follows the text: early stopping after 8 evaluations without gain in the loss. `recipe=code`
 follows the code: after 10 without gain in accuracy, no masking, shifts of 5 %, for the strong class 20 % and
-two more copies, and that class is **Pop**: the code numbers classes by FMA's genre id and prints names in
-alphabetical order, so 'Experimental' in the tables above most likely is Pop, and the other rows are exchanged
-likewise. `recurrence=time` as in configs/bu_models.py, whose page says what else differs, and what `protocol`
-means.
+two more copies, and that class is **Pop**: most likely so is 'Experimental' in the tables above, and other
+names are exchanged likewise (docs/papers.md). `recurrence=time`, `protocol` and what else differs:
+configs/bu_models.py.
 
 The paper does not tell hours; a run of its grid took about 15 minutes on an RTX 4060.
 """

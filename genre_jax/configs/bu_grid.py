@@ -11,10 +11,8 @@ together as one program. Accuracy on the validation part, % (Table VI):
     3   59.65         0.98               0.3                     0.2               0.02
     baseline with 0.3 and 0.3: 56.35
 
-`protocol` is that of configs/bu_models.py, and so is what differs from the paper. The best of 54 runs on some
-800 validation clips is a few points too good by chance: it needs the test part to be judged.
-
-The paper: 13 hours on an RTX 4060.
+`protocol`, and what differs from the paper, as in configs/bu_models.py. The best of 54 runs on some 800
+validation clips is a few points too good by chance. The paper: 13 hours on an RTX 4060.
 """
 
 from genre_jax.configs import bu_tuning, common

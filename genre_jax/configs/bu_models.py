@@ -15,14 +15,11 @@ over mel rows, in their text over time, `recurrence=time`. Of the parameters of 
 that was never called; it is not built here.
 
 `protocol=official` is FMA's own split, artists apart. `protocol=paper`: 70, 10 and 20 % of each genre at
-random; artists and albums cross, and every figure is marked LEAKY. The authors' parts sum to 8,496 clips of
-about 7,996 that can be read: 500 stood in them twice, and train and test most likely share some; that is not
-repeated.
+random; artists and albums cross, and every figure is marked LEAKY.
 
-What differs: training is as the authors' code compares networks (Adam 1e-3, weight decay 1e-4, 20 epochs),
-with the batch and the early stopping of their later experiments; a shifted clip begins or ends with silence,
-where their pictures got the loudest value. Class names are FMA's: the authors' reports print them in another
-order than their labels have. With 13 or 12 bins a recurrence over rows has a single step.
+What differs, besides docs/papers.md: training is as the authors' code compares networks (Adam 1e-3, weight
+decay 1e-4, 20 epochs), with the batch and the early stopping of their later experiments. With 13 or 12 bins
+a recurrence over rows has a single step.
 
 An hour or less on a small GPU, as the paper's 12 minutes say; a night on 2 CPU cores.
 """

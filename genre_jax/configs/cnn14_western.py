@@ -14,11 +14,10 @@ steps, rate halved every 15 epochs, dropout 0.4 before the output, 24 stripes, t
 
 The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random; of the other
 trainings it shows curves alone. `protocol=grouped` keeps artists apart if a CSV names them; `protocol=paper`
-is 75, 10 and 15 % of the songs whoever plays them (docs/datasets/western.md), and where artists are named its
-figures are marked LEAKY.
+is 75, 10 and 15 % of the songs whoever plays them, LEAKY where artists are named.
 
-What differs: 60 epochs, of which the paper says nothing; half of the stripes along each axis, with the widths
-of PANNs; pitches are drawn anew each time instead of once; three output classes instead of its four.
+What differs, besides docs/papers.md: half of the stripes along each axis, with the widths of PANNs; pitches
+are drawn anew each time instead of once.
 
 Wants a GPU; for 360 songs of the order of half an hour on a large one, estimated from the number of
 products and not measured. To see it run on a CPU in a minute or two:

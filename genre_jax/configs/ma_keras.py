@@ -17,12 +17,9 @@ The blend of three such networks, XGBoost, a random forest and k nearest neighbo
     runs/ma/net_2,runs/ma/classical/grouped/xgboost,\
     runs/ma/classical/grouped/forest,runs/ma/classical/grouped/knn
 
-`protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the
-blend on the rows that they report it for; here they come from the validation part. Where the
-networks have `:protocol=paper`, the classical models take `--protocols=segment_leaky`.
-
-What differs: rate, batch and length are not given. Adam's 1e-3, batches of 128 and 200 epochs here, and the
-checkpoint with the best accuracy on the rows set aside for validation.
+`protocol` as in configs/ma_mlp.py, whose data and parts these are; where the networks have `:protocol=paper`,
+the classical models take `--protocols=segment_leaky`. What differs (docs/papers.md): the weights of the blend
+come from the validation part; rate, batch and length are not given: 1e-3, 128 and 200 epochs here.
 """
 
 from genre_jax.configs import common, ma_mlp

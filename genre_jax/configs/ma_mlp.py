@@ -18,11 +18,9 @@ two on 2 CPU cores for 3,000 rows.
 `protocol=paper` deals rows out at random, 4:1: rows of a song train and test, and every figure is marked
 LEAKY.
 
-What differs: a tenth of the four fifths is set aside for stopping and for the choice of the checkpoint; the
-paper names no validation part. Its list of settings has an L2 penalty of 0.05, its text one of 0.3, on an
-error of a batch that is not said to be summed or averaged. On the mean of the cross-entropies 0.05 leaves 48
-% of the rows of 10 s right (`protocol=paper`), 0.05 on their sum over 16 rows, as it is taken here, 78 %, no
-penalty 82 %. Weights begin as in Keras; the paper says at random.
+What differs, besides docs/papers.md: the L2 penalty of 0.05 in the list of settings is on an error of a batch
+that is not said to be summed or averaged. On the mean of the cross-entropies it leaves 48 % of the rows of
+10 s right (`protocol=paper`), on their sum over 16 rows, as it is taken here, 78 %, no penalty 82 %.
 """
 
 from genre_jax.configs import common

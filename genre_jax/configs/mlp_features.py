@@ -7,9 +7,9 @@ The CSV has the columns filename, label and features (docs/datasets/feature_tabl
 `genre_jax.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
 artist, where a column names it), their probabilities are averaged over the song.
 
-Ma et al. trained such networks on rows of 3 s that were split at random (docs/papers.md): rows of one song
-stand on both sides. `--config.split.protocol=segment_leaky --config.split.allow_leak=True` does the same, and
-`python -m genre_jax.leak` shows what it is worth. A minute on 2 busy CPU cores for 3000 rows.
+`--config.split.protocol=segment_leaky --config.split.allow_leak=True` splits rows at random, as papers do
+(docs/papers.md), and `python -m genre_jax.leak` shows what that is worth. A minute on 2 busy CPU cores for
+3000 rows.
 
     python -m genre_jax.sweep --config=configs/mlp_features.py \
         --config.data.root=features_3_sec.csv --workdir=sweeps/mlp

@@ -21,10 +21,9 @@ summed probabilities, `maj` by song with votes; result.json has all three):
 (docs/datasets/gtzan.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random;
 artists stand in both parts. `protocol=fault_filtered` is the list without repeated and mislabelled tracks.
 
-What differs: the paper watched its 250 tracks during training; here 15 of the 75 % are set aside for choosing
-the checkpoint, so the network sees 60 %, and the test part stays closed until the end. The paper took the
-last epoch. Its window of 1024 samples gives 40 frames, not 80: genre_jax/features/__init__.py says what is
-done here. The authors' code sums log probabilities for `max`.
+What differs (docs/papers.md): here 15 of the 75 % are set aside for choosing the checkpoint, where the paper
+watched its 250 tracks and took the last epoch. Its window of 1024 samples gives 40 frames, not 80:
+genre_jax/features/__init__.py says what is done here.
 """
 
 from genre_jax.configs import common

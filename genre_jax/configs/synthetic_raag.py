@@ -13,10 +13,9 @@ network ends in a mean over all of it, which a shift hardly changes. Its fields 
 11 semitones.
 
 Two runs, with seeds 0 and 1 of the split and of the training, 48 songs of 3 musicians in each test part:
-64.6 % of the songs in both, [56.2, 68.8] and [62.5, 68.8], and 55.8 % of the windows of 10 s; chance
-and the majority class have 6.2 %. That they agree is chance: on the validation parts they have 66.7 and
-77.1 %, and other raags right. 8 of the 17 mistakes are a raag of the same scale, in both. About 370 s of
-processor time, evaluation included: 7 minutes on 2 CPU cores that had other work to do.
+64.6 % of the songs in both, [56.2, 68.8] and [62.5, 68.8], and 55.8 % of the windows of 10 s; chance has
+6.2 %. That they agree is chance: on the validation parts they have 66.7 and 77.1 %. 8 of the 17 mistakes
+are a raag of the same scale, in both. About 370 s of processor time, evaluation included.
 """
 
 from genre_jax.configs import common

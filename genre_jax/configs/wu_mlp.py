@@ -12,10 +12,9 @@ found, **88.9 %** of the 3-s rows. A minute on 2 CPU cores for 3,000 rows, four 
 `protocol=paper` deals rows (pieces, pictures) out at random, 4:1 and of the four fifths again 4:1 for
 validation: rows of a song train and test, and every figure is marked LEAKY.
 
-What differs: all 57 columns of the table are read, where the paper speaks of MFCCs; columns are scaled by the
-training part alone. The checkpoint with the best validation counts, not the last. The search's ranges are
-shown in part only: here five widths from 32 to 1024 for each layer, rates of 1e-4 to 1e-2 and batches of 12
-to 64, at random, each network trained once instead of twice, five epochs as in the paper.
+What differs, besides docs/papers.md: the search's ranges are shown in part only. Here they are five widths
+from 32 to 1024 for each layer, rates of 1e-4 to 1e-2 and batches of 12 to 64, at random, each network trained
+once instead of twice.
 """
 
 import itertools

@@ -43,7 +43,7 @@ def draw_starts(
 class WindowTable:
     """All windows of one part of a split, in order.
 
-    `place` says where one lies: for data that are on the device already that is all. `read` reads them. Of
+    `places` says where they lie: for data that are on the device already that is all. `read` reads them. Of
     pictures and tables a song has as many windows as pictures or rows. With `train_draw='random'` the start
     is left to a generator of chance.
     """
