@@ -29,8 +29,8 @@ def of_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[
     old = config_lib.flatten(read_json(file))
     new = config_lib.flatten(json.loads(config_lib.to_json(config)))
     changes = config_lib.differences(old, new)
-    refusals = {key: _refusal(key, old, new, workdir) for key in changes}
-    lines = [changes[key] for key, reason in refusals.items() if reason is not None]
+    refusals = {line: _refusal(line.partition(':')[0], old, new, workdir) for line in changes}
+    lines = [line for line, reason in refusals.items() if reason is not None]
     if lines:
         reasons = dict.fromkeys(f': {reason}' for reason in refusals.values() if reason)
         raise UserError(
@@ -38,7 +38,7 @@ def of_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[
             f'{"; ..." if len(lines) > 5 else ""}){"".join(reasons)}: use another --workdir, or the same '
             'config to continue'
         )
-    return list(changes.values())
+    return changes
 
 
 def _refusal(key: str, old: Mapping, new: Mapping, workdir: pathlib.Path) -> str | None:
