@@ -45,14 +45,14 @@ def to_json(config: ml_collections.ConfigDict) -> str:
     return json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True) + '\n'
 
 
-def differences(old: Mapping, new: Mapping) -> dict[str, str]:
-    """Returns the keys in which two configs differ, those left out that may change on resume.
+def differences(old: Mapping, new: Mapping) -> list[str]:
+    """Returns in what two configs differ, such as 'optim.learning_rate: 0.001 -> 0.01', a line for each key.
 
-    Both are as config.json holds them. Lines are such as 'optim.learning_rate: 0.001 -> 0.01'.
+    Both are as config.json holds them; keys are left out that may change on resume.
     """
     old, new = flatten(old), flatten(new)
-    return {
-        key: f'{key}: {old.get(key)!r} -> {new.get(key)!r}'
+    return [
+        f'{key}: {old.get(key)!r} -> {new.get(key)!r}'
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not may_differ_on_resume(key)
-    }
+    ]

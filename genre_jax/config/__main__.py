@@ -20,11 +20,8 @@ def table() -> str:
         '|---|---|---|---|---|',
     ]
     for key in KEYS:
-        cells = (
-            f'`{key.name}`', f'`{key.default!r}`', key.check.expected, key.meaning,
-            _WHEN_CONTINUED[key.free],
-        )  # fmt: skip
-
+        default, free = f'`{key.default!r}`', _WHEN_CONTINUED[key.free]
+        cells = (f'`{key.name}`', default, key.check.expected, key.meaning, free)
         lines.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
     return '\n'.join(lines)
 

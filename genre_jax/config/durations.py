@@ -37,22 +37,18 @@ def number_and_unit(text: str) -> tuple[float, str]:
 
 
 def duration_steps(text: str, key: str, length: Length | int) -> int:
-    """Turns '30 epochs', '500 steps' or '5 percent' into steps, rounded to the nearest.
+    """Turns '30 epochs', '500 steps' or '5 percent' into steps, rounded to the nearest; else a UserError.
 
     `key` is the config's, for messages. `length` may be steps per epoch alone: then percent is refused.
-
-    Raises:
-        UserError: anything else.
     """
-    match = _DURATION.fullmatch(str(text))
-    if not match:
+    if not is_duration(text):
         raise UserError(
             f"config.{key}={text!r}: expected a duration such as '30 epochs', '500 steps' or '5 percent'"
         )
-    number, unit = float(match[1]), match[2]
-    if unit.startswith('step'):
+    number, unit = number_and_unit(text)
+    if unit == 'steps':
         return round(number)
-    if unit.startswith('epoch'):
+    if unit == 'epochs':
         steps_per_epoch = length if isinstance(length, int) else length.steps_per_epoch
         return round(number * steps_per_epoch)
     if isinstance(length, int):
@@ -63,8 +59,7 @@ def duration_steps(text: str, key: str, length: Length | int) -> int:
 def resolve_length(config: ml_collections.ConfigDict, examples_per_epoch: int) -> Length:
     """Returns the training's length; an epoch is every training window once, the last part batch left out.
 
-    Raises:
-        UserError: fewer windows than one batch, or a length of no steps.
+    Fewer windows than one batch, or a length of no steps, are a UserError.
     """
     batch_size = config.train.batch_size
     if examples_per_epoch < batch_size:

@@ -30,10 +30,8 @@ class Check:
     def refuse(self, key: str, value: object) -> None:
         """Raises the UserError of a value that cannot be."""
         if not self.accepts(value):
-            hint = (
-                nearest(str(value), self.choices) if self.choices else f': expected {self.expected}'
-            )
-            raise UserError(f'config.{key}={value!r}{hint}')
+            hint = self.choices and nearest(str(value), self.choices)
+            raise UserError(f'config.{key}={value!r}{hint or f": expected {self.expected}"}')
 
 
 def one_of(*choices: str) -> Check:
@@ -100,16 +98,11 @@ METRIC = one_of(
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """A key of the config.
+    """A key of the config, by section and name.
 
-    Attributes:
-        name: section and name.
-        default: that pages overwrite.
-        check: what it may be.
-        meaning: of the key.
-        free: whether it may differ when a run is continued: True where it changes where or how fast, not
-            what; else a condition of `run/changes.py`, which the run then notes.
-        number: whether it is an argument of the training step's program, not a constant (step_numbers.py).
+    It is free when a run is continued (True) where it changes where or how fast, not what; else under a
+    condition of `run/changes.py`, which the run then notes. A number is an argument of the training step's
+    program, not a constant (step_numbers.py).
     """
 
     name: str
@@ -154,10 +147,8 @@ KEYS = (
     Key('split.allow_leak', False, ANY, 'have a split that leaks, every figure marked LEAKY'),
     Key('windows.window_s', 0.93, seconds(0.01), 'length of what the model sees at once'),
     Key('windows.train_per_track', 15, whole(1), 'windows of one track in one epoch'),
-    Key(
-        'windows.train_draw', 'random', one_of('random', 'grid'),
-        "'random': anew each epoch; 'grid': once, half overlapping",
-    ),
+    Key('windows.train_draw', 'random', one_of('random', 'grid'),
+        "'random': anew each epoch; 'grid': once, half overlapping"),
     Key('windows.eval_per_track', 15, whole(1), 'windows of one track in an evaluation'),
     Key('windows.eval_draw', 'even', one_of('even', 'grid'), "'even': spread over the track"),
     Key('windows.balance', 'none', one_of('none', 'class'), _BALANCE),
@@ -167,10 +158,8 @@ KEYS = (
     Key('init.new', '', EXPRESSION, 'further layers that stay new'),
     Key('optim.name', 'adam', one_of('adam', 'adamw', 'sgd'), 'the optimiser'),
     Key('optim.learning_rate', 1e-3, POSITIVE, 'at its highest', free='diverged', number=True),
-    Key(
-        'optim.schedule', 'constant', one_of('constant', 'cosine', 'halving', 'plateau'),
-        "'cosine': to zero at the end",
-    ),
+    Key('optim.schedule', 'constant', one_of('constant', 'cosine', 'halving', 'plateau'),
+        "'cosine': to zero at the end"),
     Key('optim.warmup', '0 steps', DURATION, 'linear, from zero'),
     Key('optim.halve_every', '10 epochs', DURATION, "of 'halving'"),
     Key('optim.plateau_metric', 'val/segment/accuracy', METRIC, "watched by 'plateau'"),
@@ -188,14 +177,10 @@ KEYS = (
     Key('optim.l1', 0.0, FROM_ZERO, 'penalty on |w| of kernels and normalisation scales', number=True),
     Key('optim.l2', 0.0, FROM_ZERO, 'penalty on w^2 of the same', number=True),
     Key('optim.weight_decay', 0.0, FROM_ZERO, _DECAY, number=True),
-    Key(
-        'optim.clip_norm', 0.0, FROM_ZERO, 'largest norm of the whole gradient; 0: any',
-        free='diverged', number=True,
-    ),
-    Key(
-        'optim.ema_decay', 0.0, BELOW_ONE,
-        'above 0: evaluated and kept is a moving average of the weights', number=True,
-    ),
+    Key('optim.clip_norm', 0.0, FROM_ZERO, 'largest norm of the whole gradient; 0: any',
+        free='diverged', number=True),
+    Key('optim.ema_decay', 0.0, BELOW_ONE,
+        'above 0: evaluated and kept is a moving average of the weights', number=True),
     Key('train.batch_size', 64, whole(1), 'over all devices together'),
     Key('train.length', '30 epochs', LENGTH, 'of the training', free='longer'),
     Key('train.accumulate', 1, whole(1), 'parts of a batch that are computed one after another'),
@@ -204,18 +189,12 @@ KEYS = (
     Key('train.stop_patience', 0, whole(0), 'stop after so many evaluations without gain; 0: never'),
     Key('train.stop_metric', 'val/loss', METRIC, 'watched for it'),
     Key('train.log_every', '1 epochs', DURATION, 'between lines of the training'),
-    Key(
-        'train.loader_workers', 0, whole(0),
-        'processes that read records, 0: threads of the program itself', free=True,
-    ),
-    Key(
-        'train.device_resident', False, ANY,
-        'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True,
-    ),
-    Key(
-        'train.steps_per_dispatch', 1, whole(1), 'steps in one program, where the data are resident',
-        free=True,
-    ),
+    Key('train.loader_workers', 0, whole(0),
+        'processes that read records, 0: threads of the program itself', free=True),
+    Key('train.device_resident', False, ANY,
+        'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True),
+    Key('train.steps_per_dispatch', 1, whole(1),
+        'steps in one program, where the data are resident', free=True),
     Key('train.matmul_precision', 'highest', one_of('highest', 'high', 'default'), _PRECISION),
     Key('eval.batch_size', 64, whole(1), 'over all devices together', free=True),
     Key('eval.every', '1 epochs', DURATION, 'between validations', free='unwatched'),
@@ -223,10 +202,8 @@ KEYS = (
     Key('eval.bootstrap_samples', 0, whole(0), 'of older pages; intervals need no resampling', free=True),
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),
-    Key(
-        'tracking.wandb', 'auto', one_of('auto', 'offline', 'off'),
-        "'auto': online if logged in, else offline", free=True,
-    ),
+    Key('tracking.wandb', 'auto', one_of('auto', 'offline', 'off'),
+        "'auto': online if logged in, else offline", free=True),
     Key('tracking.wandb_project', 'genre_jax', ANY, 'of Weights & Biases', free=True),
 )  # fmt: skip
 

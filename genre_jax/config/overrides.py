@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import collections
+import functools
 import inspect
-import itertools
 import json
+import operator
 import re
 import types
 import typing
@@ -17,6 +19,7 @@ from genre_jax.config import keys, pages, sections
 from genre_jax.config.names import flatten, nearest
 from genre_jax.errors import UserError
 
+_NAMES = ('data.name', 'features.name', 'model.name')
 _TRUE, _FALSE = ('true', 't', '1', 'yes'), ('false', 'f', '0', 'no')
 
 
@@ -27,20 +30,16 @@ def split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list
     'False' behind --noconfig.key; and the other words. Several pages, or keys without one, are a UserError.
     """
     given, assignments, rest = [], [], []
-    pairs = list(itertools.pairwise([*words, None]))
-    skip = False
-    for word, following in pairs:
-        if skip:
-            skip = False
-            continue
+    left = collections.deque(words)
+    while left:
+        word = left.popleft()
         match = re.fullmatch(r'--?(no)?config(?:\.([^=]*))?(?:=(.*))?', word, re.DOTALL)
         if not match or (match[1] and not match[2]):
             rest.append(word)
             continue
         value = match[3]
-        if value is None and not match[1] and following is not None:
-            if not following.startswith('-') or re.fullmatch(r'-[\d.].*', following):
-                value, skip = following, True
+        if value is None and not match[1] and left and re.match(r'[^-]|-[\d.]|$', left[0]):
+            value = left.popleft()
         if match[2]:
             assignments.append((match[2], 'False' if match[1] else value))
         else:
@@ -62,13 +61,12 @@ def load(
     """
     config = pages.load_page(page)
     notes = []
-    names = [
-        pair for pair in assignments if pair[0] in ('data.name', 'features.name', 'model.name')
-    ]
-    for key, value in names:
-        notes += _name(config, key.partition('.')[0], value or '')
+    # Names first: they decide which keys there are.
     for key, value in assignments:
-        if (key, value) not in names:
+        if key in _NAMES:
+            notes += _name(config, key.partition('.')[0], value or '')
+    for key, value in assignments:
+        if key not in _NAMES:
             _assign(config, key, value)
     return config, notes
 
@@ -77,46 +75,38 @@ def _name(config: ml_collections.ConfigDict, section: str, name: str) -> list[st
     """Names another dataset, front end or model: what the page set for its own does not hold for that."""
     settings, old = config[section], config[section].name
     settings.name = name
-    if name == old:
-        return []
-    dropped = [key for key in settings if f'{section}.{key}' not in keys.BY_NAME]
+    own = {key for key in settings if f'{section}.{key}' not in keys.BY_NAME}
+    dropped = sorted(own) if name != old else []
     for key in dropped:
         del settings[key]
-    if not dropped:
-        return []
-    return [
-        f'config.{section}.name={name}: what the page sets for {old} does not hold '
-        f'({", ".join(sorted(dropped))})'
-    ]
+    what = f'config.{section}.name={name}: what the page sets for {old} does not hold'
+    return [f'{what} ({", ".join(dropped)})'] if dropped else []
 
 
 def _assign(config: ml_collections.ConfigDict, key: str, text: str | None) -> None:
-    flat = flatten(config)
-    if key not in flat:
-        inside = [f'config.{known}' for known in flat if known.startswith(f'{key}.')]
-        if inside:
-            raise UserError(f'config.{key} is a section: set its keys, {", ".join(inside)}')
+    value = parse(f'config.{key}', text, _kind(config, key))
     *where, name = key.split('.')
-    inner = config
-    for section in where if key in flat else ():
-        inner = inner[section]
-    value = parse(
-        f'config.{key}', text, inner.get_type(name) if key in flat else _kind(config, key)
-    )
-    for section in where if key not in flat else ():
-        if section not in inner:
-            inner[section] = ml_collections.ConfigDict()
-        inner = inner[section]
-    with inner.ignore_type():
-        inner[name] = value
+    for section in where:
+        if section not in config:
+            config[section] = ml_collections.ConfigDict()
+        config = config[section]
+    with config.ignore_type():
+        config[name] = value
 
 
 def _kind(config: ml_collections.ConfigDict, key: str) -> object:
-    """Returns the type of a key that the page does not set, from what takes it; UserError: nothing does."""
-    known = [f'config.{each}' for each in flatten(config)]
+    """Returns the type of a key: on the page, or of what takes it; UserError: nothing does."""
+    flat = flatten(config)
+    if key in flat:
+        *where, name = key.split('.')
+        return functools.reduce(operator.getitem, where, config).get_type(name)
+    known = [f'config.{each}' for each in flat]
+    inside = [each for each in known if each.startswith(f'config.{key}.')]
+    if inside:
+        raise UserError(f'config.{key} is a section: set its keys, {", ".join(inside)}')
     section, _, name = key.partition('.')
     if section in keys.OPEN and name:
-        thing, prefix = (config[section].get('name'), f'{section}.')
+        thing, prefix = config[section].get('name'), f'{section}.'
         if section == 'augment':
             thing, _, name = name.partition('.')
             prefix = f'augment.{thing}.'

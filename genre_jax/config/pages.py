@@ -56,8 +56,7 @@ def load_page(page: str) -> ml_collections.ConfigDict:
 def call_page(page: str, function: str) -> object:
     """Runs a page and calls one of its functions, with the page's arguments where it takes some.
 
-    Raises:
-        UserError: there is no such page or function, or it is wrong.
+    A page or function that is not there, or is wrong, is a UserError.
     """
     path, arguments = find_page(page)
     try:

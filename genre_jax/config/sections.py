@@ -30,11 +30,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(section: str, name: str) -> dict[str, Setting]:
-    """Returns the keys that a dataset, front end, augmentation or model takes.
-
-    Raises:
-        UserError: there is no such thing in 'data', 'features', 'augment' or 'model'.
-    """
+    """Returns the keys that a dataset, front end, augmentation or model takes; UserError: there is none."""
     return importlib.import_module(_ROOMS[section]).takes(name)
 
 
@@ -62,8 +58,7 @@ def call_with_section(
 ):
     """Calls `function` with the keys of a config section, but for `skip`, and with further `fixed` arguments.
 
-    Raises:
-        UserError: a key that the function does not take, or one that it needs and does not get.
+    A key that the function does not take, or one that it needs and does not get, is a UserError.
     """
     takes = accepted(function, fixed)
     keywords = {key: value for key, value in settings.items() if key not in skip}

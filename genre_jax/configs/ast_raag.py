@@ -31,63 +31,43 @@ see it run on a CPU in a minute or two:
     --config.windows.train_per_track=1 --config.windows.eval_per_track=1 --config.train.length='4 steps'
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
+from genre_jax.sweep.space import Choice, Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('grouped', 'paper'), training=(2, 1))
     config = common.get_config()
-    config.data.name = 'raag'
-    config.data.root = ''
-    config.data.sample_rate_hz = 16000
-    config.data.group = 'auto'
-    config.data.paper_seed = 0
-    config.split.protocol = arguments.protocol
-    config.split.allow_leak = arguments.protocol == 'paper'
+    config.data.update(name='raag', root='', sample_rate_hz=16000, group='auto', paper_seed=0)
+    config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.fractions = (0.8, 0.1, 0.1)
 
-    config.windows.window_s = 30.0
-    config.windows.train_per_track = config.windows.eval_per_track = 26
-    config.features.name = 'ast'
-    config.features.target_frames = 0  # as many as 30 s have
-
-    config.augment.speed = {'max_factor': 1.1, 'probability': 1.0}
-    config.augment.pitch_shift = {'max_semitones': 2.0, 'probability': 1.0}
-    config.augment.spec_augment = {
-        'time_stripes': 2, 'time_width_frames': 192, 'mel_stripes': 2, 'mel_width_bins': 24,
-    }  # fmt: skip
-    config.augment.cutmix = {'probability': 0.5}
-
+    config.windows.update(window_s=30.0, train_per_track=26, eval_per_track=26)
+    config.features.update(name='ast', target_frames=0)  # as many as 30 s have
     config.model = {
         'name': 'ast', 'width': 768, 'depth': 12, 'heads': 12, 'frequency_stride': 10, 'time_stride': 10,
-        'head_dropout': 0.2, 'remat': True, 'dtype': 'bfloat16',
+        'head_dropout': 0.0, 'remat': True, 'dtype': 'bfloat16',
     }  # fmt: skip
-
     config.init.checkpoint = 'ast'
-    config.optim.learning_rate = 1e-5
-    config.optim.schedule = 'cosine'
-    config.optim.warmup = '5 percent'
-    config.optim.freeze = 'first 8'
-    config.optim.weight_decay = 1e-4
-    config.train.batch_size = config.eval.batch_size = 8
-    config.train.length = '10 epochs'
-    config.eval.select_on = 'song_majority'
-    if arguments.training == 1:
-        config.augment = ml_collections.ConfigDict()
-        config.model.head_dropout = config.optim.weight_decay = 0.0
-        config.optim.freeze = ''
+    config.optim.update(learning_rate=1e-5, schedule='cosine', warmup='5 percent')
+    config.train.update(batch_size=8, length='10 epochs')
+    config.eval.update(batch_size=8, select_on='song_majority')
+    if arguments.training == 2:
+        config.augment.update(
+            speed={'max_factor': 1.1, 'probability': 1.0},
+            pitch_shift={'max_semitones': 2.0, 'probability': 1.0},
+            spec_augment={'time_stripes': 2, 'time_width_frames': 192},
+            cutmix={'probability': 0.5},
+        )
+        config.augment.spec_augment.update(mel_stripes=2, mel_width_bins=24)
+        config.model.head_dropout = 0.2
+        config.optim.update(freeze='first 8', weight_decay=1e-4)
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the 72 points of the search."""
-    from genre_jax.sweep.space import Choice, Sweep
-
     space = {
         'optim.learning_rate': Choice((1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
         'model.head_dropout': Choice((0.2, 0.3, 0.4, 0.5)),

@@ -17,22 +17,17 @@ of every class, predictions/test.npz the probabilities that ROC curves are drawn
 
 `recipe=report` follows the text: early stopping after 8 evaluations without gain in the loss. `recipe=code`
 follows the code: after 10 without gain in accuracy, no masking, shifts of 5 %, for the strong class 20 % and
-two more copies, and that class is **Pop**: the code numbers classes by FMA's genre id and prints names in
-alphabetical order, so 'Experimental' in the tables above most likely is Pop, and the other rows are exchanged
-likewise. `recurrence=time` as in configs/bu_models.py, whose page says what else differs, and what `protocol`
-means.
+two more copies, and that class is **Pop**: most likely so is 'Experimental' in the tables above, and other
+names are exchanged likewise (docs/papers.md). `recurrence=time`, `protocol` and what else differs:
+configs/bu_models.py.
 
 The paper does not tell hours; a run of its grid took about 15 minutes on an RTX 4060.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import bu_grid, common
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,recipe=code,strong=False', what follows the page's colon."""
     arguments = common.parse_arguments(
         text,
@@ -44,23 +39,15 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config = bu_grid.get_config(f'protocol={arguments.protocol}')
     config.model.recurrence = arguments.recurrence
     config.train.length = '60 epochs'
-    emphasis = {
-        'classes': ('Experimental',),
-        'copies': 1,
-        'picture_noise': {'sigma': 0.01},
-        'time_shift': {'max_share': 0.15},
-    }
+    emphasis = {'picture_noise': {'sigma': 0.01}}
     if arguments.recipe == 'code':
-        config.train.stop_metric = 'val/segment/accuracy'
-        config.train.stop_patience = 10
+        config.train.update(stop_metric='val/segment/accuracy', stop_patience=10)
         config.augment.time_shift.max_share = 0.05
         emphasis |= {'classes': ('Pop',), 'copies': 2, 'time_shift': {'max_share': 0.20}}
     else:
-        config.augment.spectral_masking = {
-            'min_share': 0.02,
-            'max_share': 0.05,
-            'probability': 0.5,
-        }
+        masks = {'min_share': 0.02, 'max_share': 0.05, 'probability': 0.5}
+        config.augment.spectral_masking = masks
+        emphasis |= {'classes': ('Experimental',), 'copies': 1, 'time_shift': {'max_share': 0.15}}
         emphasis['spectral_masking'] = {'min_share': 0.05, 'max_share': 0.10}
     if arguments.strong:
         config.augment.emphasis = emphasis

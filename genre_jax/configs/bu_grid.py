@@ -11,34 +11,25 @@ together as one program. Accuracy on the validation part, % (Table VI):
     3   59.65         0.98               0.3                     0.2               0.02
     baseline with 0.3 and 0.3: 56.35
 
-`protocol` is that of configs/bu_models.py, and so is what differs from the paper. The best of 54 runs on some
-800 validation clips is a few points too good by chance: it needs the test part to be judged.
-
-The paper: 13 hours on an RTX 4060.
+`protocol`, and what differs from the paper, as in configs/bu_models.py. The best of 54 runs on some 800
+validation clips is a few points too good by chance. The paper: 13 hours on an RTX 4060.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import bu_tuning, common
+from genre_jax.sweep.space import Choice, Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('official', 'paper'))
     config = bu_tuning.get_config(f'phase=scheduler,protocol={arguments.protocol}')
-    config.optim.schedule = 'plateau'
-    config.optim.weight_decay = 0.03
-    config.model.cnn_dropout = 0.2
-    config.model.classifier_dropout = 0.4
+    config.optim.update(schedule='plateau', weight_decay=0.03)
+    config.model.update(cnn_dropout=0.2, classifier_dropout=0.4)
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the 54 points."""
-    from genre_jax.sweep.space import Choice, Sweep
-
     space = {
         'optim.b2': Choice((0.98, 0.999)),
         'model.cnn_dropout': Choice((0.2, 0.3, 0.4)),

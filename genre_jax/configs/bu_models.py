@@ -15,21 +15,14 @@ over mel rows, in their text over time, `recurrence=time`. Of the parameters of 
 that was never called; it is not built here.
 
 `protocol=official` is FMA's own split, artists apart. `protocol=paper`: 70, 10 and 20 % of each genre at
-random; artists and albums cross, and every figure is marked LEAKY. The authors' parts sum to 8,496 clips of
-about 7,996 that can be read: 500 stood in them twice, and train and test most likely share some; that is not
-repeated.
+random; artists and albums cross, and every figure is marked LEAKY.
 
-What differs: training is as the authors' code compares networks (Adam 1e-3, weight decay 1e-4, 20 epochs),
-with the batch and the early stopping of their later experiments; a shifted clip begins or ends with silence,
-where their pictures got the loudest value. Class names are FMA's: the authors' reports print them in another
-order than their labels have. With 13 or 12 bins a recurrence over rows has a single step.
+What differs, besides docs/papers.md: training is as the authors' code compares networks (Adam 1e-3, weight
+decay 1e-4, 20 epochs), with the batch and the early stopping of their later experiments. With 13 or 12 bins
+a recurrence over rows has a single step.
 
 An hour or less on a small GPU, as the paper's 12 minutes say; a night on 2 CPU cores.
 """
-
-from __future__ import annotations
-
-import ml_collections
 
 from genre_jax.configs import common
 
@@ -37,7 +30,7 @@ _FEATURES = {'mel': 'fma_mel', 'mfcc': 'mfcc_13', 'chroma': 'chroma'}
 _MODELS = ('cnn_gru', 'efficient_cnn', 'cnn_lstm', 'cnn_gru_attention')
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,features=mfcc,model=cnn_lstm', what follows the page's colon."""
     arguments = common.parse_arguments(
         text,
@@ -47,46 +40,27 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
         recurrence=('mel', 'time'),
     )
     config = common.get_config()
-    config.data.name = 'fma'
-    config.data.root = ''
-    config.data.subset = 'small'
-    config.data.sample_rate_hz = 22050
-    config.data.metadata = ''
-    config.split.protocol = arguments.protocol
-    config.split.allow_leak = arguments.protocol == 'paper'
+    config.seed = 42
+    config.data.update(name='fma', root='', subset='small', sample_rate_hz=22050, metadata='')
+    config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.seed = 42
 
-    config.windows.window_s = 30.0
-    config.windows.train_per_track = 1
-    config.windows.train_draw = 'grid'
-    config.windows.eval_per_track = 1
-    config.windows.eval_draw = 'grid'
+    config.windows.update(window_s=30.0, train_per_track=1, train_draw='grid')
+    config.windows.update(eval_per_track=1, eval_draw='grid')
     config.features.name = _FEATURES[arguments.features]
 
     # A quarter of the clips each: as they are, with noise, shifted, both.
-    config.augment.time_shift = {'max_share': 0.10}
-    config.augment.picture_noise = {'sigma': 0.005}
-    config.augment.one_of = (
-        (),
-        ('picture_noise',),
-        ('time_shift',),
-        ('picture_noise', 'time_shift'),
-    )
+    config.augment.update(time_shift={'max_share': 0.10}, picture_noise={'sigma': 0.005})
+    both = ('picture_noise', 'time_shift')
+    config.augment.one_of = ((), ('picture_noise',), ('time_shift',), both)
 
-    config.model.name = arguments.model
-    config.model.cnn_dropout = 0.3
-    config.model.classifier_dropout = 0.3
+    config.model.update(name=arguments.model, cnn_dropout=0.3, classifier_dropout=0.3)
     if arguments.model == 'cnn_gru_attention':
         config.model.recurrence = arguments.recurrence
     elif arguments.recurrence != 'mel':
         raise ValueError('recurrence=time: only model=cnn_gru_attention has the choice')
 
-    config.seed = 42
-    config.optim.learning_rate = 1e-3
-    config.optim.weight_decay = 1e-4
-    config.train.batch_size = 16
-    config.train.length = '20 epochs'
-    config.train.stop_metric = 'val/loss'
-    config.train.stop_patience = 8
+    config.optim.update(learning_rate=1e-3, weight_decay=1e-4)
+    config.train.update(batch_size=16, length='20 epochs', stop_metric='val/loss', stop_patience=8)
     config.eval.batch_size = 16
     return config

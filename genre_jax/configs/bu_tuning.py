@@ -19,38 +19,31 @@ validation accuracy, as in the code: a tenth of the rate after more than five ev
 A run took the authors 28 to 42 minutes on an RTX 4060; a phase has two to four.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import bu_models, common
+from genre_jax.sweep.space import Choice, Sweep
 
-_PHASES = ('batch_size', 'learning_rate', 'optimizer', 'scheduler')
+_PHASES = {
+    'batch_size': ('train.batch_size', (16, 32, 48, 64)),
+    'learning_rate': ('optim.learning_rate', (5e-5, 1e-4, 3e-4, 1e-3)),
+    'optimizer': ('optim.name', ('adam', 'adamw')),
+    'scheduler': ('optim.schedule', ('constant', 'plateau')),
+}
+_ARGUMENTS = {'phase': tuple(_PHASES), 'protocol': ('official', 'paper')}
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'phase=scheduler,protocol=paper', what follows the page's colon."""
-    arguments = common.parse_arguments(text, phase=_PHASES, protocol=('official', 'paper'))
+    arguments = common.parse_arguments(text, **_ARGUMENTS)
     config = bu_models.get_config(f'model=cnn_gru_attention,protocol={arguments.protocol}')
     config.train.length = '30 epochs'
-    config.optim.plateau_metric = 'val/segment/accuracy'
-    config.optim.plateau_factor = 0.1
-    config.optim.plateau_patience = 5
-    config.optim.plateau_min_learning_rate = 1e-6
+    config.optim.update(plateau_metric='val/segment/accuracy', plateau_factor=0.1)
+    config.optim.update(plateau_patience=5, plateau_min_learning_rate=1e-6)
     if arguments.phase == 'scheduler':
         config.optim.name = 'adamw'
     return config
 
 
-def sweep(text: str | None = None):
+def sweep(text: str | None = None) -> Sweep:
     """Returns the values that a phase compares."""
-    from genre_jax.sweep.space import Choice, Sweep
-
-    phase = common.parse_arguments(text, phase=_PHASES, protocol=('official', 'paper')).phase
-    key, values = {
-        'batch_size': ('train.batch_size', (16, 32, 48, 64)),
-        'learning_rate': ('optim.learning_rate', (5e-5, 1e-4, 3e-4, 1e-3)),
-        'optimizer': ('optim.name', ('adam', 'adamw')),
-        'scheduler': ('optim.schedule', ('constant', 'plateau')),
-    }[phase]
+    key, values = _PHASES[common.parse_arguments(text, **_ARGUMENTS).phase]
     return Sweep({key: Choice(values)}, method='grid')

@@ -14,11 +14,10 @@ steps, rate halved every 15 epochs, dropout 0.4 before the output, 24 stripes, t
 
 The paper: 81 % of the segments and 83 % of the songs by majority vote, on 54 songs at random; of the other
 trainings it shows curves alone. `protocol=grouped` keeps artists apart if a CSV names them; `protocol=paper`
-is 75, 10 and 15 % of the songs whoever plays them (docs/datasets/western.md), and where artists are named its
-figures are marked LEAKY.
+is 75, 10 and 15 % of the songs whoever plays them, LEAKY where artists are named.
 
-What differs: 60 epochs, of which the paper says nothing; half of the stripes along each axis, with the widths
-of PANNs; pitches are drawn anew each time instead of once; three output classes instead of its four.
+What differs, besides docs/papers.md: half of the stripes along each axis, with the widths of PANNs; pitches
+are drawn anew each time instead of once.
 
 Wants a GPU; for 360 songs of the order of half an hour on a large one, estimated from the number of
 products and not measured. To see it run on a CPU in a minute or two:
@@ -27,10 +26,6 @@ products and not measured. To see it run on a CPU in a minute or two:
     --config.windows.eval_per_track=2 --config.train.batch_size=4 --config.eval.batch_size=4 \
     --config.train.length='4 steps' --config.optim.warmup='1 steps'
 """
-
-from __future__ import annotations
-
-import ml_collections
 
 from genre_jax.configs import common
 
@@ -45,47 +40,29 @@ _TRAININGS = {
 }
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
     arguments = common.parse_arguments(
         text, protocol=('grouped', 'paper'), training=tuple(_TRAININGS)
     )
     batch, decay, warmup, halving, dropout, stripes, freeze = _TRAININGS[arguments.training]
     config = common.get_config()
-    config.data.name = 'western'
-    config.data.root = ''
-    config.data.sample_rate_hz = 32000
-    config.data.group = 'auto'
-    config.data.paper_seed = 0
-    config.split.protocol = arguments.protocol
-    config.split.allow_leak = arguments.protocol == 'paper'
+    config.data.update(name='western', root='', sample_rate_hz=32000, group='auto', paper_seed=0)
+    config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.fractions = (0.75, 0.10, 0.15)
 
-    config.windows.window_s = 20.0
-    config.windows.train_per_track = 12
-    config.windows.eval_per_track = 12
+    config.windows.update(window_s=20.0, train_per_track=12, eval_per_track=12)
     config.features.name = 'panns_32k'
-
     config.augment.pitch_shift = {'max_semitones': 2.0, 'probability': 1.0}
-    config.augment.spec_augment = {
-        'time_stripes': stripes // 2,
-        'time_width_frames': 64,
-        'mel_stripes': stripes // 2,
-        'mel_width_bins': 8,
-    }
+    config.augment.spec_augment = {'time_stripes': stripes // 2, 'time_width_frames': 64}
+    config.augment.spec_augment.update(mel_stripes=stripes // 2, mel_width_bins=8)
 
-    config.model.name = 'cnn14'
-    config.model.variant = 'cnn14'
-    config.model.head_dropout = dropout
-
+    config.model.update(name='cnn14', variant='cnn14', head_dropout=dropout)
     config.init.checkpoint = 'cnn14'
-    config.optim.learning_rate = 3.71e-4
-    config.optim.weight_decay = decay
-    config.optim.schedule = 'halving'
-    config.optim.halve_every = f'{halving} epochs'
-    config.optim.warmup = f'{warmup} steps'
-    config.optim.freeze = freeze
-    config.train.batch_size = batch
-    config.train.length = '60 epochs'
+    config.optim.update(learning_rate=3.71e-4, weight_decay=decay, freeze=freeze)
+    config.optim.update(
+        schedule='halving', halve_every=f'{halving} epochs', warmup=f'{warmup} steps'
+    )
+    config.train.update(batch_size=batch, length='60 epochs')
     config.eval.select_on = 'song_majority'
     return config

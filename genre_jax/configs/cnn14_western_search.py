@@ -24,34 +24,27 @@ and favours whatever fits fast: the sweep ranks by validation.
 A GPU; 12 runs of some 400 steps and 9 of 400, half an hour on a large one by the estimate of that page.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import cnn14_western, common
+from genre_jax.sweep.space import Choice, LogUniform, Sweep
 
-_DEFAULTS = {'search': ('learning_rate', 'grid'), 'protocol': ('grouped', 'paper')}
+_ARGUMENTS = {'search': ('learning_rate', 'grid'), 'protocol': ('grouped', 'paper')}
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'search=grid,protocol=paper', what follows the page's colon."""
-    arguments = common.parse_arguments(text, **_DEFAULTS)
+    arguments = common.parse_arguments(text, **_ARGUMENTS)
     config = cnn14_western.get_config(f'training=1,protocol={arguments.protocol}')
     config.optim.schedule = 'constant'
-    if arguments.search == 'learning_rate':
-        config.split.train_share = 0.2
-        config.train.length = '6 epochs'
-    else:
-        config.split.train_share = 0.4
-        config.train.length = '3 epochs'
+    config.split.train_share, config.train.length = {
+        'learning_rate': (0.2, '6 epochs'),
+        'grid': (0.4, '3 epochs'),
+    }[arguments.search]
     return config
 
 
-def sweep(text: str | None = None):
+def sweep(text: str | None = None) -> Sweep:
     """Returns the rates, or the nine points of Table 1."""
-    from genre_jax.sweep.space import Choice, LogUniform, Sweep
-
-    if common.parse_arguments(text, **_DEFAULTS).search == 'learning_rate':
+    if common.parse_arguments(text, **_ARGUMENTS).search == 'learning_rate':
         space = {'optim.learning_rate': LogUniform(1e-5, 1e-1)}
         return Sweep(space, method='random', trials=12)
     space = {

@@ -1,11 +1,11 @@
 """What the pages of this folder begin with: the defaults, and the arguments behind a page's colon."""
 
-from __future__ import annotations
-
 import ml_collections
 from ml_collections import config_dict
 
 from genre_jax.config.keys import get_config as get_config
+
+Config = ml_collections.ConfigDict
 
 
 def optional(kind: type) -> object:
@@ -13,7 +13,18 @@ def optional(kind: type) -> object:
     return config_dict.placeholder(kind)
 
 
-def parse_arguments(text: str | None, **defaults: object) -> ml_collections.ConfigDict:
+def table_config(use_length: bool = False) -> Config:
+    """Returns what perceptrons on a table of features (docs/datasets/feature_table.md) begin with."""
+    config = get_config()
+    config.data.update(name='feature_table', root='', index='', use_length=use_length)
+    config.data.update(classes=(), max_per_class=0, seed=0)
+    config.features.name = 'table'
+    config.model.name = 'mlp'
+    config.eval.batch_size = 512
+    return config
+
+
+def parse_arguments(text: str | None, **defaults: object) -> Config:
     """Parses what follows the colon in `--config=page.py:key=value,flag=True`.
 
     Defaults are typed (bool, int, float or str), or a tuple of all values that the key may have, the
@@ -38,4 +49,4 @@ def parse_arguments(text: str | None, **defaults: object) -> ml_collections.Conf
         if key in choices and arguments[key] not in choices[key]:
             expected = ', '.join(map(str, choices[key]))
             raise ValueError(f'config argument {item!r}: expected one of {expected}')
-    return ml_collections.ConfigDict(arguments)
+    return Config(arguments)

@@ -11,10 +11,6 @@ layer of musicnn, where nearly all of its time would go, stays as it is. musicnn
 for 150 half-minute songs on 2 CPU cores; cnn14 and ast want a GPU.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
 
 # Front end, length of a window and published checkpoint of each network.
@@ -26,33 +22,23 @@ _NETWORKS = {
 }
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'model=musicnn,pretrained=True', what follows the page's colon."""
     arguments = common.parse_arguments(text, model=tuple(_NETWORKS), pretrained=True)
     flavour, window_s, checkpoint = _NETWORKS[arguments.model]
     config = common.get_config()
-    config.data.name = 'folder'
-    config.data.root = ''
-    config.data.sample_rate_hz = common.optional(int)
-    config.data.group = 'auto'
+    config.data.update(name='folder', root='', sample_rate_hz=common.optional(int), group='auto')
 
-    config.windows.window_s = window_s
-    config.windows.train_per_track = 3
-    config.windows.eval_per_track = 8
+    config.windows.update(window_s=window_s, train_per_track=3, eval_per_track=8)
     config.features.name = flavour
     config.model.name = arguments.model
 
-    config.optim.learning_rate = 5e-4
-    config.optim.schedule = 'cosine'
-    config.optim.warmup = '5 percent'
-    config.train.batch_size = 32
+    config.optim.update(learning_rate=5e-4, schedule='cosine', warmup='5 percent')
+    config.train.update(batch_size=32, length='12 epochs')
     config.eval.batch_size = 32
-    config.train.length = '12 epochs'
     if arguments.pretrained:
         config.init.checkpoint = checkpoint
-        config.optim.layer_decay = 0.8
-        config.optim.freeze = 'all but head'
-        config.optim.unfreeze_at = '10 percent'
+        config.optim.update(layer_decay=0.8, freeze='all but head', unfreeze_at='10 percent')
         if arguments.model == 'musicnn':
-            config.optim.freeze, config.optim.unfreeze_at = 'first 1', ''
+            config.optim.update(freeze='first 1', unfreeze_at='')
     return config

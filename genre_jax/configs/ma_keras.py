@@ -17,33 +17,21 @@ The blend of three such networks, XGBoost, a random forest and k nearest neighbo
     runs/ma/net_2,runs/ma/classical/grouped/xgboost,\
     runs/ma/classical/grouped/forest,runs/ma/classical/grouped/knn
 
-`protocol` as in configs/ma_mlp.py, whose data and parts these are. The authors searched the weights of the
-blend on the rows that they report it for; here they come from the validation part. Where the
-networks have `:protocol=paper`, the classical models take `--protocols=segment_leaky`.
-
-What differs: rate, batch and length are not given. Adam's 1e-3, batches of 128 and 200 epochs here, and the
-checkpoint with the best accuracy on the rows set aside for validation.
+`protocol` as in configs/ma_mlp.py, whose data and parts these are; where the networks have `:protocol=paper`,
+the classical models take `--protocols=segment_leaky`. What differs (docs/papers.md): the weights of the blend
+come from the validation part; rate, batch and length are not given: 1e-3, 128 and 200 epochs here.
 """
-
-from __future__ import annotations
-
-import ml_collections
 
 from genre_jax.configs import common, ma_mlp
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
     arguments = common.parse_arguments(text, protocol=('grouped', 'paper'))
     config = ma_mlp.get_config(f'protocol={arguments.protocol}')
-    config.model.hidden_units = (2048, 1024, 512, 256, 128, 64)
-    config.model.dropout = 0.5
-    config.optim.name = 'adam'
-    config.optim.learning_rate = 1e-3
-    config.optim.momentum = config.optim.l2 = 0.0
-    config.train.batch_size = 128
-    config.train.length = '200 epochs'
-    config.train.stop_patience = 0
+    config.model.update(hidden_units=(2048, 1024, 512, 256, 128, 64), dropout=0.5)
+    config.optim.update(name='adam', learning_rate=1e-3, momentum=0.0, l2=0.0)
+    config.train.update(batch_size=128, length='200 epochs', stop_patience=0)
     config.eval.every = '4 epochs'
     config.checkpoint.every = '20 epochs'
     return config

@@ -7,9 +7,9 @@ The CSV has the columns filename, label and features (docs/datasets/feature_tabl
 `genre_jax.feature_table` writes one from audio. Rows are pieces of songs: they are split by song (or
 artist, where a column names it), their probabilities are averaged over the song.
 
-Ma et al. trained such networks on rows of 3 s that were split at random (docs/papers.md): rows of one song
-stand on both sides. `--config.split.protocol=segment_leaky --config.split.allow_leak=True` does the same, and
-`python -m genre_jax.leak` shows what it is worth. A minute on 2 busy CPU cores for 3000 rows.
+`--config.split.protocol=segment_leaky --config.split.allow_leak=True` splits rows at random, as papers do
+(docs/papers.md), and `python -m genre_jax.leak` shows what that is worth. A minute on 2 busy CPU cores for
+3000 rows.
 
     python -m genre_jax.sweep --config=configs/mlp_features.py \
         --config.data.root=features_3_sec.csv --workdir=sweeps/mlp
@@ -17,35 +17,16 @@ stand on both sides. `--config.split.protocol=segment_leaky --config.split.allow
 searches the learning rate, dropout and the layers (sweep() below).
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
 from genre_jax.sweep.space import Choice, LogUniform, Sweep, Uniform
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> common.Config:
     """Returns the config."""
-    config = common.get_config()
-    config.data.name = 'feature_table'
-    config.data.root = ''
-    config.data.use_length = False
-    config.data.classes = ()
-    config.data.max_per_class = 0
-    config.data.seed = 0
-    config.data.index = ''
-
-    config.features.name = 'table'
-    config.model.name = 'mlp'
-    config.model.hidden_units = (256, 256)
-    config.model.dropout = 0.3
-
-    config.optim.learning_rate = 1e-3
-    config.optim.schedule = 'cosine'
-    config.train.batch_size = 64
-    config.eval.batch_size = 512
-    config.train.length = '40 epochs'
+    config = common.table_config()
+    config.model.update(hidden_units=(256, 256), dropout=0.3)
+    config.optim.update(learning_rate=1e-3, schedule='cosine')
+    config.train.update(batch_size=64, length='40 epochs')
     config.eval.every = '2 epochs'
     config.checkpoint.every = '10 epochs'
     return config
@@ -53,12 +34,9 @@ def get_config() -> ml_collections.ConfigDict:
 
 def sweep() -> Sweep:
     """Returns what genre_jax.sweep tries."""
-    return Sweep(
-        {
-            'optim.learning_rate': LogUniform(1e-4, 1e-2),
-            'model.dropout': Uniform(0.0, 0.6),
-            'model.hidden_units': Choice(((128,), (256, 256), (512, 256, 128))),
-        },
-        method='tpe',
-        trials=30,
-    )
+    space = {
+        'optim.learning_rate': LogUniform(1e-4, 1e-2),
+        'model.dropout': Uniform(0.0, 0.6),
+        'model.hidden_units': Choice(((128,), (256, 256), (512, 256, 128))),
+    }
+    return Sweep(space, method='tpe', trials=30)

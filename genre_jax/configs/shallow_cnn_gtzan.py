@@ -21,57 +21,37 @@ summed probabilities, `maj` by song with votes; result.json has all three):
 (docs/datasets/gtzan.md). `protocol=paper` is the paper's: 750 and 250 tracks, 25 of each genre at random;
 artists stand in both parts. `protocol=fault_filtered` is the list without repeated and mislabelled tracks.
 
-What differs: the paper watched its 250 tracks during training; here 15 of the 75 % are set aside for choosing
-the checkpoint, so the network sees 60 %, and the test part stays closed until the end. The paper took the
-last epoch. Its window of 1024 samples gives 40 frames, not 80: genre_jax/features/__init__.py says what is
-done here. The authors' code sums log probabilities for `max`.
+What differs (docs/papers.md): here 15 of the 75 % are set aside for choosing the checkpoint, where the paper
+watched its 250 tracks and took the last epoch. Its window of 1024 samples gives 40 frames, not 80:
+genre_jax/features/__init__.py says what is done here.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
+from genre_jax.sweep.space import Choice, Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,batch_norm=True,epochs=100', what follows the page's colon."""
     arguments = common.parse_arguments(
         text, protocol=('grouped', 'paper', 'fault_filtered'), batch_norm=False, epochs=(200, 100)
     )
     config = common.get_config()
-    config.data.name = 'gtzan'
-    config.data.root = ''
-    config.data.sample_rate_hz = 22050
-    config.data.index = ''
-    config.data.splits = ''
-    config.split.protocol = arguments.protocol
-    config.split.allow_leak = arguments.protocol == 'paper'
+    config.data.update(name='gtzan', root='', sample_rate_hz=22050, index='', splits='')
+    config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.fractions = (0.60, 0.15, 0.25)
 
-    config.windows.window_s = 0.93
-    config.windows.train_per_track = 15
-    config.windows.train_draw = 'grid'
-    config.windows.eval_per_track = 15
-    config.windows.eval_draw = 'grid'
+    config.windows.update(window_s=0.93, train_per_track=15, train_draw='grid')
+    config.windows.update(eval_per_track=15, eval_draw='grid')
     config.features.name = 'schindler'
-
-    config.model.name = 'shallow_cnn'
-    config.model.hidden_units = 200
-    config.model.dropout = 0.1
+    config.model.update(name='shallow_cnn', hidden_units=200, dropout=0.1)
     config.model.batch_norm = arguments.batch_norm
 
-    config.optim.learning_rate = 5e-5
-    config.optim.l1 = 1e-4
-    config.train.batch_size = 64
-    config.train.length = f'{arguments.epochs} epochs'
-    config.eval.every = '5 epochs'
-    config.checkpoint.every = '5 epochs'
+    config.optim.update(learning_rate=5e-5, l1=1e-4)
+    config.train.update(batch_size=64, length=f'{arguments.epochs} epochs')
+    config.eval.every = config.checkpoint.every = '5 epochs'
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the five runs that the paper's means are of."""
-    from genre_jax.sweep.space import Choice, Sweep
-
     return Sweep({'seed': Choice((0, 1, 2, 3, 4))}, method='grid')

@@ -13,53 +13,29 @@ network ends in a mean over all of it, which a shift hardly changes. Its fields 
 11 semitones.
 
 Two runs, with seeds 0 and 1 of the split and of the training, 48 songs of 3 musicians in each test part:
-64.6 % of the songs in both, [56.2, 68.8] and [62.5, 68.8], and 55.8 % of the windows of 10 s; chance
-and the majority class have 6.2 %. That they agree is chance: on the validation parts they have 66.7 and
-77.1 %, and other raags right. 8 of the 17 mistakes are a raag of the same scale, in both. About 370 s of
-processor time, evaluation included: 7 minutes on 2 CPU cores that had other work to do.
+64.6 % of the songs in both, [56.2, 68.8] and [62.5, 68.8], and 55.8 % of the windows of 10 s; chance has
+6.2 %. That they agree is chance: on the validation parts they have 66.7 and 77.1 %. 8 of the 17 mistakes
+are a raag of the same scale, in both. About 370 s of processor time, evaluation included.
 """
-
-from __future__ import annotations
-
-import ml_collections
 
 from genre_jax.configs import common
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> common.Config:
     """Returns the config."""
     config = common.get_config()
-    config.data.name = 'synthetic_raag'
-    config.data.per_class = 20
-    config.data.duration_s = 30.0
-    config.data.sample_rate_hz = 16000
-    config.data.seed = 0
-    config.data.raags = ()
-    config.data.tonic_hz = common.optional(float)
-    config.data.musicians = 20
+    config.data.update(name='synthetic_raag', raags=(), tonic_hz=common.optional(float))
+    config.data.update(per_class=20, musicians=20, duration_s=30.0, sample_rate_hz=16000, seed=0)
 
-    config.windows.window_s = 10.0
-    config.windows.train_per_track = 3
-    config.windows.eval_per_track = 5
-    config.features.name = 'constant_q'
-    config.features.sample_rate_hz = 16000
+    config.windows.update(window_s=10.0, train_per_track=3, eval_per_track=5)
+    config.features.update(name='constant_q', sample_rate_hz=16000)
     config.features.hop_length = 2048  # 128 ms
     config.features.f_min_hz = 73.0  # the lowest note of the lowest tonic
-    config.features.n_bins = 96
-    config.features.bins_per_octave = 24
-    config.features.compression = 'db'
-    config.features.db_reference = 'peak'
-    config.features.top_db = 50.0
+    config.features.update(n_bins=96, bins_per_octave=24)
+    config.features.update(compression='db', db_reference='peak', top_db=50.0)
+    config.model.update(name='efficient_cnn', cnn_dropout=0.0, classifier_dropout=0.1)
 
-    config.model.name = 'efficient_cnn'
-    config.model.cnn_dropout = 0.0
-    config.model.classifier_dropout = 0.1
-
-    config.optim.learning_rate = 5e-3
-    config.optim.schedule = 'cosine'
-    config.optim.warmup = '5 percent'
-    config.train.batch_size = 16
-    config.train.length = '36 epochs'
-    config.eval.every = '6 epochs'
-    config.checkpoint.every = '6 epochs'
+    config.optim.update(learning_rate=5e-3, schedule='cosine', warmup='5 percent')
+    config.train.update(batch_size=16, length='36 epochs')
+    config.eval.every = config.checkpoint.every = '6 epochs'
     return config

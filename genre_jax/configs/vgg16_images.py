@@ -12,34 +12,18 @@ GTZAN's pictures hold 14 pairs that are alike to the last pixel, one of them in 
 group here and never cross the split.
 """
 
-from __future__ import annotations
-
-import ml_collections
-
 from genre_jax.configs import common
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> common.Config:
     """Returns the config."""
     config = common.get_config()
-    config.data.name = 'images'
-    config.data.root = ''
-    config.data.index = ''
+    config.data.update(name='images', root='', index='')
+    config.features.update(name='picture', height=144, width=216)
+    config.model.update(name='vgg16', hidden_units=(256,), pool='mean', dropout=0.5)
 
-    config.features.name = 'picture'
-    config.features.height = 144
-    config.features.width = 216
-    config.model.name = 'vgg16'
-    config.model.hidden_units = (256,)
-    config.model.pool = 'mean'
-    config.model.dropout = 0.5
-
-    config.init.checkpoint = 'vgg16_conv'
-    config.init.new = 'fc1'
-    config.optim.freeze = 'first 13'
-    config.optim.learning_rate = 1e-3
-    config.optim.schedule = 'cosine'
-    config.train.batch_size = 32
+    config.init.update(checkpoint='vgg16_conv', new='fc1')
+    config.optim.update(freeze='first 13', learning_rate=1e-3, schedule='cosine')
+    config.train.update(batch_size=32, length='10 epochs')
     config.eval.batch_size = 32
-    config.train.length = '10 epochs'
     return config

@@ -17,37 +17,25 @@ hop of 512 samples, 130 steps. Pieces train from anywhere in a song under `group
 Wants a GPU: 130 steps one after another, 8,500 times, or as the paper says, really slow.
 """
 
-from __future__ import annotations
-
 import itertools
 
-import ml_collections
-
 from genre_jax.configs import common, wu_mlp
+from genre_jax.sweep.space import Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
-    config = wu_mlp.shared(common.parse_arguments(text, protocol=wu_mlp.PROTOCOLS).protocol)
-    config.data.name = 'gtzan'
-    config.data.sample_rate_hz = 22050
-    config.data.splits = ''
-    config.windows.window_s = 3.0
-    config.windows.train_per_track = 10
-    config.windows.eval_per_track = 10
+    arguments = common.parse_arguments(text, protocol=wu_mlp.PROTOCOLS)
+    config = wu_mlp.on_pieces(arguments.protocol)
     config.features.name = 'mfcc_13'
-
-    config.model.name = 'lstm'
-    config.model.hidden_units = (416, 32, 48)
-    config.model.dropout = (0.0, 0.2, 0.0)
-    config.train.batch_size = 12
-    config.train.length = '16 epochs'
+    config.model.update(name='lstm', hidden_units=(416, 32, 48), dropout=(0.0, 0.2, 0.0))
+    config.train.update(batch_size=12, length='16 epochs')
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the search."""
     return wu_mlp.random_search(
-        hidden_units=tuple(itertools.product((128, 256, 416), (32, 128, 416), (32, 48, 128))),
-        dropout=tuple(itertools.product((0.0,), (0.0, 0.2, 0.4), (0.0, 0.2))),
+        hidden_units=itertools.product((128, 256, 416), (32, 128, 416), (32, 48, 128)),
+        dropout=itertools.product((0.0,), (0.0, 0.2, 0.4), (0.0, 0.2)),
     )

@@ -18,40 +18,32 @@ of the text, up to 3072 units; the optional fourth layer is left out.
 Wants a GPU with 8 GB: the first dense layer alone has 184 million parameters.
 """
 
-from __future__ import annotations
-
 import itertools
 
-import ml_collections
-
 from genre_jax.configs import common, wu_mlp
+from genre_jax.sweep.space import Sweep
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper', what follows the page's colon."""
-    config = wu_mlp.shared(common.parse_arguments(text, protocol=wu_mlp.PROTOCOLS).protocol)
+    arguments = common.parse_arguments(text, protocol=wu_mlp.PROTOCOLS)
+    config = common.get_config()
+    wu_mlp.share(config, arguments.protocol)
     config.data.name = 'images'
-    config.features.name = 'picture'
-    config.features.height = 288
-    config.features.width = 432
+    config.features.update(name='picture', height=288, width=432)
 
-    config.model.name = 'vgg16'
-    config.model.hidden_units = (3072, 1536, 288)
-    config.model.pool = 'flatten'
+    config.model.update(name='vgg16', hidden_units=(3072, 1536, 288), pool='flatten')
     config.model.dropout = (0.25, 0.0, 0.0)
-    config.init.checkpoint = 'vgg16_conv'
-    config.init.new = 'fc.*'
+    config.init.update(checkpoint='vgg16_conv', new='fc.*')
     config.optim.freeze = 'first 13'
-    config.train.batch_size = 28
+    config.train.update(batch_size=28, length='6 epochs')
     config.eval.batch_size = 28
-    config.train.length = '6 epochs'
     return config
 
 
-def sweep():
+def sweep() -> Sweep:
     """Returns the search."""
-    sizes = (1024, 1536, 3072), (512, 1536, 3072), (32, 288, 1024)
     return wu_mlp.random_search(
-        hidden_units=tuple(itertools.product(*sizes)),
-        dropout=tuple(itertools.product((0.0, 0.25), repeat=3)),
+        hidden_units=itertools.product((1024, 1536, 3072), (512, 1536, 3072), (32, 288, 1024)),
+        dropout=itertools.product((0.0, 0.25), repeat=3),
     )

@@ -21,58 +21,41 @@ second rate of 0.25 beside `dropout_2: False`: taken as unused. How long the hyb
 An hour on 2 CPU cores, estimated from configs/finetune.py; minutes on a GPU.
 """
 
-from __future__ import annotations
-
 import itertools
 
-import ml_collections
-
 from genre_jax.configs import common, wu_mlp
+from genre_jax.sweep.space import Sweep
 
-_DEFAULTS = {'top': ('dense', 'lstm'), 'protocol': wu_mlp.PROTOCOLS}
+_ARGUMENTS = {'top': ('dense', 'lstm'), 'protocol': wu_mlp.PROTOCOLS}
 
 
-def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'top=lstm,protocol=paper', what follows the page's colon."""
-    arguments = common.parse_arguments(text, **_DEFAULTS)
-    config = wu_mlp.shared(arguments.protocol)
-    config.data.name = 'gtzan'
-    config.data.sample_rate_hz = 22050
-    config.data.splits = ''
-    config.windows.window_s = 3.0
-    config.windows.train_per_track = 10
-    config.windows.eval_per_track = 10
-    config.features.name = 'yamnet'
-
-    config.model.name = 'yamnet'
-    config.init.checkpoint = 'yamnet'
+    arguments = common.parse_arguments(text, **_ARGUMENTS)
+    config = wu_mlp.on_pieces(arguments.protocol)
+    config.features.name = config.model.name = config.init.checkpoint = 'yamnet'
     config.optim.freeze = 'first 14'
     if arguments.top == 'dense':
-        config.model.summary = 'mean_std'
-        config.model.hidden_units = (1024, 512, 128)
+        config.model.update(summary='mean_std', hidden_units=(1024, 512, 128))
         config.model.dropout = (0.25, 0.25, 0.25)
         config.init.new = 'dense_.*'
-        config.train.batch_size = 52
-        config.train.length = '5 epochs'
+        config.train.update(batch_size=52, length='5 epochs')
     else:
-        config.model.lstm_units = (480, 128, 80)
-        config.model.dropout = (0.15, 0.0, 0.0)
+        config.model.update(lstm_units=(480, 128, 80), dropout=(0.15, 0.0, 0.0))
         config.init.new = 'lstm_.*'
-        config.train.batch_size = 44
-        config.train.length = '30 epochs'
-        config.train.stop_metric = 'val/segment/accuracy'
-        config.train.stop_patience = 5
+        config.train.update(batch_size=44, length='30 epochs')
+        config.train.update(stop_metric='val/segment/accuracy', stop_patience=5)
     return config
 
 
-def sweep(text: str | None = None):
+def sweep(text: str | None = None) -> Sweep:
     """Returns the search."""
-    if common.parse_arguments(text, **_DEFAULTS).top == 'dense':
-        sizes = tuple(itertools.product((256, 512, 1024), (128, 512, 1024), (32, 128, 512)))
+    if common.parse_arguments(text, **_ARGUMENTS).top == 'dense':
         return wu_mlp.random_search(
-            hidden_units=sizes, dropout=((0.0, 0.0, 0.0), (0.25, 0.25, 0.25))
+            hidden_units=itertools.product((256, 512, 1024), (128, 512, 1024), (32, 128, 512)),
+            dropout=((0.0, 0.0, 0.0), (0.25, 0.25, 0.25)),
         )
     return wu_mlp.random_search(
-        lstm_units=tuple(itertools.product((128, 256, 480), (32, 128, 480), (32, 80, 128))),
-        dropout=tuple(itertools.product((0.0, 0.15, 0.25), (0.0, 0.25), (0.0,))),
+        lstm_units=itertools.product((128, 256, 480), (32, 128, 480), (32, 80, 128)),
+        dropout=itertools.product((0.0, 0.15, 0.25), (0.0, 0.25), (0.0,)),
     )

@@ -36,11 +36,8 @@ class Arrays:
     def load(cls, file: pathlib.Path) -> Self:
         """Reads what `save` wrote."""
         with file.open('rb') as stream, np.load(stream) as arrays:
-            known = [
-                field.name
-                for field in dataclasses.fields(cls)
-                if field.name in arrays or field.default is dataclasses.MISSING
-            ]
+            fields = dataclasses.fields(cls)
+            known = [f.name for f in fields if f.name in arrays or f.default is dataclasses.MISSING]
             return cls(**{name: arrays[name] for name in known})
 
     @classmethod
@@ -49,30 +46,22 @@ class Arrays:
         try:
             return cls.load(file)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            raise UserError(
-                f'{file} is {"damaged" if file.exists() else "missing"}: {remedy}'
-            ) from None
+            wrong = 'damaged' if file.exists() else 'missing'
+            raise UserError(f'{file} is {wrong}: {remedy}') from None
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions(Arrays):
-    """Predictions for the segments of one part of a split.
+    """Predictions for the segments of one part of a split."""
 
-    Attributes:
-        track: name of the song of each segment, str [n].
-        start_s: where the segment starts, in seconds, float32 [n].
-        label: class id, int32 [n].
-        probabilities: float32 [n, C], rows sum to 1.
-        classes: names of the classes, str [C].
-        group: name of the group of each segment, str [n], where it is known: intervals draw groups.
-    """
-
-    track: np.ndarray
-    start_s: np.ndarray
-    label: np.ndarray
-    probabilities: np.ndarray
-    classes: np.ndarray
-    group: np.ndarray | None = None
+    track: np.ndarray  # name of the song, str [n]
+    start_s: np.ndarray  # where the segment starts in it, float32 [n]
+    label: np.ndarray  # class id, int32 [n]
+    probabilities: np.ndarray  # float32 [n, C], rows sum to 1
+    classes: np.ndarray  # names, str [C]
+    group: np.ndarray | None = (
+        None  # name of the song's, str [n], where it is known: for the intervals
+    )
 
     def take(self, rows: np.ndarray) -> Self:
         """Returns some of the segments, by their places, in that order."""
@@ -83,19 +72,12 @@ class Predictions(Arrays):
 
 @dataclasses.dataclass(frozen=True)
 class Songs:
-    """Segments pooled to songs.
+    """Segments pooled to songs, in order of first appearance."""
 
-    Attributes:
-        track: names, str [S], in order of first appearance.
-        label: class ids, int32 [S].
-        probability: summed probabilities of the song's segments, divided by their sum, float64 [S, C].
-        votes: how many of the song's segments chose each class, int [S, C].
-    """
-
-    track: np.ndarray
-    label: np.ndarray
-    probability: np.ndarray
-    votes: np.ndarray
+    track: np.ndarray  # names, str [S]
+    label: np.ndarray  # class ids, int32 [S]
+    probability: np.ndarray  # the segments' summed, divided by their sum, float64 [S, C]
+    votes: np.ndarray  # how many of its segments chose each class, int [S, C]
 
     def max_probability(self) -> np.ndarray:
         """Returns the class with the largest summed probability of each song."""
@@ -165,16 +147,9 @@ def score(
 ) -> dict:
     """Computes accuracy, macro F1, log loss, the confusion matrix and per-class figures.
 
-    Args:
-        labels: true class ids [n].
-        predicted: predicted class ids [n].
-        groups: group of each item [n]: the 95 % intervals take those of one group to be alike.
-        classes: names of all classes.
-        losses: log loss of each item [n], or None.
-        with_intervals: or leaves them out.
-
-    Returns:
-        The dict that `result.json` holds for each kind of prediction.
+    `labels` and `predicted` are class ids [n], `groups` the items' [n]: the 95 % intervals take those of one
+    group to be alike. `losses` are the items' log losses [n], where there are some. Returns what result.json
+    holds for each kind of prediction.
     """
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)

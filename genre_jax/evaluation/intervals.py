@@ -10,8 +10,8 @@ hold the truth: `python -m benchmarks.coverage`, table in docs/protocols.md.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,17 +23,11 @@ _SHOWN = 3.0
 _LEAST_DESIGN_EFFECT = 0.8
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """How much grouped items tell.
+class Size(NamedTuple):
+    """How much grouped items tell."""
 
-    Attributes:
-        n: independent items that tell as much.
-        t: quantile that takes the place of the normal distribution's 1.96.
-    """
-
-    n: float
-    t: float
+    n: float  # independent items that tell as much
+    t: float  # quantile that takes the place of the normal distribution's 1.96
 
 
 def number(groups: Sequence[str]) -> np.ndarray:
@@ -90,10 +84,11 @@ def wilson(mean: float, size: Size) -> Interval:
     half = size.t * np.sqrt(mean * (1 - mean) / size.n + square / (4 * size.n))
     low, high = (mean + square / 2 - half) / (1 + square), (mean + square / 2 + half) / (1 + square)
     # Of fewer than four errors, or hits, Poisson's ends: Wilson's are too narrow there.
-    for few, nearer in ((size.n * (1 - mean), 'high'), (size.n * mean, 'low')):
-        if 0 < few < 4:
-            end = scipy.stats.gamma.ppf(0.05, few) / size.n
-            low, high = (low, max(high, 1 - end)) if nearer == 'high' else (min(low, end), high)
+    errors, hits = size.n * (1 - mean), size.n * mean
+    if 0 < errors < 4:
+        high = max(high, 1 - scipy.stats.gamma.ppf(0.05, errors) / size.n)
+    if 0 < hits < 4:
+        low = min(low, scipy.stats.gamma.ppf(0.05, hits) / size.n)
     # To the last bit, too.
     return [float(max(low, 0.0)) if mean else 0.0, float(min(high, 1.0)) if mean < 1 else 1.0]
 

@@ -12,25 +12,17 @@ from genre_jax.evaluation import evaluate, intervals
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """What came out for each song, all folds together.
+    """What came out for each song, all folds together, float64 [songs]."""
 
-    Attributes:
-        hits: correct segments of each song, float64 [songs].
-        segments: tested segments of each song, float64 [songs].
-        right: 1 where the song as a whole is right (summed probability), float64 [songs].
-    """
-
-    hits: np.ndarray
-    segments: np.ndarray
-    right: np.ndarray
+    hits: np.ndarray  # correct segments
+    segments: np.ndarray  # tested segments
+    right: np.ndarray  # 1 where the song as a whole is right (summed probability)
 
     def level(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns what is right of each song, and of how much: of its 'segment's, or of itself, 'song'."""
-        return (
-            (self.hits, self.segments)
-            if name == 'segment'
-            else (self.right, np.ones_like(self.right))
-        )
+        if name == 'segment':
+            return self.hits, self.segments
+        return self.right, np.ones_like(self.right)
 
 
 def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Tested:
@@ -69,12 +61,10 @@ def tested(
 
 
 def compare(tested: Mapping[str, Tested], groups: Sequence[str]) -> dict:
-    """Computes accuracies, and their differences to the strictest protocol, with 95 % intervals.
+    """Computes accuracies, and their differences to the strictest protocol, the last, with 95 % intervals.
 
-    Differences are paired, song by song. The strictest protocol comes last in `tested`.
-
-    Returns:
-        {protocol: {'segment' or 'song': {'accuracy', 'accuracy_ci95', 'inflation', 'inflation_ci95'}}}.
+    Differences are paired, song by song. Returns
+    {protocol: {'segment' or 'song': {'accuracy', 'accuracy_ci95', 'inflation', 'inflation_ci95'}}}.
     """
     group = intervals.number(groups)
     *_, strictest = tested.values()
@@ -90,9 +80,8 @@ def compare(tested: Mapping[str, Tested], groups: Sequence[str]) -> dict:
 
 def _accuracy(right: np.ndarray, of: np.ndarray, group: np.ndarray) -> dict:
     """Returns the accuracy of songs of which so many items are right of so many."""
-    each = np.repeat(
-        np.tile([True, False], len(of)), np.stack([right, of - right], 1).ravel().astype(int)
-    )
+    both = np.stack([right, of - right], 1).ravel().astype(int)
+    each = np.repeat(np.tile([True, False], len(of)), both)
     ci95, _ = intervals.share(each, np.repeat(group, of.astype(int)))
     return {'accuracy': float(each.mean()), 'accuracy_ci95': ci95}
 
@@ -112,28 +101,26 @@ def _difference(first: tuple, second: tuple, group: np.ndarray) -> dict:
 def difference(first: evaluate.Predictions, second: evaluate.Predictions) -> dict:
     """Compares two predictions of the same rows.
 
-    Returns:
-        {'segment' or 'song': {'difference', 'difference_ci95'}, 'mcnemar': {'only_first', 'only_second',
-        'p'}}: accuracy of the first minus that of the second, how many songs only one of them has right, and
-        how probable it is that these fall to one of them as unevenly by chance (exact test, McNemar 1947; it
-        takes songs to be independent, which those of a group are not).
+    Returns {'segment' or 'song': {'difference', 'difference_ci95'}, 'mcnemar': {'only_first', 'only_second',
+    'p'}}: accuracy of the first minus that of the second, how many songs only one of them has right, and how
+    probable it is that these fall to one of them as unevenly by chance (exact test, McNemar 1947; it takes
+    songs to be independent, which those of a group are not).
     """
     import scipy.stats
 
     both, groups = tested({'first': [first], 'second': [second]})
     figures = compare(both, groups)['first']
-    only_first = int((both['first'].right > both['second'].right).sum())
-    only_second = int((both['first'].right < both['second'].right).sum())
+    ahead = both['first'].right - both['second'].right
+    only_first, only_second = int((ahead > 0).sum()), int((ahead < 0).sum())
     p = 1.0
     if only_first + only_second:
         p = scipy.stats.binomtest(only_first, only_first + only_second).pvalue
-    return {
-        level: {
-            'difference': figures[level]['inflation'],
-            'difference_ci95': figures[level]['inflation_ci95'],
-        }
-        for level in ('segment', 'song')
-    } | {'mcnemar': {'only_first': only_first, 'only_second': only_second, 'p': float(p)}}
+    differences = {
+        level: {f'difference{end}': figure[f'inflation{end}'] for end in ('', '_ci95')}
+        for level, figure in figures.items()
+    }
+    mcnemar = {'only_first': only_first, 'only_second': only_second, 'p': float(p)}
+    return differences | {'mcnemar': mcnemar}
 
 
 def shown(share: float, ci95: Sequence[float], sign: str = '') -> str:

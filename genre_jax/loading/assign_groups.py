@@ -19,22 +19,19 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
 
     Returns the part of every track; a class with fewer groups than there are parts is a UserError.
     """
-    members = collections.defaultdict(list)
+    members, groups_of_label = collections.defaultdict(list), collections.defaultdict(set)
     for position, track in enumerate(tracks):
         members[track['group']].append(position)
-    groups_of_label = collections.defaultdict(set)
-    for track in tracks:
         groups_of_label[track['label']].add(track['group'])
+    total = collections.Counter(track['label'] for track in tracks)
     for label, groups in sorted(groups_of_label.items()):
         if len(groups) < len(shares):
-            songs = sum(track['label'] == label for track in tracks)
             parts = ', '.join(shares) if len(shares) < 4 else f'{len(shares)} folds'
             raise UserError(
-                f'class {label!r} has {songs} songs in {len(groups)} groups, too few for {parts}: it '
+                f'class {label!r} has {total[label]} songs in {len(groups)} groups, too few for {parts}: it '
                 f'needs at least {len(shares)} groups; add recordings, drop the class, or group by '
                 'something smaller (config.data.group=recording)'
             )
-    total = collections.Counter(track['label'] for track in tracks)
     lacking = {
         (part, label): share * total[label] for part, share in shares.items() for label in total
     }

@@ -16,19 +16,12 @@ def window_counts(
     copies: Mapping[int, int],
     seed: int,
 ) -> np.ndarray:
-    """Counts the windows of one epoch: those of each song, or of each of its rows or segments.
+    """Counts the windows of one epoch, int64 [n]: those of each song, or of each of its rows or segments.
 
-    Args:
-        labels: class of each song, row or segment, [n].
-        names: song of each; the order in which they are listed decides nothing.
-        each: windows of one, unbalanced.
-        balance: 'none', or 'class': a class gets as many windows as the one with the most. They are
-            spread evenly; what one has more than another, 1 at most, is drawn.
-        copies: how many times more windows a class has on top of that, by its number.
-        seed: of that draw.
-
-    Returns:
-        int64 [n].
+    They have `labels` [n] and the `names` of their songs, whose order decides nothing, and `each` so many
+    windows. With balance 'class' every class gets as many as the one with the most, spread evenly; what one
+    song has more than another, 1 at most, is drawn with the seed. `copies` are how many times more a class,
+    by its number, has on top of that.
     """
     counts = np.full(len(labels), each)
     if balance == 'class':

@@ -21,11 +21,8 @@ from genre_jax.loading.resident import Resident
 class Feed(Protocol):
     """Yields what is on the devices already.
 
-    Training takes blocks: a batch, or, where `most_steps` is above 1, what `batch_of_block` cuts the batches
-    of several steps from, inside the program that trains them.
-
-    Attributes:
-        most_steps: of one block.
+    Training takes blocks: a batch, or, where `most_steps` of a block is above 1, what `batch_of_block` cuts
+    the batches of several steps from, inside the program that trains them.
     """
 
     most_steps: int
@@ -63,12 +60,7 @@ class Streamed:
     most_steps = 1
 
     def __init__(self, config: ml_collections.ConfigDict, mesh: Mesh) -> None:
-        """Notes how to read.
-
-        Args:
-            config: the whole config.
-            mesh: all devices.
-        """
+        """Notes how to read: `config` is the whole config."""
         self._config, self._mesh = config, mesh
 
     def _reading(self, batch_size: int) -> dict[str, Any]:

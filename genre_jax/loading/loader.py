@@ -6,9 +6,9 @@ a run, and it is the same whatever the number of processes.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import grain
 import ml_collections
@@ -28,13 +28,10 @@ def draw_starts(
     from half-overlapping positions, no position twice while there are enough (Schindler, Herbert).
     """
     last = max(0, n_samples - window)
+    if draw == 'even' and count == 1:
+        return np.array([last // 2])
     if draw == 'even':
-        # One window of a track sits in its middle.
-        return (
-            np.linspace(0, last, count).round().astype(np.int64)
-            if count > 1
-            else np.array([last // 2])
-        )
+        return np.linspace(0, last, count).round().astype(np.int64)
     if draw == 'random':
         return rng.integers(0, last, count, endpoint=True)
     positions = np.arange(0, last + 1, window // 2)
@@ -46,7 +43,7 @@ def draw_starts(
 class WindowTable:
     """All windows of one part of a split, in order.
 
-    `place` says where one lies: for data that are on the device already that is all. `read` reads them. Of
+    `places` says where they lie: for data that are on the device already that is all. `read` reads them. Of
     pictures and tables a song has as many windows as pictures or rows. With `train_draw='random'` the start
     is left to a generator of chance.
     """
@@ -64,14 +61,9 @@ class WindowTable:
     ) -> None:
         """Lays out the windows of the tracks at these positions, as config.windows, `config`, says.
 
-        Args:
-            dataset: the prepared dataset.
-            tracks: positions of the part's tracks.
-            config: the section config.windows.
-            train: whether the training or the evaluation settings apply.
-            seed: of the draw 'grid', and of what cannot be balanced evenly.
-            copies: how many times more windows a class has, by its number.
-            segments: where the windows of each track start, for a split by segment.
+        `train` tells whether its training or its evaluation settings apply. The seed is that of the draw
+        'grid', and of what cannot be balanced evenly; `copies` are how many times more windows a class has,
+        by its number; `segments` where the windows of each track start, for a split by segment.
         """
         self.dataset = dataset
         self.stored = dataset.stored(config.window_s)
@@ -88,7 +80,7 @@ class WindowTable:
             tracks = np.repeat(tracks, [len(segments[int(track)]) for track in tracks])
         counts = balance.window_counts(
             label_ids[tracks],
-            [dataset.tracks[track]['track'] for track in tracks],
+            dataset.column('track')[tracks],
             each,
             balance=config.balance if train else 'none',
             copies=copies,
@@ -109,8 +101,7 @@ class WindowTable:
             ]  # fmt: skip
             self.start = np.concatenate(starts) if len(starts) else self.start
         self.labels = label_ids[self.track]
-        lengths = np.array([track['n_samples'] for track in dataset.tracks])
-        self._last = np.maximum(0, lengths[self.track] - self.window)
+        self._last = np.maximum(0, dataset.column('n_samples')[self.track] - self.window)
         self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
 
     def __len__(self) -> int:
@@ -126,11 +117,7 @@ class WindowTable:
         start = self.start[rows]
         if self.redrawn and rng is not None:
             start = rng.integers(0, self._last[rows], endpoint=True)
-        return {
-            'label': self.labels[rows],
-            'track': self.track[rows],
-            'start': start,
-        }
+        return {'label': self.labels[rows], 'track': self.track[rows], 'start': start}
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns windows: 'audio' int16 (batch, window), or 'image' or 'table', and 'label'."""
@@ -148,84 +135,61 @@ class WindowTable:
 
     def predictions(self, probabilities: np.ndarray) -> evaluate.Predictions:
         """Joins the windows with their probabilities, float32 [windows, classes]."""
-        tracks = self.dataset.tracks
-        names = np.asarray([track['track'] for track in tracks])
-        groups = np.asarray([track['group'] for track in tracks])
+        names, groups = (self.dataset.column(key)[self.track] for key in ('track', 'group'))
+        classes = np.asarray(self.dataset.labels)
         return evaluate.Predictions(
-            names[self.track],
-            self.start_s,
-            self.labels,
-            probabilities,
-            np.asarray(self.dataset.labels),
-            groups[self.track],
+            names, self.start_s, self.labels, probabilities, classes, groups
         )
 
 
+@dataclasses.dataclass(eq=False)
 class _Batches:
-    """The batches of one process: some of the rows of every global batch.
+    """The batches of one process: some of the rows of every global batch, where they lie or what they hold.
 
     A source for grain whose items are whole batches: handing every row through its queues and collating
     them took longer than reading them.
     """
 
-    def __init__(
-        self,
-        places: Callable[[int], dict[str, np.ndarray]],
-        table: WindowTable | None,
-        steps: range,
-        rows: np.ndarray | None,
-    ):
-        self._places = places
-        self._table = table
-        self._steps = steps
-        self._rows = rows
+    table: WindowTable
+    batch_size: int
+    steps: range
+    rows: np.ndarray | None
+    places: bool
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        places = self._places(self._steps[i])
-        if self._rows is not None:
-            places = {key: value[self._rows] for key, value in places.items()}
-        return places if self._table is None else self._table.read(places)
+        places = self.of_step(self.steps[i])
+        if self.rows is not None:
+            places = {key: value[self.rows] for key, value in places.items()}
+        return places if self.places else self.table.read(places)
 
-
-class _Shuffled:
-    """Where the windows of each training batch lie: a pure function of the seed and the step."""
-
-    def __init__(self, table: WindowTable, batch_size: int, seed: int):
-        self._table = table
-        self._batch_size = batch_size
-        self._seed = seed
-        self._order = functools.lru_cache(2)(self._shuffle)
-
-    def __getstate__(self) -> dict:
-        return {k: value for k, value in self.__dict__.items() if k != '_order'}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= state | {'_order': functools.lru_cache(2)(self._shuffle)}
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._table))
-
-    def __call__(self, step: int) -> dict[str, np.ndarray]:
-        # Whole batches only, so that an epoch begins with a batch.
-        epoch, batch = divmod(step, len(self._table) // self._batch_size)
-        rows = self._order(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
-        return self._table.places(rows, np.random.default_rng([self._seed, 1, step]))
-
-
-class _InOrder:
-    """Where the windows of each evaluation batch lie."""
-
-    def __init__(self, table: WindowTable, batch_size: int):
-        self._table = table
-        self._batch_size = batch_size
-
-    def __call__(self, step: int) -> dict[str, np.ndarray]:
-        rows = step * self._batch_size + np.arange(self._batch_size)
+    def of_step(self, step: int) -> dict[str, np.ndarray]:
+        """Where the windows of an evaluation batch lie."""
+        rows = step * self.batch_size + np.arange(self.batch_size)
         # Padding repeats the last window: real audio, so nothing overflows or becomes NaN.
-        return self._table.places(np.minimum(rows, len(self._table) - 1))
+        return self.table.places(np.minimum(rows, len(self.table) - 1))
+
+
+@dataclasses.dataclass(eq=False)
+class _Shuffled(_Batches):
+    """Training batches: where their windows lie is a pure function of the seed and the step."""
+
+    seed: int
+    orders: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def of_step(self, step: int) -> dict[str, np.ndarray]:
+        """Where the windows of a training batch lie."""
+        # Whole batches only, so that an epoch begins with a batch.
+        epoch, batch = divmod(step, len(self.table) // self.batch_size)
+        order = self.orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.table))
+            # Threads read ahead: where one epoch ends some are in the next already.
+            self.orders = {epoch - 1: self.orders.get(epoch - 1), epoch: order}
+        rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return self.table.places(rows, np.random.default_rng([self.seed, 1, step]))
 
 
 def train_batches(
@@ -244,15 +208,8 @@ def train_batches(
     `workers` are processes that read records, 0 for threads of this one. Yields what `WindowTable.read`
     returns, or with `places` what `WindowTable.places` does.
     """
-    return _iterate(
-        _Batches(
-            _Shuffled(table, batch_size, seed),
-            None if places else table,
-            range(first_step, first_step + steps),
-            rows,
-        ),
-        workers,
-    )
+    span = range(first_step, first_step + steps)
+    return _iterate(_Shuffled(table, batch_size, span, rows, places, seed), workers)
 
 
 def eval_batches(
@@ -264,15 +221,8 @@ def eval_batches(
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Yields the batches of all windows in order, as `train_batches`; the last window fills the last."""
-    return _iterate(
-        _Batches(
-            _InOrder(table, batch_size),
-            None if places else table,
-            range(-(-len(table) // batch_size)),
-            rows,
-        ),
-        workers,
-    )
+    span = range(-(-len(table) // batch_size))
+    return _iterate(_Batches(table, batch_size, span, rows, places), workers)
 
 
 def _iterate(batches: _Batches, workers: int) -> Iterator[Mapping[str, np.ndarray]]:

@@ -17,11 +17,8 @@ from genre_jax.data.recordings import Kind
 class Stored:
     """What one example is on its way to the device.
 
-    Attributes:
-        kind: 'audio', 'image' or 'table', also its key in a batch.
-        shape: of the array: (samples,), (height, width, 3) or (columns,).
-        sample_rate_hz: of audio.
-        labels: class names.
+    Its kind, 'audio', 'image' or 'table', is also its key in a batch; its shape is (samples,),
+    (height, width, 3) or (columns,).
     """
 
     kind: Kind
@@ -42,13 +39,8 @@ _HELD_BYTES = 2 * 2**30
 class Dataset:
     """A prepared dataset: its manifest, and random access to any stretch of any track.
 
-    Attributes:
-        manifest: what `data.prepare` wrote.
-        tracks: the manifest's tracks: dicts with 'track', 'label', 'group', 'n_samples', ...
-        labels: class names; a label id is a position in this list.
-        sample_rate_hz: rate of the stored audio.
-        kind: what is stored: 'audio', 'image' or 'table'.
-        folder: that it was prepared in.
+    The manifest is what `data.prepare` wrote; its tracks are dicts with 'track', 'label', 'group',
+    'n_samples', ... A label id is a position in `labels`.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -73,11 +65,14 @@ class Dataset:
         index = {label: i for i, label in enumerate(self.labels)}
         return np.asarray([index[track['label']] for track in self.tracks], np.int32)
 
+    def column(self, key: str) -> np.ndarray:
+        """Returns what the manifest says of every track under a key."""
+        return np.asarray([track[key] for track in self.tracks])
+
     def stored(self, window_s: float) -> Stored:
         """Returns what one example is: a window of so many seconds, a picture, or a row."""
-        shape = (math.ceil(window_s * self.sample_rate_hz),)
-        if self.kind != 'audio':
-            shape = self.record(0).shape
+        audio = self.kind == 'audio'
+        shape = (math.ceil(window_s * self.sample_rate_hz),) if audio else self.record(0).shape
         return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
 
     def read(self, track: int, start: int, length: int) -> np.ndarray:

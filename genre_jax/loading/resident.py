@@ -7,6 +7,7 @@ The order of the data, and every window, is that of the streaming loader.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,12 +23,7 @@ from genre_jax.loading import loader, prepared
 
 
 class Resident:
-    """A dataset on the devices, as `feed.Feed`.
-
-    Attributes:
-        most_steps: of one block.
-        records: the stored arrays, all devices' together: (records, samples) or (records, ...).
-    """
+    """A dataset on the devices, as `feed.Feed`; `records` are (records, samples) or (records, ...) of all."""
 
     def __init__(
         self,
@@ -40,35 +36,35 @@ class Resident:
         self._config, self._mesh, self._stored = config, mesh, stored
         self.most_steps = config.train.steps_per_dispatch
         self._chunk = dataset.manifest['chunk']
-        self._n_samples = np.array([track['n_samples'] for track in dataset.tracks])
+        self._n_samples = dataset.column('n_samples')
         # Whole tracks, in order, to one device after the other: about as many records to each.
         counts = -(-self._n_samples // self._chunk)
         first = np.cumsum(counts) - counts
-        stored_at = np.array([track['first_record'] for track in dataset.tracks])
-        records = np.repeat(stored_at - first, counts) + np.arange(counts.sum())
+        records = dataset.column('first_record') - first
+        records = np.repeat(records, counts) + np.arange(counts.sum())
         self._device = np.minimum(first * mesh.size // counts.sum(), mesh.size - 1)
         begins = np.array(
             [first[self._device >= d].min(initial=counts.sum()) for d in range(mesh.size)]
         )
         self._row = first - begins[self._device]
         # A window that begins in the last record still reads so many: the rest is masked.
-        self._reach = 1
+        self._reach, one = 1, stored.shape
         if stored.kind == 'audio':
             self._reach = -(-(self._chunk - 1 + stored.shape[0]) // self._chunk)
+            one = (self._chunk,)
         ends = np.append(begins[1:], counts.sum())
         rows = int((ends - begins).max()) + self._reach - 1
-        one = (self._chunk,) if stored.kind == 'audio' else stored.shape
         dtype = stored.batch(1).dtype
 
         def part(index: tuple[slice, ...]) -> np.ndarray:
             """Reads what one device holds."""
             device = (index[0].start or 0) // rows
             held = np.zeros((rows, *one), dtype)
-            span = range(begins[device], ends[device])
+            own = records[begins[device] : ends[device]].tolist()
             for row, record in enumerate(
-                tqdm.tqdm(span, 'placing records', leave=False, disable=None)
+                tqdm.tqdm(own, 'placing records', leave=False, disable=None)
             ):
-                array = dataset.record(int(records[record]))
+                array = dataset.record(record)
                 held[row, : len(array)] = array
             return held
 
@@ -93,8 +89,8 @@ class Resident:
             return lambda most: (1, self._batch(next(places)))
 
         def take(most: int) -> tuple[int, Any]:
-            steps = min(most, self.most_steps)
-            return steps, self._block([next(places) for _ in range(steps)])
+            block = list(itertools.islice(places, min(most, self.most_steps)))
+            return len(block), self._block(block)
 
         return take
 
@@ -107,8 +103,7 @@ class Resident:
     def _where(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turns places of the global batch into positions on the devices, int32 arrays of the same shape.
 
-        Returns 'device', 'row' (record on that device), 'offset' in it, and 'length' of the window inside its
-        track.
+        'device', 'row' (record on that device), 'offset' in it, and 'length' of the window inside its track.
         """
         track, start = places['track'], places['start']
         where = {

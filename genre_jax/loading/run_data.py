@@ -24,13 +24,7 @@ _FEW_GROUPS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a run learns from and is tested on.
-
-    Attributes:
-        dataset: the prepared dataset.
-        split: of its tracks.
-        tables: windows of each part.
-    """
+    """What a run learns from and is tested on: the split's tables hold the windows of each part."""
 
     dataset: prepared.Dataset
     split: splits.Split
@@ -60,9 +54,7 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
             f'config.data.prepared_dir={config.data.prepared_dir}: records are read from files: mount '
             'that bucket, or copy its folder, and name the path'
         )
-    folder = ''
-    if jax.process_index() == 0:
-        folder = str(prepare.from_settings(config.data))
+    folder = str(prepare.from_settings(config.data)) if jax.process_index() == 0 else ''
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
@@ -103,15 +95,13 @@ def make_tables(
     }
 
 
-def describe(
-    dataset: prepared.Dataset, split: splits.Split, tables: Mapping[str, loader.WindowTable]
-) -> dict:
+def describe(data: Data) -> dict:
     """Returns what result.json says about the data and the protocol."""
-    labels = np.asarray([track['label'] for track in dataset.tracks])
-    groups = np.asarray([track['group'] for track in dataset.tracks])
+    dataset, split, tables = data.dataset, data.split, data.tables
+    labels, groups = dataset.column('label'), dataset.column('group')
     quarantined = dataset.manifest['quarantined']
     window = tables['train'].window
-    short = dataset.kind == 'audio' and sum(t['n_samples'] < window for t in dataset.tracks)
+    short = dataset.kind == 'audio' and (dataset.column('n_samples') < window).sum()
     warnings = list(dataset.manifest['notes'])
     if short:
         warnings.append(
@@ -149,19 +139,15 @@ def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:
     """
     if split.segments is not None:
         return ['segments of the same recording in several parts, whatever else there is']
-    names = [track['track'] for track in dataset.tracks]
-    part_of_track = {names[row]: part for part, rows in split.tracks.items() for row in rows}
+    part_of_track = {
+        dataset.tracks[row]['track']: part for part, rows in split.tracks.items() for row in rows
+    }
     return audit.summary(audit.crossing(audit.find(dataset.folder), part_of_track))
 
 
-def announce(
-    dataset: prepared.Dataset,
-    split: splits.Split,
-    tables: Mapping[str, loader.WindowTable],
-    logbook: Logbook,
-) -> None:
+def announce(data: Data, logbook: Logbook) -> None:
     """Says what a run is about to learn from."""
-    facts = describe(dataset, split, tables)
+    dataset, split, facts = data.dataset, data.split, describe(data)
     songs = ', '.join(f'{part} {facts["n_songs"][part]}' for part in splits.PARTS)
     logbook.say(
         f'{dataset.manifest["name"]}: {len(dataset.tracks)} recordings, {len(dataset.labels)} classes, '

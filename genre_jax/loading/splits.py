@@ -39,14 +39,10 @@ PARTS = ('train', 'val', 'test')
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A protocol and the songs of each part.
+    """A protocol, which stands beside every number, and the songs of each part.
 
-    Attributes:
-        protocol: name of the protocol ('grouped'); stands beside every number.
-        detail: the protocol in words.
-        tracks: positions in the dataset's list of tracks, ascending, for each part.
-        leaky: whether a group stands in several parts.
-        segments: where a part is made of segments: first samples (or rows) by position of the track.
+    `tracks` are positions in the dataset's list of tracks, ascending. Where parts are made of segments these
+    are first samples (or rows) by position of the track.
     """
 
     protocol: str
@@ -76,13 +72,9 @@ def make_split(
 ) -> Split:
     """Makes the split that config.split, `config`, asks for.
 
-    Args:
-        config: the section config.split.
-        tracks: the manifest's tracks, each with 'track', 'label', 'group', 'split' and 'n_samples'.
-        labels: all class names.
-        group_key: what the groups are, for the words.
-        lists: the manifest's split lists, {protocol: {track: part}}.
-        window: length of a segment in samples, or rows, for `segment_leaky`.
+    The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split' and
+    'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
+    `segment_leaky` is a window in samples, or rows.
 
     Raises:
         UserError: no such protocol, a class that cannot stand in every part, or a split that leaks and may
@@ -94,7 +86,8 @@ def make_split(
             'at least 2 classes'
         )
     name = config.protocol
-    shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
+    by_group = name in ('grouped', 'artist')
+    by, units = (f'group ({group_key})', tracks) if by_group else ('song', _songs(tracks))
     if name == 'segment_leaky':
         split = _by_segment(config, tracks, window)
     elif name == 'official':
@@ -103,17 +96,12 @@ def make_split(
         parts = [lists[name].get(track['track'], '') for track in tracks]
         split = _from_list(config, name, 'a list that comes with the dataset', parts, tracks)
     elif name in ('grouped', 'stratified'):
-        by, unit = (
-            (f'group ({group_key})', tracks) if name == 'grouped' else ('song', _songs(tracks))
-        )
-        parts = assign_groups(unit, dict(zip(PARTS, config.fractions, strict=True)), config.seed)
+        parts = assign_groups(units, dict(zip(PARTS, config.fractions, strict=True)), config.seed)
+        shares = '/'.join(f'{100 * share:g}' for share in config.fractions)
         detail = f'at random by {by}, stratified by class, {shares} % of the songs'
         split = Split(name, f'{detail}, seed {config.seed}', _rows(parts))
     elif name in ('artist', 'kfold'):
-        by, unit = (
-            (f'group ({group_key})', tracks) if name == 'artist' else ('song', _songs(tracks))
-        )
-        split = _fold(config, by, unit)
+        split = _fold(config, by, units)
     else:
         known = {'grouped', 'artist', 'stratified', 'kfold', 'segment_leaky', *lists}
         if any(track['split'] for track in tracks):
@@ -141,37 +129,41 @@ def _songs(tracks: Sequence[dict]) -> list[dict]:
 
 def _fold(config: ml_collections.ConfigDict, by: str, units: Sequence[dict]) -> Split:
     """Takes one of several folds for testing, and sets validation aside from the others."""
-    _check_fold(config)
+    detail = _fold_in_words(config, by)
     folds = [f'fold {i}' for i in range(config.folds)]
     parts = assign_groups(units, dict.fromkeys(folds, 1 / config.folds), config.seed)
     parts = ['test' if part == folds[config.fold] else 'train' for part in parts]
-    share = _set_aside(config, units, parts)
-    return Split(
-        config.protocol,
-        f'fold {config.fold} (counted from 0) of {config.folds} by {by}, stratified by class; '
-        f'{100 * share:.3g} % of the others set aside for validation; seed {config.seed}',
-        _rows(parts),
-    )
+    _set_aside(config, units, parts)
+    return Split(config.protocol, detail, _rows(parts))
 
 
-def _check_fold(config: ml_collections.ConfigDict) -> None:
+def _fold_in_words(config: ml_collections.ConfigDict, by: str) -> str:
+    """Describes a fold; UserError: there is no such fold."""
     if not 0 <= config.fold < config.folds:
         raise UserError(
             f'config.split.fold={config.fold}: expected 0 to {config.folds - 1}, one of '
             f'config.split.folds={config.folds}'
         )
+    return (
+        f'fold {config.fold} (counted from 0) of {config.folds} by {by}, stratified by class; '
+        f'{100 * _share_aside(config):.3g} % of the others set aside for validation; seed {config.seed}'
+    )
 
 
-def _set_aside(config: ml_collections.ConfigDict, units: Sequence[dict], parts: list[str]) -> float:
-    """Moves whole groups from train to val, in place; returns their share."""
+def _share_aside(config: ml_collections.ConfigDict) -> float:
+    """Returns which share of what is not tested validates."""
     train_share, val_share = config.fractions[:2]
-    share = val_share / (train_share + val_share)
+    return val_share / (train_share + val_share)
+
+
+def _set_aside(config: ml_collections.ConfigDict, units: Sequence[dict], parts: list[str]) -> None:
+    """Moves whole groups from train to val, in place."""
+    share = _share_aside(config)
     rows = [i for i, part in enumerate(parts) if part == 'train']
     shares = {'train': 1 - share, 'val': share}
     inner = assign_groups([units[i] for i in rows], shares, config.seed)
     for i, part in zip(rows, inner, strict=True):
         parts[i] = part
-    return share
 
 
 def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], window: int) -> Split:
@@ -181,9 +173,8 @@ def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], windo
             'config.split.protocol=segment_leaky lets segments of one song train and test: set '
             'config.split.allow_leak=True to have it, with every figure marked LEAKY'
         )
-    _check_fold(config)
-    train_share, val_share = config.fractions[:2]
-    share = val_share / (train_share + val_share)
+    detail = _fold_in_words(config, 'segment, whatever its song')
+    share = _share_aside(config)
     by_label = collections.defaultdict(list)
     # By name: the order of the list decides nothing.
     for row, track in sorted(enumerate(tracks), key=lambda item: item[1]['track']):
@@ -200,8 +191,7 @@ def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], windo
             segments[part][row].append(start)
     return Split(
         'segment_leaky',
-        f'fold {config.fold} (counted from 0) of {config.folds} by segment, whatever its song, stratified '
-        f'by class; {100 * share:.3g} % of the others set aside for validation; seed {config.seed}',
+        detail,
         {part: np.array(sorted(own), np.int64) for part, own in segments.items()},
         leaky=True,
         segments={
@@ -232,10 +222,10 @@ def _from_list(
     if left_out:
         detail += f', which leaves out {left_out} of {len(parts)} songs'
     if 'val' not in parts:
-        share = _set_aside(config, tracks, parts)
+        _set_aside(config, tracks, parts)
         detail += (
-            f'; {100 * share:.3g} % of its training part set aside by group for validation, seed '
-            f'{config.seed}'
+            f'; {100 * _share_aside(config):.3g} % of its training part set aside by group for validation, '
+            f'seed {config.seed}'
         )
     return Split(name, detail, _rows(parts))
 
@@ -250,13 +240,13 @@ def _without_leak(config: ml_collections.ConfigDict, split: Split, tracks: Seque
     if not crossing or split.segments is not None:
         return split
     group, parts = next(iter(crossing.items()))
+    if config.remove_crossing:
+        return _removed(split, tracks, parts_of_group)
     named = ' and '.join(f'{part} ({track})' for part, track in parts.items())
     found = (
         f'{len(crossing)} of {len(parts_of_group)} groups stand in several parts, such as {group!r} in '
         f'{named}'
     )
-    if config.remove_crossing:
-        return _removed(split, tracks, parts_of_group)
     if config.allow_leak:
         return dataclasses.replace(split, leaky=True, detail=f'{split.detail}; {found}')
     raise UserError(
@@ -285,29 +275,25 @@ def _removed(
 
 def _thinned(config: ml_collections.ConfigDict, split: Split, tracks: Sequence[dict]) -> Split:
     """Keeps a share of the training part: of its segments, or of its songs by whole groups."""
-    rows = split.tracks['train'].tolist()
-    detail = f'{split.detail}; of the training part {100 * config.train_share:g} %, drawn by '
-    if split.segments is None:
+    rows, segments = split.tracks['train'].tolist(), split.segments
+    if segments is None:
+        pairs = [(row, 0) for row in rows]
         units = [(tracks[row]['label'], tracks[row]['group']) for row in rows]
-        kept = [rows[i] for i in _draw_share(units, config.train_share, config.seed)]
-        return dataclasses.replace(
-            split,
-            tracks=split.tracks | {'train': np.array(kept, np.int64)},
-            detail=f'{detail}group',
-        )
-    starts = split.segments['train']
-    pairs = [(row, start) for row in rows for start in starts[row].tolist()]
-    units = [(tracks[row]['label'], (tracks[row]['track'], start)) for row, start in pairs]
-    own = collections.defaultdict(list)
+    else:
+        pairs = [(row, start) for row in rows for start in segments['train'][row].tolist()]
+        units = [(tracks[row]['label'], (tracks[row]['track'], start)) for row, start in pairs]
+    kept = collections.defaultdict(list)
     for i in _draw_share(units, config.train_share, config.seed):
         row, start = pairs[i]
-        own[row].append(start)
-    segments = {row: np.array(starts) for row, starts in own.items()}
+        kept[row].append(start)
+    if segments is not None:
+        segments = segments | {'train': {row: np.array(starts) for row, starts in kept.items()}}
     return dataclasses.replace(
         split,
-        tracks=split.tracks | {'train': np.array(list(segments), np.int64)},
-        segments=split.segments | {'train': segments},
-        detail=f'{detail}segment',
+        tracks=split.tracks | {'train': np.array(list(kept), np.int64)},
+        segments=segments,
+        detail=f'{split.detail}; of the training part {100 * config.train_share:g} %, drawn by '
+        f'{"group" if segments is None else "segment"}',
     )
 
 

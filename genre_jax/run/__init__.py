@@ -80,9 +80,8 @@ def check(
 
     Returns the front end, and the checkpoint to begin with, if any.
     """
-    for key in ('train.batch_size', 'eval.batch_size'):
-        section, name = key.split('.')
-        sharding.check_batch_size(config[section][name], key, mesh)
+    for section in ('train', 'eval'):
+        sharding.check_batch_size(config[section].batch_size, f'{section}.batch_size', mesh)
     front_end = features.build(config.features)
     if front_end.kind == 'audio':
         front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
@@ -106,15 +105,8 @@ def open_job(
     train_table = data.tables['train']
     if isinstance(front_end, features.Table):
         front_end = front_end.fitted(train_table.read_all())
-    job = make_job(
-        config,
-        train_table.stored,
-        len(train_table),
-        mesh,
-        source,
-        front_end,
-        np.bincount(train_table.labels, minlength=len(data.dataset.labels)),
-    )
+    counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
+    job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
     # For its errors: what was mistaken up to here may be corrected in the same run folder.
     jax.eval_shape(lambda: train.init_state(job))
     return job
@@ -129,18 +121,15 @@ def _train_and_test(
 ) -> None:
     config, workdir, tables = job.config, logbook.workdir, data.tables
     prepared_s = time.monotonic()
-    run_data.announce(data.dataset, data.split, tables, logbook)
+    run_data.announce(data, logbook)
     feed = open_feed(config, data.dataset, job.stored, job.mesh)
     predict = make_predict(job, feed)
 
     def validate(state: train.TrainState, step: int) -> tuple[dict[str, float], list[float]]:
         figures, rank = run_result.validation(job, data, predict(state.evaluated, tables['val']))
-        logbook.say(
-            f'epoch {job.length.epochs(step):6.1f}: validation accuracy '
-            + ', '.join(
-                f'{kind} {100 * figures[f"val/{kind}/accuracy"]:.1f} %' for kind in evaluate.KINDS
-            )
-        )
+        accuracies = (f'{k} {100 * figures[f"val/{k}/accuracy"]:.1f} %' for k in evaluate.KINDS)
+        epoch = job.length.epochs(step)
+        logbook.say(f'epoch {epoch:6.1f}: validation accuracy {", ".join(accuracies)}')
         if on_validation is not None:
             on_validation(step, figures)
         return figures, rank
@@ -154,12 +143,12 @@ def _train_and_test(
         (workdir / 'parameters.txt').write_text(parameter_table(state.params))
     # Where to begin: the run's own checkpoint, else from scratch.
     restored = checkpoints.restore_latest(shapes)
-    if job.source is not None and restored is None:
-        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-        logbook.say('\n'.join(job.initial(fresh)[1]))
     if restored is not None:
         logbook.say(f'continuing from step {restored[0]} of {job.length.total_steps}')
         state = restored[1]
+    elif job.source is not None:
+        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+        logbook.say('\n'.join(job.initial(fresh)[1]))
     first_step = int(state.step)
     logbook.rewind(first_step)
     try:

@@ -21,30 +21,24 @@ _MADE_WITH = ('git_commit', 'python', 'packages', 'backend', 'device_kind', 'dev
 
 
 def of_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[str]:
-    """Returns how the config differs from that of the run in a folder, a line each.
-
-    Raises:
-        UserError: a key may not differ.
-    """
+    """Returns how the config differs from that of the run in a folder, a line each; UserError: it may not."""
     file = workdir / 'config.json'
     multihost_utils.sync_global_devices('run folder made')
     if not file.exists():
         return []
-    old, new = (
-        config_lib.flatten(each)
-        for each in (read_json(file), json.loads(config_lib.to_json(config)))
-    )
+    old = config_lib.flatten(read_json(file))
+    new = config_lib.flatten(json.loads(config_lib.to_json(config)))
     changes = config_lib.differences(old, new)
-    refused = {key: _refusal(key, old, new, workdir) for key in changes}
-    if any(reason is not None for reason in refused.values()):
-        lines = [changes[key] for key in changes if refused[key] is not None]
-        reasons = dict.fromkeys(f': {reason}' for reason in refused.values() if reason)
+    refusals = {line: _refusal(line.partition(':')[0], old, new, workdir) for line in changes}
+    lines = [line for line, reason in refusals.items() if reason is not None]
+    if lines:
+        reasons = dict.fromkeys(f': {reason}' for reason in refusals.values() if reason)
         raise UserError(
             f'--workdir={workdir} holds a run with another config ({"; ".join(lines[:5])}'
             f'{"; ..." if len(lines) > 5 else ""}){"".join(reasons)}: use another --workdir, or the same '
             'config to continue'
         )
-    return list(changes.values())
+    return changes
 
 
 def _refusal(key: str, old: Mapping, new: Mapping, workdir: pathlib.Path) -> str | None:
@@ -82,14 +76,10 @@ def note(before: Mapping, now: Mapping, changes: Sequence[str]) -> dict | None:
     """
     *_, last = [before, *before.get('continued', [])]
     made_with = {name: now[name] for name in _MADE_WITH}
-    old, new = (
-        config_lib.flatten({name: last.get(name) for name in made_with}),
-        config_lib.flatten(made_with),
-    )
-    changes = [
-        *changes,
-        *(f'{key}: {old.get(key)} -> {new[key]}' for key in new if old.get(key) != new[key]),
-    ]
+    old = config_lib.flatten({name: last.get(name) for name in made_with})
+    new = config_lib.flatten(made_with)
+    differ = [f'{key}: {old.get(key)} -> {new[key]}' for key in new if old.get(key) != new[key]]
+    changes = [*changes, *differ]
     return made_with | {'changes': changes} if changes else None
 
 

@@ -28,8 +28,7 @@ from genre_jax.training.job import Job
 def own(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the run folder for this program alone; a killed program lets go of it by itself.
 
-    Raises:
-        UserError: it cannot be written, or another program is running in it.
+    One that cannot be written, or that another program is running in, is a UserError.
     """
     if jax.process_index() != 0:
         yield

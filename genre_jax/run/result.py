@@ -22,25 +22,14 @@ from genre_jax.training.job import Job
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """A training that has ended.
-
-    Attributes:
-        state: the last state.
-        first_step: step that this program began with.
-        best_step: step of the best validation.
-        best_variables: the model's variables at that step.
-        probabilities: float32 [windows, classes] that they give for the parts 'val' and 'test'.
-        started_s: `time.monotonic()` when preparation began.
-        prepared_s: the same when training began.
-        trained_s: the same when training ended.
-    """
+    """A training that has ended: its last state, and what its best step gives for 'val' and 'test'."""
 
     state: train.TrainState
-    first_step: int
+    first_step: int  # that this program began with
     best_step: int
     best_variables: Mapping
-    probabilities: Mapping[str, np.ndarray]
-    started_s: float
+    probabilities: Mapping[str, np.ndarray]  # float32 [windows, classes]
+    started_s: float  # time.monotonic(), when preparation began
     prepared_s: float
     trained_s: float
 
@@ -85,7 +74,7 @@ def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
 
 def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions]) -> dict:
     """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
-    return run_data.describe(data.dataset, data.split, data.tables) | {
+    return run_data.describe(data) | {
         'parts': {
             part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()
         },
@@ -101,8 +90,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
     predictions = {
-        part: data.tables[part].predictions(probabilities)
-        for part, probabilities in ended.probabilities.items()
+        part: data.tables[part].predictions(each) for part, each in ended.probabilities.items()
     }
     result = {
         'steps': last_step,

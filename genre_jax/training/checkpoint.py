@@ -63,14 +63,13 @@ class Checkpoints:
             self._set_damaged_aside()
         multihost_utils.sync_global_devices('checkpoints verified')
         policies = ocp.training.preservation_policies
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(keep_latest),
-                policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
+        best = policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
         self._checkpointer = ocp.training.Checkpointer(
-            self._folder, preservation_policy=keep, cleanup_tmp_directories=True
+            self._folder,
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(keep_latest), best]
+            ),
+            cleanup_tmp_directories=True,
         )
 
     def _set_damaged_aside(self) -> None:
@@ -78,22 +77,19 @@ class Checkpoints:
         for checkpoint in sorted(self._folder.iterdir()):
             if not checkpoint.name.isdigit():
                 continue  # orbax's own leftovers of a save that was cut off; it removes them
-            digests = self._digests / f'{checkpoint.name}.json'
             try:
-                reason = (
-                    ''
-                    if json.loads(digests.read_text()) == _file_digests(checkpoint)
-                    else 'is damaged'
-                )
+                digests = json.loads((self._digests / f'{checkpoint.name}.json').read_text())
+                if digests == _file_digests(checkpoint):
+                    continue
+                reason = 'is damaged'
             except FileNotFoundError:
                 reason = 'was not finished'
             except ValueError:
                 reason = 'has damaged checksums'
-            if reason:
-                logging.warning(
-                    'the checkpoint of step %s %s: falling back to the newest whole one (moved to %s)',
-                    checkpoint.name, reason, self._set_aside(checkpoint),
-                )  # fmt: skip
+            logging.warning(
+                'the checkpoint of step %s %s: falling back to the newest whole one (moved to %s)',
+                checkpoint.name, reason, self._set_aside(checkpoint),
+            )  # fmt: skip
 
     def _set_aside(self, checkpoint: pathlib.Path) -> pathlib.Path:
         target = self._folder.with_name(f'{self._folder.name}_damaged') / checkpoint.name
@@ -132,9 +128,7 @@ class Checkpoints:
 
     def restore_best(self, abstract_state: Any) -> tuple[int, Any]:
         """Returns the best checkpoint's step and state; UserError: none was evaluated."""
-        evaluated = [
-            checkpoint for checkpoint in self._checkpointer.checkpoints if checkpoint.metrics
-        ]
+        evaluated = [each for each in self._checkpointer.checkpoints if each.metrics]
         if not evaluated:
             raise UserError(
                 f'{self._folder} holds no evaluated checkpoint: train again in a new --workdir'
@@ -143,9 +137,8 @@ class Checkpoints:
         return self._restore(best.step, abstract_state)
 
     def _restore(self, step: int, abstract_state: Any) -> tuple[int, Any]:
-        return step, self._checkpointer.load_checkpointables(step, {'state': abstract_state})[
-            'state'
-        ]
+        loaded = self._checkpointer.load_checkpointables(step, {'state': abstract_state})
+        return step, loaded['state']
 
     def close(self) -> None:
         """Waits for everything to be on disk."""

@@ -24,13 +24,9 @@ from genre_jax.models.kernels import batch_norm
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which parameters train.
+    """Paths of the parameters that train from the first step, and of those that join them later.
 
-    Attributes:
-        first: paths of those that train from the beginning.
-        late: paths of those that join them at `unfreeze_step`.
-        unfreeze_step: number of steps before.
-        factors: of the learning rate, by path.
+    `factors` are those of the learning rate, by path.
     """
 
     first: frozenset[str]
@@ -59,15 +55,15 @@ def make_plan(
     settings = config.optim
     paths = sorted(flax.traverse_util.flatten_dict(params, sep='/'))
     depth = {name: i for i, block in enumerate(model.blocks) for name in block}
+    layers = ', '.join(sorted(depth, key=depth.get))
     frozen = {path for path in paths if _is_frozen(settings.freeze, path, depth, len(model.blocks))}
     if settings.freeze and not frozen:
         raise UserError(
-            f'config.optim.freeze={settings.freeze!r}: names no layer; the layers are '
-            f'{", ".join(sorted(depth, key=depth.get))}'
+            f'config.optim.freeze={settings.freeze!r}: names no layer; the layers are {layers}'
         )
     if len(frozen) == len(paths):
         raise UserError(f'config.optim.freeze={settings.freeze!r}: nothing is left to train')
-    unfreeze_step = 0
+    unfreeze_step, late = 0, frozenset()
     if settings.unfreeze_at:
         if not frozen:
             raise UserError(
@@ -75,6 +71,7 @@ def make_plan(
                 'config.optim.freeze'
             )
         unfreeze_step = config_lib.duration_steps(settings.unfreeze_at, 'optim.unfreeze_at', length)
+        late = frozenset(frozen)
     factors = {
         path: settings.layer_decay ** (len(model.blocks) - 1 - depth[path.split('/')[0]])
         for path in paths
@@ -89,11 +86,10 @@ def make_plan(
         if number <= 0 or not found:
             raise UserError(
                 f"config.optim.factors={item!r}: expected 'LAYER=FACTOR', a regular expression that matches "
-                f'a layer ({", ".join(sorted(depth, key=depth.get))}) and a positive number'
+                f'a layer ({layers}) and a positive number'
             )
         for path in found:
             factors[path] *= number
-    late = frozenset(frozen) if settings.unfreeze_at else frozenset()
     return Plan(frozenset(paths) - frozen, late, unfreeze_step, factors)
 
 
@@ -135,9 +131,10 @@ def merge(params: Mapping, *changed: Mapping) -> dict:
 
 
 def frozen_statistics(trained: frozenset[str]) -> contextlib.AbstractContextManager:
-    """Lets batch normalisation without trained parameters use, and keep, its running statistics.
+    """Returns a context for calls of models in which frozen batch normalisation keeps its statistics.
 
-    `trained` are the paths of all parameters that train. Returns a context in which models are called.
+    `trained` are the paths of all parameters that train; without one of these it uses, and keeps, those that
+    ran along.
     """
 
     def interceptor(call, args, kwargs, context) -> jax.Array:

@@ -27,17 +27,7 @@ from genre_jax.training import freezing, losses
 class Job:
     """What stays fixed during one training.
 
-    Attributes:
-        config: the whole config.
-        length: of the training.
-        mesh: all devices; None where one device alone computes the job, inside a program for several.
-        model: the network.
-        front_end: waveform to features.
-        augmentation: of training examples.
-        stored: what one example is before the front end.
-        plan: which parameters train, and when.
-        source: the checkpoint that the training begins with, if it does.
-        class_weights: of the loss, float32 [C]; None: 1.
+    Without a mesh one device alone computes the job, inside a program for several.
     """
 
     config: ml_collections.ConfigDict
@@ -48,29 +38,28 @@ class Job:
     augmentation: augment.Augmentation
     stored: prepared.Stored
     plan: freezing.Plan | None = None
-    source: Converted | None = None
-    class_weights: np.ndarray | None = None
+    source: Converted | None = None  # the checkpoint that the training begins with
+    class_weights: np.ndarray | None = None  # of the loss, float32 [C]
+
+    @property
+    def _smallest_batch(self) -> jax.ShapeDtypeStruct:
+        return self.stored.batch(1 if self.mesh is None else self.mesh.size)
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
-        example = self.stored.batch(self._devices)
-        features = self.featurize(jnp.zeros(example.shape, example.dtype))
+        batch = self._smallest_batch
+        features = self.featurize(jnp.zeros(batch.shape, batch.dtype))
         return self.model.init(key, features, train=False)
 
     @property
     def picture(self) -> tuple[int, ...]:
         """Shape of one example's features."""
-        return jax.eval_shape(self.featurize, self.stored.batch(self._devices)).shape[1:]
-
-    @property
-    def _devices(self) -> int:
-        return 1 if self.mesh is None else self.mesh.size
+        return jax.eval_shape(self.featurize, self._smallest_batch).shape[1:]
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
         """Puts the checkpoint's variables in place of fresh ones, and tells in lines what was taken.
 
-        Raises:
-            UserError: the checkpoint does not fit.
+        A checkpoint that does not fit is a UserError.
         """
         return init_from.variables(
             self.source,
@@ -97,9 +86,7 @@ class Job:
         """
         augmentation = self.augmentation
 
-        def one_device(
-            key: jax.Array, audio: jax.Array, labels: jax.Array, index: jax.Array
-        ) -> tuple[jax.Array, jax.Array]:
+        def one_device(key, audio, labels, index) -> tuple[jax.Array, jax.Array]:
             targets = jax.nn.one_hot(labels, self.model.num_classes)
             waveforms = augmentation.waveforms(key, self._waveform(audio), labels, index)
             waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
@@ -116,13 +103,9 @@ class Job:
         if self.stored.kind != 'audio':
             return audio.astype(jnp.float32)
         waveform = audio.astype(jnp.float32) / 32767
-        waveform = resample(waveform, self.stored.sample_rate_hz, self.front_end.sample_rate_hz)
-        return waveform[:, : self.n_samples]
-
-    @property
-    def n_samples(self) -> int:
-        """Length of a window at the front end's rate."""
-        return round(self.config.windows.window_s * self.front_end.sample_rate_hz)
+        rate_hz = self.front_end.sample_rate_hz
+        waveform = resample(waveform, self.stored.sample_rate_hz, rate_hz)
+        return waveform[:, : round(self.config.windows.window_s * rate_hz)]
 
     def _on_own_device(self, function: Callable, n_replicated: int = 0) -> Callable:
         """Lets each device compute its own examples; the first arguments may be the same for all."""
@@ -151,14 +134,8 @@ def make_job(
 ) -> Job:
     """Puts the parts of a training together.
 
-    Args:
-        config: the whole config.
-        stored: what one example is before the front end.
-        examples: of the training part, in one epoch.
-        mesh: all devices.
-        source: the checkpoint to begin with, if any.
-        front_end: where it was fitted to the training part, else that of config.features.
-        class_counts: examples of each class among them; None: all alike.
+    `examples` are those of the training part in one epoch, `class_counts` how many of them each class has
+    (None: all alike); a front end is given where it was fitted to them.
 
     Raises:
         UserError: a front end for something else than is stored, augmentations that do not fit the

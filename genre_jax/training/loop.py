@@ -111,10 +111,7 @@ class Milestones:
 class Stepper:
     """A training state on its way, one dispatch after another; nothing of a dispatch waits for the host.
 
-    Attributes:
-        state: after `step` steps.
-        step: steps done.
-        learning_rate: of the last step, on the devices.
+    `state` is that after `step` steps, `learning_rate` that of the last step, on the devices.
     """
 
     def __init__(
@@ -145,12 +142,12 @@ class Stepper:
         """
         last, stopped_by = None, None
         while self.step < milestone and stopped_by is None:
-            groups = self._job.plan.groups(self.step)
+            plan, until = self._job.plan, milestone
+            if self.step < plan.unfreeze_step:
+                until = min(until, plan.unfreeze_step)
+            groups = plan.groups(self.step)
             if tuple(groups) not in self._dispatches:
                 self._dispatches[tuple(groups)] = train.make_dispatch(self._job, groups, self._feed)
-            until = milestone
-            if self.step < self._job.plan.unfreeze_step:
-                until = min(until, self._job.plan.unfreeze_step)
             with jax.transfer_guard('disallow'):
                 steps, block = self._take(until - self.step)
                 self.state, outputs = self._dispatches[tuple(groups)](self.state, steps, block)

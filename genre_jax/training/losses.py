@@ -29,10 +29,9 @@ def cross_entropy(
     if class_weights is None:
         return optax.softmax_cross_entropy(logits, smooth)
     weight = mean_weight(targets, class_weights)
+    entropy = optax.softmax_cross_entropy(logits, smooth * class_weights)
     # Where all targets weigh nothing there is no loss, and not PyTorch's 0 / 0.
-    return optax.softmax_cross_entropy(logits, smooth * class_weights) / jnp.where(
-        weight > 0, weight, 1
-    )
+    return entropy / jnp.where(weight > 0, weight, 1)
 
 
 def mean_weight(targets: jax.Array, class_weights: jax.Array | None) -> jax.Array:

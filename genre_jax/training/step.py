@@ -22,24 +22,16 @@ from genre_jax.training.job import Job
 class TrainState:
     """Everything that training changes; a checkpoint is exactly this.
 
-    Attributes:
-        step: steps done.
-        params: parameters of the model.
-        batch_stats: running statistics of batch normalisation, {} without.
-        opt_state: states of the optimiser, one for each group of parameters (genre_jax.training.freezing).
-        sums: objective, cross-entropy, hits and examples summed since the last log line. They are part
-            of the state so that a run cut off between two log lines writes the same line in the end.
-        watch: what is remembered of the evaluations so far (watch.py), {} where nothing is.
-        average: moving averages of `params` and `batch_stats`, {} without.
+    The sums are part of it so that a run cut off between two log lines writes the same line in the end.
     """
 
-    step: jax.Array
+    step: jax.Array  # steps done
     params: Any
-    batch_stats: Any
-    opt_state: Any
-    sums: dict[str, jax.Array]
-    watch: dict[str, jax.Array]
-    average: dict[str, Any]
+    batch_stats: Any  # {} without batch normalisation
+    opt_state: Any  # by group of parameters (freezing.py)
+    sums: dict[str, jax.Array]  # loss, cross-entropy, hits and examples since the last log line
+    watch: dict[str, jax.Array]  # what is remembered of the evaluations so far (watch.py)
+    average: dict[str, Any]  # moving averages of `params` and `batch_stats`, {} without
 
     @property
     def evaluated(self) -> dict[str, Any]:
@@ -50,18 +42,19 @@ class TrainState:
 def init_state(job: Job) -> TrainState:
     """Initialises the training state from the seed; may be traced for its shapes."""
     variables = job.init(jax.random.key(job.config.seed))
+    params, batch_stats = variables['params'], variables.get('batch_stats', {})
     optimizers = _optimizers(job)
     return TrainState(
         step=jnp.int32(0),
-        params=variables['params'],
-        batch_stats=variables.get('batch_stats', {}),
+        params=params,
+        batch_stats=batch_stats,
         opt_state={
-            group: optimizers[group].init(freezing.select(variables['params'], paths))
+            group: optimizers[group].init(freezing.select(params, paths))
             for group, paths in job.plan.all_groups.items()
         },
         sums=zero_sums(),
         watch=jax.tree.map(jnp.asarray, watch.initial(job.config)),
-        average=_averaged(job, variables['params'], variables.get('batch_stats', {})),
+        average=_averaged(job, params, batch_stats),
     )
 
 

@@ -69,9 +69,7 @@ def _worst(metric: str) -> np.ndarray:
 def _count(new: dict, name: str, metric: str, figures: Mapping, threshold: float) -> None:
     """Counts the evaluations in a row without gain."""
     value, best = np.float32(figures[metric]), new[f'{name}_best']
-    if lower_is_better(metric):
-        gain = value < best * (1 - threshold)
-    else:
-        gain = value > best * (1 + threshold)
+    lower = lower_is_better(metric)
+    gain = value < best * (1 - threshold) if lower else value > best * (1 + threshold)
     new[f'{name}_best'] = value if gain else best
     new[f'{name}_bad'] = np.int32(0 if gain else new[f'{name}_bad'] + 1)

@@ -234,7 +234,7 @@ def test_the_page_takes_its_roots_and_balances_its_classes(tmp_path):
     dataset = run_data.open_dataset(config)
     split = run_data.make_split(config, dataset)
     tables = run_data.make_tables(config, dataset, split)
-    facts = run_data.describe(dataset, split, tables)
+    facts = run_data.describe(run_data.Data(dataset, split, tables))
     assert facts['classes'] == ['bhoopali', 'bluegrass', 'country', 'folk', 'yaman']
     songs = [parts['train'] for parts in facts['songs_per_class'].values()]
     assert max(songs) > min(songs)

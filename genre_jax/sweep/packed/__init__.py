@@ -204,7 +204,7 @@ def _train(place: pathlib.Path, configs: Members) -> None:
         member = dataclasses.replace(job, config=own)
         members.append(Member(member, by_seed[own.seed], Logbook(folder, quiet), live))
     logbook = Logbook(place, quiet)
-    run_data.announce(data.dataset, data.split, data.tables, logbook)
+    run_data.announce(data, logbook)
     reading = {
         'train.steps_per_dispatch': 1,
         'train.device_resident': config.train.device_resident and 'seed' not in varied,
