@@ -114,12 +114,12 @@ def main(argv: list[str]) -> None:
     """Runs what the flags say."""
     config, workdir = program.prepare(argv)
 
-    from genre_jax.data import prepare
+    from genre_jax.data import request
     from genre_jax.errors import UserError
     from genre_jax.run import folder as run_folder
     from genre_jax.study.table import write_csv
 
-    if _FOREST.value and (kind := prepare.load_source(config.data).kind) != 'table':
+    if _FOREST.value and (kind := request.load_source(config.data).kind) != 'table':
         raise UserError(
             f'--forest: config.data.name={config.data.name!r} holds data of kind {kind!r}; expected a '
             'table of features'

@@ -155,6 +155,7 @@ KEYS = (
     Key('features.name', 'schindler', NAME, 'a flavour of genre_jax.features; its fields may follow'),
     Key('model.name', 'shallow_cnn', NAME, 'a module of genre_jax.models; further keys go to its Model'),
     Key('init.checkpoint', '', ANY, _CHECKPOINT),
+    Key('init.other_front_end', False, ANY, 'than the checkpoint was trained with: have it, and say so'),
     Key('init.new', '', EXPRESSION, 'further layers that stay new'),
     Key('optim.name', 'adam', one_of('adam', 'adamw', 'sgd'), 'the optimiser'),
     Key('optim.learning_rate', 1e-3, POSITIVE, 'at its highest', free='diverged', number=True),

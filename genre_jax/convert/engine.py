@@ -84,6 +84,9 @@ class Converted:
     # Per key of the file: key, path (None if left out), shape, layout or reason.
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
     labels: list[str] | None = None  # names of the classes where they are known
+    front_end: dict | None = (
+        None  # fields of the one that a run trained with; None: those of the flavour
+    )
 
     @property
     def sha256(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_jax import features
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import fetch, store
 from genre_jax.convert.engine import Converted, some
@@ -59,6 +62,8 @@ def variables(
     new: str,
     labels: Sequence[str],
     picture: tuple[int, ...],
+    front_end: features.FrontEnd,
+    other_front_end: bool,
 ) -> tuple[dict, list[str]]:
     """Puts a checkpoint's parameters and statistics into a model.
 
@@ -73,6 +78,8 @@ def variables(
         new: config.init.new, a regular expression of further layers that stay new.
         labels: classes of the dataset.
         picture: frames and bins.
+        front_end: what they come from.
+        other_front_end: config.init.other_front_end, has one that the checkpoint was not trained with.
 
     Returns the variables, and lines that tell what was taken and what not. Raises a UserError for another
     network, or parameters that one of both lacks, or that have another shape; all in one line.
@@ -81,6 +88,12 @@ def variables(
         raise UserError(
             f'config.init.checkpoint holds a {source.model}, and config.model.name is {name!r}: they must be '
             'the same network'
+        )
+    strange = front_end_differences(source, front_end)
+    if strange and not other_front_end:
+        raise UserError(
+            f'config.init.checkpoint was trained with another front end than config.features: '
+            f'{some(strange, 4)}: take that one, or accept it with config.init.other_front_end=True'
         )
     same_classes = source.labels is not None and list(source.labels) == list(labels)
     head = () if same_classes else model.blocks[-1]
@@ -118,11 +131,28 @@ def variables(
     fresh_layers = sorted({path.split('/')[1] for path in own if stays_new(path)})
     head = f'{len(taken)} of {len(own)} arrays from the checkpoint ({source.title})'
     notes.insert(0, f'{head}; new: {", ".join(fresh_layers) or "none"}')
+    if strange:
+        notes.append(f'trained with another front end: {some(strange, 4)}')
     for key, value in source.settings.items():
         here = getattr(model, key, None)
         if here is not None and here != (tuple(value) if isinstance(value, list) else value):
             notes.append(f'the checkpoint was made for {key}={value!r}, config.model has {here!r}')
     return flax.traverse_util.unflatten_dict(filled, sep='/'), notes
+
+
+def front_end_differences(source: Converted, front_end: features.FrontEnd) -> list[str]:
+    """Returns how a front end for audio differs from that which a checkpoint was trained with, by field."""
+    if front_end.kind != 'audio' or not (source.front_end or source.features in features.FLAVOURS):
+        return []
+    there = source.front_end or dataclasses.asdict(features.find(source.features)())
+    here = json.loads(json.dumps(dataclasses.asdict(front_end)))
+    there = json.loads(json.dumps(there))
+    return [
+        f'{key} {there.get(key)!r} there, {here.get(key)!r} here'
+        for key in sorted(here.keys() | there.keys())
+        # The length of AST's pictures is a matter of its positions, precision one of the device.
+        if key not in ('target_frames', 'float64') and here.get(key) != there.get(key)
+    ]
 
 
 def matches(pattern: str, layer: str) -> bool:

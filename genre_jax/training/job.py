@@ -69,6 +69,8 @@ class Job:
             new=self.config.init.new,
             labels=self.stored.labels,
             picture=self.picture,
+            front_end=self.front_end,
+            other_front_end=self.config.init.other_front_end,
         )
 
     def featurize(self, audio: jax.Array) -> jax.Array:
