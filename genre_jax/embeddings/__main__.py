@@ -49,11 +49,7 @@ def write_csv(parts: Mapping, groups: Mapping[str, str], file: pathlib.Path) -> 
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say.
-
-    Args:
-        argv: what is left of the command line.
-    """
+    """Runs what the flags say; `argv` is what is left of the command line."""
     config, workdir = program.prepare(argv)
 
     from genre_jax.embeddings import network as embeddings

@@ -7,11 +7,11 @@ without augmentation, the same whatever the split. So they are computed once for
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 import sys
-import zipfile
 from collections.abc import Mapping
 
 import jax
@@ -28,7 +28,7 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, prepared, run_data, splits
 from genre_jax.loading.feed import Streamed
 from genre_jax.logbook import read_json
-from genre_jax.training.job import Job, make_job
+from genre_jax.training.job import make_job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +62,11 @@ class Network:
     def __init__(
         self, config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
     ) -> None:
-        """Finds the network.
+        """Finds the network, else a UserError.
 
-        Args:
-            config: the whole config; with the folder of a run, its model, its front end and the length
-                of its windows are taken from that run instead.
-            checkpoint: as config.init.checkpoint: the folder of a finished run or of a conversion, a
-                checkpoint's file, or the name of a published one.
-            cache: folder that keeps what was computed.
-
-        Raises:
-            UserError: there is no such checkpoint, or a section does not fit it.
+        `checkpoint` is as config.init.checkpoint: a conversion, a checkpoint's file, the name of a published
+        one, or the folder of a finished run, whose model, front end and length of a window are taken instead
+        of the config's. The folder `cache` keeps what was computed.
         """
         self.source = init_from.find(checkpoint)
         self.config = config.copy_and_resolve_references()
@@ -182,7 +176,8 @@ class Network:
         if name not in self._held:
             file = self._cache and self._cache / f'{name}.npz'
             if file and file.exists():
-                self._held[name] = _load(file).embedding
+                kept = Embeddings.read(file, 'delete it, it is computed again')
+                self._held[name] = kept.embedding
             else:
                 self._held[name] = self._compute(dataset, table)
                 if file:
@@ -190,25 +185,24 @@ class Network:
         return self._held[name]
 
     def _compute(self, dataset: prepared.Dataset, table: loader.WindowTable) -> np.ndarray:
+        per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(
-            self.config,
-            table.stored,
-            self.config.train.batch_size,  # nothing is trained: an epoch of one step
-            self._mesh,
-            self.source,
-            self._front_end,
+            self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end
         )
         fresh = jax.jit(job.init)(jax.random.key(0))
         variables, _ = job.initial(jax.device_get(fresh))
-        forward = _make_forward(job)
-        variables = jax.device_put(variables, sharding.replicated(self._mesh))
+        whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
+
+        @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
+        def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
+            return job.model.apply(variables, job.featurize(examples), train=False)[1]
+
+        variables = jax.device_put(variables, whole)
         batch_size = self.config.eval.batch_size
         outputs = []
+        seconds = 0.5 if sys.stderr.isatty() else 30
         with tqdm.tqdm(
-            total=len(table),
-            desc='embeddings',
-            unit=' windows',
-            mininterval=0.5 if sys.stderr.isatty() else 30,
+            total=len(table), desc='embeddings', unit=' windows', mininterval=seconds
         ) as bar:
             for examples in Streamed(self.config, self._mesh).evaluate(table):
                 outputs.append(jax.device_get(forward(variables, examples)))
@@ -248,17 +242,6 @@ def as_embeddings(table: loader.WindowTable, embedding: np.ndarray) -> Embedding
     return Embeddings(names[table.track], table.start_s, table.labels, embedding, classes)
 
 
-def _make_forward(job: Job):
-    """Compiles the way from what is stored to embeddings (batch, units)."""
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-
-    def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
-        _, embedding = job.model.apply(variables, job.featurize(examples), train=False)
-        return embedding
-
-    return jax.jit(forward, in_shardings=(whole, split), out_shardings=whole)
-
-
 def _positions(whole: loader.WindowTable, table: loader.WindowTable) -> np.ndarray | None:
     """Returns where the windows of a table stand among all of them; None if some do not."""
     most = 1 + int(max(whole.start.max(), table.start.max()))
@@ -267,16 +250,6 @@ def _positions(whole: loader.WindowTable, table: loader.WindowTable) -> np.ndarr
     order = np.argsort(keys, kind='stable')
     found = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
     return found if (keys[found] == wanted).all() else None
-
-
-def _load(file: pathlib.Path) -> Embeddings:
-    try:
-        return Embeddings.load(file)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f'{file}: cannot be read as embeddings ({type(error).__name__}): delete it, it is computed '
-            'again'
-        ) from None
 
 
 def _tuples(settings: Mapping) -> dict:

@@ -32,8 +32,6 @@ class Spectrogram(FrontEnd):
         mel_unit_area: bands of unit area, else of unit height.
         compression: 'none'; 'ln', ln(x + log_offset); 'log10', log10(1 + log_scale x); or 'db',
             10 log10(max(x, 1e-10)) for a power, 20 log10(max(x, 1e-5)) for a magnitude.
-        log_offset: of 'ln'.
-        log_scale: of 'log10'.
         db_reference: 0 dB is a value of 'one', or the clip's 'peak'.
         top_db: with 'db', values more than so much below the clip's peak are raised to that; 0: none.
         mean: subtracted from the result, in its own unit.

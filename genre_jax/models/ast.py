@@ -68,10 +68,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies normalised log-mel pictures float32 (batch, frames, bins), at least 16 x 16.
-
-        Returns logits (batch, num_classes) and the embedding (batch, width), the mean of the two tokens.
-        """
+        """Classifies normalised log-mel pictures, at least 16 x 16; embeds in the mean of two tokens."""
         check_picture(features, _PATCH, _PATCH)
         small = nn.initializers.truncated_normal(0.02)
         # Bins before frames: patches are counted along frequency first, as in the checkpoints.

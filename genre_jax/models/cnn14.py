@@ -53,12 +53,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, bins) in dB, at least 32 x 32.
-
-        16 x 16 are enough for CNN10 and CNN6.
-
-        Returns logits (batch, num_classes) and the embedding (batch, embedding_units).
-        """
+        """Classifies log-mel pictures in dB, at least 32 x 32; 16 x 16 are enough for CNN10 and CNN6."""
         channels, n_convs, kernel = _VARIANTS[self.variant]
         halvings = min(len(channels), 5)  # the sixth block does not pool
         check_picture(features, 2**halvings, 2**halvings)

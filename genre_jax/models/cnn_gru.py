@@ -91,10 +91,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures float32 (batch, frames, bins), at least 8 x 8; 1292 x 128 published.
-
-        Returns logits (batch, num_classes) and the embedding (batch, hidden_units).
-        """
+        """Classifies pictures, at least 8 x 8; 1292 x 128 published."""
         maps = efficient_cnn.trunk(features, train, self.cnn_dropout, self.dtype)
         # The mean over time is a sequence of mel rows, low to high, 16 of 128 bins; the mean over mel rows is
         # a sequence in time, 161 steps of 1292 frames.

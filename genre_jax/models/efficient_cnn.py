@@ -44,10 +44,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures float32 (batch, frames, bins), at least 8 x 8; 1292 x 128 published.
-
-        Returns logits (batch, num_classes) and the embedding (batch, 32).
-        """
+        """Classifies pictures, at least 8 x 8; 1292 x 128 published. The embedding has 32 units."""
         pooled = trunk(features, train, self.cnn_dropout, self.dtype).mean((1, 2))
         pooled = Dropout(self.classifier_dropout)(pooled, train)
         embedding = nn.relu(pytorch.dense(pooled, 32, name='classifier_1'))

@@ -44,11 +44,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies sequences float32 (batch, frames, bins).
-
-        Returns logits (batch, num_classes) and the embedding, the last state of the last recurrent layer
-        (batch, units).
-        """
+        """Classifies sequences; the embedding is the last state of the last recurrent layer."""
         dropped = features
         for i, (units, rate) in enumerate(zip(self.hidden_units, self.dropout, strict=True), 1):
             states = LSTM(units, 'keras', self.dtype, name=f'lstm_{i}')(dropped)

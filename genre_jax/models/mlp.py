@@ -50,10 +50,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies float32 rows of a table (batch, columns), or (batch, frames, bins), which are flattened.
-
-        Returns logits (batch, num_classes) and the embedding, the last hidden layer (batch, units).
-        """
+        """Classifies rows (batch, columns), or pictures, flattened. The last hidden layer is the embedding."""
         init = nn.initializers.glorot_uniform()
         activation = getattr(nn, self.activation)
         dropped = features.reshape(len(features), -1)

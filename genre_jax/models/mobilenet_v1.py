@@ -42,10 +42,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, bins) in dB, at least 32 x 32.
-
-        Returns logits (batch, num_classes) and the embedding (batch, 1024).
-        """
+        """Classifies log-mel pictures in dB, at least 32 x 32. The embedding has 1024 units."""
         check_picture(features, 32, 32)
         maps = BatchNorm(name='bn0')(features, train)[..., None].astype(self.dtype)
         maps = FirstBlock(self.dtype, name='features_0')(maps, train)

@@ -45,10 +45,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, bins).
-
-        Returns logits (batch, num_classes) and the penultimate layer (batch, hidden_units).
-        """
+        """Classifies log-mel pictures; the embedding is the penultimate layer."""
         check_picture(features, 1, 2)
         bins = features.shape[2]
         # One mean and one variance of all bins together.

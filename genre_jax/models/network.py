@@ -16,6 +16,9 @@ from genre_jax.errors import UserError
 class Network(nn.Module):
     """Base of the networks, each the `Model` of its file.
 
+    It is called with features, float32 (batch, frames, bins) but where it says otherwise, and with `train`;
+    it returns logits (batch, num_classes) and an embedding (batch, units), float32.
+
     A type or a name says what a setting may be: a `Literal` one of its choices, an int or a tuple of them at
     least 1, a 'dropout' in [0, 1). All else is a UserError.
 

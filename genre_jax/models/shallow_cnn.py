@@ -53,10 +53,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, bins), at least 20 x 20; 80 x 80 published.
-
-        Returns logits (batch, num_classes) and the embedding (batch, hidden_units).
-        """
+        """Classifies log-mel pictures, at least 20 x 20; 80 x 80 published."""
         check_picture(features, 20, 20)
         left = self._pipeline(features, 'left', (23, 10), axis=1, train=train)
         right = self._pipeline(features, 'right', (20, 21), axis=2, train=train)

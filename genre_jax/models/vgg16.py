@@ -57,8 +57,7 @@ class Model(Network):
 
         Images are float32 (batch, rows, columns, 3) from 0 to 255. Spectrograms (batch, frames, bins)
         become grey images, the lowest bin at the bottom, their least value black and their greatest white.
-
-        Returns logits (batch, num_classes) and the embedding, what the output layer reads.
+        The embedding is what the output layer reads.
         """
         check_picture(features, 32, 32)
         maps = features if features.ndim == 4 else as_image(features)

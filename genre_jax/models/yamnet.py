@@ -54,11 +54,10 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, 64), at least 96 frames.
+        """Classifies log-mel pictures of 64 bins and at least 96 frames.
 
-        Patches of 96 frames begin every 48; what is left over at the end is not seen.
-
-        Returns logits (batch, num_classes) and YAMNet's embedding (batch, 1024), the mean over the patches.
+        Patches of 96 frames begin every 48; what is left over at the end is not seen. The embedding is
+        YAMNet's, of 1024 units, the mean over the patches.
         """
         check_picture(features, _PATCH_FRAMES, 32)
         batch, frames, bins = features.shape
