@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -128,9 +128,8 @@ class Augmentation:
 
     def check_kind(self, kind: Kind) -> None:
         """Refuses augmentations that stored pictures or rows of features do not have: a UserError."""
-        allowed = {'audio': tuple(_ALL), 'image': ('mixup',), 'table': ('mixup',)}[kind]
         for name in self._steps:
-            if name not in allowed or (kind != 'audio' and self._mixup_on == 'waveform'):
+            if kind != 'audio' and (name != 'mixup' or self._mixup_on == 'waveform'):
                 raise UserError(
                     f'config.augment.{name} is for audio, and the dataset holds data of kind {kind!r}: '
                     f'take it out, or use config.augment.mixup on pictures'
@@ -193,14 +192,7 @@ class Augmentation:
             targets = share * targets + (1 - share) * other_targets
         return examples, targets
 
-    def _each(
-        self,
-        functions: Mapping[str, Callable],
-        key: jax.Array,
-        examples: jax.Array,
-        labels: jax.Array,
-        index: jax.Array,
-    ) -> jax.Array:
+    def _each(self, functions, key, examples, labels, index) -> jax.Array:
         strong = jnp.isin(labels, jnp.asarray(self._classes, jnp.int32))
         for name, function in functions.items():
             if name not in self._steps:
@@ -226,9 +218,9 @@ class Augmentation:
             return jax.vmap(jax.random.uniform)(_keys(key, purpose, index))
 
         active = draw(f'{name}, probability') < self._steps[name].probability
-        if any(name in group for group in self._one_of):
-            chosen = jnp.floor(draw('one_of') * len(self._one_of)).astype(jnp.int32)
-            listed = np.array([name in group for group in self._one_of])
+        listed = np.array([name in group for group in self._one_of], bool)
+        if listed.any():
+            chosen = jnp.floor(draw('one_of') * len(listed)).astype(jnp.int32)
             active &= jnp.asarray(listed)[chosen]
             active &= draw('one_of_probability') < self._one_of_probability
         return active

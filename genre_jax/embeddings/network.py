@@ -151,12 +151,7 @@ class Network:
             positions = _positions(whole, table)
         return self._whole(dataset, whole)[positions]
 
-    def _table(
-        self,
-        dataset: prepared.Dataset,
-        tracks: np.ndarray,
-        segments: Mapping[int, np.ndarray] | None,
-    ) -> loader.WindowTable:
+    def _table(self, dataset, tracks, segments) -> loader.WindowTable:
         windows, seed = self.config.windows, self.config.split.seed
         return loader.WindowTable(
             dataset, tracks, windows, train=False, seed=seed, segments=segments

@@ -96,14 +96,11 @@ class Handcrafted:
         # Ranks and counts would make numbers of what is none.
         return jnp.where(jnp.isnan(waveform).any(), jnp.nan, jnp.stack(columns))
 
-    def _parts(
-        self, spectrum: jax.Array, magnitude: jax.Array, n_samples: int
-    ) -> tuple[jax.Array, jax.Array]:
+    def _parts(self, spectrum, magnitude, n_samples) -> tuple[jax.Array, ...]:
         """Returns the waveforms of the harmonic and of the percussive part."""
         # Before 0.9 the inverse gave whole hops, filled up with zeros to the clip's length.
-        n_inverted = n_samples
-        if self.padding == 'reflect':
-            n_inverted = self.n_fft // 4 * (spectrum.shape[0] - 1)
+        whole_hops = self.n_fft // 4 * (spectrum.shape[0] - 1)
+        n_inverted = whole_hops if self.padding == 'reflect' else n_samples
         return tuple(
             jnp.pad(stft.inverse(spectrum * mask, n_inverted), (0, n_samples - n_inverted))
             for mask in hpss.soft_masks(magnitude)

@@ -50,7 +50,7 @@ class Model(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies rows (batch, columns), or pictures, flattened. The last hidden layer is the embedding."""
+        """Classifies rows (batch, columns), or pictures, flattened; embeds in the last hidden layer."""
         init = nn.initializers.glorot_uniform()
         activation = getattr(nn, self.activation)
         dropped = features.reshape(len(features), -1)
