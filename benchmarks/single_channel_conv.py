@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from genre_jax.models.layers import SingleChannelConv, he_normal
+from genre_jax.models.kernels.convolution import SingleChannelConv
+from genre_jax.models.shallow_cnn import he_normal
 
 
 def main() -> None:

@@ -20,9 +20,8 @@ often there is one at all. Names that stand in none of them act for themselves:
 from __future__ import annotations
 
 import functools
-import inspect
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -57,16 +56,18 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
     """Returns the keys of config.augment.NAME; UserError: there is no such augmentation."""
     if name == 'emphasis':
         return {'classes': config_lib.Setting(tuple), 'copies': config_lib.Setting(int)}
-    if name not in _ALL:
-        known = [f'config.augment.{each}' for each in _ALL]
+    _check_known(name, _ALL)
+    settings = {'probability': config_lib.Setting(float), **config_lib.accepted(_ALL[name])}
+    if name == 'mixup':
+        settings |= {'on': config_lib.Setting(str), 'halve': config_lib.Setting(bool)}
+    return settings
+
+
+def _check_known(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        known = [f'config.augment.{each}' for each in known]
         hint = config_lib.nearest(f'config.augment.{name}', known)
         raise UserError(f'unknown key config.augment.{name}{hint}')
-    own = {'on': config_lib.Setting(str), 'halve': config_lib.Setting(bool)}
-    return {
-        'probability': config_lib.Setting(float),
-        **(own if name == 'mixup' else {}),
-        **config_lib.accepted(_ALL[name]),
-    }
 
 
 class Augmentation:
@@ -82,17 +83,10 @@ class Augmentation:
 
         Raises a UserError for an unknown name, or an amount that cannot be.
         """
-        for name in settings:
-            if name not in (*_ALL, *_POLICY):
-                known = [f'config.augment.{each}' for each in (*_ALL, *_POLICY)]
-                raise UserError(
-                    f'unknown key config.augment.{name}'
-                    f'{config_lib.nearest(f"config.augment.{name}", known)}'
-                )
-            if name in (*_ALL, 'emphasis') and not hasattr(settings[name], 'items'):
-                raise UserError(
-                    f'config.augment.{name}={settings[name]!r}: expected a section of amounts'
-                )
+        for name, value in settings.items():
+            _check_known(name, (*_ALL, *_POLICY))
+            if name in (*_ALL, 'emphasis') and not hasattr(value, 'items'):
+                raise UserError(f'config.augment.{name}={value!r}: expected a section of amounts')
         emphasis = dict(settings.get('emphasis') or {})
         self._classes = settings_lib.class_ids(emphasis.pop('classes', ()), labels)
         self._copies = emphasis.pop('copies', 0)
@@ -107,19 +101,16 @@ class Augmentation:
                 )
             if name in MIXING:
                 raise UserError(f'config.augment.emphasis.{name} is the same for all classes')
-        mixup = dict(settings.get('mixup') or {})
-        self._mixup_on = mixup.pop('on', 'picture')
+        mixup = settings.get('mixup') or {}
+        self._mixup_on = mixup.get('on', 'picture')
         if self._mixup_on not in ('waveform', 'picture'):
             raise UserError(
                 f"config.augment.mixup.on={self._mixup_on!r}: expected 'waveform' or 'picture'"
             )
-        self.halves = bool(mixup.pop('halve', False))
+        self.halves = bool(mixup.get('halve', False))
         self._steps = {
             name: settings_lib.make_step(
-                name,
-                function,
-                mixup if name == 'mixup' else settings[name],
-                emphasis.get(name) or {},
+                name, function, takes(name), settings[name], emphasis.get(name) or {}
             )
             for name, function in _ALL.items()
             if name in settings
@@ -137,9 +128,8 @@ class Augmentation:
 
     def check_kind(self, kind: Kind) -> None:
         """Refuses augmentations that stored pictures or rows of features do not have: a UserError."""
-        allowed = {'audio': tuple(_ALL), 'image': ('mixup',), 'table': ('mixup',)}[kind]
         for name in self._steps:
-            if name not in allowed or (kind != 'audio' and self._mixup_on == 'waveform'):
+            if kind != 'audio' and (name != 'mixup' or self._mixup_on == 'waveform'):
                 raise UserError(
                     f'config.augment.{name} is for audio, and the dataset holds data of kind {kind!r}: '
                     f'take it out, or use config.augment.mixup on pictures'
@@ -150,16 +140,14 @@ class Augmentation:
         if 'spec_augment' not in self._steps:
             return
         amounts = self._steps['spec_augment'].amounts
-        defaults = inspect.signature(picture.spec_augment).parameters
         for name, total, longer in (
             ('time_width_frames', frames, ', or raise config.windows.window_s'),
             ('mel_width_bins', bins, ''),
         ):
-            width = amounts.get(name, defaults[name].default)
-            if width > total:
+            if amounts[name] > total:
                 raise UserError(
-                    f'config.augment.spec_augment.{name}={width} is more than the {total} that a picture '
-                    f'has: lower it{longer}'
+                    f'config.augment.spec_augment.{name}={amounts[name]} is more than the {total} that a '
+                    f'picture has: lower it{longer}'
                 )
 
     def waveforms(
@@ -190,34 +178,21 @@ class Augmentation:
                 self._mixup_on if name == 'mixup' else 'picture'
             ):
                 continue
-            step, active = self._steps[name], self._active(key, name, index)
-            keys = _keys(key, name, index)
-            others = _neighbours(examples)
+            pairs = [self._active(key, name, index), _keys(key, name, index), index]
+            pairs += [examples, _neighbours(examples), targets, _neighbours(targets)]
             if name == 'mixup' and self.halves:
                 # One key for a pair: even share, odd 1 - share.
-                examples, others, active, keys = (
-                    each[::2] for each in (examples, others, active, keys)
-                )
-            mix = functools.partial(function, **step.amounts)
+                pairs = [each[::2] for each in pairs]
+            active, keys, index, examples, others, targets, other_targets = pairs
+            mix = functools.partial(function, **self._steps[name].amounts)
             new, share = jax.vmap(mix)(keys, examples, others)
             share = jnp.where(active, share, 1.0)[:, None]
             shape = (-1, *[1] * (examples.ndim - 1))
             examples = jnp.where(active.reshape(shape), new, examples)
-            other_targets = _neighbours(targets)
-            if len(share) != len(targets):
-                targets, other_targets = targets[::2], other_targets[::2]
             targets = share * targets + (1 - share) * other_targets
-            index = index[:: 2 if len(share) != len(index) else 1]
         return examples, targets
 
-    def _each(
-        self,
-        functions: Mapping[str, Callable],
-        key: jax.Array,
-        examples: jax.Array,
-        labels: jax.Array,
-        index: jax.Array,
-    ) -> jax.Array:
+    def _each(self, functions, key, examples, labels, index) -> jax.Array:
         strong = jnp.isin(labels, jnp.asarray(self._classes, jnp.int32))
         for name, function in functions.items():
             if name not in self._steps:
@@ -226,11 +201,10 @@ class Augmentation:
             fixed = {k: v for k, v in step.amounts.items() if k not in step.emphasized}
             varying = {k: jnp.where(strong, v, step.amounts[k]) for k, v in step.emphasized.items()}
 
-            def one(
-                example: jax.Array, key: jax.Array, active: jax.Array, amounts: dict,
-                function: Callable = function, fixed: dict = fixed,
-            ) -> jax.Array:  # fmt: skip
-                return jnp.where(active, function(key, example, **fixed, **amounts), example)
+            augment = functools.partial(function, **fixed)
+
+            def one(example, key, active, amounts, augment=augment) -> jax.Array:
+                return jnp.where(active, augment(key, example, **amounts), example)
 
             examples = over_clips(
                 one, examples, _keys(key, name, index), self._active(key, name, index), varying
@@ -244,9 +218,9 @@ class Augmentation:
             return jax.vmap(jax.random.uniform)(_keys(key, purpose, index))
 
         active = draw(f'{name}, probability') < self._steps[name].probability
-        if any(name in group for group in self._one_of):
-            chosen = jnp.floor(draw('one_of') * len(self._one_of)).astype(jnp.int32)
-            listed = np.array([name in group for group in self._one_of])
+        listed = np.array([name in group for group in self._one_of], bool)
+        if listed.any():
+            chosen = jnp.floor(draw('one_of') * len(listed)).astype(jnp.int32)
             active &= jnp.asarray(listed)[chosen]
             active &= draw('one_of_probability') < self._one_of_probability
         return active

@@ -68,9 +68,8 @@ def stretch(
     product of unit vectors, in which whole turns vanish by themselves. Frequencies above `kept_share` of
     half the sample rate are left out.
     """
-    waveform = jnp.pad(
-        waveform, (0, max(0, _HOP_LENGTH - waveform.shape[0]))
-    )  # two frames at least
+    missing = max(0, _HOP_LENGTH - waveform.shape[0])  # two frames at least
+    waveform = jnp.pad(waveform, (0, missing))
     spectrum = stft.stft(
         waveform, n_fft=_N_FFT, win_length=_N_FFT, hop_length=_HOP_LENGTH, padding='zeros'
     )

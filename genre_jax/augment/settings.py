@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -38,57 +37,51 @@ def is_number(amount: str) -> bool:
     return amount == 'one_of_probability' or (amount in _RANGES and amount not in _SAME_FOR_ALL)
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One augmentation as a config sets it."""
+class Step(NamedTuple):
+    """One augmentation as a config sets it: all its amounts, and which are others for emphasised classes."""
 
-    name: str
     probability: float
     amounts: Mapping[str, Any]
     emphasized: Mapping[str, float]
 
 
-def make_step(name: str, function: Callable, settings: Mapping, emphasized: Mapping) -> Step:
+def make_step(
+    name: str,
+    function: Callable,
+    takes: Mapping[str, config_lib.Setting],
+    settings: Mapping,
+    emphasized: Mapping,
+) -> Step:
     """Checks the section of one augmentation, and that of config.augment.emphasis.
 
-    The amounts are the keyword-only arguments of `function`. Raises a UserError for an unknown or missing
-    amount, or one that cannot be.
+    `takes` are the keys that may be set. Raises a UserError for an unknown or missing amount, or one that
+    cannot be.
     """
     if not hasattr(emphasized, 'items'):
         raise UserError(
             f'config.augment.emphasis.{name}={emphasized!r}: expected a section of amounts'
         )
-    parameters = inspect.signature(function).parameters
-    amounts = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = {'probability', *(p.name for p in amounts)}
-    if name == 'mixup':
-        known |= {'on', 'halve'}
     for where, section in (('', settings), ('emphasis.', emphasized)):
         for key, value in section.items():
             full = f'config.augment.{where}{name}.{key}'
-            if key not in known:
-                options = [f'config.augment.{where}{name}.{each}' for each in known]
+            if key not in takes:
+                options = [f'config.augment.{where}{name}.{each}' for each in takes]
                 raise UserError(f'unknown key {full}{config_lib.nearest(full, options)}')
             check_range(full, key, value)
-    values = {key: value for key, value in settings.items() if key != 'probability'}
-    for parameter in amounts:
-        if parameter.default is parameter.empty and parameter.name not in values:
-            raise UserError(f'config.augment.{name}.{parameter.name} is missing')
-    for key in emphasized:
-        if key in _SAME_FOR_ALL or key == 'probability' or isinstance(emphasized[key], bool | str):
+    for key, setting in takes.items():
+        if setting.needed and key not in settings:
+            raise UserError(f'config.augment.{name}.{key} is missing')
+    for key, value in emphasized.items():
+        if key in _SAME_FOR_ALL or key == 'probability' or isinstance(value, bool | str):
             raise UserError(f'config.augment.emphasis.{name}.{key} is the same for all classes')
+    amounts = inspect.signature(function).parameters
+    amounts = {k: settings.get(k, p.default) for k, p in amounts.items() if k in takes}
     if name == 'spectral_masking':
-        for section in (values, {**values, **emphasized}):
-            ends = (section['min_share'], section['max_share'])
-            if any(isinstance(end, jax.core.Tracer) for end in ends):
-                continue
-            if section['min_share'] > section['max_share']:
-                raise UserError(
-                    f'config.augment.{name}: min_share={section["min_share"]} is above max_share='
-                    f'{section["max_share"]}'
-                )
-    defaults = {p.name: p.default for p in amounts if p.name in emphasized}
-    return Step(name, settings.get('probability', 1.0), {**defaults, **values}, dict(emphasized))
+        for section in (amounts, {**amounts, **emphasized}):
+            low, high = section['min_share'], section['max_share']
+            if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and low > high:
+                raise UserError(f'config.augment.{name}: min_share={low} is above max_share={high}')
+    return Step(settings.get('probability', 1.0), amounts, dict(emphasized))
 
 
 def check_range(full: str, key: str, value: object) -> None:

@@ -52,12 +52,11 @@ class Network:
     def __init__(
         self, config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
     ) -> None:
-        """Finds the network; a UserError where there is none, or a section of the config does not fit it.
+        """Finds the network, else a UserError.
 
-        The checkpoint is as config.init.checkpoint: the folder of a finished run or of a conversion, a
-        checkpoint's file, or the name of a published one. Model, front end and length of the windows are
-        those of the whole config, with the folder of a run those of the run. What was computed is kept in the
-        folder `cache`.
+        `checkpoint` is as config.init.checkpoint: a conversion, a checkpoint's file, the name of a published
+        one, or the folder of a finished run, whose model, front end and length of a window are taken instead
+        of the config's. The folder `cache` keeps what was computed.
         """
         self.source = init_from.find(checkpoint)
         self.config, self._cache = config.copy_and_resolve_references(), cache
@@ -173,13 +172,9 @@ class Network:
         return self._held[name]
 
     def _compute(self, table: loader.WindowTable) -> np.ndarray:
+        per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(
-            self.config,
-            table.stored,
-            self.config.train.batch_size,  # nothing is trained: an epoch of one step
-            self._mesh,
-            self.source,
-            self._front_end,
+            self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end
         )
         fresh = jax.jit(job.init)(jax.random.key(0))
         variables, _ = job.initial(jax.device_get(fresh))

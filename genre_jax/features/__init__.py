@@ -71,11 +71,7 @@ STORED = {'picture': Pictures, 'table': Table}
 
 
 def find(name: str) -> Callable[..., FrontEnd]:
-    """Returns the front end of a name, to be called with fields that shall be others.
-
-    Raises:
-        UserError: there is no such front end.
-    """
+    """Returns the front end of a name, to be called with fields that shall be others, or a UserError."""
     known = {**FLAVOURS, **STORED}
     if name not in known:
         raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, known)}')

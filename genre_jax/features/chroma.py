@@ -12,7 +12,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features import stft
-from genre_jax.features.front_end import FrontEnd, require_choice, require_positive
+from genre_jax.features.front_end import FrontEnd, require_positive
 
 # librosa's constants: where spectral peaks are looked for, and how high they must stand.
 _PEAK_LOW_HZ, _PEAK_HIGH_HZ, _PEAK_SHARE = 150.0, 4000.0, 0.1
@@ -25,10 +25,7 @@ class Chroma(FrontEnd):
     """Energy by pitch class, each frame scaled to a peak of 1, as `librosa.feature.chroma_stft`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that comes in.
-        n_fft: length of the (periodic Hann) window and of the FFT, in samples.
-        hop_length: samples between frames.
-        padding: 'zeros', 'reflect' or 'none'.
+        n_fft: length of the (periodic Hann) window and of the FFT.
         n_chroma: pitch classes in an octave; the first is C.
         tuning: deviation from A = 440 Hz in shares of a class; None: estimated from each clip, to 0.01.
     """
@@ -41,8 +38,8 @@ class Chroma(FrontEnd):
     tuning: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(self, 'sample_rate_hz', 'n_fft', 'hop_length', 'n_chroma')
-        require_choice(self, 'padding', stft.PADDINGS)
         if self.hop_length > self.n_fft:
             raise UserError(
                 f'config.features.hop_length={self.hop_length}: expected at most n_fft={self.n_fft}'

@@ -13,7 +13,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features import stft
-from genre_jax.features.front_end import FrontEnd, require_choice, require_positive
+from genre_jax.features.front_end import FrontEnd, require_positive
 from genre_jax.features.resample import resample
 from genre_jax.features.spectrogram import decibel
 
@@ -29,11 +29,7 @@ class ConstantQ(FrontEnd):
     again. With f_min_hz at a singer's tonic, the bins are degrees of the scale.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that comes in.
-        hop_length: samples between frames.
         f_min_hz: lowest bin; by default C1.
-        n_bins: number of bins.
-        bins_per_octave: bins in an octave.
         tuning: shifts all bins up, in shares of a bin.
         sparsity: share of each filter's spectrum that is dropped, from its weakest parts: librosa's
             approximation for speed; 0 is exact.
@@ -54,11 +50,10 @@ class ConstantQ(FrontEnd):
     top_db: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(
             self, 'sample_rate_hz', 'hop_length', 'f_min_hz', 'n_bins', 'bins_per_octave'
         )
-        require_choice(self, 'compression', ('none', 'db'))
-        require_choice(self, 'db_reference', ('one', 'peak'))
         if not 0 <= self.sparsity < 1:
             raise UserError(f'config.features.sparsity={self.sparsity}: expected 0 <= sparsity < 1')
         highest_hz = self.frequencies_hz()[-1] * (1 + _HANN_BANDWIDTH / 2 / self._quality())
@@ -89,9 +84,8 @@ class ConstantQ(FrontEnd):
         octaves = []
         halvings = 0
         for kernel, n_halvings in _octaves(self):
-            waveform = functools.reduce(
-                lambda y, _: resample(y, 2, 1), range(n_halvings - halvings), waveform
-            )
+            for _ in range(n_halvings - halvings):
+                waveform = resample(waveform, 2, 1)
             halvings = n_halvings
             padded = stft.pad(waveform, len(kernel), 'zeros')
             frames = stft.frames(padded, len(kernel), self.hop_length >> halvings)
@@ -119,12 +113,9 @@ def _octaves(front_end: ConstantQ) -> list[tuple[np.ndarray, int]]:
     spare = math.ceil(math.log2(front_end.sample_rate_hz / 2 / cutoff_hz)) - 2
     halvings = min(max(0, spare), max(0, twos - n_octaves + 1))
     octaves = []
-    last = front_end.n_bins
-    while last > 0:
+    for last in range(front_end.n_bins, 0, -front_end.bins_per_octave):
         first = max(0, last - front_end.bins_per_octave)
-        kernel = _filters(front_end, frequencies_hz[first:last], halvings)
-        octaves.append((kernel, halvings))
-        last = first
+        octaves.append((_filters(front_end, frequencies_hz[first:last], halvings), halvings))
         if halvings < twos:
             halvings += 1
     return octaves

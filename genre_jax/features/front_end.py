@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ class FrontEnd:
     """Base of all front ends: `(..., time) -> (..., frames, bins)`, a frozen set of constants.
 
     A front end defines `clip`, its result for one waveform; batches, pieces and devices are dealt
-    with here.
+    with here. Lengths and hops are samples.
 
     Attributes:
         sample_rate_hz: rate of the waveform that comes in.
@@ -62,6 +63,9 @@ class FrontEnd:
     sample_rate_hz: int = 1
     kind: ClassVar[Kind] = 'audio'
     small: ClassVar[bool] = True  # compiles fast enough to be unrolled, see `over_clips`
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def least_samples(self) -> int:
@@ -101,10 +105,11 @@ def require_positive(front_end: FrontEnd, *names: str) -> None:
             raise UserError(f'config.features.{name}={value!r}: expected a value above 0')
 
 
-def require_choice(front_end: FrontEnd, name: str, choices: tuple[str, ...]) -> None:
-    """Refuses a field of a front end that is not one of `choices`: a UserError."""
-    value = getattr(front_end, name)
-    if value not in choices:
-        raise UserError(
-            f'config.features.{name}={value!r}: expected one of {", ".join(map(repr, choices))}'
-        )
+def check_choices(front_end: object) -> None:
+    """Refuses fields that are not one of the choices of their types, `Literal`: a UserError."""
+    for name, kind in typing.get_type_hints(type(front_end)).items():
+        value, choices = getattr(front_end, name), typing.get_args(kind)
+        if typing.get_origin(kind) is Literal and value not in choices:
+            raise UserError(
+                f'config.features.{name}={value!r}: expected one of {", ".join(map(repr, choices))}'
+            )

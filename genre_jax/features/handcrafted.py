@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.features import hpss, mel, stft
 from genre_jax.features.chroma import Chroma
-from genre_jax.features.front_end import over_clips, require_choice
+from genre_jax.features.front_end import check_choices, over_clips
 from genre_jax.features.mfcc import dct_matrix
 from genre_jax.features.spectrogram import decibel
 from genre_jax.features.tempo import onset_strength, tempo
@@ -39,7 +40,6 @@ class Handcrafted:
     waveforms of the harmonic and the percussive part.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that comes in.
         n_fft: length of window and FFT, in samples; four hops.
         padding: 'reflect' computes what librosa before 0.9 did, and the published tables hold; 'zeros'
             what it does since then.
@@ -47,10 +47,10 @@ class Handcrafted:
 
     sample_rate_hz: int = 22050
     n_fft: int = 2048
-    padding: stft.Padding = 'reflect'
+    padding: Literal['reflect', 'zeros'] = 'reflect'
 
     def __post_init__(self) -> None:
-        require_choice(self, 'padding', ('reflect', 'zeros'))
+        check_choices(self)
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
         """Computes float32 (..., 57), in the order of `COLUMNS`, from float32 (..., time) in [-1, 1].
@@ -96,14 +96,11 @@ class Handcrafted:
         # Ranks and counts would make numbers of what is none.
         return jnp.where(jnp.isnan(waveform).any(), jnp.nan, jnp.stack(columns))
 
-    def _parts(
-        self, spectrum: jax.Array, magnitude: jax.Array, n_samples: int
-    ) -> tuple[jax.Array, jax.Array]:
+    def _parts(self, spectrum, magnitude, n_samples) -> tuple[jax.Array, ...]:
         """Returns the waveforms of the harmonic and of the percussive part."""
         # Before 0.9 the inverse gave whole hops, filled up with zeros to the clip's length.
-        n_inverted = n_samples
-        if self.padding == 'reflect':
-            n_inverted = self.n_fft // 4 * (spectrum.shape[0] - 1)
+        whole_hops = self.n_fft // 4 * (spectrum.shape[0] - 1)
+        n_inverted = whole_hops if self.padding == 'reflect' else n_samples
         return tuple(
             jnp.pad(stft.inverse(spectrum * mask, n_inverted), (0, n_samples - n_inverted))
             for mask in hpss.soft_masks(magnitude)

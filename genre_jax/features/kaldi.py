@@ -23,11 +23,6 @@ class KaldiFilterBank(FrontEnd):
     a clip to `target_frames` are 0 before standardisation, as published, hence above the mean after it.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that comes in.
-        frame_length: samples in one frame.
-        hop_length: samples between frames.
-        n_fft: length of the FFT, in samples.
-        n_mels: number of mel bands.
         f_min_hz: lower edge of the lowest band.
         f_max_hz: upper edge of the highest band, 0 for half the sample rate.
         subtract_mean: subtracts the clip's mean first, as AST's authors do; the port in transformers
@@ -50,6 +45,7 @@ class KaldiFilterBank(FrontEnd):
     std: float = 4.5689974
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(
             self, 'sample_rate_hz', 'frame_length', 'hop_length', 'n_fft', 'n_mels', 'std'
         )

@@ -10,7 +10,6 @@ import numpy as np
 from genre_jax.errors import UserError
 
 MelScale = Literal['slaney', 'htk']
-MEL_SCALES = ('slaney', 'htk')
 
 
 def hz_to_mel(hz: np.ndarray | float, scale: MelScale) -> np.ndarray:

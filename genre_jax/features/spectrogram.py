@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 from genre_jax.features import mel, stft
-from genre_jax.features.front_end import FrontEnd, require_choice, require_positive
+from genre_jax.features.front_end import FrontEnd, require_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,10 +18,8 @@ class Spectrogram(FrontEnd):
     """Short-time spectrum, gathered into mel bands where asked for, compressed and standardised.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that comes in.
-        n_fft: length of the FFT, in samples.
-        win_length: length of the (periodic Hann) window, in samples, 0 for `n_fft`.
-        hop_length: samples between frames.
+        n_fft: length of the FFT.
+        win_length: length of the (periodic Hann) window, 0 for `n_fft`.
         padding: 'zeros' or 'reflect' centre frame t at sample t * hop_length; 'none' keeps to whole
             frames inside the clip.
         drop_last_frame: leaves out the last frame: as many as whole hops.
@@ -30,13 +28,10 @@ class Spectrogram(FrontEnd):
         n_mels: number of mel bands, 0 for the linear spectrum of n_fft // 2 + 1 bins.
         f_min_hz: lower edge of the lowest band.
         f_max_hz: upper edge of the highest band, 0 for half the sample rate.
-        mel_scale: 'slaney' or 'htk'.
         mel_triangles: whether the bands' sides are straight over 'hz' or over 'mel'.
         mel_unit_area: bands of unit area, else of unit height.
         compression: 'none'; 'ln', ln(x + log_offset); 'log10', log10(1 + log_scale x); or 'db',
             10 log10(max(x, 1e-10)) for a power, 20 log10(max(x, 1e-5)) for a magnitude.
-        log_offset: of 'ln'.
-        log_scale: of 'log10'.
         db_reference: 0 dB is a value of 'one', or the clip's 'peak'.
         top_db: with 'db', values more than so much below the clip's peak are raised to that; 0: none.
         mean: subtracted from the result, in its own unit.
@@ -66,14 +61,10 @@ class Spectrogram(FrontEnd):
     std: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(
             self, 'sample_rate_hz', 'n_fft', 'hop_length', 'log_offset', 'log_scale', 'std'
         )
-        require_choice(self, 'padding', stft.PADDINGS)
-        require_choice(self, 'mel_scale', mel.MEL_SCALES)
-        require_choice(self, 'mel_triangles', ('hz', 'mel'))
-        require_choice(self, 'compression', ('none', 'ln', 'log10', 'db'))
-        require_choice(self, 'db_reference', ('one', 'peak'))
         for name in ('n_mels', 'win_length', 'top_db'):
             if not getattr(self, name) >= 0:
                 raise UserError(f'config.features.{name}={getattr(self, name)}: expected 0 or more')
@@ -89,16 +80,12 @@ class Spectrogram(FrontEnd):
                 f'{self.win_length or self.n_fft} would be left out; expected at most the window'
             )
         if self.n_mels:
-            self._check_bands()
-
-    def _check_bands(self) -> None:
-        mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
-        empty = int((self._filters().sum(0) == 0).sum())
-        if empty:
-            raise UserError(
-                f'config.features: {empty} of {self.n_mels} mel bands hold no FFT bin: lower n_mels or '
-                f'raise n_fft={self.n_fft}'
-            )
+            mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
+            if empty := int((self._filters().sum(0) == 0).sum()):
+                raise UserError(
+                    f'config.features: {empty} of {self.n_mels} mel bands hold no FFT bin: lower n_mels '
+                    f'or raise n_fft={self.n_fft}'
+                )
 
     def _filters(self) -> jax.Array:
         return mel.mel_filters(

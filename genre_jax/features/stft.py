@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 Padding = Literal['zeros', 'reflect', 'none']
-PADDINGS = ('zeros', 'reflect', 'none')
 
 
 @functools.cache

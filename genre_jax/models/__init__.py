@@ -17,7 +17,7 @@ def find(name: str) -> type[nn.Module]:
     known = sorted(
         p.stem
         for p in pathlib.Path(__file__).parent.glob('*.py')
-        if p.stem not in ('__init__', 'layers')
+        if p.stem not in ('__init__', 'network')
     )
     if name not in known:
         raise UserError(f'config.model.name={name!r}{config_lib.nearest(name, known)}')

@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
-from genre_jax.models import layers
+from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.network import Network, check_picture
 
 _PATCH = 16
 _TOKENS = 2  # the class token and the distillation token stand before the patches
 
 
-class Model(nn.Module):
+class Model(Network):
     """The network. The published one, 527 classes and 1024 x 128 pictures, has 86,594,063 parameters.
 
     Attributes:
-        num_classes: size of the output.
         width: of the tokens; 768 published ('base'), 384 'small', 192 'tiny'.
         depth: number of blocks.
         heads: of the attention; 12, 6 and 3.
@@ -32,10 +32,8 @@ class Model(nn.Module):
         head_norm_epsilon: of the head's norm; likewise.
         remat: compute the blocks' activations again in the backward pass instead of keeping them: memory
             of one block instead of all, for about a third more time. XLA on CPU keeps them all the same.
-        dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
-    num_classes: int
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -45,18 +43,13 @@ class Model(nn.Module):
     layer_norm_epsilon: float = 1e-6
     head_norm_epsilon: float = 1e-5
     remat: bool = False
-    dtype: str = 'float32'
 
     def __post_init__(self) -> None:
-        layers.check_dtype(self.dtype)
-        layers.check_dropout('head_dropout', self.head_dropout)
-        for key in ('width', 'depth', 'heads', 'frequency_stride', 'time_stride'):
-            layers.check_units(key, (getattr(self, key),))
+        super().__post_init__()
         if self.width % self.heads:
             raise UserError(
                 f'config.model.width={self.width} cannot be divided among {self.heads} heads'
             )
-        super().__post_init__()
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
@@ -75,11 +68,8 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies normalised log-mel pictures float32 (batch, frames, bins), at least 16 x 16.
-
-        Returns logits (batch, num_classes) and the embedding (batch, width), the mean of the two tokens.
-        """
-        layers.check_picture(features, _PATCH, _PATCH)
+        """Classifies normalised log-mel pictures, at least 16 x 16; embeds in the mean of two tokens."""
+        check_picture(features, _PATCH, _PATCH)
         small = nn.initializers.truncated_normal(0.02)
         # Bins before frames: patches are counted along frequency first, as in the checkpoints.
         pictures = features.swapaxes(1, 2)[..., None].astype(self.dtype)
@@ -110,7 +100,7 @@ class Model(nn.Module):
         tokens = nn.LayerNorm(epsilon=self.layer_norm_epsilon, name='norm')(tokens)
         embedding = tokens.mean(1)
         hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
-        hidden = layers.Dropout(self.head_dropout)(hidden, train)
+        hidden = Dropout(self.head_dropout)(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=small, name='mlp_head')(hidden), embedding
 
 

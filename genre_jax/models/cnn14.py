@@ -7,11 +7,17 @@ the authors keep inside the network is the flavour `panns_32k`, `panns_16k` or `
 
 from __future__ import annotations
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.models import layers
+from genre_jax.models.kernels import pooling
+from genre_jax.models.kernels.batch_norm import BatchNorm
+from genre_jax.models.kernels.convolution import unbiased
+from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.network import Network, check_picture
 
 # Channels of the blocks, convolutions per block, and kernel size of each variant.
 _VARIANTS = {
@@ -21,34 +27,22 @@ _VARIANTS = {
 }
 
 
-class Model(nn.Module):
+class Model(Network):
     """The network. With 527 classes and 64 mels: 80,753,615 (CNN14), 5,219,279 (CNN10), 4,837,455 (CNN6).
 
     Attributes:
-        num_classes: size of the output.
-        variant: 'cnn14', 'cnn10' or 'cnn6'.
         embedding_units: width of the embedding; None is the last block's.
         block_dropout: rate of dropout after every block.
         pooled_dropout: rate of dropout before the embedding's layer.
         head_dropout: rate of dropout before the output; none in the network that was trained on
             AudioSet, 0.5 in the authors' template for fine-tuning.
-        dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
-    num_classes: int
-    variant: str = 'cnn14'
+    variant: Literal['cnn14', 'cnn10', 'cnn6'] = 'cnn14'
     embedding_units: int | None = None
     block_dropout: float = 0.2
     pooled_dropout: float = 0.5
     head_dropout: float = 0.0
-    dtype: str = 'float32'
-
-    def __post_init__(self) -> None:
-        layers.check_choice('variant', self.variant, _VARIANTS)
-        layers.check_dtype(self.dtype)
-        for name in ('block_dropout', 'pooled_dropout', 'head_dropout'):
-            layers.check_dropout(name, getattr(self, name))
-        super().__post_init__()
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
@@ -59,22 +53,17 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies log-mel pictures float32 (batch, frames, bins) in dB, at least 32 x 32.
-
-        16 x 16 are enough for CNN10 and CNN6.
-
-        Returns logits (batch, num_classes) and the embedding (batch, embedding_units).
-        """
+        """Classifies log-mel pictures in dB, at least 32 x 32; 16 x 16 are enough for CNN10 and CNN6."""
         channels, n_convs, kernel = _VARIANTS[self.variant]
         halvings = min(len(channels), 5)  # the sixth block does not pool
-        layers.check_picture(features, 2**halvings, 2**halvings)
-        maps = layers.batch_norm(features, train, name='bn0')[..., None].astype(self.dtype)
+        check_picture(features, 2**halvings, 2**halvings)
+        maps = BatchNorm(name='bn0')(features, train)[..., None].astype(self.dtype)
         for i, width in enumerate(channels):
             block = ConvBlock(width, n_convs, kernel, self.dtype, name=f'conv_block{i + 1}')
             maps = block(maps, train)
             if i < halvings:
-                maps = layers.avg_pool_2x2(maps)
-            maps = layers.Dropout(self.block_dropout)(maps, train)
+                maps = pooling.avg_pool_2x2(maps)
+            maps = Dropout(self.block_dropout)(maps, train)
         return head(self, maps, train, self.embedding_units or channels[-1])
 
 
@@ -90,15 +79,8 @@ class ConvBlock(nn.Module):
     def __call__(self, maps: jax.Array, train: bool) -> jax.Array:
         """Maps (batch, frames, bins, channels) to (batch, frames, bins, channels)."""
         for i in range(1, self.n_convs + 1):
-            maps = nn.Conv(
-                self.channels,
-                (self.kernel, self.kernel),
-                use_bias=False,
-                kernel_init=nn.initializers.xavier_uniform(),
-                dtype=self.dtype,
-                name=f'conv{i}',
-            )(maps)
-            maps = nn.relu(layers.batch_norm(maps, train, name=f'bn{i}', dtype=self.dtype))
+            maps = unbiased(self.channels, self.kernel, f'conv{i}', self.dtype)(maps)
+            maps = nn.relu(BatchNorm(dtype=self.dtype, name=f'bn{i}')(maps, train))
         return maps
 
 
@@ -109,10 +91,8 @@ def head(model: nn.Module, maps: jax.Array, train: bool, units: int) -> tuple[ja
     float32. The rates of dropout are those of the model.
     """
     init = nn.initializers.xavier_uniform()
-    # The barrier: the gradient looks for the maximum again, among values that must be the same bits.
-    sequence = jax.lax.optimization_barrier(maps.astype(jnp.float32).mean(2))
-    pooled = sequence.max(1) + sequence.mean(1)
-    pooled = layers.Dropout(model.pooled_dropout)(pooled, train)
+    highest, mean = pooling.max_and_mean(maps.astype(jnp.float32).mean(2))
+    pooled = Dropout(model.pooled_dropout)(highest + mean, train)
     embedding = nn.relu(nn.Dense(units, kernel_init=init, name='fc1')(pooled))
-    dropped = layers.Dropout(model.head_dropout)(embedding, train)
+    dropped = Dropout(model.head_dropout)(embedding, train)
     return nn.Dense(model.num_classes, kernel_init=init, name='fc_audioset')(dropped), embedding

@@ -17,8 +17,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.models import efficient_cnn, layers
-from genre_jax.models.kernels import recurrent_scan
+from genre_jax.models import efficient_cnn
+from genre_jax.models.kernels import pytorch, recurrent_scan
+from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.network import Network
 
 _LAYERS = 2
 
@@ -36,7 +38,7 @@ class GRU(nn.Module):
     @nn.compact
     def __call__(self, sequence: jax.Array) -> jax.Array:
         """Maps (batch, steps, inputs) to the hidden states, float32 (batch, steps, units)."""
-        init = layers.uniform_fan_in(self.units)
+        init = pytorch.uniform_fan_in(self.units)
         width = 3 * self.units
         input_kernel = self.param('input_kernel', init, (sequence.shape[-1], width))
         hidden_kernel = self.param('hidden_kernel', init, (self.units, width))
@@ -58,34 +60,23 @@ def _cell(projected, recurrent, states):
     return (new + update * (state - new),)
 
 
-class Model(nn.Module):
+class Model(Network):
     """The network. 38,889 parameters with 8 classes.
 
     Attributes:
-        num_classes: size of the output.
         hidden_units: of the recurrent layers and the embedding.
         cnn_dropout: rate of dropout of whole channels at the end of the trunk, and half of it before.
         classifier_dropout: rate of dropout before the output.
-        dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
-    num_classes: int
     hidden_units: int = 32
     cnn_dropout: float = 0.3
     classifier_dropout: float = 0.3
-    dtype: str = 'float32'
 
     # What the sisters have otherwise: the recurrent layer, its kind in the layers' names, and its axis.
     layer = GRU
     kind = 'gru'
     recurrence = 'mel'
-
-    def __post_init__(self) -> None:
-        layers.check_dtype(self.dtype)
-        layers.check_units('hidden_units', (self.hidden_units,))
-        for name in ('cnn_dropout', 'classifier_dropout'):
-            layers.check_dropout(name, getattr(self, name))
-        super().__post_init__()
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
@@ -100,10 +91,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies pictures float32 (batch, frames, bins), at least 8 x 8; 1292 x 128 published.
-
-        Returns logits (batch, num_classes) and the embedding (batch, hidden_units).
-        """
+        """Classifies pictures, at least 8 x 8; 1292 x 128 published."""
         maps = efficient_cnn.trunk(features, train, self.cnn_dropout, self.dtype)
         # The mean over time is a sequence of mel rows, low to high, 16 of 128 bins; the mean over mel rows is
         # a sequence in time, 161 steps of 1292 frames.
@@ -112,11 +100,9 @@ class Model(nn.Module):
         for i in range(_LAYERS):
             name = f'{self.kind}_l{i}'
             states = self.layer(self.hidden_units, dtype=self.dtype, name=name)(states)
-        states += layers.torch_dense(
-            sequence, self.hidden_units, name='residual_proj', dtype=self.dtype
-        )
-        scores = nn.tanh(layers.torch_dense(states, 16, name='attention_0', dtype=self.dtype))
-        weights = nn.softmax(layers.torch_dense(scores, 1, name='attention_2'), axis=1)
+        states += pytorch.dense(sequence, self.hidden_units, name='residual_proj', dtype=self.dtype)
+        scores = nn.tanh(pytorch.dense(states, 16, name='attention_0', dtype=self.dtype))
+        weights = nn.softmax(pytorch.dense(scores, 1, name='attention_2'), axis=1)
         embedding = (weights * states).sum(1)
-        dropped = layers.Dropout(self.classifier_dropout)(embedding, train)
-        return layers.torch_dense(dropped, self.num_classes, name='classifier_1'), embedding
+        dropped = Dropout(self.classifier_dropout)(embedding, train)
+        return pytorch.dense(dropped, self.num_classes, name='classifier_1'), embedding

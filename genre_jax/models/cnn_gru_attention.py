@@ -11,7 +11,9 @@ figure and checkpoint is of that kind. The parameters are the same in number and
 
 from __future__ import annotations
 
-from genre_jax.models import cnn_gru, layers
+from typing import Literal
+
+from genre_jax.models import cnn_gru
 
 
 class Model(cnn_gru.Model):
@@ -23,10 +25,6 @@ class Model(cnn_gru.Model):
         classifier_dropout: rate of dropout before the output; the others are those of cnn_gru.Model.
     """
 
-    recurrence: str = 'mel'
+    recurrence: Literal['mel', 'time'] = 'mel'
     cnn_dropout: float = 0.2
     classifier_dropout: float = 0.4
-
-    def __post_init__(self) -> None:
-        layers.check_choice('recurrence', self.recurrence, ('mel', 'time'))
-        super().__post_init__()

@@ -12,24 +12,22 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
-from genre_jax.models import layers
-from genre_jax.models.kernels import recurrent_scan
+from genre_jax.models.kernels import pytorch, recurrent_scan
+from genre_jax.models.kernels.computed_once import computed_once
+from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.network import Network
 
 
-class Model(nn.Module):
+class Model(Network):
     """The network. 789,034 parameters on 13 coefficients with 10 classes.
 
     Attributes:
-        num_classes: size of the output.
         hidden_units: widths of the recurrent layers.
         dropout: rate of dropout after each of them.
-        dtype: of the computation, 'float32' or 'bfloat16'.
     """
 
-    num_classes: int
     hidden_units: tuple[int, ...] = (416, 32, 48)
     dropout: tuple[float, ...] = (0.0, 0.2, 0.0)
-    dtype: str = 'float32'
 
     def __post_init__(self) -> None:
         if not self.hidden_units or len(self.dropout) != len(self.hidden_units):
@@ -37,10 +35,6 @@ class Model(nn.Module):
                 f'config.model.dropout={tuple(self.dropout)}: expected one rate for each of '
                 f'config.model.hidden_units={tuple(self.hidden_units)}, and at least one'
             )
-        layers.check_units('hidden_units', self.hidden_units)
-        for rate in self.dropout:
-            layers.check_dropout('dropout', rate)
-        layers.check_dtype(self.dtype)
         super().__post_init__()
 
     @property
@@ -50,17 +44,13 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Classifies sequences float32 (batch, frames, bins).
-
-        Returns logits (batch, num_classes) and the embedding, the last state of the last recurrent layer
-        (batch, units).
-        """
+        """Classifies sequences; the embedding is the last state of the last recurrent layer."""
         dropped = features
         for i, (units, rate) in enumerate(zip(self.hidden_units, self.dropout, strict=True), 1):
             states = LSTM(units, 'keras', self.dtype, name=f'lstm_{i}')(dropped)
             if i == len(self.hidden_units):
                 states = states[:, -1]
-            dropped = layers.Dropout(rate)(states, train)
+            dropped = Dropout(rate)(states, train)
         logits = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='output'
         )
@@ -86,7 +76,7 @@ class LSTM(nn.Module):
         """Maps (batch, steps, inputs) to the hidden states, float32 (batch, steps, units)."""
         width = 4 * self.units
         if self.flavour == 'torch':
-            inits = [layers.uniform_fan_in(self.units)] * 3
+            inits = [pytorch.uniform_fan_in(self.units)] * 3
         else:
             inits = [nn.initializers.glorot_uniform(), nn.initializers.orthogonal(), _forget_one]
         input_kernel = self.param('input_kernel', inits[0], (sequence.shape[-1], width))
@@ -106,7 +96,7 @@ def _cell(projected, recurrent, states):
     gates = projected + recurrent
     # The sigmoid of everything, of the cell as well, where it is not wanted: XLA vectorises it on CPUs as
     # one array, not as slices. A fourth of the time.
-    enter, forget, _, leave = jnp.split(jax.lax.optimization_barrier(nn.sigmoid(gates)), 4, axis=-1)
+    enter, forget, _, leave = jnp.split(computed_once(nn.sigmoid(gates)), 4, axis=-1)
     memory = forget * memory + enter * jnp.tanh(jnp.split(gates, 4, axis=-1)[2])
     return leave * jnp.tanh(memory), memory
 

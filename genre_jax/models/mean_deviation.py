@@ -15,11 +15,7 @@ from genre_jax.errors import UserError
 
 
 class Model(nn.Module):
-    """The network. 410 parameters on 20 bins with 10 classes.
-
-    Attributes:
-        num_classes: size of the output.
-    """
+    """The network. 410 parameters on 20 bins with 10 classes."""
 
     num_classes: int
 

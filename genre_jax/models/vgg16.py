@@ -6,11 +6,15 @@ Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale
 
 from __future__ import annotations
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.models import layers
+from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.pooling import max_pool_2x2
+from genre_jax.models.network import Network, check_picture, dropout_rates
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions
 
@@ -21,32 +25,24 @@ _PIXELS = {
 }
 
 
-class Model(nn.Module):
+class Model(Network):
     """The network. 138,357,544 parameters with 1000 classes on 224 x 224 pixels; 14,714,688 convolve.
 
     Attributes:
-        num_classes: size of the output.
         hidden_units: widths of the dense layers before the output; published: (4096, 4096).
         pool: 'flatten' every place, as published, or their 'mean', for pictures of any size.
         dropout: rate of dropout after each dense layer, one for all or one for each.
-        pixels: 'keras' or 'torchvision': whose weights, which decides what is subtracted from the pixels.
-        dtype: of the computation, 'float32' or 'bfloat16'.
+        pixels: whose weights, which decides what is subtracted from the pixels.
     """
 
-    num_classes: int
     hidden_units: tuple[int, ...] = (4096, 4096)
-    pool: str = 'flatten'
+    pool: Literal['flatten', 'mean'] = 'flatten'
     dropout: float | tuple[float, ...] = 0.5
-    pixels: str = 'keras'
-    dtype: str = 'float32'
+    pixels: Literal['keras', 'torchvision'] = 'keras'
 
     def __post_init__(self) -> None:
-        layers.check_choice('pool', self.pool, ('flatten', 'mean'))
-        layers.check_choice('pixels', self.pixels, _PIXELS)
-        layers.check_units('hidden_units', self.hidden_units)
-        layers.dropout_rates(self.dropout, len(self.hidden_units))
-        layers.check_dtype(self.dtype)
         super().__post_init__()
+        dropout_rates(self.dropout, len(self.hidden_units))
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
@@ -61,10 +57,9 @@ class Model(nn.Module):
 
         Images are float32 (batch, rows, columns, 3) from 0 to 255. Spectrograms (batch, frames, bins)
         become grey images, the lowest bin at the bottom, their least value black and their greatest white.
-
-        Returns logits (batch, num_classes) and the embedding, what the output layer reads.
+        The embedding is what the output layer reads.
         """
-        layers.check_picture(features, 32, 32)
+        check_picture(features, 32, 32)
         maps = features if features.ndim == 4 else as_image(features)
         mean, scale = (jnp.asarray(value) for value in _PIXELS[self.pixels])
         maps = ((maps - mean) / scale).astype(self.dtype)
@@ -72,14 +67,14 @@ class Model(nn.Module):
             for name in names:
                 conv = nn.Conv(channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name=name)
                 maps = nn.relu(conv(maps))
-            maps = layers.max_pool_2x2(maps)
+            maps = max_pool_2x2(maps)
         maps = maps.astype(jnp.float32)
         embedding = maps.mean((1, 2)) if self.pool == 'mean' else maps.reshape(len(maps), -1)
-        rates = layers.dropout_rates(self.dropout, len(self.hidden_units))
+        rates = dropout_rates(self.dropout, len(self.hidden_units))
         for i, (width, rate) in enumerate(zip(self.hidden_units, rates, strict=True), 1):
             dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'fc{i}')
             embedding = nn.relu(dense(embedding)).astype(jnp.float32)
-            embedding = layers.Dropout(rate)(embedding, train)
+            embedding = Dropout(rate)(embedding, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(
             embedding
         ), embedding

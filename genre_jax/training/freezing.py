@@ -141,7 +141,7 @@ def frozen_statistics(trained: frozenset[str]) -> contextlib.AbstractContextMana
         if isinstance(context.module, batch_norm.BatchNorm) and context.method_name == '__call__':
             layer = '/'.join(context.module.path) + '/'
             if not any(path.startswith(layer) for path in trained):
-                kwargs = kwargs | {'use_running_average': True}
+                return call(args[0], train=False)
         return call(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)

@@ -106,7 +106,7 @@ def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
     kept.write_bytes(kept.read_bytes()[:-30])
     config.split.protocol = 'kfold'
-    with pytest.raises(UserError, match=r'is damaged: delete it'):
+    with pytest.raises(UserError, match=r'\.npz is damaged: delete it'):
         embeddings.embed(config, run, tmp_path)
 
 

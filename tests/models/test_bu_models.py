@@ -9,8 +9,8 @@ import pytest
 
 from genre_jax import models
 from genre_jax.errors import UserError
-from genre_jax.models import cnn_gru, efficient_cnn, layers, lstm
-from genre_jax.models.kernels import convolution
+from genre_jax.models import cnn_gru, efficient_cnn, lstm
+from genre_jax.models.kernels import convolution, pooling
 from tests.golden import norm_shapes, torch_tensor, u
 
 NETWORKS = [
@@ -310,7 +310,7 @@ def test_max_pool_is_xlas(size):
             maps, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID'
         )
 
-    ours, back = jax.vjp(layers.max_pool_2x2, maps)
+    ours, back = jax.vjp(pooling.max_pool_2x2, maps)
     expected, expected_back = jax.vjp(xlas, maps)
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(back(expected)[0], expected_back(expected)[0])
@@ -330,7 +330,7 @@ def test_max_pool_along_is_xlas(axis, size, tied):
 
     expected, expected_back = jax.vjp(xlas, maps)
     probe = np.arange(1.0, expected.size + 1, dtype=np.float32).reshape(expected.shape)
-    ours, back = jax.vjp(lambda maps: layers.max_pool_along(maps, axis, 4), maps)
+    ours, back = jax.vjp(lambda maps: pooling.max_pool_along(maps, axis, 4), maps)
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(back(probe)[0], expected_back(probe)[0])
 

@@ -1,10 +1,12 @@
 """New layers on top of YAMNet and VGG16: what they read, and their rates of dropout."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.models import layers, vgg16, yamnet
+from genre_jax.models import vgg16, yamnet
+from genre_jax.models.network import dropout_rates
 
 
 def drawn(model, pictures):
@@ -39,11 +41,35 @@ def test_summary_of_patches():
 
 
 def test_a_rate_of_dropout_for_each_layer():
-    assert layers.dropout_rates(0.5, 3) == (0.5, 0.5, 0.5)
-    assert layers.dropout_rates((0.1, 0.0), 2) == (0.1, 0.0)
+    assert dropout_rates(0.5, 3) == (0.5, 0.5, 0.5)
+    assert dropout_rates((0.1, 0.0), 2) == (0.1, 0.0)
     pictures = jax.random.uniform(jax.random.key(1), (1, 32, 32, 3), maxval=255)
     model = vgg16.Model(num_classes=2, hidden_units=(9, 300), pool='mean', dropout=(0.0, 0.9))
     variables, rngs = drawn(model, pictures), {'dropout': jax.random.key(0)}
     apply = jax.jit(lambda: model.apply(variables, pictures, train=True, rngs=rngs)[1])
     # ReLU sets about half to zero, dropout nine of ten of the others.
     assert 0.9 < (apply() == 0).mean() < 1
+
+
+def test_lstms_read_the_patches_in_order():
+    """Flax's cell with the same weights, on what each patch gives by itself."""
+    model = yamnet.Model(num_classes=3, lstm_units=(4,))
+    pictures = jax.random.normal(jax.random.key(1), (1, 96 + 2 * 48, 64))
+    variables = drawn(model, pictures)
+    logits, _ = jax.jit(lambda: model.apply(variables, pictures, train=False))()
+    patches = jnp.concatenate([pictures[:, i : i + 96] for i in (0, 48, 96)])
+    trunk = yamnet.Model(num_classes=3)
+    alone = drawn(trunk, patches)
+    patches = jax.jit(lambda: trunk.apply(alone, patches, train=False)[1])()
+    params = variables['params']['lstm_1']
+    kernels, hidden_kernels, biases = (
+        jnp.split(params[name], 4, axis=-1)
+        for name in ('input_kernel', 'hidden_kernel', 'input_bias')
+    )
+    gates = {f'i{gate}': {'kernel': kernel} for gate, kernel in zip('ifgo', kernels, strict=True)}
+    for gate, kernel, bias in zip('ifgo', hidden_kernels, biases, strict=True):
+        gates[f'h{gate}'] = {'kernel': kernel, 'bias': bias}
+    states = nn.RNN(nn.LSTMCell(4)).apply({'params': {'cell': gates}}, patches[None])
+    output = variables['params']['logits']
+    expected = states[0, -1] @ output['kernel'] + output['bias']
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-3, atol=1e-3)

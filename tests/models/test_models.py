@@ -11,7 +11,8 @@ import pytest
 
 from genre_jax import models
 from genre_jax.errors import UserError
-from genre_jax.models import layers, shallow_cnn
+from genre_jax.models import shallow_cnn
+from genre_jax.models.kernels.convolution import SingleChannelConv
 from tests.golden import torch_tensor, u
 
 CHANNELS = 16
@@ -98,7 +99,7 @@ def test_single_channel_conv_is_flaxs(kernel_size, bias_cancels):
         'kernel': rng.standard_normal((*kernel_size, 1, 5)).astype(np.float32),
         'bias': rng.standard_normal(5).astype(np.float32),
     }
-    ours = layers.SingleChannelConv(5, kernel_size, nn.initializers.zeros, bias_cancels)
+    ours = SingleChannelConv(5, kernel_size, nn.initializers.zeros, bias_cancels)
     flaxs = nn.Conv(5, kernel_size, padding='SAME')
     probe = rng.standard_normal((3, 25, 31, 5)).astype(np.float32)
 
@@ -123,8 +124,8 @@ def test_single_channel_conv_is_flaxs(kernel_size, bias_cancels):
 
 def test_single_channel_conv_makes_flaxs_parameters():
     pictures = jnp.zeros((1, 8, 8))
-    init = layers.he_normal(0.3)
-    ours = layers.SingleChannelConv(6, (4, 5), init).init(jax.random.key(0), pictures)
+    init = shallow_cnn.he_normal(0.3)
+    ours = SingleChannelConv(6, (4, 5), init).init(jax.random.key(0), pictures)
     flaxs = nn.Conv(6, (4, 5), kernel_init=init).init(jax.random.key(0), pictures[..., None])
     jax.tree.map(np.testing.assert_array_equal, ours, flaxs)
 
@@ -132,7 +133,7 @@ def test_single_channel_conv_makes_flaxs_parameters():
 @pytest.mark.parametrize(('shape', 'fan_in'), [((23, 10, 1, 400), 230), ((1000, 200), 1000)])
 @pytest.mark.parametrize('slope', [0.0, 0.3])
 def test_he_normal(shape, fan_in, slope):
-    values = np.asarray(layers.he_normal(slope)(jax.random.key(0), shape)).ravel()
+    values = np.asarray(shallow_cnn.he_normal(slope)(jax.random.key(0), shape)).ravel()
     variance = 2 / ((1 + slope**2) * fan_in)
     error = np.sqrt(2 / values.size)  # relative standard error of a normal variable's variance
     assert abs(values.var() / variance - 1) < 5 * error
@@ -252,7 +253,7 @@ def test_the_smallest_pictures():
     ('settings', 'message'),
     [
         ({'name': 'shalow_cnn'}, r"config\.model\.name='shalow_cnn'; did you mean 'shallow_cnn'"),
-        ({'name': 'layers'}, r"config\.model\.name='layers'"),
+        ({'name': 'network'}, r"config\.model\.name='network'"),
         ({'name': 'shallow_cnn', 'droput': 0.1}, r"droput; did you mean 'config\.model\.dropout'"),
         ({'name': 'shallow_cnn', 'num_classes': 3}, r'unknown key config\.model\.num_classes'),
         ({'name': 'shallow_cnn', 'parent': 3}, r'unknown key config\.model\.parent'),

@@ -123,7 +123,7 @@ def test_five_training_steps_equal_pytorchs(batch_norm):
         )
         assert float(our_loss) == pytest.approx(loss.item(), rel=1e-5)
         if batch_norm:
-            # Zero but for rounding in PyTorch, exactly zero here (see layers.SingleChannelConv).
+            # Zero but for rounding in PyTorch, exactly zero here (see SingleChannelConv).
             for name in ('conv_left', 'conv_right'):
                 assert jnp.abs(expected[name].pop('bias')).max() < 1e-6
                 assert jnp.abs(gradients[name].pop('bias')).max() == 0

@@ -19,7 +19,7 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.loading import prepared
 from genre_jax.loading.feed import Streamed
-from genre_jax.models import layers
+from genre_jax.models.kernels.dropout import Dropout
 from genre_jax.sweep import packed
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep.packed import program as pack_program
@@ -37,7 +37,7 @@ def test_dropout_has_the_bits_of_flax():
     class Ours(nn.Module):
         @nn.compact
         def __call__(self, values, rate, axes):
-            return layers.Dropout(rate, axes)(values, train=True)
+            return Dropout(rate, axes)(values, train=True)
 
     class Theirs(nn.Module):
         @nn.compact

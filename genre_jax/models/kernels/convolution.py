@@ -6,17 +6,95 @@ Measured beside PyTorch by `python -m benchmarks.models`, beside Flax by `benchm
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from genre_jax.models.kernels.computed_once import computed_once
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 # Columns of the output that one product of matrices yields at once.
 _BLOCK = 16
+# Larger kernels are worth computing in other forms.
+_SMALL = 3
 # With more output channels than this XLA's own convolution is the faster one, but for the pictures' gradient.
 _FEW_CHANNELS = 32
+
+_convolve = functools.partial(
+    jax.lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+)
+
+
+class SingleChannelConv(nn.Module):
+    """A convolution of pictures with one channel; parameters and numbers of `nn.Conv`.
+
+    Attributes:
+        features: output channels.
+        kernel_size: rows and columns of the kernel.
+        kernel_init: initialiser of the kernel [rows, columns, 1, features].
+        bias_cancels: batch normalisation follows, which subtracts the bias again. Its gradient is then
+            zero, and said to be zero: the rounding noise that would come out instead, Adam makes into
+            full steps, different ones on each number of devices.
+        same_columns: whether columns are padded, so that there are as many afterwards; rows always are.
+        dtype: of the computation.
+        bias_init: initialiser of the bias.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    kernel_init: Callable
+    bias_cancels: bool = False
+    same_columns: bool = True
+    dtype: str = 'float32'
+    bias_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, pictures: jax.Array) -> jax.Array:
+        """Convolves (batch, height, width) to (batch, height, width, features)."""
+        kernel = self.param('kernel', self.kernel_init, (*self.kernel_size, 1, self.features))
+        bias = self.param('bias', self.bias_init, (self.features,))
+        if self.bias_cancels:
+            bias = jax.lax.stop_gradient(bias)
+        rows, columns = (((n - 1) // 2, n // 2) for n in self.kernel_size)
+        pads = (rows, columns if self.same_columns else (0, 0))
+        if max(self.kernel_size) > _SMALL:
+            maps = single_channel(pictures.astype(self.dtype), kernel.astype(self.dtype), pads)
+        else:
+            pictures = pictures[..., None].astype(self.dtype)
+            maps = _convolve(pictures, kernel.astype(self.dtype), (1, 1), pads)
+        return maps + bias.astype(self.dtype)
+
+
+class DepthwiseConv(nn.Module):
+    """A 'same' convolution of every channel with a 3 x 3 kernel of its own, without bias.
+
+    Attributes:
+        kernel_init: initialiser of the kernel [3, 3, 1, channels].
+        stride: of both axes.
+        dtype: of the computation.
+    """
+
+    kernel_init: Callable
+    stride: int = 1
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, maps: jax.Array) -> jax.Array:
+        """Convolves (batch, height, width, channels); a stride of 2 gives ceil(size / 2)."""
+        kernel = self.param('kernel', self.kernel_init, (3, 3, 1, maps.shape[-1]))
+        return depthwise(maps.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+
+
+def unbiased(channels: int, size: int, name: str, dtype: str, stride: int = 1) -> nn.Conv:
+    """Makes a convolution without bias, before a normalisation, with Glorot's uniform kernels."""
+    init = nn.initializers.glorot_uniform()
+    return nn.Conv(
+        channels, (size, size), stride, use_bias=False, kernel_init=init, dtype=dtype, name=name
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -33,9 +111,8 @@ def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Ar
 
 
 def _single_channel_forward(pictures, kernel, pads):
-    # The barrier: what follows reads the result several times, and XLA would compute it in each place.
-    maps = jax.lax.optimization_barrier(single_channel(pictures, kernel, pads))
-    return maps, (pictures, kernel)
+    # What follows in training reads the result several times.
+    return computed_once(single_channel(pictures, kernel, pads)), (pictures, kernel)
 
 
 def _single_channel_backward(pads, saved, gradient):
@@ -68,13 +145,7 @@ def _by_platform(on_cpu, elsewhere, *arrays, **settings):
 
 
 def _by_xla(pictures, kernel, pads):
-    return jax.lax.conv_general_dilated(
-        pictures[..., None],
-        kernel,
-        window_strides=(1, 1),
-        padding=pads,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    return _convolve(pictures[..., None], kernel, (1, 1), pads)
 
 
 def _by_products(pictures, kernel, pads):
@@ -115,10 +186,8 @@ def depthwise(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _depthwise_forward(maps, kernel, stride):
-    # The barrier: what follows in training reads the result several times, and XLA would put the sum of
-    # shifted maps into each of the loops.
-    out = jax.lax.optimization_barrier(depthwise(maps, kernel, stride))
-    return out, (maps, kernel)
+    # As in `_single_channel_forward`: the sum of shifted maps would stand in each of the loops.
+    return computed_once(depthwise(maps, kernel, stride)), (maps, kernel)
 
 
 def _depthwise_backward(stride, saved, gradient):
@@ -130,14 +199,8 @@ depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _depthwise_grouped(maps, kernel, stride):
-    return jax.lax.conv_general_dilated(
-        maps,
-        kernel,
-        window_strides=(stride, stride),
-        padding='SAME',
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        feature_group_count=maps.shape[-1],
-    )
+    strides, groups = (stride, stride), maps.shape[-1]
+    return _convolve(maps, kernel, strides, 'SAME', feature_group_count=groups)
 
 
 def _depthwise_grouped_gradients(maps, kernel, gradient, stride):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from genre_jax.models.kernels.computed_once import computed_once
+
 States = tuple[jax.Array, ...]
 Cell = Callable[[jax.Array, jax.Array, States], States]
 
@@ -27,17 +29,9 @@ def states(
     reads and writes as much as the kernel holds, at each step. Here the loop backwards keeps the gradients
     of the products, and the kernel's is computed of all at once after it.
 
-    Args:
-        cell: maps a step's input (batch, width), the product of the hidden state with the kernel, plus bias,
-            of the same shape, and the states (batch, units) to the new states. The first is the hidden one.
-        projected: float32 (steps, batch, width), the products of the inputs with their kernel.
-        kernel: float32 (units, width).
-        bias: float32 (width,).
-        n_states: how many states the cell has.
-        dtype: of the products' factors.
-
-    Returns:
-        The hidden states, float32 (steps, batch, units).
+    The cell maps a step of `projected`, float32 (steps, batch, width), the hidden state times the kernel
+    (units, width) plus bias, and its `n_states` states (batch, units), the hidden one first, to the new
+    states. Returns the hidden states, float32 (steps, batch, units).
     """
     return _forward(cell, projected, kernel, bias, n_states, dtype)[0]
 
@@ -63,7 +57,7 @@ def _forward(cell, projected, kernel, bias, n_states, dtype):
 def _backward(cell, n_states, dtype, saved, gradient):
     projected, recurrent, before, kernel = saved
     # One copy before the loop: products that read the kernel across its rows pack it anew at each step.
-    transposed = jax.lax.optimization_barrier(kernel.T)
+    transposed = computed_once(kernel.T)
 
     def step(ahead, at_step):
         gradient, *inputs = at_step

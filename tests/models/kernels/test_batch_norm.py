@@ -11,17 +11,20 @@ from genre_jax.models.kernels import batch_norm
 SHAPES = [(6, 5), (4, 3, 7, 2), (1, 1, 1, 3)]
 
 
+class Flaxs(nn.BatchNorm):
+    def __call__(self, values, train):
+        return super().__call__(values, use_running_average=not train)
+
+
 def make(shape, use_scale=True, dtype='float32'):
     """Both layers, the same random variables for them, values, and how much each result counts."""
     rng = np.random.default_rng(len(shape))
     ours = batch_norm.BatchNorm(1e-3, 0.7, use_scale, dtype)
-    flaxs = nn.BatchNorm(epsilon=1e-3, momentum=0.7, use_scale=use_scale, dtype=dtype)
+    flaxs = Flaxs(epsilon=1e-3, momentum=0.7, use_scale=use_scale, dtype=dtype)
     values, probe = (
         jnp.asarray(2 * rng.standard_normal(shape) + 0.5, kind) for kind in (dtype, 'float32')
     )
-    fresh = [
-        layer.init(jax.random.key(0), values, use_running_average=False) for layer in (ours, flaxs)
-    ]
+    fresh = [layer.init(jax.random.key(0), values, train=True) for layer in (ours, flaxs)]
     jax.tree.map(np.testing.assert_array_equal, *fresh)
     variables = jax.tree.map(lambda x: x + jnp.float32(rng.random(x.shape)), fresh[0])
     return ours, flaxs, variables, values, probe
@@ -34,7 +37,7 @@ def train(layer, variables, values, probe):
         result, updates = layer.apply(
             variables | {'params': params},
             values,
-            use_running_average=False,
+            train=True,
             mutable=['batch_stats'],
         )
         return (probe * result.astype(jnp.float32)).sum(), (result, updates)
@@ -63,7 +66,7 @@ def test_training(shape, use_scale):
 @pytest.mark.parametrize('shape', SHAPES)
 def test_evaluation(shape):
     ours, flaxs, variables, values, _ = make(shape)
-    results = [layer.apply(variables, values, use_running_average=True) for layer in (ours, flaxs)]
+    results = [layer.apply(variables, values, train=False) for layer in (ours, flaxs)]
     near(1e-6)(*results)
 
 

@@ -1,0 +1,70 @@
+"""What every network has: settings that are checked when it is made, and pictures that are large enough."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Collection
+from typing import Literal
+
+import flax.linen as nn
+import jax
+
+from genre_jax import config as config_lib
+from genre_jax.errors import UserError
+
+
+class Network(nn.Module):
+    """Base of the networks, each the `Model` of its file.
+
+    It is called with features, float32 (batch, frames, bins) but where it says otherwise, and with `train`;
+    it returns logits (batch, num_classes) and an embedding (batch, units), float32.
+
+    A type or a name says what a setting may be: a `Literal` one of its choices, an int or a tuple of them at
+    least 1, a 'dropout' in [0, 1). All else is a UserError.
+
+    Attributes:
+        num_classes: size of the output.
+        dtype: of the computation; parameters, statistics and results are float32 always.
+    """
+
+    num_classes: int
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+
+    def __post_init__(self) -> None:
+        for key, hint in typing.get_type_hints(type(self)).items():
+            value = getattr(self, key)
+            several = tuple(value) if isinstance(value, tuple | list) else (value,)
+            choices = typing.get_args(hint)
+            if typing.get_origin(hint) is Literal and value not in choices:
+                near = config_lib.nearest(str(value), choices)
+                raise UserError(f'config.model.{key}={value!r}{near}')
+            if hint in (int, tuple[int, ...]) and any(width < 1 for width in several):
+                raise UserError(f'config.model.{key}={several}: expected widths of at least 1')
+            if 'dropout' in key:
+                for rate in several:
+                    # A packed sweep has checked the rates of its members before it traces them.
+                    if not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
+                        raise UserError(f'config.model.{key}={rate}: expected a number in [0, 1)')
+        super().__post_init__()
+
+
+def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[float, ...]:
+    """Returns the rate of dropout after each of several layers, from one for all or one for each.
+
+    Another number of rates is a UserError.
+    """
+    rates = tuple(rates) if isinstance(rates, tuple | list) else (rates,) * n_layers
+    if len(rates) != n_layers:
+        raise UserError(
+            f'config.model.dropout={rates}: expected one rate, or one for each of {n_layers} layers'
+        )
+    return rates
+
+
+def check_picture(features: jax.Array, frames: int, bins: int) -> None:
+    """Refuses features (batch, frames, bins) with fewer frames or bins than a network needs: a UserError."""
+    if features.shape[1] < frames or features.shape[2] < bins:
+        raise UserError(
+            f'config.model needs at least {frames} frames and {bins} bins, and config.windows.window_s '
+            f'with config.features gives {features.shape[1]} x {features.shape[2]}'
+        )
