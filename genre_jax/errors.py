@@ -1,7 +1,5 @@
 """The exceptions that become one line for the user, without a traceback."""
 
-from __future__ import annotations
-
 import signal
 
 

@@ -8,8 +8,6 @@ song and group keep what belongs together on one side of a split (docs/datasets/
 Files that cannot be used are named at the end.
 """
 
-from __future__ import annotations
-
 import collections
 import pathlib
 from collections.abc import Sequence

@@ -12,8 +12,6 @@ Prints a table (leak.csv) and draws leak.png: accuracies with their intervals, a
 the protocols that leak less, song by song (intervals by the groups of the strictest protocol).
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Callable, Mapping

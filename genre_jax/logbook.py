@@ -4,8 +4,6 @@ Only process 0 writes. `metrics.jsonl` holds nothing that depends on the clock, 
 killed and continued leaves the same bytes as one that was not.
 """
 
-from __future__ import annotations
-
 import csv
 import importlib.metadata
 import json

@@ -3,8 +3,6 @@
 The same command continues a run that was stopped or killed; exit codes: program.py.
 """
 
-from __future__ import annotations
-
 from genre_jax import program
 
 # Heavy imports are inside the functions: worker processes import this module too.

@@ -4,8 +4,6 @@ Exit codes: 0 finished; 1 a fault of the program, with its traceback; 2 a mistak
 130 and 143 stopped by SIGINT and SIGTERM after saving.
 """
 
-from __future__ import annotations
-
 import errno
 import functools
 import logging as python_logging

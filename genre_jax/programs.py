@@ -1,7 +1,5 @@
 """The programs of the package, and one line for a module that is none, which Python would run silently."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Sequence

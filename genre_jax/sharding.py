@@ -1,7 +1,5 @@
 """The mesh of all devices, and how arrays lie on it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 

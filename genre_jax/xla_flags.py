@@ -1,7 +1,5 @@
 """Which of XLA's kernels compute on CPUs."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 

@@ -17,8 +17,6 @@ often there is one at all. Names that stand in none of them act for themselves:
                                'gaussian_noise': {'sigma': 0.01}}
 """
 
-from __future__ import annotations
-
 import functools
 import zlib
 from collections.abc import Collection, Mapping, Sequence

@@ -4,8 +4,6 @@
 in the shares of what is heard or seen, so that they still sum to 1.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

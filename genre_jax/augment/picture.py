@@ -1,7 +1,5 @@
 """Augmentations of one spectrogram: `fn(key, picture (frames, bins), **amounts) -> (frames, bins)`."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import jax

@@ -3,8 +3,6 @@
 The amounts are continuous and differ from clip to clip, while every shape stays the same.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """Checking the section config.augment: one line for each mistake, before training begins."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence

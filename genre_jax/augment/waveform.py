@@ -1,7 +1,5 @@
 """Augmentations of one waveform: `fn(key, waveform (time,), **amounts) -> (time,)`."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

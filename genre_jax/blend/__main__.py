@@ -26,8 +26,6 @@ Writes a run folder that can be blended again, with result.json, a page, blend.p
 folder for each. The same command again computes it anew.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

@@ -3,8 +3,6 @@
 The search of Ma et al. (section 3.3.2 of their paper), who ran it on one-hot votes of six models in C++.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

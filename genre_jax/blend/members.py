@@ -3,8 +3,6 @@
 A task is what a blend is fitted to and tested on: parts of a split, or folds of a cross-validation.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence

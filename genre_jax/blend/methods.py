@@ -5,8 +5,6 @@ returns something with `apply`, which blends other rows of the same members. Not
 a split the rows are from.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
 from collections.abc import Sequence

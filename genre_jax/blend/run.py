@@ -1,7 +1,5 @@
 """One blend from the members to the page: fit, test once, compare, write."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import operator

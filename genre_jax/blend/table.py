@@ -1,7 +1,5 @@
 """What a blend came to: its figures, its table as text, and its picture."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping, Sequence
 

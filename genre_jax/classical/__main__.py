@@ -24,8 +24,6 @@ their folds or without, by
 What Ma et al. print of such models on GTZAN stands beside ours in `python -m genre_jax.reproduce ma`.
 """
 
-from __future__ import annotations
-
 import ml_collections
 from absl import flags
 

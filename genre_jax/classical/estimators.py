@@ -10,8 +10,6 @@ The settings are not those of a publication: Ma et al. print accuracies collecte
 settings. They are the libraries' defaults but where the table says otherwise.
 """
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import importlib

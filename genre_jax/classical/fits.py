@@ -1,7 +1,5 @@
 """Every classical model in every fold of every protocol, each with a folder like that of a run."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The comparison of classical models as text and as a picture (genre_jax/classical/__main__.py)."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping
 

@@ -3,8 +3,6 @@
 Nothing else in the package has defaults: what is not in `keys.py` or in a page does not exist.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

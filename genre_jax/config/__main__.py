@@ -1,7 +1,5 @@
 """Prints every key of a config, with its default, what it may be and its meaning."""
 
-from __future__ import annotations
-
 from genre_jax.config.keys import KEYS
 
 _WHEN_CONTINUED = {

@@ -1,7 +1,5 @@
 """Durations in a config, turned into steps once."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

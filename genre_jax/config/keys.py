@@ -5,8 +5,6 @@ not in this table is a mistake, not a new setting. The sections data, features, 
 what their `name` names brings keys of its own, which `sections.py` finds.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import numbers
 import re

@@ -1,7 +1,5 @@
 """Names of config keys: nested and flat, and the nearest to one that is wrong."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 

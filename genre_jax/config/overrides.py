@@ -1,7 +1,5 @@
 """What a command line sets in a config: `--config=PAGE --config.section.key=value`, in any order."""
 
-from __future__ import annotations
-
 import ast
 import collections
 import functools

@@ -1,7 +1,5 @@
 """Config pages: found by name or path, and run."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import pathlib

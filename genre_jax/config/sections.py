@@ -1,7 +1,5 @@
 """Open sections of a config: their keys are those that the thing named takes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib

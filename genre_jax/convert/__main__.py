@@ -6,8 +6,6 @@
 Prints and stores (conversion.json) a verification report. No pickle is executed.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

@@ -1,7 +1,5 @@
 """Published checkpoints: reading, converting and fetching them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """Applies the table of a published checkpoint: every tensor goes to one place, or the reason is told."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

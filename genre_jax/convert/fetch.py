@@ -1,7 +1,5 @@
 """Fetches published checkpoints by name into a cache, with their digests verified."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

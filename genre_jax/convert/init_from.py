@@ -1,7 +1,5 @@
 """Where a training begins: at the parameters of a converted checkpoint, or of an earlier run."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib
@@ -62,8 +60,6 @@ def variables(
     new: str,
     labels: Sequence[str],
     picture: tuple[int, ...],
-    front_end: features.FrontEnd,
-    other_front_end: bool,
 ) -> tuple[dict, list[str]]:
     """Puts a checkpoint's parameters and statistics into a model.
 
@@ -78,8 +74,6 @@ def variables(
         new: config.init.new, a regular expression of further layers that stay new.
         labels: classes of the dataset.
         picture: frames and bins.
-        front_end: what they come from.
-        other_front_end: config.init.other_front_end, has one that the checkpoint was not trained with.
 
     Returns the variables, and lines that tell what was taken and what not. Raises a UserError for another
     network, or parameters that one of both lacks, or that have another shape; all in one line.
@@ -88,12 +82,6 @@ def variables(
         raise UserError(
             f'config.init.checkpoint holds a {source.model}, and config.model.name is {name!r}: they must be '
             'the same network'
-        )
-    strange = front_end_differences(source, front_end)
-    if strange and not other_front_end:
-        raise UserError(
-            f'config.init.checkpoint was trained with another front end than config.features: '
-            f'{some(strange, 4)}: take that one, or accept it with config.init.other_front_end=True'
         )
     same_classes = source.labels is not None and list(source.labels) == list(labels)
     head = () if same_classes else model.blocks[-1]
@@ -131,8 +119,6 @@ def variables(
     fresh_layers = sorted({path.split('/')[1] for path in own if stays_new(path)})
     head = f'{len(taken)} of {len(own)} arrays from the checkpoint ({source.title})'
     notes.insert(0, f'{head}; new: {", ".join(fresh_layers) or "none"}')
-    if strange:
-        notes.append(f'trained with another front end: {some(strange, 4)}')
     for key, value in source.settings.items():
         here = getattr(model, key, None)
         if here is not None and here != (tuple(value) if isinstance(value, list) else value):
@@ -140,19 +126,31 @@ def variables(
     return flax.traverse_util.unflatten_dict(filled, sep='/'), notes
 
 
-def front_end_differences(source: Converted, front_end: features.FrontEnd) -> list[str]:
-    """Returns how a front end for audio differs from that which a checkpoint was trained with, by field."""
+def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
+    """Compares a front end for audio with that of a checkpoint, field by field.
+
+    Returns a line where they differ and that is `accepted` (config.init.other_front_end), else a UserError.
+    """
     if front_end.kind != 'audio' or not (source.front_end or source.features in features.FLAVOURS):
         return []
-    there = source.front_end or dataclasses.asdict(features.find(source.features)())
-    here = json.loads(json.dumps(dataclasses.asdict(front_end)))
-    there = json.loads(json.dumps(there))
-    return [
+    trained = source.front_end or dataclasses.asdict(features.find(source.features)())
+    there, here = (json.loads(json.dumps(f)) for f in (trained, dataclasses.asdict(front_end)))
+    strange = [
         f'{key} {there.get(key)!r} there, {here.get(key)!r} here'
         for key in sorted(here.keys() | there.keys())
         # The length of AST's pictures is a matter of its positions, precision one of the device.
         if key not in ('target_frames', 'float64') and here.get(key) != there.get(key)
     ]
+    if strange and not accepted:
+        raise UserError(
+            'config.init.checkpoint was trained with another front end than config.features: '
+            f'{some(strange, 4)}: take that one, or accept it with config.init.other_front_end=True'
+        )
+    return (
+        [f'the checkpoint was trained with another front end: {some(strange, 4)}']
+        if strange
+        else []
+    )
 
 
 def matches(pattern: str, layer: str) -> bool:

@@ -1,7 +1,5 @@
 """Numbers as checkpoints store them, and how much memory those of a file may take."""
 
-from __future__ import annotations
-
 import math
 import zipfile
 from collections.abc import Sequence

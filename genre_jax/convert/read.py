@@ -4,8 +4,6 @@ The kind is found from the content. Files come from anywhere, so nothing in them
 checked before memory is taken, and whatever is wrong with a file is one line.
 """
 
-from __future__ import annotations
-
 import codecs
 import math
 import pathlib

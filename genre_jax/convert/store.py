@@ -1,7 +1,5 @@
 """The folder of a converted checkpoint: parameters.npz and conversion.json."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

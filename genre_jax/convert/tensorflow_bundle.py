@@ -6,8 +6,6 @@ with the one before. Its values are protocol buffers, which say where each tenso
 Source: tensorflow/core/lib/io/table_format.txt, tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
-from __future__ import annotations
-
 import pathlib
 import struct
 from collections.abc import Iterator

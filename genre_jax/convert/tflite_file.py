@@ -4,8 +4,6 @@ The flatbuffer is read by what its schema generates (the package tflite). That c
 struct do, and what they find where a false one leads must have the size that its tensor announces.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from genre_jax.convert import raw_numbers

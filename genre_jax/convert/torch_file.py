@@ -3,8 +3,6 @@
 Source: torch/serialization.py (_save, _legacy_save).
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -11,8 +11,6 @@ EXT1 have ways of their own to callables, and LONG_BINPUT allocates what it is t
 Source: pickletools in Python's library, torch/serialization.py.
 """
 
-from __future__ import annotations
-
 import pickletools
 from collections.abc import Callable
 from typing import BinaryIO

@@ -7,8 +7,6 @@ that this would not end.
 Source: torch/_utils.py, torch/_tensor.py, numpy/_core/src/multiarray (__reduce__, __setstate__).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Callable

@@ -6,8 +6,6 @@ archive, not with the prepared data, because a dataset lists its files before an
 prepared ones shall go, and because several preparations can share it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -3,8 +3,6 @@
 libsndfile decodes what it can and keeps quiet about the rest; `containers` finds what it passes over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -8,8 +8,6 @@ together, and for every split that the dataset brings (official, published lists
 in more than one part of it. Copies were found when the dataset was prepared; the rest takes no time.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import dataclasses

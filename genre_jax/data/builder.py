@@ -5,8 +5,6 @@ pipeline: the files are the same. TFDS's own generator-based builders gather all
 and beyond 1000 MiB in one file through TensorFlow.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import itertools

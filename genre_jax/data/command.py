@@ -1,7 +1,5 @@
 """The command lines of prepare and audit: a dataset's name, and its keys as flags."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import ml_collections

@@ -4,8 +4,6 @@ libsndfile keeps quiet about most of it: a WAV, AU, AIFF or OGG that was cut is 
 MP3 of variable bit rate without an index up to a wrong guess.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

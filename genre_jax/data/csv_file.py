@@ -1,7 +1,5 @@
 """CSV files as people and spreadsheets write them, with one line for every mistake."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import difflib

@@ -1,7 +1,5 @@
 """Decodes the recordings of a dataset in parallel, so that a call cut off half way can go on."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """SHA-256 of texts, and of files' contents, computed once for each state of a file."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import hashlib

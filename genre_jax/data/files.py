@@ -1,7 +1,5 @@
 """What datasets of audio files share: finding them, content, rates, groups, and files that are copies."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

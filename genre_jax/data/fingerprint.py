@@ -6,8 +6,6 @@ frequencies and the time between them. Two copies of a recording share many land
 by one and the same time. Copies at another speed or pitch share none.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Groups that must become one, because recordings of both are the same."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 

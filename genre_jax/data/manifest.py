@@ -1,7 +1,5 @@
 """What was prepared from what: facts as JSON; tables of tracks, files and split lists."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Applies a function to many items as an Apache Beam pipeline: on one machine, Dataflow, Flink or Spark."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

@@ -25,8 +25,6 @@ Files are hashed when their size or the time of their last change is new; `--ver
 `--runner` and `--beam_options` have the work done by a pipeline of Apache Beam (docs/data.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import os

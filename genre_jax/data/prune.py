@@ -1,7 +1,5 @@
 """What lies in a folder of prepared datasets, and what of it nothing needs any more."""
 
-from __future__ import annotations
-
 import pathlib
 import shutil
 from collections.abc import Iterator

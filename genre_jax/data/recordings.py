@@ -1,7 +1,5 @@
 """What every dataset hands to `data.prepare`: a list of recordings, and how to load each of them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

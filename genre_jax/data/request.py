@@ -1,7 +1,5 @@
 """What a preparation is asked for: a dataset by its name and settings, and which folder it got last time."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Folders on this machine, and folders of object stores (gs://, s3://, az://), through one interface."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

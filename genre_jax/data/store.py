@@ -5,8 +5,6 @@ samples, `contents.arrow` (which records hold which content) and `fingerprints.n
 it). Batches are added, never changed; a prepared dataset is a table of tracks that points into them.
 """
 
-from __future__ import annotations
-
 import bisect
 import io
 import itertools

@@ -1,7 +1,5 @@
 """What the synthetic datasets share: settings, random numbers, instruments, and the way to int16."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Not as files of Arrow or Parquet: those are read by threads, and one that lets g
 program ends aborts it now and then ("terminate called without an active exception", pyarrow 26).
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any

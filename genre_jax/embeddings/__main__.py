@@ -12,8 +12,6 @@ configs/mlp_features.py and other programs, a CSV with filename, label, song, gr
 each unit.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Iterator, Mapping
 

@@ -4,8 +4,6 @@ The windows are those of evaluation (config.windows.eval_per_track and eval_draw
 without augmentation, the same whatever the split. So they are computed once for all folds, and kept.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

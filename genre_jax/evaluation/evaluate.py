@@ -3,8 +3,6 @@
 Everything here works on a predictions table, whoever made it: one row a segment.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import pathlib

@@ -8,8 +8,6 @@ estimate is in the quantile: Student's t with Satterthwaite's degrees of freedom
 hold the truth: `python -m benchmarks.coverage`, table in docs/protocols.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Results on the same songs, compared: accuracies and their differences, with intervals."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

@@ -3,8 +3,6 @@
 `picture` and `table` read what is stored of datasets that hold no audio.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """Chroma: energy in the twelve pitch classes, tuned to each clip."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

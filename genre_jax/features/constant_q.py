@@ -1,7 +1,5 @@
 """Constant-Q spectrograms: bins spaced evenly in pitch, each with its own window."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

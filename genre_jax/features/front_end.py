@@ -1,7 +1,5 @@
 """What every front end is: a function of one clip, applied to any batch of clips."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import typing

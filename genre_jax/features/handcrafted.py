@@ -1,7 +1,5 @@
 """The 57 handcrafted features of the published GTZAN tables, on the device."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Harmonic-percussive separation by median filters, on the device."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

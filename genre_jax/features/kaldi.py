@@ -1,7 +1,5 @@
 """Kaldi's log-mel filter banks, as the Audio Spectrogram Transformer takes them in."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Mel scales and triangular mel filters."""
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Mel-frequency cepstral coefficients."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Literal

@@ -1,7 +1,5 @@
 """Band-limited resampling on the device."""
 
-from __future__ import annotations
-
 import functools
 import math
 

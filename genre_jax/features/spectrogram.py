@@ -1,7 +1,5 @@
 """Spectrograms, linear or in mel bands, plain or compressed: most published front ends."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 

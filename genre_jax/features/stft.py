@@ -1,7 +1,5 @@
 """Frames, windows and the short-time Fourier transform of one clip."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Tempo from the periodicity of note onsets, on the device."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -6,8 +6,6 @@ Writes front_ends.png and augmentations.png. Without a file the clip is a public
 from the scores in music21, played by the project's synthesiser.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

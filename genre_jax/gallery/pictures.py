@@ -1,7 +1,5 @@
 """Every front end and every augmentation, drawn on one clip."""
 
-from __future__ import annotations
-
 import math
 import pathlib
 from collections.abc import Sequence

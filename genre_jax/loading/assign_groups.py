@@ -1,7 +1,5 @@
 """Whole groups to the parts of a split, so that every class comes close to the wanted shares."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """How many windows each song gives to an epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@
 and cuts the windows there. Order and content of the batches are the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 

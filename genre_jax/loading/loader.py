@@ -4,8 +4,6 @@ The order of the data is a pure function of the seed and the step: nothing has t
 a run, and it is the same whatever the number of processes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import types
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """A prepared dataset: what it holds, and random access to any stretch of any track."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pathlib

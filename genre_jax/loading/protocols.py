@@ -1,7 +1,5 @@
 """Cross-validations that leak more and less, and which of them differ for a dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 # From the most leaky to the strictest, and what is drawn at random.

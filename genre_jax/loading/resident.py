@@ -5,8 +5,6 @@ tracks, cuts the windows of a batch that lie there, and hands them to the device
 The order of the data, and every window, is that of the streaming loader.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

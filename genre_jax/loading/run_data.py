@@ -1,7 +1,5 @@
 """Which data a run uses: the prepared dataset, its split, the windows of each part, and facts about them."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Mapping
@@ -111,6 +109,11 @@ def describe(data: Data) -> dict:
     few = len(np.unique(groups[split.tracks['test']]))
     if few < _FEW_GROUPS:
         warnings.append(f'the test part has only {few} groups: its intervals are wide')
+    if split.protocol in ('grouped', 'artist') and any(track['split'] for track in dataset.tracks):
+        warnings.append(
+            f'the data bring a split of their own, which protocol {split.protocol} does not use: '
+            'config.split.protocol=official does'
+        )
     audited = leak_audit(dataset, split)
     warnings += [f'leak audit: {line}' for line in audited]
     return {

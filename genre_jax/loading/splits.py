@@ -19,8 +19,6 @@ Of the training part only the share `train_share` is used, the same songs whatev
 test stay as they are.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """One file per published model. Each exposes `Model(num_classes, **config.model)`."""
 
-from __future__ import annotations
-
 import importlib
 import pathlib
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Source: Gong, Chung and Glass, AST: Audio Spectrogram Transformer (2021); layers
 code (YuanGongND/ast, on timm's distilled DeiT). The front end is the flavour `ast`.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -5,8 +5,6 @@ Source: Kong et al., PANNs: Large-scale pretrained audio neural networks for aud
 the authors keep inside the network is the flavour `panns_32k`, `panns_16k` or `panns_8k` here.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import flax.linen as nn

@@ -11,8 +11,6 @@ This network already has the attention and the residual connection of the report
 cnn_gru_attention.py is the same with other rates of dropout, and with the choice of the recurrence.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

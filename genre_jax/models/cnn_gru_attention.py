@@ -9,8 +9,6 @@ the maps over time and keeps the mel rows, so both run over frequency, from low 
 figure and checkpoint is of that kind. The parameters are the same in number and shape.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from genre_jax.models import cnn_gru

@@ -6,8 +6,6 @@ No checkpoint of this network is published; layers are named as in those of its 
 is PyTorch's.
 """
 
-from __future__ import annotations
-
 from genre_jax.models import cnn_gru, lstm
 
 

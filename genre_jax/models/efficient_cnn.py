@@ -5,8 +5,6 @@ its checkpoints (W-Bu-coder/music_classification). Initialisation is PyTorch's, 
 +-1/sqrt(inputs), kernels and biases. The trunk is that of the authors' hybrid networks too.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

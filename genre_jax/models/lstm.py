@@ -5,8 +5,6 @@ names after the second layer (77.3 % on 3-second pieces). Initialisation is Kera
 Glorot's uniform kernels, orthogonal hidden kernels, a forget bias of 1.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -5,8 +5,6 @@ and variances of MFCCs and other features; here without texture windows in betwe
 config.features.name='mfcc_20' these are 40 numbers.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

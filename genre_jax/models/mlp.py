@@ -12,8 +12,6 @@ Sources, with their settings:
 Initialisation is Keras': Glorot's uniform kernels, biases of zero.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import flax.linen as nn

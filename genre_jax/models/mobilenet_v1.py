@@ -5,8 +5,6 @@ Unlike the MobileNet of Howard et al. (2017) it halves by average pooling betwee
 batch normalisation, never by strides.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 

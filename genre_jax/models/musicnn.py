@@ -5,8 +5,6 @@ Source: Pons and Serra, musicnn: Pre-trained convolutional neural networks for m
 networks saw 187 frames (3 s).
 """
 
-from __future__ import annotations
-
 import functools
 
 import flax.linen as nn

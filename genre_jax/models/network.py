@@ -1,7 +1,5 @@
 """What every network has: settings that are checked when it is made, and pictures that are large enough."""
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Collection
 from typing import Literal

@@ -5,8 +5,6 @@ automatic music genre classification (2016); Herbert's re-implementation, whose 
 (georgeherbert/music-genre-classification), with its batch normalisation as an option.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import flax.linen as nn

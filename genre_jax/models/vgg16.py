@@ -4,8 +4,6 @@ Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale
 (2014); layers are named as in Keras. Wu (2022) puts dense layers on its features to classify genres.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import flax.linen as nn

@@ -5,8 +5,6 @@ genres with dense layers, or three LSTMs and dense layers, on its embeddings. Th
 flavour `yamnet`.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Writes the page of a run folder anew, and prints its path: `python -m genre_jax.report RUN`."""
 
-from __future__ import annotations
-
 import pathlib
 
 from genre_jax import program

@@ -3,8 +3,6 @@
 `result` is what result.json holds, `blend` what stands there under 'blend'.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The charts of the report page, as SVG that follows the page's colours."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re

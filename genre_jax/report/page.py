@@ -4,8 +4,6 @@ The page is a pure function of the folder: the same files give the same bytes. I
 from outside, follows the reader's light or dark setting, and prints.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -14,8 +14,6 @@ nothing.
 everything is marked as other data. `--set=train.length='2 epochs'` changes every run; the page says so.
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping, Sequence
 

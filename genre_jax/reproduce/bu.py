@@ -1,7 +1,5 @@
 """Bu, Gan, Yang and Wei: a small network with a GRU and attention on FMA small."""
 
-from __future__ import annotations
-
 import functools
 
 from genre_jax.reproduce.paper import Need, Network, Paper, Table, Trial

@@ -1,7 +1,5 @@
 """What the runs came to: the figures of each row under each protocol, beside those of the paper."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -7,8 +7,6 @@ its file beside this one and from docs/results/NAME.csv, the figures.csv that a 
 name from docs/results/NAME.csv, the leak.csv that genre_jax.leak left. Without results a table has dashes.
 """
 
-from __future__ import annotations
-
 import csv
 import pathlib
 import re

@@ -1,7 +1,5 @@
 """GTZAN's data and figures, as three of the papers share them."""
 
-from __future__ import annotations
-
 from genre_jax.reproduce.paper import Need
 
 _KAGGLE = (

@@ -1,7 +1,5 @@
 """Herbert: the shallow network of Schindler et al. on GTZAN."""
 
-from __future__ import annotations
-
 from genre_jax.reproduce import gtzan
 from genre_jax.reproduce.paper import Network, Paper, Table
 

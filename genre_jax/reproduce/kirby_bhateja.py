@@ -1,7 +1,5 @@
 """Kirby and Bhateja: bluegrass, country and folk with CNN14, raags with AST."""
 
-from __future__ import annotations
-
 from genre_jax.reproduce.paper import Need, Network, Paper, Table, Trial, weights
 
 _WESTERN = Need(

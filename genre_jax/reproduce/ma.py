@@ -1,7 +1,5 @@
 """Ma, He and Zhou: features and blending on GTZAN."""
 
-from __future__ import annotations
-
 from genre_jax.reproduce import gtzan
 from genre_jax.reproduce.paper import Blend, Classical, Network, NotRun, Paper, Table
 

@@ -1,7 +1,5 @@
 """The page of a reproduction: tables, drawn comparisons, what is missing, differences, commands."""
 
-from __future__ import annotations
-
 import pathlib
 import re
 from collections.abc import Mapping

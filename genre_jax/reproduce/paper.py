@@ -1,7 +1,5 @@
 """What the file of a paper declares: its tables row by row, and how each row is run here."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import itertools

@@ -1,7 +1,5 @@
 """Which of a paper's data are there: what --data names, checked before anything is run."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import statistics

@@ -1,7 +1,5 @@
 """Runs what a plan lists: one job after another, those that fail noted, those that are finished kept."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import pathlib

@@ -3,8 +3,6 @@
 Running it again on the same run folder continues it; a finished run is only shown again.
 """
 
-from __future__ import annotations
-
 import pathlib
 import time
 from collections.abc import Callable

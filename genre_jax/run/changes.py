@@ -1,7 +1,5 @@
 """What may be otherwise when a run is continued: some keys, code and machine."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Mapping, Sequence

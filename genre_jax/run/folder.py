@@ -1,7 +1,5 @@
 """What lies in a run folder, and whose it is."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl

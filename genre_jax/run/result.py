@@ -1,7 +1,5 @@
 """What a run comes to: figures of a validation, and the files of a run that has ended."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time
@@ -9,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax.convert import init_from
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
@@ -107,6 +106,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         return result
     environment = read_json(workdir / 'environment.json')
     result['warnings'] += changes.warnings(environment) + _overlooked(job, logbook, ended.best_step)
+    if job.source is not None:
+        result['warnings'] += init_from.check_front_end(job.source, job.front_end, accepted=True)
     for part, table in predictions.items():
         table.save(workdir / 'predictions' / f'{part}.npz')
     train_s = ended.trained_s - ended.prepared_s

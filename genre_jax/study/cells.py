@@ -5,8 +5,6 @@ protocol where protocols are compared. What is finished is kept, so that a study
 SOURCE/MODEL is a member of a blend (genre_jax.blend), with its folds or without.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import pathlib

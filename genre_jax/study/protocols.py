@@ -1,7 +1,5 @@
 """Models under several protocols, some of which leak: what each came to, and by how much they differ."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 In the picture figures are dots with their intervals, in a row for each of what is compared.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Command lines that train a config, and the YAML file by which agents of Weights & Biases start them."""
 
-from __future__ import annotations
-
 import pathlib
 import shlex
 

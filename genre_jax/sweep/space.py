@@ -18,8 +18,6 @@ in the space stays as the page and the command line have it. `sweep(arguments)` 
 in `--config=page.py:key=value`, as get_config() does; without a parameter it is called without.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import itertools

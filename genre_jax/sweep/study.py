@@ -6,8 +6,6 @@ the next program that looks for work continues it, in its folder. Who died is kn
 where folder and machine are the same, and by a sign of life that stays out where they are not.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl

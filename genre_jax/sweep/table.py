@@ -1,7 +1,5 @@
 """What a sweep came to: its table, the effect of each hyperparameter, and the trial that was chosen."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import json

@@ -4,8 +4,6 @@ The data iterator is not saved: the order of the data is a function of the step 
 run may even continue on another number of processes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ Frozen parameters are no argument of the gradient, so what lies before the first
 differentiated at all, and batch normalisation that is frozen uses its running statistics.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re

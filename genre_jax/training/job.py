@@ -1,7 +1,5 @@
 """What stays fixed during one training, and how stored audio becomes what the model sees."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,7 +59,9 @@ class Job:
 
         A checkpoint that does not fit is a UserError.
         """
-        return init_from.variables(
+        accepted = self.config.init.other_front_end
+        strange = init_from.check_front_end(self.source, self.front_end, accepted)
+        variables, notes = init_from.variables(
             self.source,
             self.model,
             fresh,
@@ -69,9 +69,8 @@ class Job:
             new=self.config.init.new,
             labels=self.stored.labels,
             picture=self.picture,
-            front_end=self.front_end,
-            other_front_end=self.config.init.other_front_end,
         )
+        return variables, notes + strange
 
     def featurize(self, audio: jax.Array) -> jax.Array:
         """Turns what is stored into features (batch, frames, bins), on their devices."""

@@ -1,7 +1,5 @@
 """The loop around the training step: dispatches up to a milestone, there log, evaluate, save, stop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import jax

@@ -1,7 +1,5 @@
 """Losses and penalties."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import flax

@@ -1,7 +1,5 @@
 """Optimisers and learning-rate schedules."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Prediction with a trained model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import jax

@@ -1,7 +1,5 @@
 """The training state, and the step."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any

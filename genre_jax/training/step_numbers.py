@@ -4,8 +4,6 @@ So runs that differ only in them are one program: they are compiled once, and ma
 (genre_jax.sweep.packed). They are float32 as the state is, the seed apart.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import functools

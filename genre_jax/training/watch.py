@@ -4,8 +4,6 @@ What is remembered from one evaluation to the next is part of the training state
 cut off falls and stops at the same step as one which was not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import ml_collections

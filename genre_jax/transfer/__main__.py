@@ -24,8 +24,6 @@ Two heads, two sources, or a head and a fine-tuned network of the same split are
 `python -m genre_jax.blend --level=song --members=runs/transfer/musicnn_msd/attention,...`.
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from genre_jax import program

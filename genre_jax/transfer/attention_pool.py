@@ -7,8 +7,6 @@ may differ in size. In the publication a network makes the h_k and trains as wel
 one that stays as it is, standardised by those of the training part.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence

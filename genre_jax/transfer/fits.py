@@ -1,7 +1,5 @@
 """Every head on every source, in every fold of the target, each with a folder like that of a run."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

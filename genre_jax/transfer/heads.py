@@ -9,8 +9,6 @@ A bag is a song, or all songs of a group (an artist, an album) in one part of th
 same answer: that takes for granted that songs of one group are known to belong together, and to one class.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

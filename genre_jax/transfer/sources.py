@@ -4,8 +4,6 @@ Each source is a genre_jax.embeddings.Network. What is no run sees windows as lo
 those it was trained on.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Sequence

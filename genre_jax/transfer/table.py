@@ -3,8 +3,6 @@
 And how much each window counted for the head `attention`: kept, and drawn for some songs.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import models
+from genre_jax import features, models
 from genre_jax.convert import engine, fetch, init_from, store, tables
 from genre_jax.errors import UserError
 from tests import golden, program
@@ -225,3 +225,23 @@ def test_a_run_begins_where_another_ended(tmp_path):
         )
     )  # fmt: skip
     assert wrong.returncode == 2 and 'config.init.new' in wrong.stderr.splitlines()[-1]
+
+
+def test_a_front_end_is_that_of_the_checkpoint():
+    source = dataclasses.replace(cnn6(), features='yamnet')
+    of_yamnet = features.build({'name': 'yamnet'})
+    assert init_from.check_front_end(source, of_yamnet, accepted=False) == []
+    panns = features.build({'name': 'panns_16k'})
+    with pytest.raises(UserError, match=r'another front end.*f_min_hz 125.0 there, 50.0 here'):
+        init_from.check_front_end(source, panns, accepted=False)
+    (line,) = init_from.check_front_end(source, panns, accepted=True)
+    assert 'compression' in line
+    # A run's is that with the fields it was trained with, whatever its flavour has.
+    fields = dataclasses.asdict(dataclasses.replace(of_yamnet, n_fft=1024))
+    run = dataclasses.replace(source, front_end=fields)
+    with pytest.raises(UserError, match='n_fft 1024 there, 512 here'):
+        init_from.check_front_end(run, of_yamnet, accepted=False)
+    assert init_from.check_front_end(run, dataclasses.replace(of_yamnet, n_fft=1024), False) == []
+    # Of a file of weights alone nothing is known.
+    unknown = dataclasses.replace(source, features='')
+    assert init_from.check_front_end(unknown, panns, accepted=False) == []

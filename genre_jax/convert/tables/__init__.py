@@ -1,7 +1,5 @@
 """The tables of the published checkpoints: which tensor is which parameter."""
 
-from __future__ import annotations
-
 from genre_jax.convert.tables import ast, musicnn, panns, seeds, vgg16, yamnet
 
 TABLES = (

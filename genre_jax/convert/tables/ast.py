@@ -1,7 +1,5 @@
 """Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Rules written as lines: which tensor, or layer, is which of ours."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from genre_jax.convert.engine import Rule

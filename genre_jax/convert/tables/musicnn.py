@@ -1,7 +1,5 @@
 """Checkpoints of musicnn (the package of that name)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

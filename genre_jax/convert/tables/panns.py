@@ -1,7 +1,5 @@
 """Checkpoints of PANNs (qiuqiangkong/audioset_tagging_cnn): CNN14, CNN10, CNN6 and MobileNetV1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

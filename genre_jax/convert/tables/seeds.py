@@ -1,7 +1,5 @@
 """Checkpoints of two course projects: Herbert's shallow CNN, and the networks of Bu et al."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 

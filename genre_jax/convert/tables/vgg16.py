@@ -1,7 +1,5 @@
 """Checkpoints of VGG16: of Keras and of torchvision."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Checkpoints of YAMNet: by its authors (tensorflow/models), for LiteRT, and its port to PyTorch."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

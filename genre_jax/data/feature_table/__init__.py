@@ -1,7 +1,5 @@
 """Tables of handcrafted features, one row per song or per piece of a song (docs/datasets)."""
 
-from __future__ import annotations
-
 import collections
 import functools
 import os

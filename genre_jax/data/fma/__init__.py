@@ -1,7 +1,5 @@
 """FMA small and medium: 8,000 and 25,000 clips of 30 s from the Free Music Archive (docs/datasets/fma.md)."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """What FMA's tracks.csv says of each track."""
 
-from __future__ import annotations
-
 import csv
 
 from genre_jax.data.recordings import Recording

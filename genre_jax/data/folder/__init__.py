@@ -1,7 +1,5 @@
 """A folder of one's own: one folder per class, or a CSV with columns path,label (docs/datasets)."""
 
-from __future__ import annotations
-
 import collections
 import os
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Which files a folder of one's own holds, and what its CSV says about them."""
 
-from __future__ import annotations
-
 import collections
 import csv
 import dataclasses

@@ -1,7 +1,5 @@
 """The tonic of a recording as a person writes it down: a frequency, or the name of a note."""
 
-from __future__ import annotations
-
 import re
 
 from genre_jax.data import csv_file

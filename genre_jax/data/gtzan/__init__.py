@@ -1,7 +1,5 @@
 """GTZAN: 1000 excerpts of 30 s in ten genres, in any layout it is passed on in (docs/datasets/gtzan.md)."""
 
-from __future__ import annotations
-
 import os
 
 from genre_jax.data import archive, digests, files

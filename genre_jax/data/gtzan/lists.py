@@ -1,7 +1,5 @@
 """What others wrote about GTZAN's tracks: Sturm's index of artists and titles, published split lists."""
 
-from __future__ import annotations
-
 import os
 import re
 

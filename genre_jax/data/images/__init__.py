@@ -1,7 +1,5 @@
 """Pictures of spectrograms in one folder per class (docs/datasets)."""
 
-from __future__ import annotations
-
 import collections
 import functools
 import os

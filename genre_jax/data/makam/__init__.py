@@ -1,7 +1,5 @@
 """Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (docs/datasets)."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Plays a melody's fundamental frequency: harmonics of equal phase, nothing that folds back."""
 
-from __future__ import annotations
-
 import numpy as np
 
 HARMONICS = 12

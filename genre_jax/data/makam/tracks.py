@@ -1,7 +1,5 @@
 """Reads the OTMM makam recognition dataset: annotations, metadata, pitch tracks (as published or packed)."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

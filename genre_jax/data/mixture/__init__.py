@@ -1,7 +1,5 @@
 """Several datasets of audio as one (docs/datasets)."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """Recordings of raags: one folder per raag, or a CSV that may give their tonics (docs/datasets)."""
 
-from __future__ import annotations
-
 import collections
 import functools
 from collections.abc import Collection, Mapping

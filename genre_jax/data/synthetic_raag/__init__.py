@@ -1,7 +1,5 @@
 """Raags played by a synthesiser from their grammars, with nothing to download and every note known."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import itertools

@@ -3,8 +3,6 @@
 python -m genre_jax.data.synthetic_raag [--track=yaman/0000] [--seed=0] [--out=picture.png]
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@ are taught today. docs/datasets/synthetic_raag.md says what they were compared w
 offers a choice.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Literal

@@ -1,7 +1,5 @@
 """Walks through a raag's grammar: phrases rise by the arohana, fall by the avarohana, quote the pakad."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 

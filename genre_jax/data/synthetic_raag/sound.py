@@ -3,8 +3,6 @@
 A musician is drawn once and plays all raags, so that nothing but the notes tells one raag from another.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

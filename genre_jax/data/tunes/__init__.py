@@ -1,7 +1,5 @@
 """The embedded dataset: old dance tunes played by a synthesiser, with nothing to download."""
 
-from __future__ import annotations
-
 import collections
 import hashlib
 import importlib.metadata

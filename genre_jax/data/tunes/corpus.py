@@ -1,7 +1,5 @@
 """The dance tunes in the scores inside music21, and their notes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """Which tunes are one tune: by title or by melody, whatever the key, tempo and setting."""
 
-from __future__ import annotations
-
 import collections
 import re
 import unicodedata

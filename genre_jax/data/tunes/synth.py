@@ -4,8 +4,6 @@ Everything random is drawn from ranges that are the same for every tune, whateve
 a dance can be heard in its rhythm and its melody and in nothing else.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Bluegrass, country or folk: your recordings of the three genres of Kirby and Bhateja (docs/datasets)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection
 

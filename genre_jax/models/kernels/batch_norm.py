@@ -1,7 +1,5 @@
 """Batch normalisation whose gradient keeps the layer's input and two numbers of each channel."""
 
-from __future__ import annotations
-
 import functools
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Where XLA may not compute a value anew."""
 
-from __future__ import annotations
-
 import jax
 
 

@@ -3,8 +3,6 @@
 Measured beside PyTorch by `python -m benchmarks.models`, beside Flax by `benchmarks.single_channel_conv`.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Dropout whose rate may differ between runs that train together."""
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """Pooling whose gradients are fast on CPUs, and exact: see `computed_once`."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -1,7 +1,5 @@
 """PyTorch's default initialisation, for networks whose authors used it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Recurrent layers as one loop whose kernel's gradient is a single product."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

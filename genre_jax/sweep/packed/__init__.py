@@ -19,8 +19,6 @@ fails alone: `failed.json` in its folder names the step, and the others go on.
 W&B takes one run per process: members are not tracked there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

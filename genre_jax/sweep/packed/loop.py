@@ -1,7 +1,5 @@
 """The loop around the steps of a packed sweep: log, evaluate, save, and end members one by one."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import statistics

@@ -7,8 +7,6 @@ Members lie on the devices in chunks: either several side by side on each device
 devices, or one member on one device, in the program of a separate run, the devices at the same time.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
