@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import joblib
 import numpy as np
 import tqdm
 
@@ -146,7 +147,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
     """Decodes with one process per core; returns '' or the reason for each."""
     # spawn: a forked child of a process that runs XLA's threads can deadlock.
     pool = concurrent.futures.ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)),
+        joblib.cpu_count(),
         mp_context=multiprocessing.get_context('spawn'),
         initializer=_end_with_parent,
     )

@@ -1,5 +1,6 @@
 """Which data a run uses: the prepared dataset, its split, the windows of each part, and facts about them."""
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from genre_jax.errors import UserError
 from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
+# Names that stand for no artist, and join what has nothing in common.
+_NOBODY = frozenset(
+    ('various artists', 'various', 'va', 'unknown', 'unknown artist', 'n/a', 'none', '-')
+)
 # Below this, intervals say little.
 _FEW_GROUPS = 30
 
@@ -114,6 +119,7 @@ def describe(data: Data) -> dict:
             f'the data bring a split of their own, which protocol {split.protocol} does not use: '
             'config.split.protocol=official does'
         )
+    warnings += _odd_groups(dataset)
     audited = leak_audit(dataset, split)
     warnings += [f'leak audit: {line}' for line in audited]
     return {
@@ -133,6 +139,23 @@ def describe(data: Data) -> dict:
         'quarantined': {'count': len(quarantined), 'files': quarantined},
         'warnings': warnings,
     }
+
+
+def _odd_groups(dataset: prepared.Dataset) -> list[str]:
+    """Names artists that are none, and groups that hold most of a class."""
+    artists = collections.Counter(track['artist'] for track in dataset.tracks)
+    lines = [
+        f'{count} songs have the artist {name!r}: where that is nobody in particular, leave it blank'
+        for name, count in artists.items()
+        if name.strip().lower() in _NOBODY
+    ]
+    labels, groups = dataset.column('label'), dataset.column('group')
+    for label in dataset.labels:
+        (group, count), *others = collections.Counter(groups[labels == label]).most_common()
+        total = int((labels == label).sum())
+        if others and count > total / 2 and count > 2:
+            lines.append(f'{count} of {total} songs of class {label!r} are of one group ({group})')
+    return lines
 
 
 def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import flax
 import jax
 import ml_collections
+from absl import logging
 
 from genre_jax import config as config_lib
 from genre_jax.convert import store
@@ -43,6 +44,12 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f'--workdir={workdir}: another program is running in it') from None
+        except OSError as error:  # some network file systems have no locks
+            logging.warning(
+                '--workdir=%s: %s: see to it that no other program runs there',
+                workdir,
+                error.strerror,
+            )
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import threading
 
 import jax
 from jax.experimental import multihost_utils
@@ -24,7 +25,9 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         self._old = {}
-        if jax.process_count() == 1:
+        # Handlers belong to the main thread: a training in another one is not stopped by signals.
+        in_main = threading.current_thread() is threading.main_thread()
+        if jax.process_count() == 1 and in_main:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._old[number] = signal.signal(number, self._receive)
         return self
