@@ -178,7 +178,8 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
     for where in stored.values():
         end = where.first_record + -(-where.n_samples // chunk)
         ends[where.batch] = max(ends.get(where.batch, 0), end)
-    batches = {where.batch: ends[where.batch] for _, _, where in held}
+    # In the order of their names, in which the manifest keeps them.
+    batches = {name: ends[name] for name in sorted({where.batch for _, _, where in held})}
     begins = dict(zip(batches, itertools.accumulate(batches.values(), initial=0), strict=False))
     tracks = []
     for recording, (_, _, where) in zip(usable, held, strict=True):

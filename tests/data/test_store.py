@@ -103,6 +103,15 @@ def test_the_records_hold_sound_alone(root):
     assert n_bytes(root) < sum(2 * track['n_samples'] for track in dataset.tracks) + 2**17
 
 
+def test_batches_lie_in_any_order(root, decoded):
+    """Batches are named by what they hold: one that came later may stand before the others."""
+    for number in range(6, 11):
+        opened(root)
+        write(root / 'low' / f'{number}.wav', number)
+    for name, sound in sounds(opened(root)).items():
+        np.testing.assert_array_equal(sound, audio.decode(str(root / name), RATE_HZ))
+
+
 def test_an_added_and_a_changed_file_cost_themselves_alone(root, decoded):
     opened(root)
     decoded.clear()
