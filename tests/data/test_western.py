@@ -166,7 +166,7 @@ def test_the_page_trains(tmp_path):
         '--config.init.checkpoint=', '--config.model.variant=cnn6',
         '--config.optim.warmup=1 steps',
         '--config.train.batch_size=4', '--config.eval.batch_size=8',
-        '--config.train.length=3 steps'
+        '--config.train.length=3 steps',
         '--config.tracking.wandb=off',
     )  # fmt: skip
     page = program.ROOT / 'configs' / 'cnn14_western.py'
