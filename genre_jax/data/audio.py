@@ -5,12 +5,12 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 
 import contextlib
 import itertools
+import math
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -66,7 +66,10 @@ class AudioInfo(NamedTuple):
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
-    with _soundfile(path) as name, _opened(name) as (handle, frames):
+    if _by_ffmpeg(path):
+        with _ffmpeg(path) as (info, _):
+            return info
+    with _opened(path) as (handle, frames):
         rate = handle.samplerate
         return AudioInfo(rate, handle.channels, frames / rate, handle.format)
 
@@ -93,9 +96,12 @@ def decode(
         BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,
             or the span is shorter than 0.1 s, silent, or not finite.
     """
-    with _soundfile(path) as name, _opened(name) as (handle, frames):
-        first, last = _span(start_s, end_s, frames, handle.samplerate)
-        audio = _read_mono(handle, first, last, sample_rate_hz)
+    if _by_ffmpeg(path):
+        audio = _read_mono_by_ffmpeg(path, start_s, end_s, sample_rate_hz)
+    else:
+        with _opened(path) as (handle, frames):
+            first, last = _span(start_s, end_s, frames, handle.samplerate)
+            audio = _read_mono(handle, first, last, sample_rate_hz)
     peak = float(max(audio.max(), -audio.min()))
     if not np.isfinite(peak):
         raise BadAudio('non-finite samples (NaN or infinity)')
@@ -150,52 +156,69 @@ def _read_mono(
     return np.concatenate(parts)
 
 
+def _by_ffmpeg(path: str | os.PathLike[str]) -> bool:
+    return os.path.splitext(path)[1].lower() in FFMPEG_SUFFIXES
+
+
 @contextlib.contextmanager
-def _soundfile(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
-    """Yields a file that libsndfile reads: the one given, or what FFmpeg makes of it, by its suffix."""
-    if os.path.splitext(path)[1].lower() not in FFMPEG_SUFFIXES:
-        yield path
-        return
+def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[np.ndarray]]]:
+    """Opens a file by PyAV; yields what it announces, and its audio in blocks, float32 [n, channels]."""
     try:
         import av
     except ImportError:
         raise BadAudio('read only with PyAV: pip install av, or convert it to FLAC') from None
-    with tempfile.TemporaryDirectory() as folder:
-        converted = os.path.join(folder, 'audio.wav')
-        try:
-            with av.open(os.fspath(path)) as container:
-                if not container.streams.audio:
-                    raise BadAudio('it holds no audio')
-                announced_s = _convert(container, container.streams.audio[0], converted)
-        except (av.error.FFmpegError, OSError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise BadAudio(f'not audio, truncated or damaged ({reason})') from error
-        held_s = soundfile.info(converted).duration
-        if held_s + _END_TOLERANCE_S < announced_s:
-            raise BadAudio(
-                f'truncated: {held_s:.1f} of the {announced_s:.1f} s that it announces are there'
-            )
-        yield converted
+    try:
+        with av.open(os.fspath(path)) as container:
+            # Without a decoder a stream has none of the attributes that are asked for below.
+            streams = [each for each in container.streams.audio if each.codec_context]
+            if not streams:
+                raise BadAudio('it holds no audio, or none that FFmpeg decodes')
+            stream = streams[0]
+            channels = len(stream.layout.channels)
+            duration_s = float((stream.duration or 0) * (stream.time_base or 0))
+            # Other containers without lengths of streams only guess.
+            if not duration_s and 'matroska' in container.format.name:
+                duration_s = (container.duration or 0) / av.time_base
+
+            def blocks() -> Iterator[np.ndarray]:
+                resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=stream.rate)
+                for frame in itertools.chain(container.decode(stream), [None]):
+                    for packed in resampler.resample(frame):
+                        yield packed.to_ndarray().reshape(-1, channels)
+
+            info = AudioInfo(stream.rate, channels, duration_s, container.format.name)
+            if not _RATES_HZ[0] <= info.sample_rate_hz <= _RATES_HZ[1]:
+                raise BadAudio(f'its header gives an implausible sample rate of {stream.rate} Hz')
+            yield info, blocks()
+    except OSError as error:  # PyAV's own errors among them where the system knows their number
+        raise BadAudio(f'cannot be read: {error.strerror}') from error
+    # ValueError: what changes its layout or its rate on the way.
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error  # without the path
+        raise BadAudio(f'not audio, truncated or damaged ({reason})') from error
 
 
-def _convert(container: Any, stream: Any, file: str) -> float:
-    """Writes an audio stream of PyAV as a WAV of float32; returns the seconds that its header announces."""
-    import av
-
-    resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=stream.rate)
-    channels = len(stream.layout.channels)
-    with soundfile.SoundFile(file, 'w', stream.rate, channels, 'FLOAT', format='RF64') as out:
-        for frame in itertools.chain(container.decode(stream), [None]):
-            for packed in resampler.resample(frame):
-                out.write(packed.to_ndarray().reshape(-1, channels))
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # Other containers without lengths of streams only guess.
-    return (
-        container.duration / 1e6
-        if 'matroska' in container.format.name and container.duration
-        else 0.0
-    )
+def _read_mono_by_ffmpeg(
+    path: str | os.PathLike[str], start_s: float, end_s: float | None, sample_rate_hz: int
+) -> np.ndarray:
+    """Returns the span averaged over channels and resampled, float32 [n], as `_read_mono` does."""
+    with _ffmpeg(path) as (info, blocks):
+        rate_hz, frames, parts = info.sample_rate_hz, 0, []
+        stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype='float32')
+        first, last = (
+            round(start_s * rate_hz),
+            math.inf if end_s is None else round(end_s * rate_hz),
+        )
+        for block in blocks:
+            inside = block[max(0, first - frames) : max(0, min(last - frames, len(block)))]
+            frames += len(block)
+            parts.append(stream.resample_chunk(inside.mean(axis=1)))
+    if frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
+        raise BadAudio(
+            f'truncated: {frames / rate_hz:.1f} of the {info.duration_s:.1f} s that it announces are there'
+        )
+    _span(start_s, end_s, frames, rate_hz)  # for its errors
+    return np.concatenate([*parts, stream.resample_chunk(np.zeros(0, np.float32), last=True)])
 
 
 @contextlib.contextmanager

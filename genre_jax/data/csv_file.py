@@ -46,7 +46,7 @@ def read(
     try:
         names, delimiter = columns(content, required)
         reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
-        if next(reader)[0].startswith(_EXCEL):
+        if ''.join(next(reader)).startswith(_EXCEL):
             next(reader)
         for cells in reader:
             if len(cells) > len(names):

@@ -572,13 +572,38 @@ def test_formats_of_ffmpeg(tmp_path, name, codec):
 def test_damaged_and_unreadable_files_of_ffmpeg(tmp_path, monkeypatch):
     content = encode_by_av(tmp_path / 'a.webm', 'libopus').read_bytes()
     (tmp_path / 'cut.webm').write_bytes(content[: len(content) // 2])
-    (tmp_path / 'noise.m4a').write_bytes(os.urandom(4000))
-    for name in ('cut.webm', 'noise.m4a'):
-        with pytest.raises(audio.BadAudio, match='truncated'):
+    (tmp_path / 'noise.m4a').write_bytes(np.random.default_rng(0).bytes(4000))
+    for name, said in (
+        ('cut.webm', 'truncated: '),
+        ('noise.m4a', 'not audio'),
+        ('none.wma', 'No such'),
+    ):
+        with pytest.raises(audio.BadAudio, match=said):
             audio.decode(tmp_path / name, 22050)
     monkeypatch.setitem(sys.modules, 'av', None)
     with pytest.raises(audio.BadAudio, match='pip install av'):
         audio.decode(tmp_path / 'a.webm', 22050)
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec'),
+    [('a.m4a', 'aac'), ('a.webm', 'libopus'), ('a.wma', 'wmav2'), ('a.mp2', 'mp2')],
+)
+def test_flipped_and_cut_bytes_of_ffmpeg_never_crash(tmp_path, name, codec):
+    content = encode_by_av(tmp_path / name, codec, seconds=1.0).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content[: rng.integers(1, len(content) + 1)])
+        for place in rng.integers(0, min(len(damaged), 2000), 5):
+            damaged[place] = rng.integers(256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            audio.probe(tmp_path / name)
+            samples = audio.decode(tmp_path / name, 22050)
+        except audio.BadAudio as error:
+            assert str(tmp_path) not in str(error)
+        else:
+            assert samples.dtype == np.int16 and len(samples) <= 2 * 22050
 
 
 @pytest.mark.parametrize('name', ['ogg', 'opus'])
