@@ -45,6 +45,8 @@ def read(
     rows, reader = [], None
     try:
         names, delimiter = columns(content, required)
+        if not any(names):
+            raise UserError(f'{path}, line 1: blank; expected columns {",".join(required)}')
         reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
         if ''.join(next(reader)).startswith(_EXCEL):
             next(reader)

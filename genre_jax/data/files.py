@@ -1,5 +1,6 @@
 """What datasets of audio files share: finding them, content, rates, groups, and files that are copies."""
 
+import abc
 import collections
 import dataclasses
 import functools
@@ -54,9 +55,9 @@ class FileSource(Source):
         self._given_rate_hz = sample_rate_hz
         self._settings = settings
 
+    @abc.abstractmethod
     def list_files(self) -> Listing:
         """Lists the recordings; their `group` is '' where another level shall group them."""
-        raise NotImplementedError
 
     @functools.cached_property
     def fingerprint(self) -> str:

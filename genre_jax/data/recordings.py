@@ -1,5 +1,6 @@
 """What every dataset hands to `data.prepare`: a list of recordings, and how to load each of them."""
 
+import abc
 import dataclasses
 import functools
 import re
@@ -55,7 +56,7 @@ def check_spelling(where: str, labels: Iterable[str]) -> None:
         spellings[folded] = label
 
 
-class Source:
+class Source(abc.ABC):
     """A dataset before preparation. Instances are pickled to worker processes, without cached properties."""
 
     name: str  # short, for folders and messages, a valid Python identifier ('folder', 'tunes')
@@ -76,14 +77,15 @@ class Source:
             if not isinstance(getattr(type(self), key, None), cached)
         }
 
+    @abc.abstractmethod
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
-        raise NotImplementedError
 
     def sample_rate_hz(self) -> int:
         """Returns the rate, in Hz, that every recording is prepared at; 1 where it is no audio."""
         return 1
 
+    @abc.abstractmethod
     def load(self, recording: Recording) -> np.ndarray:
         """Returns what is stored of a recording.
 
@@ -94,7 +96,6 @@ class Source:
         Raises:
             genre_jax.errors.BadAudio: the file cannot be used; it goes to the quarantine list.
         """
-        raise NotImplementedError
 
     def content(self, recording: Recording) -> str:
         """Returns what decides what `load` returns for a recording: those with the same are stored once."""
@@ -104,9 +105,9 @@ class Source:
         """Returns {path relative to root: SHA-256 of its content}, {} without files."""
         return {}
 
+    @abc.abstractmethod
     def group_key(self) -> str:
         """Says what the groups are ('artist, else recording')."""
-        raise NotImplementedError
 
     def notes(self) -> list[str]:
         """Returns what a reader of the results should know about these recordings, a line each."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 
 from genre_jax import config as config_lib
 from genre_jax import features, sharding
@@ -80,6 +81,9 @@ class Network:
         if self._front_end.kind == 'audio':
             rate_hz = self._front_end.sample_rate_hz
             self._front_end.check_length(round(self.config.windows.window_s * rate_hz))
+        accepted = config.init.other_front_end
+        for line in init_from.check_front_end(self.source, self._front_end, accepted):
+            logging.warning('%s: %s', checkpoint, line)
         self._mesh = sharding.make_mesh()
         sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
 

@@ -67,7 +67,7 @@ class FrontEnd:
 
     @property
     def least_samples(self) -> int:
-        """Samples of one frame: a shorter waveform has no features."""
+        """Samples of one frame: a shorter waveform has no features. Of audio alone, as `clip`."""
         raise NotImplementedError
 
     def clip(self, waveform: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 if __package__ in (None, ''):  # run by path: the repository root is not on sys.path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from genre_jax.launch import command  # noqa: E402
+from genre_jax.launch import command
 
 POLL_S = 0.05
 

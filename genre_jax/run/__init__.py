@@ -50,19 +50,18 @@ def run(
     with run_folder.own(workdir):
         changed = changes.of_config(config, workdir)
         finished = (workdir / 'result.json').exists()
-        if finished and not changed:
+        # Of what may change, a longer training alone gives a finished run something to do.
+        if finished and not any(line.startswith('train.length:') for line in changed):
             run_folder.show_again(workdir)
             return
         started_s = time.monotonic()
         data = run_data.open_data(config)
         job = open_job(config, data, mesh, front_end, source)
         if finished:
-            changed.append('its test part had been opened before')
+            run_folder.keep_result(workdir)
         notes = run_folder.write_step_zero(
             config, workdir, data.dataset, data.split, source, changed
         )
-        if finished and jax.process_index() == 0:
-            (workdir / 'result.json').rename(workdir / 'result_before.json')
         logbook = Logbook(workdir, config)
         logbook.say('\n'.join(f'note: {line}' for line in notes))
         try:
@@ -86,6 +85,8 @@ def check(
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
     source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
+    if source is not None:
+        init_from.check_front_end(source, front_end, config.init.other_front_end)
     return front_end, source
 
 

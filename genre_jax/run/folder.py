@@ -22,6 +22,8 @@ from genre_jax.report import page as report
 from genre_jax.run import changes
 from genre_jax.training.job import Job
 
+_KEPT_RESULT = 'result_at_step_{}.json'
+
 
 @contextlib.contextmanager
 def own(workdir: pathlib.Path) -> Iterator[None]:
@@ -59,6 +61,13 @@ def check_same_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) 
         raise UserError(
             f'--workdir={workdir} holds a run with another config ({"; ".join(lines)}): use another --workdir'
         )
+
+
+def keep_result(workdir: pathlib.Path) -> None:
+    """Puts the result of a run that shall train longer aside, under the steps that it was of."""
+    if jax.process_index() == 0:
+        file = workdir / 'result.json'
+        file.rename(workdir / _KEPT_RESULT.format(read_json(file)['steps']))
 
 
 def write_step_zero(
@@ -102,6 +111,8 @@ def write_step_zero(
                 f'the split of the data is another than when the run in --workdir={workdir} began, by commit '
                 f'{before.get("git_commit")}: continue with that code, or use another --workdir'
             )
+        if changed and list(workdir.glob(_KEPT_RESULT.format('*'))):
+            changed = [*changed, 'its test part had been opened before']
         if noted := changes.note(before, now, changed):
             now = before | {'continued': [*before.get('continued', []), noted]}
             notes = changes.warnings(now)[-1:]
@@ -110,6 +121,8 @@ def write_step_zero(
             write_json(file, now)
         if changed or not (workdir / 'config.json').exists():
             write_json(workdir / 'config.json', json.loads(config_lib.to_json(config)))
+        if changed:  # the permission that it gave is used
+            (workdir / changes.DIVERGED).unlink(missing_ok=True)
     return notes
 
 

@@ -59,9 +59,7 @@ class Job:
 
         A checkpoint that does not fit is a UserError.
         """
-        accepted = self.config.init.other_front_end
-        strange = init_from.check_front_end(self.source, self.front_end, accepted)
-        variables, notes = init_from.variables(
+        return init_from.variables(
             self.source,
             self.model,
             fresh,
@@ -70,7 +68,6 @@ class Job:
             labels=self.stored.labels,
             picture=self.picture,
         )
-        return variables, notes + strange
 
     def featurize(self, audio: jax.Array) -> jax.Array:
         """Turns what is stored into features (batch, frames, bins), on their devices."""

@@ -183,17 +183,20 @@ class Stepper:
 class _Norms:
     """The length that gradients usually have: the geometric mean of a hundred steps, where it was highest."""
 
+    _FAR = 30.0  # times as long is far from usual
+
     def __init__(self) -> None:
-        self._seen, self._log_mean, self._usual, self._said = 0, 0.0, -np.inf, 30.0
+        self._seen, self._log_mean, self._usual, self._noted = 0, 0.0, -np.inf, 0.0
 
     def grown(self, norm: float) -> float:
         """Returns how many times the usual length a gradient has, if that is worth a note, else 0."""
-        log = np.log(np.clip(norm, 1e-30, 1e30))
+        log = np.log(np.clip(np.nan_to_num(norm, nan=np.inf), 1e-30, 1e30))
         if self._seen >= 20:
             self._usual = max(self._usual, self._log_mean)
-            if (times := np.exp(log - self._usual)) > self._said:
-                self._said = 10 * times  # the next note when it is much worse
-                return times
+            if (times := np.exp(log - self._usual)) > self._FAR:
+                worse = times > 10 * self._noted
+                self._noted = times if worse else self._noted
+                return times if worse else 0.0
         self._seen += 1
         self._log_mean += (log - self._log_mean) / min(self._seen, 100)
         return 0.0

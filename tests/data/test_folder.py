@@ -571,6 +571,9 @@ def test_folders_called_train_and_test_are_the_official_split(tmp_path):
     ]  # fmt: skip
     assert [item.path for item in quarantined] == ['train/5.wav']
     assert 'Test, train, valid are taken as the official split' in notes(tmp_path)
+    (tmp_path / 'train' / 'dub').mkdir()
+    (tmp_path / 'train' / 'dub' / '1.mid').write_bytes(b'x')
+    assert "class 'dub' is left out: 1 files, format .mid is not read" in notes(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -586,9 +589,10 @@ def test_folders_that_are_no_classes(tmp_path, names, said):
     assert said in refusal(tmp_path)
 
 
-def test_numbers_that_are_classes(tmp_path):
-    make(tmp_path, '1980/1.wav', '1990/2.wav')
-    assert tracks(Source(root=str(tmp_path))) == ['1980/1.wav', '1990/2.wav']
+@pytest.mark.parametrize('names', [('1980', '1990'), ('808', '909')])
+def test_numbers_that_are_classes(tmp_path, names):
+    make(tmp_path, *(f'{name}/{i}.wav' for i, name in enumerate(names)))
+    assert [r.label for r in Source(root=str(tmp_path)).recordings()[0]] == list(names)
 
 
 def test_what_is_not_read_is_counted_and_lost_classes_are_named(tmp_path):
@@ -622,6 +626,11 @@ def test_lists_of_other_programs(six, name, content):
         assert [(r.track, r.label) for r in Source(root=str(root)).recordings()[0]] == [
             ('a.wav', 'x'), ('b.wav', 'y'),
         ]  # fmt: skip
+
+
+def test_a_blank_first_line_is_no_header(six):
+    write_csv(six, '\npath,label\na.wav,x\nb.wav,y\n')
+    assert 'line 1: blank; expected columns path,label' in refusal(six / 'tracks.csv')
 
 
 def test_lines_are_counted_from_the_first(six):

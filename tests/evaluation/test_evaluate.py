@@ -199,8 +199,11 @@ def test_items_of_one_group_count_once():
     outcomes = np.repeat((np.arange(25) < 15).astype(int), 16)
     groups = np.repeat([f'g{i}' for i in range(25)], 16)
     grouped = binary(outcomes, groups)
-    expected = stats.binom.ppf([0.025, 0.975], 25, 0.6) / 25
-    np.testing.assert_allclose(grouped['accuracy_ci95'], expected, atol=0.03)
+    # Wilson's interval of 15 in 25, with Student's quantile for the 24 degrees of freedom of 25 groups.
+    t = stats.t.ppf(0.975, 24)
+    centre, half = 0.6 + t**2 / 50, t * np.sqrt(0.24 / 25 + t**2 / (4 * 25**2))
+    expected = np.array([centre - half, centre + half]) / (1 + t**2 / 25)
+    np.testing.assert_allclose(grouped['accuracy_ci95'], expected, rtol=1e-6)
     single = binary(outcomes, [str(i) for i in range(400)])
     width = {key: np.diff(figures['accuracy_ci95'])[0] for key, figures in
              (('grouped', grouped), ('single', single))}  # fmt: skip

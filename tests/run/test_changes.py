@@ -10,6 +10,7 @@ import pytest
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.run import changes
+from genre_jax.run import folder as run_folder
 from tests import program, tiny_page
 
 
@@ -94,6 +95,16 @@ def test_other_code_and_machines_are_noted():
     assert 'git_commit: a -> b' in line
 
 
+def test_a_longer_training_that_was_cut_off_at_its_beginning(tmp_path):
+    """After the result was put aside and before the config was written the same command goes on."""
+    config = began(tmp_path)
+    (tmp_path / 'result.json').write_text('{"steps": 18}')
+    run_folder.keep_result(tmp_path)
+    assert [path.name for path in tmp_path.glob('result*')] == ['result_at_step_18.json']
+    config.train.length = '9 epochs'
+    assert changes.of_config(config, tmp_path) == ["train.length: '6 epochs' -> '9 epochs'"]
+
+
 @pytest.mark.slow
 def test_a_longer_training_is_the_one_that_was_longer_from_the_start(places):
     constant = '--config.optim.schedule=constant'
@@ -111,7 +122,12 @@ def test_a_longer_training_is_the_one_that_was_longer_from_the_start(places):
     (warning,) = set(other['warnings']) - set(one['warnings'])
     assert "train.length: '3 epochs' -> '6 epochs'" in warning
     assert 'its test part had been opened before' in warning
-    assert json.loads((short / 'result_before.json').read_text()) == before
+    assert json.loads((short / f'result_at_step_{before["steps"]}.json').read_text()) == before
+    # Shown again by the same command, and where nothing but how often to evaluate is otherwise.
+    for flags in ((), ('--config.eval.every=2 epochs',)):
+        ended = run(places, short, constant, '--config.train.length=6 epochs', *flags)
+        assert ended.returncode == 0 and 'holds a finished run' in ended.stdout
+    assert program.result(short) == other
     assert json.loads((short / 'config.json').read_text())['train']['length'] == '6 epochs'
 
 
@@ -135,6 +151,7 @@ def test_a_training_that_diverged_goes_on_with_a_lower_rate(places, warmup):
     )
     assert ended.returncode == 0, ended.stderr
     assert ('continuing from step 1 of' in ended.stdout) == (warmup == '8 steps')
+    assert not (workdir / changes.DIVERGED).exists()  # nothing else may change now
     warnings = ' '.join(program.result(workdir)['warnings'])
     assert 'optim.learning_rate: 1e+30 -> 0.001' in warnings
     assert 'optim.clip_norm: 0.0 -> 1.0' in warnings

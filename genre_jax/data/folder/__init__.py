@@ -1,5 +1,6 @@
 """A folder of one's own: one folder per class, or a CSV with columns path,label (docs/datasets)."""
 
+import abc
 import collections
 import os
 from collections.abc import Collection
@@ -78,9 +79,9 @@ class SourceWithPaperList(Source):
         super().__init__(root=root, sample_rate_hz=sample_rate_hz, group=group)
         self.description = f'{self.subject}: {self.description}'
 
+    @abc.abstractmethod
     def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
         """Returns 'train', 'val' or 'test' by path, for the usable files of a class."""
-        raise NotImplementedError
 
     def protocols(self) -> dict[str, dict[str, str]]:
         """Returns the list `paper`, which `draw` makes class by class."""

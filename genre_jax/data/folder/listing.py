@@ -58,11 +58,7 @@ def scan_folders(root: str) -> Listing:
     Folders called train, val and test hold the class folders, and are the official split.
     """
     recordings, quarantined, others, notes = [], [], collections.Counter(), []
-    top = [
-        entry.name
-        for entry in os.scandir(root)
-        if entry.is_dir() and not files.is_hidden(entry.name)
-    ]
+    top = _folders(root)
     in_parts = len(top) > 1 and all(name.lower() in _SPLITS for name in top)
     _refuse_folds(root, top)
     for path in files.walk(root):
@@ -93,8 +89,12 @@ def scan_folders(root: str) -> Listing:
         notes.append(
             f'{", ".join(sorted(top))} are taken as the official split, the folders in them as classes'
         )
+        classes = dict.fromkeys(name for part in top for name in _folders(os.path.join(root, part)))
     else:
-        notes += _lost(top, recordings, quarantined, 'no file in it')
+        classes = top
+    left_out = [item for item in quarantined if item.path.count('/') > in_parts]
+    reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
+    notes += _lost(classes, recordings, reasons, 'no file in it is read')
     for name in _csv_names(root):
         missing = ' and no '.join(_missing(os.path.join(root, name)))
         notes.append(f'{name} is not used: it has no column {missing}')
@@ -173,7 +173,7 @@ def _refuse_folds(root: str, top: Sequence[str]) -> None:
             f'{root}: {", ".join(sorted(top)[:3])}, ... are folds and no classes; name the classes in a '
             'CSV with columns path,label, and in a column group what shall stay in one fold'
         )
-    if len(top) > 1 and all(re.fullmatch(r'\d{3}', name) for name in top):
+    if len(top) > 1 and all(re.fullmatch(r'0\d\d|1[0-5]\d', name) for name in top):
         raise UserError(
             f'{root}: {", ".join(sorted(top)[:3])}, ... are the folders of the Free Music Archive and '
             'no classes: config.data.name=fma reads them; or have a CSV with columns path,label'
@@ -183,24 +183,25 @@ def _refuse_folds(root: str, top: Sequence[str]) -> None:
 def _lost(
     classes: Iterable[str],
     recordings: Sequence[Recording],
-    quarantined: Sequence[Quarantined],
+    left_out: Iterable[tuple[str, str]],
     why: str,
 ) -> list[str]:
-    """Names the classes of which there is no recording."""
-    there = {recording.label for recording in recordings}
-    left_out = collections.defaultdict(list)
-    for item in quarantined:
-        left_out[item.path.split('/')[0].strip()].append(item.reason)
+    """Names the classes of which there is no recording; `left_out` are class and reason of other files."""
+    there, reasons = {recording.label for recording in recordings}, collections.defaultdict(list)
+    for label, reason in left_out:
+        reasons[label].append(reason)
     return [
-        f'class {label!r} is left out: '
-        + (
-            f'{len(reasons)} files, {reasons[0]}'
-            if (reasons := left_out[label])
-            else f'{why} is read'
-        )
+        f'class {label!r} is left out: {f"{len(own)} files, {own[0]}" if (own := reasons[label]) else why}'
         for label in map(str.strip, classes)
         if label not in there
     ]
+
+
+def _folders(root: str) -> list[str]:
+    """Returns the names of the folders right in a folder, but for hidden ones."""
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(files.readable(name) for name in names if not files.is_hidden(name))
 
 
 def _odd_labels(name: str, labels: Sequence[str]) -> list[str]:
