@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import ml_dtypes  # with which NumPy knows bfloat16
 import numpy as np
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _NAMES = (
@@ -94,5 +94,4 @@ def check_stored(archive: zipfile.ZipFile, size: int) -> None:
 
 def one_line(text: str, limit: int = 500) -> str:
     """Makes one line of a message that may hold names from a hostile file."""
-    line = ' '.join(text[: 2 * limit].split())
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:limit]
+    return printable(' '.join(text[: 2 * limit].split()))[:limit]
