@@ -13,6 +13,7 @@ from genre_jax.config.durations import duration_steps as duration_steps
 from genre_jax.config.durations import every_steps as every_steps
 from genre_jax.config.durations import resolve_length as resolve_length
 from genre_jax.config.keys import KEYS
+from genre_jax.config.keys import get_config as get_config
 from genre_jax.config.keys import may_differ_on_resume as may_differ_on_resume
 from genre_jax.config.names import flatten as flatten
 from genre_jax.config.names import nearest as nearest
@@ -46,9 +47,10 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 def differences(old: Mapping, new: Mapping) -> list[str]:
     """Returns in what two configs differ, such as 'optim.learning_rate: 0.001 -> 0.01', a line for each key.
 
-    Both are as config.json holds them; keys are left out that may change on resume.
+    Both are as config.json holds them; keys are left out that may change on resume. One that the old lacks,
+    of an earlier version, had its default.
     """
-    old, new = flatten(old), flatten(new)
+    old, new = flatten(json.loads(to_json(get_config()))) | flatten(old), flatten(new)
     return [
         f'{key}: {old.get(key)!r} -> {new.get(key)!r}'
         for key in sorted(old.keys() | new.keys())

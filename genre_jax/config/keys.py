@@ -134,6 +134,7 @@ KEYS = (
     Key('data.name', 'folder', NAME, 'a dataset of genre_jax.data; further keys go to its Source'),
     Key('data.prepared_dir', 'prepared', NAME, 'prepared datasets, shared by all runs', free=True),
     Key('data.prepared', '', ANY, 'a prepared dataset, used as it is: no recordings needed', free=True),
+    Key('data.classes', (), ANY, "to keep, by name: ('LABEL', 'LABEL', ...); none named: all"),
     Key('data.chunk_s', 1.0, seconds(0.1), 'of one stored record: a window reads those it touches'),
     Key('split.protocol', 'grouped', PROTOCOL, _PROTOCOL),
     Key('split.fractions', (0.70, 0.15, 0.15), SHARES, 'of the songs, for train, val and test'),

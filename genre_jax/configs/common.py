@@ -17,7 +17,7 @@ def table_config(use_length: bool = False) -> Config:
     """Returns what perceptrons on a table of features (docs/datasets/feature_table.md) begin with."""
     config = get_config()
     config.data.update(name='feature_table', root='', index='', use_length=use_length)
-    config.data.update(classes=(), max_per_class=0, seed=0)
+    config.data.update(max_per_class=0, seed=0)
     config.features.name = 'table'
     config.model.name = 'mlp'
     config.eval.batch_size = 512

@@ -10,6 +10,7 @@ from genre_jax.data import request
 from genre_jax.errors import UserError
 
 _OWN = {key.name.partition('.')[2]: key for key in keys.KEYS if key.name.startswith('data.')}
+_NOT_HERE = ('name', 'classes')  # all classes are prepared, and looked through
 _FORMER = {'source': 'root', 'out': 'prepared_dir'}
 
 
@@ -21,7 +22,7 @@ def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
     config = keys.get_config()
     settings = config.data
     settings.name = argv[0]
-    takes = {name: type(key.default) for name, key in _OWN.items() if name != 'name'}
+    takes = {name: type(key.default) for name, key in _OWN.items() if name not in _NOT_HERE}
     takes |= {key: setting.type for key, setting in sections.settings_of('data', argv[0]).items()}
     for item in argv[1:]:
         key, separator, value = item.removeprefix('--').partition('=')

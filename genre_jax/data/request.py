@@ -56,8 +56,8 @@ def load_source(settings: Mapping, section: str = 'data') -> Source:
         if hint in _TYPES and key in settings and not isinstance(value, hint):
             wanted = getattr(hint, '__name__', hint)
             raise UserError(f'config.{section}.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
-    of_preparation = ('prepared_dir', 'prepared', 'chunk_s') if section == 'data' else ()
-    return config_lib.call_with_section(made, section, settings, skip=('name', *of_preparation))
+    of_any = ('prepared_dir', 'prepared', 'classes', 'chunk_s') if section == 'data' else ()
+    return config_lib.call_with_section(made, section, settings, skip=('name', *of_any))
 
 
 def request_file(settings: Mapping, home: Path) -> Path:

@@ -155,6 +155,7 @@ class Network:
         """Returns the embeddings of all windows of a layout: held, kept in the cache, or computed."""
         what = {
             'data': table.dataset.manifest['fingerprint'],
+            'classes': table.dataset.labels,  # they decide which tracks are numbered
             'network': self.source.sha256,
             'front_end': repr(self._front_end),
             'model': json.loads(config_lib.to_json(self.config))['model'],

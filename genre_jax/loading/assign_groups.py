@@ -22,14 +22,19 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
         members[track['group']].append(position)
         groups_of_label[track['label']].add(track['group'])
     total = collections.Counter(track['label'] for track in tracks)
-    for label, groups in sorted(groups_of_label.items()):
-        if len(groups) < len(shares):
-            parts = ', '.join(shares) if len(shares) < 4 else f'{len(shares)} folds'
-            raise UserError(
-                f'class {label!r} has {total[label]} songs in {len(groups)} groups, too few for {parts}: it '
-                f'needs at least {len(shares)} groups; add recordings, drop the class, or group by '
-                'something smaller (config.data.group=recording)'
-            )
+    few = [
+        f'class {label!r} has {total[label]} songs in {len(groups)} groups'
+        for label, groups in sorted(groups_of_label.items())
+        if len(groups) < len(shares)
+    ]
+    if few:
+        parts, fewer = ', '.join(shares), ''
+        if len(shares) > 3:
+            parts, fewer = f'{len(shares)} folds', ' have fewer config.split.folds,'
+        raise UserError(
+            f'{"; ".join(few)}, too few for {parts}: it needs at least {len(shares)} groups; add recordings,'
+            f'{fewer} or name the classes to keep in config.data.classes'
+        )
     lacking = {
         (part, label): share * total[label] for part, share in shares.items() for label in total
     }

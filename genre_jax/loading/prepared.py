@@ -3,12 +3,15 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from genre_jax import config as config_lib
 from genre_jax.data import prepare, store
 from genre_jax.data.recordings import Kind
+from genre_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +44,19 @@ class Dataset:
     'n_samples', ... A label id is a position in `labels`.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        """Opens the folder that `data.prepare.prepare` returned."""
+    def __init__(self, folder: pathlib.Path, classes: Sequence[str] = ()) -> None:
+        """Opens the folder that `data.prepare.prepare` returned, with the classes named; none named: all."""
         self.manifest = prepare.read_manifest(folder)
-        self.tracks: list[dict] = self.manifest['tracks']
         self.labels: list[str] = self.manifest['labels']
+        classes = [str(name) for name in classes]  # on the command line 1,2 are numbers
+        for name in classes:
+            if name not in self.labels:
+                hint = config_lib.nearest(name, self.labels)
+                raise UserError(f'config.data.classes: there is no class {name!r}{hint}')
+        self.labels = [label for label in self.labels if not classes or label in classes]
+        self.tracks: list[dict] = [
+            track for track in self.manifest['tracks'] if track['label'] in self.labels
+        ]
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']

@@ -61,7 +61,7 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
-    return prepared.Dataset(pathlib.Path(folder))
+    return prepared.Dataset(pathlib.Path(folder), config.data.classes)
 
 
 def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> splits.Split:

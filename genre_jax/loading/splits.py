@@ -321,10 +321,24 @@ def _draw_share(units: Sequence[tuple[str, object]], share: float, seed: int) ->
 
 
 def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str]) -> None:
-    for part, rows in split.tracks.items():
-        missing = sorted(set(labels) - {tracks[row]['label'] for row in rows})
-        if missing:
-            raise UserError(
-                f'class {missing[0]!r} has no song in the {part} part of the {split.protocol} split: '
-                'add recordings, or drop the class'
-            )
+    held = {part: {tracks[row]['label'] for row in rows} for part, rows in split.tracks.items()}
+    missing = {
+        label: [part for part in PARTS if label not in held[part]]
+        for label in labels
+        if any(label not in held[part] for part in PARTS)
+    }
+    if missing:
+        songs = collections.Counter(track['label'] for track in tracks)
+        groups = collections.Counter(
+            label for label, _ in {(track['label'], track['group']) for track in tracks}
+        )
+        named = '; '.join(
+            f'{label!r} ({songs[label]} songs, {groups[label]} groups) lacks {" and ".join(parts)}'
+            for label, parts in missing.items()
+        )
+        left = len(labels) - len(missing)
+        keep = ', or keep the others only: config.data.classes' if left > 1 else ''
+        raise UserError(
+            f'the {split.protocol} split leaves {len(missing)} of {len(labels)} classes without songs in a '
+            f'part: {named}: add recordings{keep}'
+        )

@@ -282,6 +282,12 @@ def test_differences():
         'split.fractions: [0.7, 0.15, 0.15] -> [0.8, 0.1, 0.1]',
     ]
     assert len(config_lib.differences(new, old)) == 3
+    # A run of a version that did not have some key yet.
+    del old['data']['classes'], old['init']['other_front_end']
+    new = json.loads(config_lib.to_json(folder.get_config()))
+    assert config_lib.differences(old, new) == []
+    new['data']['classes'] = ['a', 'b']
+    assert config_lib.differences(old, new) == ["data.classes: [] -> ['a', 'b']"]
 
 
 # --- values --------------------------------------------------------------------------------------

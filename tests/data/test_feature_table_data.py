@@ -144,15 +144,13 @@ def test_some_songs_and_some_classes(tmp_path):
     assert few == [track for track in everything if track in few]  # in the order of the CSV
     assert few == tracks(max_per_class=4) != tracks(max_per_class=4, seed=1)
     assert tracks(max_per_class=100) == everything
-    assert tracks(classes=('c', 'a')) == [track for track in everything if track[0] in 'ac']
     prints = {
         Source(root=root, **settings).fingerprint
         for settings in (
-            {}, {'max_per_class': 4}, {'max_per_class': 4, 'seed': 1}, {'classes': ('a', 'b')},
-            {'use_length': True},
+            {}, {'max_per_class': 4}, {'max_per_class': 4, 'seed': 1}, {'use_length': True},
         )
     }  # fmt: skip
-    assert len(prints) == 5
+    assert len(prints) == 4
 
 
 def test_gzipped_is_the_same(tmp_path):
@@ -216,9 +214,6 @@ def test_other_mistakes(tmp_path):
     assert 'nowhere.csv is no file' in refusal(tmp_path / 'nowhere.csv')
     assert f'{tmp_path} is no file' in refusal(tmp_path)
     root = many(tmp_path)
-    assert "no class 'd'" in refusal(root, classes=('a', 'd'))
-    assert 'holds 1 class' in refusal(root, classes=('a',))
-    assert "config.data.classes='ab': expected a list, ('ab',)" in refusal(root, classes='ab')
     assert 'config.data.max_per_class=-1' in refusal(root, max_per_class=-1)
     assert 'config.data.seed=-1' in refusal(root, max_per_class=2, seed=-1)
 

@@ -110,6 +110,20 @@ def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
         embeddings.embed(config, run, tmp_path)
 
 
+def test_those_of_some_classes_are_not_taken_for_those_of_others(trained, tmp_path):
+    run = str(trained / 'run')
+    config = page(trained, allow_leak=True)
+    known = {}
+    for part in embeddings.embed(config, run).values():
+        known |= dict(zip(zip(part.track, part.start_s, strict=True), part.embedding, strict=True))
+    for classes in (('low', 'mid'), ('low', 'high')):  # as many songs, as long
+        config.data.classes = classes
+        for part in embeddings.embed(config, run, tmp_path).values():
+            assert part.classes.tolist() == sorted(classes)
+            for *where, embedding in zip(part.track, part.start_s, part.embedding, strict=True):
+                np.testing.assert_allclose(embedding, known[tuple(where)], atol=1e-5, rtol=1e-4)
+
+
 def test_songs_that_the_network_has_heard(trained):
     run = str(trained / 'run')
     with pytest.raises(UserError) as caught:

@@ -12,6 +12,7 @@ import pytest
 
 from genre_jax.data import prepare
 from genre_jax.data.recordings import Recording, Source
+from genre_jax.errors import UserError
 from genre_jax.loading import balance, loader, prepared
 
 RATE_HZ = 100
@@ -451,3 +452,15 @@ def test_evaluation_rows_are_shared_among_processes(dataset, processes):
         for step in zip(*parts, strict=True)
     ]
     assert equal(joined, whole)
+
+
+def test_only_some_classes(dataset):
+    some = prepared.Dataset(dataset.folder, ('c', 'a'))
+    assert some.labels == ['a', 'c']
+    kept = [t for t in range(len(LENGTHS)) if t % 3 < 2]  # 'cab'[t % 3]
+    assert [track['track'] for track in some.tracks] == [f'track{t}' for t in kept]
+    assert some.label_ids().tolist() == [1 - t % 3 for t in kept]
+    for row, t in enumerate(kept):
+        np.testing.assert_array_equal(some.read(row, 0, LENGTHS[t]), ramp(t))
+    with pytest.raises(UserError, match=r"config\.data\.classes: there is no class 'd'"):
+        prepared.Dataset(dataset.folder, ('a', 'd'))

@@ -111,9 +111,21 @@ def test_groups_that_cannot_be_divided_are_refused():
     holds = {'w': 'abc', 'x': 'abd', 'y': 'acd', 'z': 'bcd'}
     tracks = [track(f'{g}{label}', label, g) for g, labels in holds.items() for label in labels]
     with pytest.raises(
-        UserError, match=r"class '[abcd]' has no song in the \w+ part of the grouped"
+        UserError, match=r"the grouped split leaves .*'[abcd]' \(3 songs, 3 groups\)"
     ):
         make(tracks)
+
+
+def test_all_classes_with_too_few_groups_are_named():
+    tracks = [track(f'{g}{label}', label, f'{g}{label}') for g in 'vwxyz' for label in 'ab']
+    tracks += [track(f'c{i}', 'c', 'one') for i in range(7)] + [track('d1', 'd', 'two')]
+    with pytest.raises(
+        UserError, match=r'needs at least 3 groups; .*config\.data\.classes'
+    ) as error:
+        make(tracks)
+    assert "class 'c' has 7 songs in 1 groups; class 'd' has 1 songs in 1 groups" in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -236,7 +248,9 @@ def test_an_official_split_must_be_whole():
 
 
 def test_an_official_split_without_a_test_part():
-    with pytest.raises(UserError, match="class 'a' has no song in the test part"):
+    with pytest.raises(
+        UserError, match=r"2 of 2 classes .*'a' \(.*\) lacks test; 'b' .* lacks test"
+    ):
         make(official(('train', 'val')), protocol='official')
 
 

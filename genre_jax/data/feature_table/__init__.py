@@ -32,7 +32,6 @@ class Source(recordings.Source):
         *,
         root: str,
         use_length: bool = False,
-        classes: tuple[str, ...] | list[str] = (),
         max_per_class: int = 0,
         seed: int = 0,
         index: str = '',
@@ -42,13 +41,10 @@ class Source(recordings.Source):
         Args:
             root: the CSV, gzipped or not.
             use_length: whether the column `length` is a feature: Ma et al.'s 58 instead of 57.
-            classes: labels to keep, empty for all.
             max_per_class: songs of each class, at most, drawn at random; 0 for all.
             seed: of that draw.
             index: Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
         """
-        if isinstance(classes, str):
-            raise UserError(f'config.data.classes={classes!r}: expected a list, ({classes!r},)')
         for key, value in (('max_per_class', max_per_class), ('seed', seed)):
             if value < 0:
                 raise UserError(f'config.data.{key}={value}: expected a whole number from 0 up')
@@ -60,14 +56,13 @@ class Source(recordings.Source):
         self.root = os.path.abspath(root)
         self.description = f'rows of handcrafted features in {os.path.basename(root)}'
         self._use_length = use_length
-        self._classes = tuple(classes)
         self._draw = max_per_class, seed
         self._artists = lists.read_index(lists.find_index(index, []))
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the settings and the CSV."""
-        settings = self._use_length, self._classes, self._draw, sorted(self._artists.items())
+        settings = self._use_length, self._draw, sorted(self._artists.items())
         parts = (_VERSION, settings, self.files())
         return digests.of_text(repr(parts)).hex()
 
@@ -157,12 +152,8 @@ class Source(recordings.Source):
                     'already; remove one of the two'
                 )
             seen[piece] = line
-            values = [self._number(line, name, row[name]) for name in columns]
-            if not self._classes or song.label in self._classes:
-                table.append((line, song, values))
+            table.append((line, song, [self._number(line, name, row[name]) for name in columns]))
         found = {song.label for _, song, _ in table}
-        if unknown := sorted(set(self._classes) - found):
-            raise UserError(f'config.data.classes: {self.root} has no class {unknown[0]!r}')
         if len(found) < 2:
             raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
         recordings.check_spelling(self.root, found)
