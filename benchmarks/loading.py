@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
+import joblib
 import ml_collections
 import numpy as np
 import soundfile
@@ -168,7 +169,7 @@ def measure(
     clips = Windows(audio_files, dataset.label_ids(), config.windows, dataset.sample_rate_hz)
     torch_loader = torch.utils.data.DataLoader(
         clips, size, shuffle=True, drop_last=True, persistent_workers=True,
-        num_workers=len(os.sched_getaffinity(0)), multiprocessing_context='spawn',
+        num_workers=joblib.cpu_count(), multiprocessing_context='spawn',
     )  # fmt: skip
 
     def batches(windows: loader.WindowTable) -> Iterable:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
 import pathlib
 import tempfile
 import time
@@ -26,6 +25,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import joblib
 import ml_collections
 import numpy as np
 import soundfile
@@ -197,7 +197,7 @@ def main() -> None:
     )
     parser.add_argument('--members_at_once', type=int, help='instead of what is chosen')
     parser.add_argument('--window_s', type=float, default=3.0, help='length of a piece of audio')
-    cores = len(os.sched_getaffinity(0))
+    cores = joblib.cpu_count()
     parser.add_argument(
         '--cpu_devices',
         type=int,

@@ -1,4 +1,7 @@
-"""Whole trainings where a copy from the devices to the host is refused unless it is asked for."""
+"""Whole trainings where a copy from the devices to the host is refused unless it is asked for.
+
+And where Python has nothing that it has on Linux alone.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +43,7 @@ def test_a_training_copies_nothing_unasked(places, way):
         *WAYS[way],
     )
     words[words.index('genre_jax.main')] = 'tests.other_machine'
-    ended = program.run(words, env=program.environment(devices=2, MACHINE='guarded'))
+    ended = program.run(words, env=program.environment(devices=2, MACHINE='guarded,mac'))
     assert ended.returncode == 0, ended.stderr
     assert program.result(places / way)['steps'] > 0
 
