@@ -1,6 +1,23 @@
 """The exceptions that become one line for the user, without a traceback."""
 
+import errno
+import os
 import signal
+
+# The exit code for it (sysexits.h: a failure that may pass); every launcher starts the program again.
+MACHINE_FAULT = 75
+# What a machine or a network does, in the words of the system and of jax: the same command may work again.
+_FAULTS = (
+    *(
+        os.strerror(getattr(errno, name))
+        for name in 'EIO ESTALE ECONNRESET ECONNABORTED ENETRESET ENETDOWN EHOSTDOWN ENOTCONN ETIMEDOUT '
+        'EREMOTEIO ENOMEM'.split()
+        if hasattr(errno, name)
+    ),
+    'UNAVAILABLE: ',
+    'DEADLINE_EXCEEDED: ',
+    'heartbeat timeout',
+)
 
 
 def printable(text: str) -> str:
@@ -8,6 +25,23 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
+def machine_fault(error: BaseException | None) -> str:
+    """Returns what a machine or a network did that is behind an error, in one line; '' where nothing is.
+
+    By the words, of the error and of what it was raised from: libraries have exceptions of their own for it.
+    """
+    found = ''
+    while error is not None:
+        text = ' '.join(str(error).split())
+        if isinstance(error, MemoryError):
+            found = f'out of memory: {text}'
+        elif any(words in text for words in _FAULTS):
+            named = isinstance(error, OSError) and error.filename
+            found = f'{error.filename}: {error.strerror}' if named else text[:300]
+        error = error.__cause__ or error.__context__
+    return found
 
 
 class UserError(Exception):

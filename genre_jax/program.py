@@ -1,7 +1,7 @@
 """What all programs share: flags, the start of jax, one line and an exit code for what goes wrong.
 
-Exit codes: 0 finished; 1 a fault of the program, with its traceback; 2 a mistake that one line explains;
-130 and 143 stopped by SIGINT and SIGTERM after saving.
+Exit codes: 0 finished; 1 a fault of the program, with its traceback; 2 a mistake that one line explains; 75 a
+fault of the machine or the network that may pass; 130 and 143 stopped by SIGINT and SIGTERM after saving.
 """
 
 import errno
@@ -209,13 +209,24 @@ def _fail(message: str, exit_code: int = 2) -> None:
     os._exit(exit_code)
 
 
+def _keep_traceback() -> str:
+    """Writes the traceback into the run folder, if there is one; returns where, in words."""
+    workdir = flags.FLAGS['workdir'].value if 'workdir' in flags.FLAGS else None
+    try:
+        file = pathlib.Path(workdir or '').expanduser() / 'error.txt'
+        if workdir and file.parent.is_dir():
+            file.write_text(traceback.format_exc())
+            return f' ({file} says where it came from)'
+    except OSError:  # the fault may be that folder's
+        pass
+    return ''
+
+
 def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None:
-    from genre_jax.errors import Stopped, UserError
+    from genre_jax.errors import MACHINE_FAULT, Stopped, UserError, machine_fault
 
     try:
         main(argv)
-    except UserError as error:
-        _fail(f'error: {error}')
     except Stopped as stopped:
         _fail(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
@@ -223,6 +234,14 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
     except Exception as error:
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             _fail('interrupted: the same command continues', 130)
+        if fault := machine_fault(error):
+            _fail(
+                f'error: {fault}; what was already saved is kept, and the same command continues'
+                f'{_keep_traceback()}',
+                MACHINE_FAULT,
+            )
+        if isinstance(error, UserError):
+            _fail(f'error: {error}')
         # By the words: orbax puts them into exceptions of its own.
         full = [text for text in map(os.strerror, _DISK_FULL) if text in str(error)]
         if full:
@@ -230,7 +249,7 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
                 f'error: {full[0]}: make room where --workdir and config.data.prepared_dir lie; what was '
                 'already saved is kept, and the same command continues'
             )
-        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+        if 'RESOURCE_EXHAUSTED' in str(error):
             _fail(
                 f'error: out of memory ({_one_line(error)[:200]}): lower config.train.batch_size, '
                 'config.eval.batch_size or config.windows; what was already saved is kept. If others use the '

@@ -4,20 +4,21 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
 from genre_jax.data import containers
-from genre_jax.errors import BadAudio
+from genre_jax.errors import BadAudio, machine_fault
 
 AUDIO_SUFFIXES = frozenset(
     ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff')
@@ -64,6 +65,27 @@ class AudioInfo(NamedTuple):
     format: str
 
 
+def _apart_from_faults(read: Callable) -> Callable:
+    """Has a reader of a path raise what the medium does, an OSError: a file is not bad because of it."""
+
+    @functools.wraps(read)
+    def reader(path: str | os.PathLike[str], *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return read(path, *arguments, **keywords)
+        except BadAudio:  # decoders do not say
+            try:
+                with open(path, 'rb') as file:
+                    while file.read(_BLOCK_SAMPLES):
+                        pass
+            except OSError as error:
+                if machine_fault(error):
+                    raise
+            raise
+
+    return reader
+
+
+@_apart_from_faults
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
     if _by_ffmpeg(path):
@@ -74,6 +96,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         return AudioInfo(rate, handle.channels, frames / rate, handle.format)
 
 
+@_apart_from_faults
 def decode(
     path: str | os.PathLike[str],
     sample_rate_hz: int,

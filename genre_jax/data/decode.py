@@ -22,7 +22,7 @@ from genre_jax.data import duplicates, fingerprint
 from genre_jax.data.pipeline import Pipeline
 from genre_jax.data.recordings import Recording, Source
 from genre_jax.data.storage import Path
-from genre_jax.errors import BadAudio, UserError
+from genre_jax.errors import BadAudio, UserError, machine_fault
 
 
 def _end_with_parent() -> None:
@@ -46,6 +46,8 @@ def _decode_one(source: Source, clip: tuple[Recording, Path]) -> str:
     try:
         stored = source.load(recording)
     except BadAudio as error:
+        if machine_fault(error):  # of pictures and tracks of pitch
+            raise
         return str(error)
     if source.kind == 'audio':
         marks = fingerprint.fingerprint(stored, source.sample_rate_hz())
@@ -168,10 +170,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
                     f'{script}: each process that decodes runs this file from the top: put what it does '
                     "under if __name__ == '__main__':"
                 ) from None
-            raise UserError(
-                f'a process that decoded {source.name} was killed (out of memory?): run the same '
-                'command again, what is already decoded is kept'
-            ) from None
+            raise MemoryError(f'a process that decoded {source.name} was killed') from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -14,6 +14,7 @@ import tqdm
 
 from genre_jax.data import tables
 from genre_jax.data.storage import Path
+from genre_jax.errors import machine_fault
 
 # A file that was written so shortly before it was hashed may change again within one tick of its clock.
 _SETTLED_NS = 2 * 10**9
@@ -74,7 +75,9 @@ class Digests:
             now_ns = time.time_ns()
             with open(path, 'rb') as file:
                 digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        except OSError:
+        except OSError as error:
+            if machine_fault(error):
+                raise
             return ''
         if now_ns - facts.st_mtime_ns > _SETTLED_NS:
             self._known[path], self._new = (*state, digest), True

@@ -15,8 +15,9 @@ import numpy as np
 
 Interval = list[float]
 
-# Groups that must hold an error, or a hit, for their correlation to count as much as the prior one.
-_SHOWN = 3.0
+# Groups that must hold an error, or a hit, for their correlation to count as much as the prior one; chosen,
+# with the power below, by simulation (benchmarks/coverage.py).
+_SHOWN = 2.5
 # Groups whose errors fall apart more evenly than by chance do so by chance.
 _LEAST_DESIGN_EFFECT = 0.8
 
@@ -55,14 +56,17 @@ def effective_size(
     correlation = (excess / weight).sum() / (variance * (pairs / weight).sum())
     below = np.bincount(group, deviations < 0, len(weight)) > 0
     above = np.bincount(group, deviations > 0, len(weight)) > 0
-    prior = 1 / (1 + (min(below.sum(), above.sum()) / _SHOWN) ** 2)
+    # Of groups of unequal size a few tell nearly all.
+    evenness = total**2 / (weight**2).sum() / len(weight)
+    shown = min(below.sum(), above.sum()) * np.sqrt(evenness)
+    prior = 1 / (1 + (shown / _SHOWN) ** 4)
     correlation = prior + (1 - prior) * min(correlation, 1.0)
     effect = max(1 + correlation * ratio, _LEAST_DESIGN_EFFECT)
     expected = (own + max(correlation, 0.0) * pairs) / weight
     error = 2 * (expected**2).sum() / (pairs / weight).sum() ** 2  # variance of the correlation
     freedom = max(2 * effect**2 / (ratio**2 * error) - 1, 1.0)
-    # Satterthwaite's number alone is too careful for groups of unequal size, that of the groups too bold.
-    freedom = np.sqrt(freedom * (len(weight) - 1))
+    # Satterthwaite's number is too careful for groups of unequal size.
+    freedom = max(freedom, len(weight) - 1)
     return Size(total**2 / own.sum() / effect, scipy.stats.t.ppf(0.975, freedom))
 
 

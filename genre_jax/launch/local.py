@@ -6,7 +6,7 @@ Process 0 writes to the terminal as usual; each line of process i > 0 begins wit
 standard output is a file or a pipe, lines of different processes never run into each other.
 SIGINT, SIGTERM and SIGHUP are passed on to every process; a second one kills them. When one process
 fails, the others get `--grace_s` seconds to end by themselves, then they are killed; the exit code
-is that of the first that failed (128 + n for signal n).
+is that of the first that failed (128 + n for signal n). After 75, a fault of the machine, all start again.
 """
 
 import contextlib
@@ -24,9 +24,11 @@ from collections.abc import Mapping, Sequence
 if __package__ in (None, ''):  # run by path: the repository root is not on sys.path yet
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+from genre_jax.errors import MACHINE_FAULT
 from genre_jax.launch import command
 
 POLL_S = 0.05
+PAUSE_S = 2.0  # before all start again
 
 
 def free_port() -> int:
@@ -107,28 +109,13 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def main(argv: Sequence[str]) -> int:
-    """Starts the processes and sees them through, or prints their commands; returns the exit code."""
-    flags = command.parser(__doc__)
-    flags.add_argument('--processes', type=int, required=True)
-    flags.add_argument('--devices_per_process', type=int, default=1)
-    flags.add_argument('--grace_s', type=float, default=15.0)
-    options, arguments = command.parse(flags, argv)
-    if options.processes < 1 or options.devices_per_process < 1:
-        flags.error('--processes and --devices_per_process must be at least 1')
-
-    words, port = command.program(options, arguments, sys.executable), free_port()
-    processes, devices = options.processes, options.devices_per_process
-    variables = [environment(i, processes, devices, port) for i in range(processes)]
-    if options.dry_run:
-        for each in variables:
-            assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]
-            print(*assignments, shlex.join(words))
-        return 0
-
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: received.append(number))
+def run(
+    words: Sequence[str],
+    variables: Sequence[Mapping[str, str]],
+    received: list[int],
+    grace_s: float,
+) -> int:
+    """Starts a process for each set of variables and sees them through; returns the exit code, as `wait`."""
     running, echoes = [], []
     try:
         for i, each in enumerate(variables):
@@ -136,12 +123,45 @@ def main(argv: Sequence[str]) -> int:
             if running[i].stdout:
                 echoes.append(threading.Thread(target=echo, args=(running[i], i), daemon=True))
                 echoes[-1].start()
-        return wait(running, received, options.grace_s)
+        return wait(running, received, grace_s)
     finally:
         for process in running:
             kill(process)
         for thread in echoes:
             thread.join(timeout=5)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Starts the processes and sees them through, or prints their commands; returns the exit code."""
+    flags = command.parser(__doc__)
+    flags.add_argument('--processes', type=int, required=True)
+    flags.add_argument('--devices_per_process', type=int, default=1)
+    flags.add_argument('--grace_s', type=float, default=15.0)
+    flags.add_argument('--max_restarts', type=int, default=10, help='after code 75 (%(default)s)')
+    options, arguments = command.parse(flags, argv)
+    if options.processes < 1 or options.devices_per_process < 1:
+        flags.error('--processes and --devices_per_process must be at least 1')
+
+    words = command.program(options, arguments, sys.executable)
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: received.append(number))
+    for left in reversed(range(options.max_restarts + 1)):
+        port, devices = free_port(), options.devices_per_process
+        variables = [
+            environment(i, options.processes, devices, port) for i in range(options.processes)
+        ]
+        if options.dry_run:
+            for each in variables:
+                assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]
+                print(*assignments, shlex.join(words))
+            return 0
+        code = run(words, variables, received, options.grace_s)
+        if code != MACHINE_FAULT or received or not left:
+            break
+        print(f'code {code}: all start again, {left - 1} more times at most', file=sys.stderr)
+        time.sleep(PAUSE_S)
+    return code
 
 
 if __name__ == '__main__':

@@ -4,8 +4,9 @@
         --bucket=gs://BUCKET -- --config=configs/x.py --workdir=/bucket/run-1
 
 SkyPilot uploads this checkout, rents the machines, starts the job again elsewhere when they are
-preempted (and when the run exits with 143), and gives them back at the end. The run continues from
-its workdir, which has to lie on the bucket, mounted at /bucket. For TPUs: launch/tpu_vm.py, gke.py.
+preempted (and when the run exits with 143, or with 75, a machine's fault), and gives them back at
+the end. The run continues from its workdir, which has to lie on the bucket, mounted at /bucket. For
+TPUs: launch/tpu_vm.py, gke.py.
 """
 
 import json
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
     where = {'infra': options.infra, 'accelerators': options.accelerators}
     resources = {key: value for key, value in where.items() if value}
-    resources |= {'use_spot': options.spot, 'job_recovery': {'recover_on_exit_codes': [143]}}
+    resources |= {'use_spot': options.spot, 'job_recovery': {'recover_on_exit_codes': [75, 143]}}
     program = shlex.join(command.program(options, arguments))
     run = RUN.format(port=command.COORDINATOR_PORT, program=program)
     setup = SETUP.format(requirement="'jax[cuda12]'" if options.accelerators else 'jax')

@@ -5,7 +5,8 @@
 
 jax.distributed.initialize() finds coordinator, rank and GPU of each task in SLURM's variables.
 The run is told `--signal_s` seconds before its time is over or when it is preempted, saves, exits
-with 143, and goes back into the queue to continue; `scancel` ends it for good.
+with 143, and goes back into the queue to continue; `scancel` ends it for good. A fault of a machine or
+of the network, 75, sends it back as well, until it was started `--max_restarts` times.
 """
 
 import os
@@ -24,11 +25,12 @@ SCRIPT = """\
 {directives}
 
 # The signals of --signal and of a preemption with grace time go to the tasks and not to this shell:
-# 143 here means that the run has saved and wants to go on. scancel ends this shell as well, so a
-# cancelled job stays cancelled.
+# 143 here means that the run has saved and wants to go on, 75 a fault that may pass. scancel ends
+# this shell as well, so a cancelled job stays cancelled.
 srun --kill-on-bad-exit=1 {step}
 code=$?
-if [ "$code" -eq 143 ]; then
+left=$(({max_restarts} - ${{SLURM_RESTART_COUNT:-0}}))
+if [ "$code" -eq 143 ] || {{ [ "$code" -eq 75 ] && [ "$left" -gt 0 ]; }}; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
@@ -47,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--job_name', default='genre_jax')
     flags.add_argument('--signal_s', type=int, default=120, help='seconds for saving (%(default)s)')
     flags.add_argument('--python', default=sys.executable, help='interpreter on the nodes')
+    restarts = 'how often a fault of a machine sends it back (%(default)s)'
+    flags.add_argument('--max_restarts', type=int, default=100, help=restarts)
     another = "another option of sbatch, such as --sbatch='--constraint=a100'"
     flags.add_argument('--sbatch', action='append', default=[], metavar='OPTION', help=another)
     options, arguments = command.parse(flags, argv)
@@ -73,7 +77,9 @@ def main(argv: Sequence[str]) -> int:
     # srun does not take --cpus-per-task over from sbatch (SLURM 22.05 and later).
     step = [f'--cpus-per-task={options.cpus_per_task}']
     step += command.program(options, arguments, options.python)
-    script = SCRIPT.format(directives=lines, step=shlex.join(step))
+    script = SCRIPT.format(
+        directives=lines, step=shlex.join(step), max_restarts=options.max_restarts
+    )
     if not options.dry_run:
         command.require('sbatch')
         os.makedirs(options.workdir, exist_ok=True)  # SLURM drops a job whose log it cannot create

@@ -52,7 +52,12 @@ fi
 done
 
 on_all_workers {install}
-on_all_workers {run}
+# A fault of a machine or of the network that may pass.
+code=75
+for ((i = 0; code == 75 && i < {max_restarts}; i++)); do
+    on_all_workers {run} && code=0 || code=$?
+done
+exit "$code"
 """
 
 # The system's Python of the TPU images may be older than the one genre_jax needs.
@@ -83,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--repo', required=True, help='URL to clone from')
     flags.add_argument('--commit', required=True, help='full commit hash, branch or tag')
     flags.add_argument('--setup', default='', help='shell command for every worker before that')
+    flags.add_argument('--max_restarts', type=int, default=100, help='after code 75 (%(default)s)')
     flags.add_argument('--delete', action='store_true', help='delete the TPU however the run ends')
     options, arguments = command.parse(flags, argv)
 
@@ -103,6 +109,7 @@ def main(argv: Sequence[str]) -> int:
         trap='trap delete EXIT\n' if options.delete else '',
         install=shlex.quote(install),
         run=shlex.quote(run),
+        max_restarts=options.max_restarts,
     )
     if not options.dry_run:
         command.require('gcloud')

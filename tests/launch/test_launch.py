@@ -156,12 +156,19 @@ def test_slurm_script():
     } <= set(directives)
 
 
-@pytest.mark.parametrize(('code', 'requeued'), [(0, False), (1, False), (2, False), (143, True)])
-def test_slurm_script_requeues_on_143_only(code, requeued, tools, tmp_path):
+@pytest.mark.parametrize(
+    ('code', 'restarts', 'requeued'),
+    [(0, 0, False), (1, 0, False), (2, 0, False), (143, 0, True), (143, 200, True), (75, 0, True)]
+    + [(75, 99, True), (75, 100, False)],
+)
+def test_slurm_script_requeues_what_may_go_on(code, restarts, requeued, tools, tmp_path):
     tools('srun', f'printf "%s\\0" "$@" > {tmp_path}/srun; exit {code}')
     path = tools('scontrol', f'echo "$@" > {tmp_path}/scontrol')
     script = launch('slurm', '--dry-run', '--python=py', *cluster('slurm')).stdout
-    done = subprocess.run(['bash', '-c', script], env={'PATH': path, 'SLURM_JOB_ID': '17'})
+    variables = {'SLURM_JOB_ID': '17'} | (
+        {'SLURM_RESTART_COUNT': str(restarts)} if restarts else {}
+    )
+    done = subprocess.run(['bash', '-c', script], env={'PATH': path, **variables})
     assert done.returncode == code
     words = (tmp_path / 'srun').read_text().split('\0')[:-1]
     assert words[words.index('py') + 1 :] == expected('slurm')
@@ -214,6 +221,18 @@ def test_tpu_vm_script(state, flags, calls, tools, tmp_path):
     words = remote.replace('cd genre_jax && exec', "printf '%s\\0'")
     seen = subprocess.run(['bash', '-c', words], capture_output=True, text=True).stdout
     assert seen.split('\0')[1:-1] == expected('tpu_vm')
+
+
+def test_tpu_vm_script_starts_again_after_a_fault_of_the_machine(tools, tmp_path):
+    (tmp_path / 'state').write_text('ACTIVE\n')
+    ending = '[ -e {folder}/second ] && exit 0; [ -e {folder}/first ] && touch {folder}/second; '
+    ending += 'touch {folder}/first; exit 75'
+    path = tools('gcloud', GCLOUD.replace('exit {code}', ending).format(folder=tmp_path))
+    done = launch('tpu_vm', *cluster('tpu_vm'), path=path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'calls').read_text().count(' ssh ') == 1 + 3  # installed once
+    done = launch('tpu_vm', '--max_restarts=0', *cluster('tpu_vm'), path=path)
+    assert done.returncode == 75
 
 
 # --- Kubernetes
@@ -299,7 +318,7 @@ def test_skypilot_task(tools, tmp_path):
     assert task['resources'] == {
         'accelerators': 'A100:8',
         'use_spot': True,
-        'job_recovery': {'recover_on_exit_codes': [143]},
+        'job_recovery': {'recover_on_exit_codes': [75, 143]},
     }
     assert task['file_mounts'] == {'/bucket': {'source': 'gs://b', 'mode': 'MOUNT'}}
     assert subprocess.run(['bash', '-n'], input=task['setup'], text=True).returncode == 0
@@ -355,6 +374,9 @@ for argument in sys.argv:
         while len(list(folder.glob('*.json'))) < int(os.environ['JAX_NUM_PROCESSES']):
             time.sleep(0.01)
         code = int(argument.partition('=')[2])
+        if code == 75:
+            (folder / f'{time.time_ns()}.fault').touch()
+            code = 75 if len(list(folder.glob('*.fault'))) < 3 else 0
         os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)
 time.sleep(60)
 """
@@ -436,6 +458,14 @@ def test_local_failure_of_one_ends_all(failing, end, code, tmp_path):
     begin_s = time.monotonic()
     assert run.end()[0] == code
     assert time.monotonic() - begin_s < 5
+
+
+@needs_proc
+def test_local_starts_again_after_a_fault_of_the_machine(tmp_path):
+    code, output, errors = Local(tmp_path, 2, '--end0=75', '--end1=0', grace_s=5).end()
+    assert code == 0
+    assert output.count('from 0') == 3
+    assert errors.count('all start again') == 2 and '8 more times' in errors
 
 
 @needs_proc
