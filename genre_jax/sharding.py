@@ -1,13 +1,18 @@
-"""The mesh of all devices, and how arrays lie on it."""
+"""The mesh of all devices, how arrays lie on it, and what its hosts share."""
 
 import functools
+import pathlib
+import time
 from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from genre_jax.errors import UserError
+
+_PATIENCE_S = 15
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -67,3 +72,28 @@ def put_replicated(arrays: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
             key: jax.make_array_from_process_local_data(replicated(mesh), array, array.shape)
             for key, array in arrays.items()
         }
+
+
+def check_all_see(folder: pathlib.Path, key: str) -> None:
+    """Refuses a folder that some host does not see, or has on a disk of its own: a UserError.
+
+    All processes call this, and all raise.
+    """
+    if jax.process_count() == 1:
+        return
+    token = multihost_utils.broadcast_one_to_all(np.uint32(time.time_ns() % 2**32))
+    marker, seen = folder / f'.seen_by_all_{token}', False
+    if jax.process_index() == 0:
+        marker.touch()
+    for _ in range(_PATIENCE_S):
+        if seen := marker.exists():
+            break
+        time.sleep(1)  # network file systems show what is new after a while
+    everywhere = multihost_utils.process_allgather(np.array(seen)).ravel()
+    if jax.process_index() == 0:
+        marker.unlink()
+    if not everywhere.all():
+        raise UserError(
+            f'{key}: process {everywhere.argmin()} of {len(everywhere)} does not see what process 0 writes '
+            f'in {folder}: expected a folder that all hosts share'
+        )

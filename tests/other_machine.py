@@ -3,9 +3,12 @@
 guarded: copies from the devices to the host obey the transfer guard, as on GPUs and TPUs. CPUs let them
 through, whatever the guard says.
 interleaved: the mesh alternates between the hosts, as those of TPU pods do.
+apart: relative paths of each process lie on a disk of its own, a folder of DISKS.
+flat: folders cannot be renamed, as in a mounted bucket without hierarchical names.
 mac: Python has none of the functions that it has on Linux alone.
 """
 
+import errno
 import os
 import signal
 
@@ -66,8 +69,32 @@ def interleave_mesh():
     sharding.make_mesh = made
 
 
+def stand_apart():
+    """Changes to a folder of the process's own, below DISKS, which no other sees."""
+    disk = os.path.join(os.environ['DISKS'], os.environ['JAX_PROCESS_ID'])
+    os.makedirs(disk)
+    os.chdir(disk)
+
+
+def flatten():
+    """Refuses to rename folders."""
+
+    def of_files(rename):
+        def renamed(source, *arguments, **keywords):
+            if os.path.isdir(source):
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            return rename(source, *arguments, **keywords)
+
+        return renamed
+
+    os.rename, os.replace = of_files(os.rename), of_files(os.replace)
+
+
 if __name__ == '__main__':
-    emulations = {'guarded': guard_transfers, 'interleaved': interleave_mesh, 'mac': lambda: None}
+    emulations = {
+        'apart': stand_apart, 'flat': flatten, 'guarded': guard_transfers,
+        'interleaved': interleave_mesh, 'mac': lambda: None,
+    }  # fmt: skip
     for machine in MACHINES:
         emulations[machine]()
     program.run(main.main)

@@ -188,6 +188,30 @@ def test_a_mesh_that_alternates_between_the_hosts_gives_the_same_figures(on_one_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('key', ['--workdir', 'config.data.prepared_dir'])
+def test_hosts_with_disks_of_their_own_are_found_before_training(places, tmp_path, key):
+    shared = {'--workdir': tmp_path / 'w', 'config.data.prepared_dir': places / 'prepared'}
+    workdir, prepared = (shared | {key: 'own'}).values()
+    flags = program.command(workdir, places / 'tones', prepared, _SLOW)[3:]
+    recipe = ['launch/local.py', '--processes=2', '--module=tests.other_machine', '--']
+    variables = program.environment(MACHINE='apart', DISKS=str(tmp_path / 'disks'))
+    ended = program.run([sys.executable, *recipe, *flags], env=variables)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 2, said
+    assert f'error: {key}: process 1 of 2 does not see what process 0 writes in own' in said
+    assert 'epoch' not in said
+
+
+def test_a_bucket_that_renames_no_folders_is_refused_before_training(places, tmp_path):
+    words = program.command(tmp_path / 'run', places / 'tones', tmp_path / 'prepared')
+    words[words.index('-m') + 1] = 'tests.other_machine'
+    ended = program.run(words, env=program.environment(MACHINE='flat'))
+    assert ended.returncode == 2, ended.stderr
+    assert 'error: --workdir=' in ended.stderr and 'folders cannot be renamed' in ended.stderr
+    assert not (tmp_path / 'prepared').exists()
+
+
+@pytest.mark.slow
 def test_the_stored_rate_is_resampled_on_the_device(places):
     """44.1 kHz recordings of the same tones train the 22.05 kHz front end as well."""
     program.write_tones(places / 'tones_44100', sample_rate_hz=44100)

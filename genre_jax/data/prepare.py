@@ -114,6 +114,8 @@ def prepare(
         if (target / 'manifest.json').exists():
             read_manifest(target)  # for its error
         if not _is_whole(target):
+            if storage.is_local(home):
+                storage.check_renames(home, 'config.data.prepared_dir')
             if source.root:
                 _announce_change(source, home)
             # Nothing is renamed in an object store: the manifest, written last, makes it whole.

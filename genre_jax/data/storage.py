@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 from etils import epath
@@ -57,6 +58,20 @@ def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def check_renames(folder: pathlib.Path, key: str) -> None:
+    """Refuses a folder where no folder can be renamed, as in a mounted bucket without them: a UserError."""
+    probe = pathlib.Path(tempfile.mkdtemp(prefix='.rename_', dir=folder))
+    try:
+        probe = probe.rename(probe.with_suffix('.renamed'))
+    except OSError as error:
+        raise UserError(
+            f'{key}={folder}: folders cannot be renamed there ({error.strerror}), as what is written '
+            'whole must be: name a folder of another file system, or a bucket with hierarchical names'
+        ) from None
+    finally:
+        probe.rmdir()
 
 
 def remove(path: Path) -> None:

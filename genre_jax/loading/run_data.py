@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from genre_jax import augment
+from genre_jax import augment, sharding
 from genre_jax.data import audit, prepare
 from genre_jax.errors import UserError
 from genre_jax.loading import loader, prepared, splits
@@ -61,6 +61,7 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
+        sharding.check_all_see(pathlib.Path(folder), 'config.data.prepared_dir')
     return prepared.Dataset(pathlib.Path(folder), config.data.classes)
 
 

@@ -13,8 +13,10 @@ import ml_collections
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax import sharding
 from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
+from genre_jax.data import storage
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared, splits
 from genre_jax.logbook import environment, read_json, summary_lines, write_json
@@ -29,9 +31,10 @@ _KEPT_RESULT = 'result_at_step_{}.json'
 def own(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the run folder for this program alone; a killed program lets go of it by itself.
 
-    One that cannot be written, or that another program is running in, is a UserError.
+    One that cannot be written, that another program is running in, or that not all hosts see, is a UserError.
     """
     if jax.process_index() != 0:
+        sharding.check_all_see(workdir, '--workdir')
         yield
         return
     try:
@@ -52,6 +55,8 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
                 workdir,
                 error.strerror,
             )
+        storage.check_renames(workdir, '--workdir')
+        sharding.check_all_see(workdir, '--workdir')
         yield
 
 

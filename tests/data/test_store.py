@@ -1,5 +1,6 @@
 """What is decoded and stored, counted, when names, labels and folders change."""
 
+import errno
 import hashlib
 import os
 import pathlib
@@ -233,3 +234,18 @@ def test_pruning_deletes_what_nothing_needs(root, tmp_path, capsys):
     assert ' prune ' not in capsys.readouterr().out.split('can be freed')[-2]
     with pytest.raises(UserError, match='no folder'):
         prepare.main(['--prune', f'--prepared_dir={tmp_path / "nowhere"}'])
+
+
+def test_a_bucket_that_renames_no_folders_is_refused(root, monkeypatch):
+    rename = os.rename
+
+    def of_files(source, target):
+        if os.path.isdir(source):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        return rename(source, target)
+
+    monkeypatch.setattr(os, 'rename', of_files)
+    with pytest.raises(
+        UserError, match=r'prepared_dir=.*folders cannot be renamed there \(Function'
+    ):
+        prepare.from_settings(settings(root).data)
