@@ -50,7 +50,8 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
     Both are as config.json holds them; keys are left out that may change on resume. One that the old lacks,
     of an earlier version, had its default.
     """
-    old, new = flatten(json.loads(to_json(get_config()))) | flatten(old), flatten(new)
+    new, defaults = flatten(new), flatten(json.loads(to_json(get_config())))
+    old = {key: value for key, value in defaults.items() if key in new} | flatten(old)
     return [
         f'{key}: {old.get(key)!r} -> {new.get(key)!r}'
         for key in sorted(old.keys() | new.keys())

@@ -1,7 +1,6 @@
 """Fetches published checkpoints by name into a cache, with their digests verified."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import pathlib
@@ -18,6 +17,7 @@ import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax.data.storage import take_lock
 from genre_jax.errors import UserError
 
 _TIMEOUT_S = 30
@@ -101,7 +101,7 @@ def alone(folder: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time write to a folder of the cache, which is made; the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / '.lock').open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock)
         yield
 
 

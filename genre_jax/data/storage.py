@@ -1,18 +1,23 @@
 """Folders on this machine, and folders of object stores (gs://, s3://, az://), through one interface."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
+from absl import logging
 from etils import epath
 
 from genre_jax.errors import UserError
 
 Path = pathlib.Path | epath.Path
+# What file systems that have no locks say; macOS and Linux differ.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def folder(name: str | os.PathLike) -> Path:
@@ -56,8 +61,26 @@ def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f'{refusal} ({error.strerror}): {advice}') from None
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file)
         yield
+
+
+def take_lock(lock: IO, *, wait: bool = True) -> bool:
+    """Takes the lock of an open file for this program; False if another has it, and this one does not wait.
+
+    A file system without locks is warned of: what they keep apart, the user must.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logging.warning(
+            '%s: %s: see to it that no other program writes there', lock.name, error.strerror
+        )
+    return True
 
 
 def check_renames(folder: pathlib.Path, key: str) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import flax
 import jax
 import ml_collections
-from absl import logging
 
 from genre_jax import config as config_lib
 from genre_jax import sharding
@@ -45,16 +43,8 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
             f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
         ) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f'--workdir={workdir}: another program is running in it') from None
-        except OSError as error:  # some network file systems have no locks
-            logging.warning(
-                '--workdir=%s: %s: see to it that no other program runs there',
-                workdir,
-                error.strerror,
-            )
+        if not storage.take_lock(lock, wait=False):
+            raise UserError(f'--workdir={workdir}: another program is running in it')
         storage.check_renames(workdir, '--workdir')
         sharding.check_all_see(workdir, '--workdir')
         yield

@@ -8,7 +8,6 @@ where folder and machine are the same, and by a sign of life that stays out wher
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import socket
@@ -24,6 +23,7 @@ import sqlalchemy
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax.data.storage import take_lock
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, write_json
 from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, label, make_points
@@ -112,7 +112,7 @@ class SharedStudy:
     def lock(self, name: str) -> Iterator[None]:
         """Holds something, by its name, for this program alone; others wait."""
         with (self.workdir / 'locks' / name).open('w') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file)
             yield
 
     def folder(self, number: int) -> pathlib.Path:
@@ -161,9 +161,7 @@ class SharedStudy:
 
     def _try_lock(self, number: int) -> IO | None:
         file = (self.workdir / 'locks' / f'{number:04d}').open('w')
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(file, wait=False):
             file.close()
             return None
         return file
