@@ -361,3 +361,11 @@ def test_whole_channels_are_dropped():
     dropped = np.asarray((maps == 0).all((1, 2)))
     # 1,024 channels of pictures, each dropped with probability 1/2.
     assert abs(dropped.mean() - 0.5) < 5 * 0.5 / np.sqrt(dropped.size)
+
+
+def test_bfloat16_means_are_rounded_once():
+    maps = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 6, 3)), jnp.bfloat16)
+    wide = np.asarray(maps, np.float64)[:, :4].reshape(2, 2, 2, 3, 2, 3).mean((2, 4))
+    ours = jax.jit(pooling.avg_pool_2x2)(maps)
+    assert ours.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(ours, jnp.asarray(wide, jnp.float32).astype(jnp.bfloat16))

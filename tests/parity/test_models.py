@@ -390,15 +390,28 @@ def recordings(folder):
 
 
 def test_yamnet_is_litert(yamnet_in_float):  # noqa: F811
-    """Its published weights, on real music; 8-bit numbers written out as float32."""
+    """Its published weights, on music, noise, silence and a square wave; 8-bit numbers as float32.
+
+    Both begin at LiteRT's log-mel: `test_yamnet_is_litert_up_to_its_8_bit_matrices` has the front end. What 8
+    bits of that change in the scores is bounded by no number for all clips.
+    """
     import soxr
 
     interpreter, _ = yamnet_in_float
     weights = str(DATA / 'weights/yamnet/yamnet.tflite')
     predict = predictor(convert.convert_checkpoint(weights, 'yamnet')[0])
-    for file in recordings('game_music')[::30]:
+    noise = np.random.default_rng(0).standard_normal((2, 15600)).astype(np.float32)
+    clips = [
+        np.zeros(15600, np.float32),
+        0.01 * noise[0],
+        np.sign(noise[1]),
+        np.clip(noise[0], -1, 1),
+    ]
+    clips.append(np.sign(np.sin(2 * np.pi * 440 / 16000 * np.arange(15600))).astype(np.float32))
+    for file in recordings('game_music')[::10]:
         waveform, rate_hz = soundfile.read(file, dtype='float32')
-        waveform = soxr.resample(waveform, rate_hz, 16000)[40000 : 40000 + 15600]
+        clips.append(soxr.resample(waveform, rate_hz, 16000)[40000 : 40000 + 15600])
+    for waveform in clips:
         interpreter.set_tensor(interpreter.get_input_details()[0]['index'], waveform[None])
         interpreter.invoke()
         found = [interpreter.get_tensor(d['index']) for d in interpreter.get_output_details()]
@@ -406,10 +419,6 @@ def test_yamnet_is_litert(yamnet_in_float):  # noqa: F811
         (scores,) = (output for output in found if output.shape == (1, 521))
         logits, _ = predict(log_mel[None])
         np.testing.assert_allclose(jax.nn.sigmoid(logits), scores, rtol=0, atol=1e-4)
-        # From the waveform: what its 8-bit Fourier and mel matrices change in the log-mel.
-        own = features.build({'name': 'yamnet'})(waveform)
-        logits, _ = predict(own[None])
-        np.testing.assert_allclose(jax.nn.sigmoid(logits), scores, rtol=0, atol=0.05)
 
 
 def kaiser_best(waveform, from_hz, to_hz):

@@ -172,6 +172,17 @@ def test_a_hundred_steps_of_perceptrons(points, at_once, monkeypatch):
         assert_same(member, alone(job_on(1, search_space.apply(config, point), stored)), 1e-5)
 
 
+def test_three_layers_begin_equal_up_to_rounding(monkeypatch):
+    """How far training grows that: docs/sweeps.md. The bound is eight units in the last place."""
+    config, stored = table_config()
+    config.model.hidden_units = (64, 32, 16)
+    points = [{'optim.learning_rate': rate, 'model.dropout': 0.1} for rate in (9e-3, 1e-3)]
+    members = together(job_on(1, config, stored), points, monkeypatch, 2, steps=1)
+    for point, (losses, _) in zip(points, members, strict=True):
+        own, _ = alone(job_on(1, search_space.apply(config, point), stored), steps=1)
+        np.testing.assert_allclose(losses, own, rtol=8 * np.finfo(np.float32).eps)
+
+
 @pytest.mark.slow
 def test_a_hundred_steps_of_cnn_gru_attention(monkeypatch):
     """One at a time, as on CPUs: the program of a separate run, and so the same to the bit.

@@ -68,10 +68,10 @@ max_pool_along.defvjp(_max_pool_forward, _max_pool_backward)
 def avg_pool_2x2(maps: jax.Array) -> jax.Array:
     """Takes the mean of every 2 x 2 fields; an odd last row or column is left out.
 
-    Maps are (batch, height, width, channels). XLA would join its pooling windows on CPUs with the convolution
-    before them, to something slower.
+    Maps are (batch, height, width, channels), the sums float32. XLA would join its pooling windows on CPUs
+    with the convolution before them, to something slower.
     """
-    return sum(_fields(maps)) / 4
+    return (sum(field.astype(jnp.float32) for field in _fields(maps)) / 4).astype(maps.dtype)
 
 
 def _fields(maps):

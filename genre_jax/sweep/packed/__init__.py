@@ -7,9 +7,9 @@ early for itself. What the members have in common, batches and features, is comp
 over the devices (genre_jax/sweep/packed/program.py): on CPUs give every core one, JAX_NUM_CPU_DEVICES=2.
 
 Steps are those of separate runs: to the bit where members go one at a time, networks with convolutions on one
-CPU; else up to rounding, less than 1e-6 of a perceptron's weights after 100 steps. Rounding may decide: under
-an L1 penalty a weight close to zero changes its sign a step earlier or later, and batch normalisation leaves
-weights with a gradient of rounding noise, of which Adam makes full steps.
+CPU; else up to rounding, about 1e-7 of the first loss. Training may grow that as it grows the rounding of a
+separate run (docs/sweeps.md): Adam makes full steps of gradients that are rounding noise, a ReLU or an L1
+penalty turns over a step earlier or later. Deeper networks at high rates end elsewhere.
 
 A pack keeps its checkpoints in `.pack_NAME/` beside the folder of its first member while it trains. Called
 again, `run` leaves members alone that have ended, continues packs from their checkpoints, where members that
