@@ -26,6 +26,6 @@ def get_config() -> common.Config:
     config.model.update(name='shallow_cnn', hidden_units=200, dropout=0.1, batch_norm=True)
 
     config.optim.update(learning_rate=1e-3, schedule='cosine')
-    config.train.update(batch_size=64, length='34 epochs', log_every='1 epochs')
+    config.train.update(batch_size=16, length='20 epochs', log_every='1 epochs')
     config.eval.every = config.checkpoint.every = '4 epochs'
     return config
