@@ -268,7 +268,7 @@ def test_folders_without_enough_music(places, tmp_path):
         file.write_text('This is no audio.')
     refused('text', 'none of the 6 files', 'text is usable audio', 'high/00.wav')
     (tmp_path / 'songs.csv').write_text('path,lable\na.wav,low\n')
-    refused('songs.csv', 'songs.csv, line 1', "rename 'lable'?")
+    refused('songs.csv', 'songs.csv, line 1', 'lable -> label')
 
 
 def test_names_that_move_the_cursor_are_written_out(places, tmp_path):

@@ -43,7 +43,11 @@ def find(root: str) -> tuple[str, str | None]:
         return os.path.dirname(path), path
     if not os.path.isdir(path):
         raise UserError(f'{root} does not exist; expected a folder: {_LAYOUT}')
-    lists = [name for name in _csv_names(path) if not _missing(os.path.join(path, name))]
+    lists = [
+        name
+        for name in _csv_names(path)
+        if not csv_file.missing(_columns(os.path.join(path, name)), _REQUIRED)
+    ]
     if len(lists) > 1:
         raise UserError(
             f'{root} holds several CSVs with columns path,label ({", ".join(lists)}); '
@@ -96,8 +100,10 @@ def scan_folders(root: str) -> Listing:
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')
     for name in _csv_names(root):
-        missing = ' and no '.join(_missing(os.path.join(root, name)))
-        notes.append(f'{name} is not used: it has no column {missing}')
+        columns = _columns(os.path.join(root, name))
+        lacks = ' and no '.join(csv_file.missing(columns, _REQUIRED))
+        hint = f'; {near}' if (near := csv_file.meant(columns, _REQUIRED)) else ''
+        notes.append(f'{name} is not used: it has no column {lacks}{hint}')
     _check_classes(root, recordings, quarantined, notes)
     return Listing(recordings, quarantined, notes=tuple(notes))
 
@@ -156,14 +162,13 @@ def _csv_names(root: str) -> list[str]:
     return [name for name in lists if os.path.isfile(os.path.join(root, name))]
 
 
-def _missing(path: str) -> list[str]:
-    """Returns the required columns that a CSV, which may be anything, does not have."""
+def _columns(path: str) -> list[str]:
+    """Returns the columns of a CSV, which may be anything."""
     try:
         with open(path, 'rb') as file:
-            columns, _ = csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)
+            return csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)[0]
     except (OSError, csv.Error):
-        columns = []
-    return csv_file.missing(columns, _REQUIRED)
+        return []
 
 
 def _refuse_folds(root: str, top: Sequence[str]) -> None:
