@@ -72,9 +72,8 @@ def read(
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
     for name in missing(names, required):
-        hint = f'; {near}' if (near := meant(names, required)) else ''
         there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
-        raise UserError(f'{path}, line 1: no column {name!r} among {there}{hint}')
+        raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
     if not rows:
         raise UserError(f'{path} lists no recordings; expected a line for each below the first')
     named = [(n, dict(zip(names, map(str.strip, cells), strict=True))) for n, cells in rows]
@@ -139,7 +138,7 @@ def missing(names: Sequence[str], required: Sequence[str]) -> list[str]:
 
 
 def meant(names: Sequence[str], required: Sequence[str]) -> str:
-    """Names the columns that may be meant by required ones which are not there; '' for none."""
+    """Names the columns that may be meant by missing ones, for the end of a message; '' for none."""
     free = {re.sub(r'[\W_]', '', name): name for name in names if name not in required}
     found = []
     for name in missing(names, required):
@@ -147,4 +146,4 @@ def meant(names: Sequence[str], required: Sequence[str]) -> str:
             if close := difflib.get_close_matches(alias, free, 1, 0.75):
                 found.append(f'{free.pop(close[0])} -> {name}')
                 break
-    return f'columns that may be meant: {", ".join(found)}' if found else ''
+    return f'; columns that may be meant: {", ".join(found)}' if found else ''
