@@ -357,3 +357,11 @@ def test_tracking_never_stops_a_run(unharmed):
     workdir, ended = unharmed
     assert 'W&B does not start offline: broken' in ended.stderr
     assert (workdir / 'result.json').exists()
+
+
+def test_the_gallery_refuses_a_file(tmp_path):
+    (tmp_path / 'file').touch()
+    for name in ('file', 'pictures.png'):
+        words = [sys.executable, '-m', 'genre_jax.gallery', f'--out={tmp_path / name}']
+        assert_refused(program.run(words), name, 'expected a folder')
+    assert not (tmp_path / 'pictures.png').exists()
