@@ -146,6 +146,17 @@ def test_batches_are_clips_and_short_ones_are_refused():
         Handcrafted()(clips[..., :2047])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('padding', ['reflect', 'zeros'])
+def test_zeros_behind_a_clip_change_nothing(padding):
+    compute = Handcrafted(padding=padding)
+    clips = [signal('noise', 22050, n) for n in (2048, 9000, 40000)]
+    padded = np.stack([np.pad(clip, (0, 40000 - len(clip))) for clip in clips])
+    rows = jax.jit(compute)(padded, np.array([2048, 9000, 40000]))
+    for row, clip in zip(rows, clips, strict=True):
+        np.testing.assert_allclose(row, jax.jit(compute)(clip), rtol=1e-4, atol=1e-5)
+
+
 # --- parts ---------------------------------------------------------------------------------------
 
 
