@@ -91,7 +91,7 @@ class Handcrafted:
         centroid, bandwidth, rolloff = spectral_shape(magnitude, rate_hz)
         over_frames = {
             'chroma_stft': Chroma(sample_rate_hz=rate_hz, n_fft=n_fft).from_power(power),
-            'rms': jnp.sqrt(_sums_of_frames(padded**2, n_fft) / n_fft),
+            'rms': rms(padded, n_fft),
             'spectral_centroid': centroid,
             'spectral_bandwidth': bandwidth,
             'rolloff': rolloff,
@@ -159,6 +159,11 @@ def _running_sum(values: jax.Array) -> jax.Array:
     strictly_before = np.triu(np.ones((n_blocks, n_blocks), np.float32), 1)
     before = jnp.matmul(inside[:, :, -1], strictly_before, precision='highest')
     return (inside + before[:, :, None]).reshape(rows, -1)[:, :columns]
+
+
+def rms(padded: jax.Array, frame_length: int) -> jax.Array:
+    """Computes the root mean square of each whole frame, four to a frame length, as librosa."""
+    return jnp.sqrt(_sums_of_frames(padded**2, frame_length) / frame_length)
 
 
 def zero_crossing_rate(padded: jax.Array, frame_length: int) -> jax.Array:
