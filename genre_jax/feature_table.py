@@ -8,9 +8,11 @@ song and group keep what belongs together on one side of a split (docs/datasets/
 Files that cannot be used are named at the end.
 """
 
-import collections
+import errno
+import itertools
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import flags
@@ -31,46 +33,47 @@ _RATE_HZ = 22050
 _BATCH = 8
 
 
-def _rows(source, segment_s: float, compute) -> tuple[list[list], list[Quarantined]]:
-    """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds.
+def _programs_length(n_samples: int) -> int:
+    """Returns 2 or 3 times a power of two of samples, the next: XLA compiles for each length anew."""
+    power = 1 << (n_samples - 1).bit_length()
+    return power * 3 // 4 if n_samples <= power * 3 // 4 else power
 
-    Returns filename, length in samples, the features, label, song, group of each, sorted by label, song and
-    name; and the files that cannot be used.
+
+def _rows(
+    source, recordings: Sequence[Recording], segment_s: float, compute, left_out: list[Quarantined]
+) -> Iterator[list]:
+    """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds, one by one.
+
+    Yields filename, length in samples, the features, label, song, group; files that cannot be used come to
+    those that are left out.
     """
     import jax
-    import tqdm
 
-    recordings, quarantined = source.recordings()
-    table, jitted = [], jax.jit(compute)
-    # XLA compiles for each length anew: clips of one length are computed together.
-    waiting: dict[int, list[tuple[str, Recording, np.ndarray]]] = collections.defaultdict(list)
+    from genre_jax.logbook import progress_bar
 
-    def compute_waiting(length: int) -> None:
-        names, recordings, clips = zip(*waiting.pop(length), strict=True)
-        for name, of, values in zip(names, recordings, jitted(np.stack(clips)), strict=True):
-            table.append([name, length, *map(float, values), of.label, of.track, of.group])
-
-    for recording in tqdm.tqdm(recordings, desc='features', unit='recording'):
+    jitted, n = jax.jit(compute), len(recordings)
+    for recording in progress_bar(n, 'recordings', 'features', iterable=recordings):
         try:
             samples = source.load(recording).astype(np.float32) / 32767
         except BadAudio as error:
-            quarantined.append(Quarantined(recording.path, str(error)))
+            left_out.append(Quarantined(recording.path, str(error)))
             continue
         length = round(segment_s * _RATE_HZ) or len(samples)
-        pieces = len(samples) // length
-        if not pieces or length < compute.n_fft:
+        pieces = samples[: len(samples) // length * length].reshape(-1, length)
+        if not len(pieces) or length < compute.n_fft:
             reason = f'shorter than {max(length, compute.n_fft) / _RATE_HZ:.3g} s'
-            quarantined.append(Quarantined(recording.path, reason))
+            left_out.append(Quarantined(recording.path, reason))
             continue
-        path = pathlib.PurePath(recording.track)
-        for i in range(pieces):
-            name = f'{path.stem}.{i}{path.suffix}' if segment_s else path.name
-            waiting[length].append((name, recording, samples[i * length : (i + 1) * length]))
-            if len(waiting[length]) == _BATCH:
-                compute_waiting(length)
-    for length in list(waiting):
-        compute_waiting(length)
-    return sorted(table, key=lambda row: (row[-3], row[-2], row[0])), quarantined
+        batch, padded = (_BATCH, length) if segment_s else (1, _programs_length(length))
+        path, rows = pathlib.PurePath(recording.track), []
+        for first in range(0, len(pieces), batch):
+            some = pieces[first : first + batch]
+            clips = np.pad(some, ((0, batch - len(some)), (0, padded - length)))
+            values = np.asarray(jitted(clips, np.full(batch, length, np.int32)))[: len(some)]
+            for i, row in enumerate(values.tolist(), first):
+                name = f'{path.stem}.{i}{path.suffix}' if segment_s else path.name
+                rows.append([name, length, *row, recording.label, recording.track, recording.group])
+        yield from sorted(rows, key=lambda row: row[0])
 
 
 def main(argv: Sequence[str]) -> None:
@@ -85,15 +88,20 @@ def main(argv: Sequence[str]) -> None:
     if _SEGMENT_S.value < 0:
         raise UserError(f'--segment_s={_SEGMENT_S.value}: expected 0 or more')
     source = folder.Source(root=_ROOT.value, sample_rate_hz=_RATE_HZ)
-    table, quarantined = _rows(source, _SEGMENT_S.value, Handcrafted(padding=_PADDING.value))
-    out = pathlib.Path(_OUT.value)
+    recordings, quarantined = source.recordings()
+    recordings = sorted(recordings, key=lambda each: (each.label, each.track))
+    compute = Handcrafted(padding=_PADDING.value)
+    rows = _rows(source, recordings, _SEGMENT_S.value, compute, quarantined)
+    out, heading = pathlib.Path(_OUT.value), ['filename', 'length', *COLUMNS]
     try:
-        write_rows(out, [['filename', 'length', *COLUMNS, 'label', 'song', 'group'], *table])
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        count = write_rows(out, itertools.chain([[*heading, 'label', 'song', 'group']], rows)) - 1
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None
     for each in quarantined:
         print(f'left out: {each.path}: {each.reason}')
-    print(f'{out}: {len(table)} rows, {len(quarantined)} files left out')
+    print(f'{out}: {count} rows, {len(quarantined)} files left out')
 
 
 if __name__ == '__main__':

@@ -42,12 +42,14 @@ def write_text(file: pathlib.Path, text: str) -> None:
     os.replace(temporary, file)
 
 
-def write_rows(file: pathlib.Path, rows: Iterable[Iterable]) -> None:
-    """Writes a CSV, row by row, as `write_text` writes text."""
+def write_rows(file: pathlib.Path, rows: Iterable[Iterable]) -> int:
+    """Writes a CSV, row by row, as `write_text` writes text; returns the number of rows."""
     temporary = file.with_name(file.name + '.tmp')
     with temporary.open('w', newline='') as stream:
-        csv.writer(stream, lineterminator='\n').writerows(rows)
+        writer = csv.writer(stream, lineterminator='\n')
+        count = sum(writer.writerow(row) > 0 for row in rows)
     os.replace(temporary, file)
+    return count
 
 
 def write_json(file: pathlib.Path, content: Any) -> None:

@@ -65,7 +65,6 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
         raise UserError(
             f'--workdir={workdir}: a run folder lies on a file system; name a folder, and copy it afterwards'
         )
-    log_warnings_only()
     config_lib.validate(given)
     for key in ('data.root', 'data.prepared', 'data.prepared_dir', 'init.checkpoint'):
         section, name = key.split('.')
@@ -93,7 +92,7 @@ def page() -> str:
 _page = ['']
 
 
-def log_warnings_only() -> None:
+def _log_warnings_only() -> None:
     """Keeps what libraries log, short of warnings, from the screen."""
     logging.set_verbosity(logging.WARNING)
     handler = logging.get_absl_handler()
@@ -225,6 +224,7 @@ def _keep_traceback() -> str:
 def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None:
     from genre_jax.errors import MACHINE_FAULT, Stopped, UserError, machine_fault
 
+    _log_warnings_only()
     try:
         main(argv)
     except Stopped as stopped:

@@ -268,7 +268,7 @@ def test_folders_without_enough_music(places, tmp_path):
         file.write_text('This is no audio.')
     refused('text', 'none of the 6 files', 'text is usable audio', 'high/00.wav')
     (tmp_path / 'songs.csv').write_text('path,lable\na.wav,low\n')
-    refused('songs.csv', 'songs.csv, line 1', "rename 'lable'?")
+    refused('songs.csv', 'songs.csv, line 1', 'lable -> label')
 
 
 def test_names_that_move_the_cursor_are_written_out(places, tmp_path):
@@ -357,3 +357,11 @@ def test_tracking_never_stops_a_run(unharmed):
     workdir, ended = unharmed
     assert 'W&B does not start offline: broken' in ended.stderr
     assert (workdir / 'result.json').exists()
+
+
+def test_the_gallery_refuses_a_file(tmp_path):
+    (tmp_path / 'file').touch()
+    for name in ('file', 'pictures.png'):
+        words = [sys.executable, '-m', 'genre_jax.gallery', f'--out={tmp_path / name}']
+        assert_refused(program.run(words), name, 'expected a folder')
+    assert not (tmp_path / 'pictures.png').exists()

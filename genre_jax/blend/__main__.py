@@ -3,9 +3,9 @@
     python -m genre_jax.blend --members=runs/a,runs/b,runs/c --workdir=runs/blend \
         [--method=integer|greedy|stacking|mean] [--level=segment|song]
 
-A member is a run folder; or a folder of a cross-validation's folds (fold_0, fold_1, ...), then all members
-are. SOURCE/MODEL of genre_jax.classical, genre_jax.transfer and genre_jax.leak is one or the other. Members
-are of one split.
+A member is a run folder, or a folder of a cross-validation's folds (fold_0, fold_1, ...). SOURCE/MODEL of
+genre_jax.classical, genre_jax.transfer and genre_jax.leak is one or the other. Members are of one split;
+beside a run (of config.split.fold) a cross-validation stands for its fold of the run's split.
 
 Methods (genre_jax/blend/methods.py, genre_jax/blend/integer_weights.py):
 

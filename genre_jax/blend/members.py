@@ -46,7 +46,8 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
     """Returns the last parts of the paths, as many as tell them apart."""
     for depth in range(1, max(len(folder.parts) for folder in folders) + 1):
         short = ['/'.join(folder.parts[-depth:]) for folder in folders]
-        if len(set(short)) == len(short):
+        # What fold_1 is one of, its folder says.
+        if len(set(short)) == len(short) and not any(s.startswith('fold_') for s in short):
             return short
     return [str(folder) for folder in folders]
 
@@ -57,7 +58,7 @@ def _read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     needed = {folder / 'result.json': _RESULT_KEYS, folder / 'environment.json': _ENVIRONMENT_KEYS}
     missing = [file for file in (*needed, *tables.values()) if not file.exists()]
     if missing:
-        below = [path.parent for path in sorted(folder.glob('*/fold_0'))]
+        below = [path.parent for path in sorted(folder.glob('**/fold_0'))]
         hint = f'; did you mean {below[0]}?' if below else ''
         raise UserError(
             f'--members: {folder} has no {missing[0].relative_to(folder)}: expected the folder of a finished '
@@ -214,24 +215,50 @@ def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return folds
 
 
+def _of_split(
+    folder: pathlib.Path, folds: Sequence[pathlib.Path], run: pathlib.Path
+) -> pathlib.Path:
+    """Returns the fold that is of the split of a run; a UserError where none is."""
+    wanted = _read(run, ())
+    for fold in folds:
+        if (
+            _read(fold, ()).environment['split_fingerprint']
+            == wanted.environment['split_fingerprint']
+        ):
+            return fold
+    raise UserError(
+        f'--members: {folder} has {len(folds)} folds, and none is of the split of {run}, which has no folds '
+        f'(protocol {wanted.result["protocol"]}: {wanted.result["protocol_detail"]}): name runs of one of '
+        'these folds, or a folder with a run for each, fold_0, fold_1, ...'
+    )
+
+
 def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
-    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
+    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold.
+
+    Beside a run a cross-validation stands for its fold of the run's split.
+    """
     for folder in folders:
         if not folder.is_dir():
-            # SOURCE/MODEL of a study that compares protocols lies below one of them.
-            near = sorted(folder.parent.parent.glob(f'*/{folder.parent.name}/{folder.name}'))
+            # SOURCE/MODEL[/fold_N] of a study that compares protocols lies below one of them.
+            model = folder.parent if folder.name.startswith('fold_') else folder
+            near = model.parent.parent.glob(f'*/{folder.relative_to(model.parent.parent)}')
+            near = sorted(near)
             hint = f'; did you mean {near[0]}?' if near else ''
             raise UserError(
                 f'--members: {folder} is no folder: expected that of a finished run{hint}'
             )
     folds = {folder: fold_folders(folder) for folder in folders}
+    runs = [folder for folder in folders if not folds[folder]]
+    if runs:
+        folders = [_of_split(f, own, runs[0]) if own else f for f, own in folds.items()]
+        folds = dict.fromkeys(folders, ())
     counts = {folder: len(found) for folder, found in folds.items()}
     if len(set(counts.values())) > 1:
         fewest, most = (choose(counts, key=counts.get) for choose in (min, max))
-        has = f'{counts[fewest]} folds' if counts[fewest] else 'no folds'
         raise UserError(
-            f'--members: {most} has {counts[most]} folds and {fewest} has {has}: expected all members to '
-            'be run folders, or folds of the same cross-validation'
+            f'--members: {most} has {counts[most]} folds and {fewest} has {counts[fewest]} folds: expected '
+            'folds of the same cross-validation'
         )
     if not counts[folders[0]]:
         members = [_read(folder, ('val', 'test')) for folder in folders]
@@ -251,10 +278,16 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
     ]
 
 
-def notes(tasks: Sequence[Task], level: str) -> list[str]:
-    """Returns what the result has to say about the members."""
+def notes(tasks: Sequence[Task], folders: Sequence[pathlib.Path], level: str) -> list[str]:
+    """Returns what the result has to say about the members, which were named as `folders`."""
     members = [member for task in tasks for member in task.members]
     found = []
+    if len(tasks) == 1:
+        found += [
+            f'of {folder} only {member.folder.name} is blended, the fold whose split the others have'
+            for folder, member in zip(folders, members, strict=True)
+            if member.folder != folder
+        ]
     if all(each.group is None for member in members for each in member.predictions.values()):
         found.append(
             'the predictions of these runs do not name groups: every song counts as one, and the intervals '

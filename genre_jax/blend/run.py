@@ -107,7 +107,7 @@ def measure(
         blend |= {'honest': facts(honest, honest_on), 'gap': gap}
     results = [[member.result for member in task.members] for task in tasks]
     described = blend_report.describe(results, test, leaky)
-    described['warnings'] += notes(tasks, level)
+    described['warnings'] += notes(tasks, folders, level)
     return described | {'parts': scores(applies), 'blend': blend}, fitted
 
 

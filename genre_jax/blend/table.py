@@ -112,11 +112,11 @@ def describe(by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit:
             }
             for i, label in enumerate(classes)
         }
+    of_folds = [[line for each in members for line in each['warnings']] for members in by_fold]
     warnings = [
-        f'fold {i}: {line}' if several else line
-        for i, members in enumerate(by_fold)
-        for result in members
-        for line in result['warnings']
+        line if all(line in other for other in of_folds) else f'fold {i}: {line}'
+        for i, own in enumerate(of_folds)
+        for line in own
     ]
     if leaky_fit:
         detail += '; LEAKY: the weights of the blend were fitted to the test part itself'

@@ -190,7 +190,7 @@ KEYS = (
     Key('train.stop_metric', 'val/loss', METRIC, 'watched for it'),
     Key('train.log_every', '1 epochs', DURATION, 'between lines of the training'),
     Key('train.loader_workers', 0, whole(0),
-        'processes that read records, 0: threads of the program itself', free=True),
+        'processes that read training records, 0: threads of the program itself', free=True),
     Key('train.device_resident', False, ANY,
         'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True),
     Key('train.steps_per_dispatch', 1, whole(1),

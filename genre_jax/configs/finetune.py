@@ -9,9 +9,15 @@ name a file, --config.init.checkpoint=yamnet.tflite. From scratch: `:model=music
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
 for 150 half-minute songs on 2 CPU cores; cnn14 and ast want a GPU.
+
+    python -m genre_jax.sweep --config=configs/finetune.py:model=musicnn \
+        --config.data.root=DIR --workdir=sweeps/x
+
+searches the learning rate, label smoothing and how much more slowly earlier layers learn, in 12 trainings.
 """
 
 from genre_jax.configs import common
+from genre_jax.sweep.space import LogUniform, Sweep, Uniform
 
 # Front end, length of a window and published checkpoint of each network.
 _NETWORKS = {
@@ -20,11 +26,12 @@ _NETWORKS = {
     'cnn14': ('panns_32k', 10.0, 'cnn14'),
     'ast': ('ast', 10.24, 'ast'),
 }
+_ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
 
 
 def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'model=musicnn,pretrained=True', what follows the page's colon."""
-    arguments = common.parse_arguments(text, model=tuple(_NETWORKS), pretrained=True)
+    arguments = common.parse_arguments(text, **_ARGUMENTS)
     flavour, window_s, checkpoint = _NETWORKS[arguments.model]
     config = common.get_config()
     config.data.update(name='folder', root='', sample_rate_hz=common.optional(int), group='auto')
@@ -42,3 +49,14 @@ def get_config(text: str | None = None) -> common.Config:
         if arguments.model == 'musicnn':
             config.optim.update(freeze='first 1', unfreeze_at='')
     return config
+
+
+def sweep(text: str | None = None) -> Sweep:
+    """Returns what genre_jax.sweep tries; from scratch all layers learn alike."""
+    space = {
+        'optim.learning_rate': LogUniform(1e-4, 5e-3),
+        'train.label_smoothing': Uniform(0.0, 0.2),
+    }
+    if common.parse_arguments(text, **_ARGUMENTS).pretrained:
+        space['optim.layer_decay'] = Uniform(0.5, 1.0)
+    return Sweep(space, method='tpe', trials=12)

@@ -6,6 +6,7 @@ import difflib
 import gzip
 import io
 import math
+import re
 import types
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,10 @@ from genre_jax.errors import UserError
 _DELIMITERS = ',;\t'
 _EXCEL = 'sep='  # the line that tells Excel the delimiter
 _NAMED = 8  # of the columns, in the message about a missing one
+# What other programs call the columns, without spaces and the like.
+_FILE = ('path', 'file', 'filename', 'filepath', 'audio', 'audiofile', 'wav', 'location')
+_CLASS = ('class', 'genre', 'subgenre', 'category', 'target', 'tag', 'style', 'raag', 'makam')
+_ALIASES = {'path': _FILE, 'filename': _FILE, 'label': _CLASS}
 
 
 def read(
@@ -67,10 +72,8 @@ def read(
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
     for name in missing(names, required):
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f'; rename {close[0]!r}?' if close else ''
         there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
-        raise UserError(f'{path}, line 1: no column {name!r} among {there}{hint}')
+        raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
     if not rows:
         raise UserError(f'{path} lists no recordings; expected a line for each below the first')
     named = [(n, dict(zip(names, map(str.strip, cells), strict=True))) for n, cells in rows]
@@ -132,3 +135,15 @@ def columns(content: str, required: Sequence[str]) -> tuple[list[str], str]:
 def missing(names: Sequence[str], required: Sequence[str]) -> list[str]:
     """Returns the required columns that are not among the names."""
     return [name for name in required if name not in names]
+
+
+def meant(names: Sequence[str], required: Sequence[str]) -> str:
+    """Names the columns that may be meant by missing ones, for the end of a message; '' for none."""
+    free = {re.sub(r'[\W_]', '', name): name for name in names if name not in required}
+    found = []
+    for name in missing(names, required):
+        for alias in (name, *_ALIASES.get(name, ())):
+            if close := difflib.get_close_matches(alias, free, 1, 0.75):
+                found.append(f'{free.pop(close[0])} -> {name}')
+                break
+    return f'; columns that may be meant: {", ".join(found)}' if found else ''

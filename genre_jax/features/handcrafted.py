@@ -50,72 +50,85 @@ class Handcrafted:
     def __post_init__(self) -> None:
         check_choices(self)
 
-    def __call__(self, waveform: jax.Array) -> jax.Array:
+    def __call__(self, waveform: jax.Array, n_samples: jax.Array | None = None) -> jax.Array:
         """Computes float32 (..., 57), in the order of `COLUMNS`, from float32 (..., time) in [-1, 1].
 
-        Raises a UserError where the waveform is shorter than one frame.
+        Zeros behind `n_samples`, int (...), are no part of a clip: one program serves many lengths. Raises a
+        UserError where the waveform is shorter than one frame.
         """
-        n_samples = waveform.shape[-1]
-        if n_samples < self.n_fft:
+        time, batch = waveform.shape[-1], waveform.shape[:-1]
+        if time < self.n_fft:
             raise UserError(
-                f'a clip of {n_samples} samples is shorter than one frame of {self.n_fft}: handcrafted '
+                f'a clip of {time} samples is shorter than one frame of {self.n_fft}: handcrafted '
                 'features need longer clips'
             )
-        flat = over_clips(self.clip, waveform.reshape(-1, n_samples))
-        return flat.reshape(*waveform.shape[:-1], len(COLUMNS))
+        n_samples = jnp.broadcast_to(time if n_samples is None else n_samples, batch)
+        flat = over_clips(self.clip, waveform.reshape(-1, time), n_samples.reshape(-1))
+        return flat.reshape(*batch, len(COLUMNS))
 
-    def clip(self, waveform: jax.Array) -> jax.Array:
-        """Computes float32 (57,) from one float32 waveform (time,)."""
+    def clip(self, waveform: jax.Array, n_samples: jax.Array) -> jax.Array:
+        """Computes float32 (57,) from the first samples of one float32 waveform (time,)."""
         rate_hz, n_fft, hop_length = self.sample_rate_hz, self.n_fft, self.n_fft // 4
+        # Frames behind the last one hold what the medians see there; no figure counts them.
+        frame = np.arange(1 + waveform.shape[0] // hop_length + hpss.HALF)
+        n_frames = 1 + n_samples // hop_length
+        used = frame < n_frames
+        position = np.arange(frame[-1] * hop_length + n_fft) - n_fft // 2
+        nearest = jnp.clip(position, 0, n_samples - 1)
+        if self.padding == 'reflect':
+            mirrored = n_samples - 1 - jnp.abs(n_samples - 1 - np.abs(position))
+            padded = waveform[mirrored.clip(0)]
+        else:
+            padded = jnp.where(position == nearest, waveform[nearest], 0)
         spectrum = stft.stft(
-            waveform, n_fft=n_fft, win_length=n_fft, hop_length=hop_length, padding=self.padding,
-            float64=True,
+            padded, n_fft=n_fft, win_length=n_fft, hop_length=hop_length, padding='none', float64=True
         )  # fmt: skip
+        spectrum = jnp.where(used[:, None], spectrum, 0)
         power = stft.power(spectrum)
         magnitude = jnp.sqrt(power)
         filters = mel.mel_filters(rate_hz, n_fft, 128, 0.0, 0.0)
         mel_db = decibel(jnp.matmul(power, filters, precision='highest'), 2, 'one', 80.0)
         centroid, bandwidth, rolloff = spectral_shape(magnitude, rate_hz)
-        harmonic, percussive = self._parts(spectrum, magnitude, waveform.shape[0])
-        over_time = {
+        over_frames = {
             'chroma_stft': Chroma(sample_rate_hz=rate_hz, n_fft=n_fft).from_power(power),
-            'rms': rms(waveform, n_fft, self.padding),
+            'rms': rms(padded, n_fft),
             'spectral_centroid': centroid,
             'spectral_bandwidth': bandwidth,
             'rolloff': rolloff,
-            'zero_crossing_rate': zero_crossing_rate(waveform, n_fft),
-            'harmony': harmonic,
-            'perceptr': percussive,
+            'zero_crossing_rate': zero_crossing_rate(waveform[nearest], n_fft),
         }
-        columns = [statistic for values in over_time.values() for statistic in mean_and_var(values)]
-        columns.append(tempo(onset_strength(mel_db, n_fft, hop_length), rate_hz, hop_length))
+        columns = [
+            figure for each in over_frames.values() for figure in mean_and_var(each, n_frames)
+        ]
+        again = frame % (2 * n_frames)  # the ends are reflected, as the medians do it
+        masks = hpss.soft_masks(magnitude[jnp.minimum(again, 2 * n_frames - 1 - again)])
+        # Before 0.9 the inverse gave whole hops, filled up with zeros to the clip's length.
+        n_inverted = hop_length * (n_frames - 1) if self.padding == 'reflect' else n_samples
+        for mask in masks:
+            part = stft.inverse(spectrum * mask, waveform.shape[0], used)
+            part = jnp.where(np.arange(len(part)) < n_inverted, part, 0)
+            columns.extend(mean_and_var(part, n_samples))
+        onsets = jnp.where(used, onset_strength(mel_db, n_fft, hop_length), 0)
+        columns.append(tempo(onsets, rate_hz, hop_length, n_frames))
         for coefficient in jnp.matmul(mel_db, dct_matrix(_N_MFCC, 128), precision='highest').T:
-            columns.extend(mean_and_var(coefficient))
+            columns.extend(mean_and_var(coefficient, n_frames))
         # Ranks and counts would make numbers of what is none.
         return jnp.where(jnp.isnan(waveform).any(), jnp.nan, jnp.stack(columns))
 
-    def _parts(self, spectrum, magnitude, n_samples) -> tuple[jax.Array, ...]:
-        """Returns the waveforms of the harmonic and of the percussive part."""
-        # Before 0.9 the inverse gave whole hops, filled up with zeros to the clip's length.
-        whole_hops = self.n_fft // 4 * (spectrum.shape[0] - 1)
-        n_inverted = whole_hops if self.padding == 'reflect' else n_samples
-        return tuple(
-            jnp.pad(stft.inverse(spectrum * mask, n_inverted), (0, n_samples - n_inverted))
-            for mask in hpss.soft_masks(magnitude)
-        )
+
+def mean_and_var(values: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean and the population variance over the first `count` rows."""
+    rows = values.reshape(len(values), -1)
+    used = np.arange(len(rows))[:, None] < count
+    mean = _sum(jnp.where(used, rows, 0)) / (count * rows.shape[1])
+    return mean, _sum(jnp.where(used, (rows - mean) ** 2, 0)) / (count * rows.shape[1])
 
 
-def mean_and_var(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean and the population variance over all elements."""
-    mean = _mean(values)
-    return mean, _mean((values - mean) ** 2)
-
-
-def _mean(values: jax.Array) -> jax.Array:
+def _sum(values: jax.Array) -> jax.Array:
     # In two stages: one long sum in float32 would lose the small mean of a waveform.
     flat = values.reshape(-1)
     width = max(1, int(np.sqrt(flat.size)))
-    return jnp.pad(flat, (0, -flat.size % width)).reshape(-1, width).sum(1).sum() / flat.size
+    return jnp.pad(flat, (0, -flat.size % width)).reshape(-1, width).sum(1).sum()
 
 
 def spectral_shape(
@@ -148,18 +161,16 @@ def _running_sum(values: jax.Array) -> jax.Array:
     return (inside + before[:, :, None]).reshape(rows, -1)[:, :columns]
 
 
-def rms(waveform: jax.Array, frame_length: int, padding: stft.Padding) -> jax.Array:
-    """Computes the root mean square of each centred frame, four to a frame length, as librosa."""
-    squares = stft.pad(waveform, frame_length, padding) ** 2
-    return jnp.sqrt(_sums_of_frames(squares, frame_length) / frame_length)
+def rms(padded: jax.Array, frame_length: int) -> jax.Array:
+    """Computes the root mean square of each whole frame, four to a frame length, as librosa."""
+    return jnp.sqrt(_sums_of_frames(padded**2, frame_length) / frame_length)
 
 
-def zero_crossing_rate(waveform: jax.Array, frame_length: int) -> jax.Array:
+def zero_crossing_rate(padded: jax.Array, frame_length: int) -> jax.Array:
     """Computes the share of samples in each frame whose sign is not that of the sample before, as librosa.
 
-    Frames are centred, four to a frame length.
+    Frames are whole ones, four to a frame length.
     """
-    padded = jnp.pad(waveform, frame_length // 2, mode='edge')
     negative = padded < -_CROSSING_THRESHOLD
     crossed = jnp.pad(negative[1:] != negative[:-1], (1, 0)).astype(jnp.float32)
     sums = _sums_of_frames(crossed, frame_length)

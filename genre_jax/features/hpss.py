@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 _LENGTH = 31
+HALF = _LENGTH // 2  # neighbours on each side
 _STRIP = 64  # rows or columns whose windows stay in a CPU's cache
 
 
@@ -36,8 +37,7 @@ def _median_of_rows(values: jax.Array) -> jax.Array:
     Sorted windows of 2, 4, 8 and 16 neighbours are merged from sorted halves, for all positions at
     once; two windows of 16 that share their middle element make up one of 31.
     """
-    half = _LENGTH // 2
-    runs = [jnp.pad(values, ((half, half), (0, 0)), mode='symmetric')]
+    runs = [jnp.pad(values, ((HALF, HALF), (0, 0)), mode='symmetric')]
     for width in (1, 2, 4, 8):
         size = runs[0].shape[0] - width
         left, right = [run[:size] for run in runs], [run[width:] for run in runs]
@@ -45,7 +45,7 @@ def _median_of_rows(values: jax.Array) -> jax.Array:
         # Without it each window would be computed anew from the values, in every one of its uses.
         runs = jax.lax.optimization_barrier(runs)
     size = values.shape[0]
-    left, right = [run[:size] for run in runs], [run[half:] for run in runs]
+    left, right = [run[:size] for run in runs], [run[HALF:] for run in runs]
     # `values` itself is the element that both hold. Of the 32 the 16th and 17th are in the middle:
     # when one copy is taken out below them the 17th becomes the 16th of 31, else the 16th stays.
     lower, upper = _kth_of_two(left, right, 16), _kth_of_two(left, right, 17)

@@ -113,17 +113,18 @@ def magnitude(power: jax.Array) -> jax.Array:
     return jnp.where(power == 0, 0, jnp.sqrt(jnp.where(power == 0, 1, power)))
 
 
-def inverse(spectrum: jax.Array, n_samples: int) -> jax.Array:
+def inverse(spectrum: jax.Array, n_samples: int, used: jax.Array | None = None) -> jax.Array:
     """Inverts a centred short-time Fourier transform with a Hann window of four hops.
 
     complex64 (frames, n_fft // 2 + 1) give float32 (n_samples,): at most as many as the frames have without
-    half a frame at the beginning.
+    half a frame at the beginning. Frames that are not `used`, bool (frames,), have to be 0.
     """
     n_frames, n_fft = spectrum.shape[0], 2 * (spectrum.shape[1] - 1)
     window = hann_window(n_fft).astype(np.float32)
     span = slice(n_fft // 2, n_fft // 2 + n_samples)
-    weight = _overlap_add(np.broadcast_to(window**2, (n_frames, n_fft)), np)[span]
-    scale = 1 / np.where(weight > np.finfo(np.float32).tiny, weight, 1)
+    xp, used = (np, np.ones(n_frames, bool)) if used is None else (jnp, used)
+    weight = _overlap_add(used[:, None] * window**2, xp)[span]
+    scale = 1 / xp.where(weight > np.finfo(np.float32).tiny, weight, 1)
     return _overlap_add(jnp.fft.irfft(spectrum, n_fft) * window, jnp)[span] * scale
 
 

@@ -21,17 +21,23 @@ def onset_strength(mel_db: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
     return jnp.pad(rise, (1 + n_fft // (2 * hop_length), 0))[:n_frames]
 
 
-def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
+def tempo(
+    onsets: jax.Array, sample_rate_hz: int, hop_length: int, n_frames: jax.Array | None = None
+) -> jax.Array:
     """Estimates the tempo that `librosa.beat.beat_track` begins with, in beats a minute.
 
     The mean autocorrelation of the onset strength, float32 (frames,), in windows of 8 s, weighted by a
-    log-normal prior around 120 beats a minute (Ellis, 2007). Without onsets it is 0.
+    log-normal prior around 120 beats a minute (Ellis, 2007). Without onsets it is 0. Behind the first
+    `n_frames`, which alone are counted, they have to be 0.
     """
+    n_frames = onsets.shape[0] if n_frames is None else n_frames
     length = int(_WINDOW_S * sample_rate_hz // hop_length)
     half = length // 2
     ramp = np.arange(half, dtype=np.float32) / half
-    padded = jnp.concatenate([ramp * onsets[0], onsets, ramp[::-1] * onsets[-1]])
-
+    padded = jnp.concatenate([ramp * onsets[0], onsets, jnp.zeros(half)])
+    behind = np.arange(len(padded)) - half - n_frames
+    fading = ((half - 1 - behind) / half).clip(0) * onsets[n_frames - 1]
+    padded = jnp.where(behind < 0, padded, fading)
     windows = stft.frames(padded, length, 1)[: onsets.shape[0]] * stft.hann_window(length)
 
     def autocorrelation(windows: jax.Array) -> jax.Array:
@@ -41,7 +47,9 @@ def tempo(onsets: jax.Array, sample_rate_hz: int, hop_length: int) -> jax.Array:
     # In float32, rounding times 1e6 would outweigh the prior where nothing repeats.
     lags = stft.in_float64(autocorrelation)(windows)
     peak = jnp.abs(lags).max(1, keepdims=True)
-    strength = (lags / jnp.where(peak < jnp.finfo(jnp.float32).tiny, 1, peak)).mean(0)
+    strength = lags / jnp.where(peak < jnp.finfo(jnp.float32).tiny, 1, peak)
+    used = np.arange(len(onsets))[:, None] < n_frames
+    strength = jnp.where(used, strength, 0).sum(0) / n_frames
     bpm = 60 * sample_rate_hz / (hop_length * np.arange(1, length))
     prior = np.where(bpm < _FASTEST_BPM, -0.5 * np.log2(bpm / _TYPICAL_BPM) ** 2, -np.inf)
     best = jnp.argmax(jnp.log1p(1e6 * strength[1:]) + prior.astype(np.float32))

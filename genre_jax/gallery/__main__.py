@@ -11,6 +11,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import UserError
 
 _AUDIO = flags.DEFINE_string('audio', '', 'audio file; empty: a dance tune')
 _OUT = flags.DEFINE_string('out', 'docs', 'folder for the pictures')
@@ -22,8 +23,10 @@ def main(argv: list[str]) -> None:
 
     program.refuse_words(argv)
     folder = pathlib.Path(_OUT.value)
-    clip, other = pictures.read_clip(_AUDIO.value), pictures.read_clip('', tune=40)
+    if folder.is_file() or folder.suffix.lower() in ('.png', '.jpg', '.pdf', '.svg'):
+        raise UserError(f'--out={folder}: expected a folder, two pictures are written there')
     folder.mkdir(parents=True, exist_ok=True)
+    clip, other = pictures.read_clip(_AUDIO.value), pictures.read_clip('', tune=40)
     front_ends, augmentations = folder / 'front_ends.png', folder / 'augmentations.png'
     pictures.draw_front_ends(clip, front_ends)
     pictures.draw_augmentations(clip, other, augmentations)

@@ -218,15 +218,20 @@ def eval_batches(
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields the batches of all windows in order, as `train_batches`; the last window fills the last."""
+    """Yields the batches of all windows in order, as `train_batches`; the last window fills the last.
+
+    `workers` are threads: processes take longer to start than most evaluations to end.
+    """
     span = range(-(-len(table) // batch_size))
-    return _iterate(_Batches(table, batch_size, span, rows, places), workers)
+    return _iterate(_Batches(table, batch_size, span, rows, places), threads=max(2, workers))
 
 
-def _iterate(batches: _Batches, workers: int) -> Iterator[Mapping[str, np.ndarray]]:
+def _iterate(
+    batches: _Batches, workers: int = 0, threads: int = 2
+) -> Iterator[Mapping[str, np.ndarray]]:
     """Reads ahead, in threads or in processes."""
     ahead = grain.MapDataset.source(batches).to_iter_dataset(
-        grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     )
     if workers:
         ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))

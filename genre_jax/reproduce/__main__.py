@@ -69,7 +69,6 @@ def main(argv: list[str]) -> None:
 
 
 def _run(paper, wishes, entries: Sequence) -> None:
-    program.log_warnings_only()
     program.start_jax()
 
     from genre_jax.logbook import write_json

@@ -6,6 +6,7 @@ import json
 import math
 import numbers
 import pathlib
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -267,7 +268,12 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
         else:
             for row, value in points:
                 _mark(axes, row.point[key], value, row, row is found[0])
-            axes.set_xscale('log' if isinstance(each, LogUniform) else 'linear')
+            if isinstance(each, LogUniform):
+                margin = (each.high / each.low) ** 0.05
+                axes.set_xscale('log')
+                axes.set_xlim(each.low / margin, each.high * margin)
+                axes.set_xticks(*log_ticks(each.low, each.high))
+                axes.minorticks_off()
         share = f'\nimportance {100 * shares[key]:.0f} %' if key in shares else ''
         axes.set_xlabel(key + share, fontsize=9)
         axes.tick_params(labelsize=8)
@@ -279,6 +285,24 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
     many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
     figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
     study_table.save(figure, file)
+
+
+def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Returns up to five round numbers for a logarithmic axis from low to high, and them as text."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in (1,), (1, 3):
+        ticks = [float(f'{digit}e{decade}') for decade in decades for digit in digits]
+        if len(ticks := [tick for tick in ticks if low <= tick <= high]) > 2:
+            ticks = ticks[:: -(-len(ticks) // 5)]
+            break
+    else:
+        places = max(0, math.ceil(-math.log10(math.log10(high / low))))
+        even = [low * (high / low) ** (i / 3) for i in range(4)]
+        ticks = list(dict.fromkeys(float(f'{tick:.{places}e}') for tick in even))
+    # 1e-4, not 1e-04 or 0.0001.
+    return ticks, [
+        re.sub(r'\.?0*e([+-])0*(?=\d)', r'e\1', f'{tick:.6e}').replace('+', '') for tick in ticks
+    ]
 
 
 def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:

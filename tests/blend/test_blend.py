@@ -429,6 +429,34 @@ def test_folds_are_fitted_to_the_others(tmp_path):
     assert leaky['blend']['weights'] == [weights] * 3
 
 
+def test_beside_a_run_a_cross_validation_is_its_fold_of_that_split(runs, tmp_path):
+    probabilities, labels = songs_drawn(8, 120)
+    for i, member in enumerate((OTHER, GOOD, USELESS)):
+        write_run(
+            tmp_path / 'knn' / f'fold_{i}',
+            probabilities[member],
+            labels,
+            split='s1' if i == 1 else f'x{i}',
+        )
+    mixed, plain = measured([tmp_path / 'knn', runs[OTHER]]), measured([runs[GOOD], runs[OTHER]])
+    assert mixed['parts'] == plain['parts']
+    assert mixed['blend']['weights'] == plain['blend']['weights']
+    assert [member['name'] for member in mixed['blend']['members']] == ['knn', 'other']
+    assert [line for line in mixed['warnings'] if 'knn only fold_1 is blended' in line]
+
+
+def test_what_all_folds_warn_of_is_said_once(tmp_path):
+    probabilities, labels = songs_drawn(9, 60)
+    folders = [write_folds(tmp_path / str(i), probabilities[i], labels) for i in range(2)]
+    for folder in folders:
+        for i in range(3):
+            file = folder / f'fold_{i}' / 'result.json'
+            result = json.loads(file.read_text())
+            result['warnings'] = ['of all'] + ['of one'] * (i == 2)
+            file.write_text(json.dumps(result))
+    assert measured(folders)['warnings'] == ['of all', 'fold 2: of one']
+
+
 def test_classical_models_of_a_cross_validation(tmp_path):
     """The command of genre_jax.classical over folds, and that of a blend of two of its models."""
     rng, lines = np.random.default_rng(0), ['filename,label,artist,x,y']
@@ -559,8 +587,12 @@ def test_members_that_cannot_be_blended(runs, mistake, said):
 def test_folds_that_cannot_be_blended(runs, tmp_path):
     probabilities, labels = songs_drawn(9, 60)
     a, b = (write_folds(tmp_path / name, probabilities[0], labels) for name in 'ab')
-    with pytest.raises(UserError, match='a has 3 folds and .*good has no folds'):
-        blend_members.make_tasks([a, runs[0]], 'segment')
+    alone = write_run(tmp_path / 'alone', probabilities[0], labels, split='another')
+    with pytest.raises(UserError, match='a has 3 folds, and none is of the split of .*alone'):
+        blend_members.make_tasks([a, alone], 'segment')
+    short = write_folds(tmp_path / 'short', probabilities[0], labels, folds=2)
+    with pytest.raises(UserError, match='a has 3 folds and .*short has 2 folds'):
+        blend_members.make_tasks([a, short], 'segment')
     (b / 'fold_1').rename(b / 'fold_7')
     with pytest.raises(UserError, match='b: has 3 folders fold_.*, and no fold_1'):
         blend_members.make_tasks([a, b], 'segment')

@@ -168,7 +168,7 @@ def test_gzipped_is_the_same(tmp_path):
     ('text', 'parts'),
     [
         ('', ('is empty',)),
-        ('file name,label,x\na,p,1\n', ('line 1', "no column 'filename'", "rename 'file name'?")),
+        ('file name,label,x\na,p,1\n', ('line 1', "no column 'filename'", 'file name -> filename')),
         ('filename,x\na,1\n', ('line 1', "no column 'label'")),
         ('filename,label\na,p\nb,q\n', ('line 1', 'no column of features')),
         ('filename,label,length\na,p,3\nb,q,3\n', ('line 1', 'no column of features')),

@@ -281,7 +281,7 @@ def test_a_csv_wins_over_folders_and_others_are_named(tmp_path):
         ('', ('is empty',)),
         ('  \n\n', ('is empty',)),
         ('path,label\n', ('lists no recordings',)),
-        ('path,lable\na.wav,x\n', ('line 1', "'label'", "'lable'")),
+        ('path,lable\na.wav,x\n', ('line 1', "'label'", 'lable -> label')),
         ('file,label\na.wav,x\n', ('line 1', "'path'")),
         ('file;lable\na.wav;x\n', ('line 1', "'path' among file, lable")),
         ('path,label,path\na.wav,x,b.wav\n', ('line 1', "called 'path'")),
@@ -331,6 +331,22 @@ def test_mistyped_optional_columns_are_pointed_out(six):
     write_csv(six, 'path,label,artists,title,seconds\na.wav,x,A,T,1\nb.wav,y,A,T,1\n')
     notes = Source(root=str(six)).notes()
     assert len(notes) == 1 and "'artists'" in notes[0] and "'artist'" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ('columns', 'meant'),
+    [
+        ('filename,genre', 'filename -> path, genre -> label'),
+        ('ID,File_Path,Class', 'file_path -> path, class -> label'),
+        ('path,category', 'category -> label'),
+        ('artist,title', ''),
+    ],
+)
+def test_columns_of_other_programs_are_proposed(six, columns, meant):
+    write_csv(six, f'{columns}\na.wav,x,y\n' if columns[:2] == 'ID' else f'{columns}\na.wav,x\n')
+    said = refusal(six / 'tracks.csv')
+    assert said.partition('; ')[2] == (meant and f'columns that may be meant: {meant}')
+    assert (meant or 'no column path') in refusal(six)
 
 
 # Groups
@@ -603,10 +619,7 @@ def test_what_is_not_read_is_counted_and_lost_classes_are_named(tmp_path):
     for name in ('dub/1.mid', 'dub/2.mid', 'ska/notes.txt', 'ska/more.txt'):
         (tmp_path / name).write_bytes(b'x')
     said = notes(tmp_path)
-    assert (
-        '3 files in class folders are no audio by their suffix, and are not read: 2 .txt, 1 .jpg'
-        in said
-    )
+    assert '3 files are no audio by their suffix, and are not read: 2 .txt, 1 .jpg' in said
     assert "class 'dub' is left out: 2 files, format .mid is not read" in said
     assert "class 'ska' is left out: no file in it is read" in said
 

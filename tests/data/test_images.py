@@ -86,6 +86,42 @@ def test_every_kind_becomes_rgb(root):
     np.testing.assert_array_equal(load(root, 'jazz/lossless')[0], color)
     save(root / 'jazz' / 'b.bmp', color)
     np.testing.assert_array_equal(load(root, 'jazz/b')[0], color)
+    for compression in ('raw', 'tiff_lzw', 'tiff_adobe_deflate'):
+        save(root / 'jazz' / 'more' / f'{compression}.tif', color, compression=compression)
+        np.testing.assert_array_equal(load(root, f'jazz/more/{compression}')[0], color)
+
+
+def test_nothing_below_the_root_vanishes(root):
+    save(root / 'jazz' / 'takes' / '1.TIFF', pixels(30))
+    save(root / 'top.png', pixels(31))
+    for name in ('readme.md', 'jazz/notes.txt', 'pop/a.svg', 'pop/old/b.SVG'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text('x')
+    (root / 'blues').mkdir()
+    source = Source(root=str(root))
+    recordings, quarantined = source.recordings()
+    (deeper,) = [r for r in recordings if r.track == 'jazz/takes/1']
+    assert deeper.label == 'jazz' and deeper.path == 'jazz/takes/1.TIFF'
+    assert {(q.path, q.reason) for q in quarantined} == {
+        ('top.png', 'not inside a class folder'),
+        ('pop/a.svg', 'format .svg is not read: convert it to PNG'),
+        ('pop/old/b.SVG', 'format .svg is not read: convert it to PNG'),
+    }
+    assert source.notes()[:3] == [
+        '2 files are no pictures by their suffix, and are not read: 1 .txt, 1 .md',
+        "class 'blues' is left out: no file in it is read",
+        "class 'pop' is left out: 2 files, format .svg is not read: convert it to PNG",
+    ]
+
+
+def test_folders_of_parts_are_the_official_split(root):
+    for part in ('train', 'test'):
+        for label in ('jazz', 'rock'):
+            save(root.parent / 'parts' / part / label / f'{part}.png', pixels(len(part)))
+    recordings, _ = Source(root=str(root.parent / 'parts')).recordings()
+    assert {(r.label, r.split) for r in recordings} == {
+        (label, part) for label in ('jazz', 'rock') for part in ('train', 'test')
+    }
 
 
 def bad_pictures(root):
@@ -162,10 +198,11 @@ def test_mistakes(root, tmp_path):
     assert 'config.data.root is no folder' in refusal('')
     assert 'nowhere is no folder' in refusal(tmp_path / 'nowhere')
     assert '0.png is no folder' in refusal(root / 'jazz' / '0.png')
-    assert 'holds pictures of 0 class' in refusal(root / 'jazz')
+    assert 'no class with pictures in it' in refusal(root / 'jazz')
     (tmp_path / 'one' / 'empty').mkdir(parents=True)
     save(tmp_path / 'one' / 'jazz' / 'a.png', pixels(0))
-    assert 'holds pictures of 1 class' in refusal(tmp_path / 'one')
+    assert "holds 1 class ('jazz')" in refusal(tmp_path / 'one')
+    assert "class 'empty' is left out: no file in it is read" in refusal(tmp_path / 'one')
     save(tmp_path / 'one' / 'Jazz' / 'a.png', pixels(1))
     assert "'Jazz' and 'jazz' differ only" in refusal(tmp_path / 'one')
     for label in 'ab':

@@ -347,7 +347,14 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize('page', PAGES)
+@pytest.mark.parametrize(
+    'page',
+    [
+        *PAGES,
+        'configs/finetune.py:model=ast',
+        'configs/finetune.py:model=yamnet,pretrained=False',
+    ],
+)
 def test_the_sweeps_of_all_pages_are_sound(page):
     config = config_lib.load_page(page)
     one = search_space.check(search_space.load(page), config, page)
@@ -465,6 +472,42 @@ def test_importance_is_that_of_what_was_planted(tmp_path):
     shares = sweep_report.importances(study)
     assert list(shares)[0] == 'much' and shares['much'] > 0.8
     assert sum(shares.values()) == pytest.approx(1) and shares['none'] < 0.1
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'ticks'),
+    [
+        (1e-4, 1e-3, '1e-4 3e-4 1e-3'),
+        (1e-4, 5e-3, '1e-4 3e-4 1e-3 3e-3'),
+        (1e-5, 1e-1, '1e-5 1e-4 1e-3 1e-2 1e-1'),
+        (1e-8, 1.0, '1e-8 1e-6 1e-4 1e-2 1e0'),
+        (2e-4, 6e-4, '2e-4 2.9e-4 4.2e-4 6e-4'),
+        (10, 1000, '1e1 1e2 1e3'),
+        (1.0, 1.001, None),
+        (2.2e-4, 2.6e-3, None),
+        (0.037, 0.041, None),
+    ],
+)
+def test_logarithmic_axes_can_be_read(tmp_path, monkeypatch, low, high, ticks):
+    study = study_of(tmp_path / 's', make({RATE: LogUniform(low, high)}, 'random', trials=6))
+    play(study, lambda point: point[RATE])
+    figures = []
+    monkeypatch.setattr(
+        sweep_report.study_table, 'save', lambda figure, file: figures.append(figure)
+    )
+    sweep_report.draw(sweep_report.rows(study), study, 'title', tmp_path / 'x.png')
+    figures[0].draw_without_rendering()
+    axis = figures[0].axes[0].xaxis
+    left, right = figures[0].axes[0].get_xlim()
+    labels = [label for label in axis.get_ticklabels(which='both') if label.get_text()]
+    shown = [label.get_text() for label in labels if left <= label.get_position()[0] <= right]
+    assert len(shown) == len(labels) and (ticks is None or shown == ticks.split())
+    assert 2 < len(shown) < 6
+    for label in labels:
+        assert float(label.get_text()) == pytest.approx(label.get_position()[0], rel=1e-9)
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(one.x1 + 4 < other.x0 for one, other in itertools.pairwise(boxes))
+    assert left < low and high < right
 
 
 # --- the program ---------------------------------------------------------------------------------

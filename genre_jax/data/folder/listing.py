@@ -8,7 +8,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from genre_jax.data import csv_file, files
 from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
@@ -22,11 +22,28 @@ _OPTIONAL = ('artist', 'album', 'title', 'group', 'split', 'start_s', 'end_s', '
 _OTHER_NAMES = {'tonic': 'tonic_hz'}
 _SPLITS = {'': '', 'train': 'train', 'test': 'test'}
 _SPLITS |= dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val')
-_UNREAD_SUFFIXES = frozenset(
-    ('.aifc', '.dsf', '.mid', '.midi', '.mod', '.mpc', '.ra', '.tta', '.w64')
-)
 _LISTS = ('.csv', '.tsv')
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is looked for in class folders, by the suffixes of files."""
+
+    name: str
+    read: Collection[str]
+    unread: Collection[str]  # of files of this kind that would have to be converted
+    convert_to: str
+    layout: str
+
+
+AUDIO = Kind(
+    'audio',
+    AUDIO_SUFFIXES | FFMPEG_SUFFIXES,
+    ('.aifc', '.dsf', '.mid', '.midi', '.mod', '.mpc', '.ra', '.tta', '.w64'),
+    'WAV or FLAC',
+    _LAYOUT,
+)
 
 
 def find(root: str) -> tuple[str, str | None]:
@@ -43,7 +60,7 @@ def find(root: str) -> tuple[str, str | None]:
         return os.path.dirname(path), path
     if not os.path.isdir(path):
         raise UserError(f'{root} does not exist; expected a folder: {_LAYOUT}')
-    lists = [name for name in _csv_names(path) if not _missing(os.path.join(path, name))]
+    lists = [n for n in _csv_names(path) if set(_REQUIRED) <= set(_columns(path, n))]
     if len(lists) > 1:
         raise UserError(
             f'{root} holds several CSVs with columns path,label ({", ".join(lists)}); '
@@ -52,25 +69,25 @@ def find(root: str) -> tuple[str, str | None]:
     return path, os.path.join(path, lists[0]) if lists else None
 
 
-def scan_folders(root: str) -> Listing:
-    """Lists the audio files below each first-level folder, whose name is their label, sorted by path.
+def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
+    """Lists the files of a kind below each first-level folder, whose name is their label, sorted by path.
 
     Folders called train, val and test hold the class folders, and are the official split.
     """
     recordings, quarantined, others, notes = [], [], collections.Counter(), []
-    top = _folders(root)
+    top, lists = _folders(root), _csv_names(root) if kind is AUDIO else []
     in_parts = len(top) > 1 and all(name.lower() in _SPLITS for name in top)
-    _refuse_folds(root, top)
+    _refuse_folds(root, top, kind)
     for path in files.walk(root):
         track, suffix = files.readable(path), os.path.splitext(path)[1].lower()
         *folders, _ = track.split('/')
-        if suffix not in AUDIO_SUFFIXES | FFMPEG_SUFFIXES | _UNREAD_SUFFIXES:
-            if folders:
+        if suffix not in kind.read and suffix not in kind.unread:
+            if track not in lists:
                 others[suffix] += 1
         elif track != path:
             quarantined.append(Quarantined(track, 'its name is not valid UTF-8: rename it'))
-        elif suffix in _UNREAD_SUFFIXES:
-            reason = f'format {suffix} is not read: convert it to WAV or FLAC'
+        elif suffix in kind.unread:
+            reason = f'format {suffix} is not read: convert it to {kind.convert_to}'
             quarantined.append(Quarantined(track, reason))
         elif len(folders) <= in_parts:
             quarantined.append(Quarantined(track, 'not inside a class folder'))
@@ -79,11 +96,11 @@ def scan_folders(root: str) -> Listing:
             label = folders[in_parts].strip()
             recordings.append(Recording(track, label, group='', path=track, split=split))
     if others:
-        kinds = ', '.join(
-            f'{count} {suffix or "without a suffix"}' for suffix, count in others.most_common(5)
-        )
+        kinds = [f'{n} {suffix or "without a suffix"}' for suffix, n in others.most_common()]
+        kinds[5:] = ['...'] if len(kinds) > 5 else []
         notes.append(
-            f'{others.total()} files in class folders are no audio by their suffix, and are not read: {kinds}'
+            f'{others.total()} files are no {kind.name} by their suffix, and are not read: '
+            + ', '.join(kinds)
         )
     if in_parts:
         notes.append(
@@ -95,11 +112,14 @@ def scan_folders(root: str) -> Listing:
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')
-    for name in _csv_names(root):
-        missing = ' and no '.join(_missing(os.path.join(root, name)))
-        notes.append(f'{name} is not used: it has no column {missing}')
-    _check_classes(root, recordings, quarantined, notes)
-    return Listing(recordings, quarantined, notes=tuple(notes))
+    for name in lists:
+        columns = _columns(root, name)
+        lacks = ' and no '.join(csv_file.missing(columns, _REQUIRED))
+        hint = csv_file.meant(columns, _REQUIRED)
+        notes.append(f'{name} is not used: it has no column {lacks}{hint}')
+    listed = Listing(recordings, quarantined, notes=tuple(notes))
+    _check_classes(root, listed, kind)
+    return listed
 
 
 def read_csv(root: str, path: str) -> Listing:
@@ -134,7 +154,7 @@ def read_csv(root: str, path: str) -> Listing:
         raise UserError(
             f'{path}: none of its {len(quarantined)} files exists, e.g. {tried}; paths {hint}'
         )
-    _check_classes(path, recordings, quarantined, [])
+    _check_classes(path, Listing(recordings, quarantined))
     labels = [cells['label'] for _, cells in rows]
     notes = _lost(dict.fromkeys(labels), recordings, [], 'none of its files exists')
     notes += _odd_labels(os.path.basename(path), labels)
@@ -156,27 +176,29 @@ def _csv_names(root: str) -> list[str]:
     return [name for name in lists if os.path.isfile(os.path.join(root, name))]
 
 
-def _missing(path: str) -> list[str]:
-    """Returns the required columns that a CSV, which may be anything, does not have."""
+def _columns(root: str, name: str) -> list[str]:
+    """Returns the columns of a CSV, which may be anything."""
     try:
-        with open(path, 'rb') as file:
-            columns, _ = csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)
+        with open(os.path.join(root, name), 'rb') as file:
+            return csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)[0]
     except (OSError, csv.Error):
-        columns = []
-    return csv_file.missing(columns, _REQUIRED)
+        return []
 
 
-def _refuse_folds(root: str, top: Sequence[str]) -> None:
+def _refuse_folds(root: str, top: Sequence[str], kind: Kind) -> None:
     """Refuses folders whose names are those of something else than classes."""
-    if len(top) > 1 and all(re.fullmatch(r'(?i)folds?[ _-]?\d+', name) for name in top):
+
+    def all_are(pattern: str) -> bool:
+        return len(top) > 1 and all(re.fullmatch(pattern, name) for name in top)
+
+    found = f'{root}: {", ".join(sorted(top)[:3])}, ... are'
+    if all_are(r'(?i)folds?[ _-]?\d+'):
+        grouped = ', and in its column group what shall stay in one fold' * (kind is AUDIO)
+        raise UserError(f'{found} folds and no classes; expected {kind.layout}{grouped}')
+    if kind is AUDIO and all_are(r'0\d\d|1[0-5]\d'):
         raise UserError(
-            f'{root}: {", ".join(sorted(top)[:3])}, ... are folds and no classes; name the classes in a '
-            'CSV with columns path,label, and in a column group what shall stay in one fold'
-        )
-    if len(top) > 1 and all(re.fullmatch(r'0\d\d|1[0-5]\d', name) for name in top):
-        raise UserError(
-            f'{root}: {", ".join(sorted(top)[:3])}, ... are the folders of the Free Music Archive and '
-            'no classes: config.data.name=fma reads them; or have a CSV with columns path,label'
+            f'{found} the folders of the Free Music Archive and no classes: config.data.name=fma reads '
+            'them; or have a CSV with columns path,label'
         )
 
 
@@ -264,14 +286,13 @@ def _seconds(where: str, column: str, text: str) -> float:
     return value
 
 
-def _check_classes(
-    where: str, recordings: list[Recording], quarantined: list[Quarantined], notes: list[str]
-) -> None:
+def _check_classes(where: str, listed: Listing, kind: Kind = AUDIO) -> None:
     """Refuses fewer than two classes, and two that differ only by case."""
-    found = sorted({recording.label for recording in recordings})
+    found = sorted({recording.label for recording in listed.recordings})
     if len(found) < 2:
-        held = f'1 class ({found[0]!r})' if found else 'no class with an audio file'
-        left_out = [f'{item.path}: {item.reason}' for item in quarantined[:1]]
-        more = f' ({"; ".join(left_out + notes)})' if left_out or notes else ''
-        raise UserError(f'{where} holds {held}; a classifier needs at least 2: {_LAYOUT}{more}')
+        held = f'1 class ({found[0]!r})' if found else f'no class with {kind.name} in it'
+        left_out = [f'{item.path}: {item.reason}' for item in listed.quarantined[:1]]
+        why = '; '.join([*left_out, *listed.notes])
+        more = f' ({why})' if why else ''
+        raise UserError(f'{where} holds {held}; a classifier needs at least 2: {kind.layout}{more}')
     check_spelling(where, found)

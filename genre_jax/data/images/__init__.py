@@ -1,6 +1,7 @@
 """Pictures of spectrograms in one folder per class (docs/datasets)."""
 
 import collections
+import dataclasses
 import functools
 import os
 
@@ -8,11 +9,18 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from genre_jax.data import files
+from genre_jax.data.folder import listing
 from genre_jax.data.gtzan import lists
-from genre_jax.data.recordings import Recording, check_spelling
+from genre_jax.data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
 
-_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.gif')
+_PICTURES = listing.Kind(
+    'pictures',
+    ('.png', '.webp', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff'),
+    ('.avif', '.eps', '.heic', '.heif', '.jp2', '.jxl', '.pdf', '.ppm', '.psd', '.svg', '.tga'),
+    'PNG',
+    'one folder of pictures per class',
+)
 
 
 class Source(files.FileSource):
@@ -36,28 +44,19 @@ class Source(files.FileSource):
         self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
 
     def list_files(self) -> files.Listing:
-        """Lists the pictures in each first-level folder, whose name is their label."""
-        recordings = []
-        for path in sorted(files.walk(self._folder, _SUFFIXES, 1), key=os.path.split):
-            label, name = os.path.split(path)
-            if label:
-                track_of_gtzan = lists.track_of(os.path.splitext(name)[0])
-                artist, title = self._artists.get(track_of_gtzan, ('', ''))
-                facts = {'path': path, 'artist': artist, 'title': title}
-                recordings.append(Recording(os.path.splitext(path)[0], label, '', **facts))
-        found = {recording.label for recording in recordings}
-        if len(found) < 2:
-            raise UserError(
-                f'{self._folder} holds pictures of {len(found)} class; a classifier needs at least 2: '
-                f'one folder per class with files {" ".join(_SUFFIXES)}'
-            )
-        check_spelling(self._folder, found)
+        """Lists the pictures below each first-level folder, whose name is their label."""
+        found, recordings = listing.scan_folders(self._folder, _PICTURES), []
+        for each in found.recordings:
+            track = os.path.splitext(each.path)[0]
+            artist, title = self._artists.get(lists.track_of(os.path.basename(track)), ('', ''))
+            facts = {'track': track, 'artist': artist, 'title': title}
+            recordings.append(dataclasses.replace(each, **facts))
         ((track, count),) = collections.Counter(each.track for each in recordings).most_common(1)
         if count > 1:
             raise UserError(
                 f'{self._folder}: {count} pictures are called {track} but for their suffix; keep one'
             )
-        return files.Listing(recordings, [])
+        return dataclasses.replace(found, recordings=recordings)
 
     def sample_rate_hz(self) -> int:
         """Returns 1: a picture has no rate."""
