@@ -26,22 +26,7 @@ AUDIO_SUFFIXES = frozenset(
 
 # What FFmpeg's libraries read, where PyAV brings them.
 FFMPEG_SUFFIXES = frozenset(
-    (
-        '.m4a',
-        '.m4b',
-        '.mp4',
-        '.aac',
-        '.webm',
-        '.mka',
-        '.wma',
-        '.mp2',
-        '.3gp',
-        '.amr',
-        '.ac3',
-        '.ape',
-        '.wv',
-        '.caf',
-    )
+    '.m4a .m4b .mp4 .aac .webm .mka .wma .mp2 .3gp .amr .ac3 .ape .wv .caf'.split()
 )
 
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
