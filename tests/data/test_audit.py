@@ -184,7 +184,7 @@ def test_fingerprints_are_kept(folder):
     content = Prints.load(batch / 'fingerprints.npz')
     assert len(set(content.tracks)) == 11  # contents by name, in the order of the tracks
     assert content.digests[3] == content.digests[4]
-    assert all(len(item.frames) > 100 for item in content.prints)
+    assert all(len(item.times) > 100 for item in content.prints)
 
 
 @pytest.mark.parametrize(

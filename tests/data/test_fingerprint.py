@@ -11,7 +11,7 @@ import soxr
 
 from genre_jax.data import duplicates
 from genre_jax.data.duplicates import IDENTICAL, NEAR, Prints
-from genre_jax.data.fingerprint import FRAME_S, fingerprint
+from genre_jax.data.fingerprint import UNIT_S, fingerprint
 from genre_jax.data.recordings import Recording
 from genre_jax.data.tunes import corpus, synth
 
@@ -158,13 +158,13 @@ def test_a_copy_that_begins_before_has_a_negative_offset(originals):
 
 @pytest.mark.parametrize('factor', (2, 4, 8))
 def test_a_power_of_two_changes_nothing(originals, factor):
-    """It changes no digit of a float, so all landmarks are the same."""
+    """It changes no digit of a float, so all peaks are the same."""
     soft = scaled(originals[0], -20 - peak_dbfs(originals[0]))
     once, louder = fingerprint(soft, RATE_HZ), fingerprint(soft * np.int16(factor), RATE_HZ)
-    assert len(once.hashes) > 300
-    shared = np.intersect1d(*(item.anchors * 2**22 + item.hashes for item in (once, louder)))
+    assert len(once.times) > 200
+    shared = np.intersect1d(*(item.times * 2.0**16 + item.pitches for item in (once, louder)))
     # Of the softest peaks some only come above the floor of 16-bit rounding when they are louder.
-    assert len(shared) > 0.95 * max(len(once.hashes), len(louder.hashes))
+    assert len(shared) > 0.95 * max(len(once.times), len(louder.times))
 
 
 def test_one_instrument_one_tempo_other_tunes():
@@ -203,13 +203,13 @@ def test_silence_noise_and_tones_match_nothing():
     noises = [(3000 * rng.standard_normal(length)).astype(np.int16) for _ in range(4)]
     tones = [(9000 * np.sin(2 * np.pi * f * time_s)).astype(np.int16) for f in (300, 305, 500, 900)]
     content = prints_of(*silences, *dither, *noises, *tones)
-    assert [len(item.hashes) for item in content.prints[:2]] == [0, 0]
+    assert [len(item.times) for item in content.prints[:2]] == [0, 0]
     assert found(content) == set()
 
 
 @pytest.mark.parametrize('samples', (0, 1, 100, 2800, 3000, 8000))
 def test_very_short_recordings_match_nothing(originals, samples):
-    """Less than a window gives no landmarks; a third of a second of one and the same song too few."""
+    """Less than a window gives no peaks; a third of a second of one and the same song too few."""
     clip = originals[0][:samples]
     content = prints_of(clip, scaled(clip, -1), originals[0])
     assert {pair for pair in found(content) if pair != (0, 1) or samples > 1} == set()
@@ -227,13 +227,15 @@ def test_what_the_index_finds_is_what_comparing_all_finds(originals, printed, mo
         printed, [modify(originals[i % 8]) for i, (modify, _) in enumerate(MODIFICATIONS.values())]
     )
     whole = duplicates.find(content)
-    prints = list(map(duplicates.by_hash, content.prints))
-    pairs = itertools.combinations(range(len(prints)), 2)
-    scores = {(i, j): duplicates.compare(prints[i], prints[j]) for i, j in pairs}
+    everywhere = range(-round(CLIP_S / UNIT_S), round(CLIP_S / UNIT_S), 125)
+    prints = content.prints
     assert found(content) == {
-        pair for pair, (peaks, share, _) in scores.items() if peaks >= 10 and share >= 0.25
+        (i, j)
+        for i, j in itertools.combinations(range(len(prints)), 2)
+        if any(duplicates.compare(prints[i], prints[j], 0, offset) for offset in everywhere)
     }
     monkeypatch.setattr(duplicates, '_KEYS_AT_ONCE', 10_000)  # in many small pieces
+    monkeypatch.setattr(duplicates, '_PEAKS_AT_ONCE', 1000)
     assert duplicates.find(content) == whole
 
 
@@ -251,13 +253,13 @@ def test_long_recordings_are_worked_through_in_pieces(originals):
     """Four minutes: an excerpt over the border of two pieces, a whole number of frames in."""
     song = np.concatenate([music(seed) for seed in range(50, 65)])
     song = soxr.resample(song, RATE_HZ, 8000)
-    start = 4000  # frames; the border is at 4096
+    start = 4000  # frames of 8 units; the border is at 4096
     excerpt = fingerprint(song[start * 256 : (start + 200) * 256], 8000)
     whole = fingerprint(song, 8000)
-    assert len(whole.frames) > 20 * 240 and 235 < whole.frames.max() * FRAME_S < 240
-    inside = (excerpt.frames > 25) & (excerpt.frames < 100)
-    expected = set(zip((whole.frames - start).tolist(), whole.hashes.tolist(), strict=True))
-    given = set(zip(excerpt.frames[inside].tolist(), excerpt.hashes[inside].tolist(), strict=True))
+    assert len(whole.times) > 10 * 240 and 235 < whole.times.max() * UNIT_S < 240
+    inside = (excerpt.times > 8 * 25) & (excerpt.times < 8 * 170)
+    expected = set(zip((whole.times - 8.0 * start).tolist(), whole.pitches.tolist(), strict=True))
+    given = set(zip(excerpt.times[inside].tolist(), excerpt.pitches[inside].tolist(), strict=True))
     assert len(given) > 50 and given <= expected
 
 
