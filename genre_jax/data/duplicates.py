@@ -35,7 +35,7 @@ _MOST_CENTS = 100
 # evidence is m - _CHANCE n: of pairs of unrelated recordings 13 at most, of altered copies rarely
 # below 30 (docs/data.md). Less than _MIN_S may be a jingle or a sample that two songs use.
 _CHANCE = 0.2
-_MIN_EVIDENCE = 25.0
+_MIN_EVIDENCE = 50.0
 _MIN_S = 4.0
 # A drone machine or a loop that two songs share agrees as well a period later; so may a copy of a loop, but
 # in most of its peaks.
@@ -227,9 +227,9 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
         i, j = _within(ours[some], moved, -_RECURS, _RECURS)
         higher = first.pitches[some[i]].astype(float) - second.pitches[j]
         lags = (ours[some[i]] - moved[j])[np.abs(higher - pitch) <= _PITCH_TOLERANCE]
-        votes = np.bincount(np.rint((lags + _RECURS) / _TIME_TOLERANCE).astype(int))
-        votes = np.convolve(votes, [1, 1, 1])
-        here = _RECURS // _TIME_TOLERANCE + 1
+        here = _RECURS // _TIME_TOLERANCE
+        lags = np.rint((lags + _RECURS) / _TIME_TOLERANCE).astype(int)
+        votes = np.convolve(np.bincount(lags, minlength=2 * here + 1), [1, 1, 1], 'same')
         if max(votes[: here - 8].max(), votes[here + 9 :].max()) > _PERIODIC * votes[here]:
             return None
     return Pair(

@@ -37,7 +37,7 @@ _SECOND, _THIRD, _FOURTH = 6, 12, 6
 _LEAST_APART = 12
 _SHORTEST, LONGEST = 64, 512
 # Of all such sets of four one in so many is taken, by its content: copies take the same.
-_ONE_IN = np.uint64(16)
+_ONE_IN = np.uint64(24)
 # Parts of the whole that a time is told apart by, and the factor from one length of a landmark to the next.
 _RATIOS, _LENGTHS = 12, 1.25
 _REGISTER = 350  # cents: highs and lows are told apart
