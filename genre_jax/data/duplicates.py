@@ -9,7 +9,6 @@ PNAS 87, 1990), where a peak that agrees counts for it and one that does not aga
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import pathlib
@@ -54,7 +53,6 @@ _PLACES = 2  # of a pair that are looked at, those with most votes
 _REPEATS = 3
 _NEIGHBOURS = 200
 _LOOKS = 50  # candidates for each recording, on average, those with most votes
-_COPIES = 32  # so many copies of both known, a pair needs no look
 _KEYS_AT_ONCE = 2**25  # of 8 bytes
 _PEAKS_AT_ONCE = 2**20
 _TRACK_BITS, _PLACE_BITS = 20, 23  # a million recordings, of 72 hours
@@ -129,19 +127,14 @@ def find(content: Prints, by_sound: bool = True) -> list[Pair]:
     single = [i for i in range(len(content.tracks)) if i not in copies]
     pairs = [Pair(IDENTICAL, content.tracks[i], content.tracks[j], 0.0, 1.0) for i, j in same]
     prints = [content.prints[i] for i in single]
-    known: collections.Counter[int] = collections.Counter()
-    last = (-1, -1)
+    last = None
     for i, j, pitch, offset in _candidates(prints).tolist() if by_sound else ():
-        if (i, j) == last or min(known[i], known[j]) >= _COPIES:
+        if (i, j) == last:
             continue
         if pair := compare(prints[i], prints[j], pitch, offset):
-            pairs.append(
-                dataclasses.replace(
-                    pair, first=content.tracks[single[i]], second=content.tracks[single[j]]
-                )
-            )
-            known.update((i, j))
-            last = (i, j)
+            names = {'first': content.tracks[single[i]], 'second': content.tracks[single[j]]}
+            pairs.append(dataclasses.replace(pair, **names))
+            last = i, j
     return pairs
 
 
@@ -173,21 +166,13 @@ def join_copies(
 def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | None:
     """Finds the stretch in which most peaks of two recordings lie on one line.
 
-    Args:
-        first: peaks of a recording.
-        second: peaks of another one.
-        pitch: how much higher the first is, in cents, to within half of `_PITCH_CELL`.
-        offset: time in the first less time in the second somewhere in the stretch, in units: at least this,
-            and less than two `_OFFSET_CELL` more.
-
-    Returns:
-        The pair, without names; None if too little agrees.
+    The first is `pitch` cents higher, to within half of `_PITCH_CELL`, and somewhere in the stretch its times
+    are `offset` units greater, or up to two `_OFFSET_CELL` more. Returns the pair, without names; None if
+    too little agrees.
     """
     ours, theirs = first.times.astype(float), second.times.astype(float)
-    i, j = _within(ours, theirs, offset, offset + 2 * _OFFSET_CELL)
-    higher = first.pitches[i].astype(float) - second.pitches[j]
-    close = np.abs(higher - pitch) <= _PITCH_CELL / 2 + _PITCH_TOLERANCE
-    i, j, higher = i[close], j[close], higher[close]
+    reach, wide = (offset, offset + 2 * _OFFSET_CELL), _PITCH_CELL / 2 + _PITCH_TOLERANCE
+    i, j, higher = _close(first, second, theirs, reach, pitch, wide)
     if len(i) < _MIN_VOTES:
         return None
     middle = theirs[j].mean()
@@ -199,11 +184,9 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
     speed = float(_SPEEDS[row])
     begin = begins.min() + (cell + 0.5) * _TIME_TOLERANCE - speed * middle
     pitch = np.median(higher[np.abs(cells[row] - cell - 0.5) < 1])
+    reach = (-_TIME_TOLERANCE, _TIME_TOLERANCE)
     for _ in range(3):
-        i, j = _within(ours, speed * theirs + begin, -_TIME_TOLERANCE, _TIME_TOLERANCE)
-        higher = first.pitches[i].astype(float) - second.pitches[j]
-        close = np.abs(higher - pitch) <= _PITCH_TOLERANCE
-        i, j, higher = i[close], j[close], higher[close]
+        i, j, higher = _close(first, second, speed * theirs + begin, reach, pitch)
         if len(i) < _MIN_VOTES:
             return None
         pitch = np.median(higher)
@@ -219,33 +202,39 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
     gain = evidence - np.minimum.accumulate(evidence)
     end = int(np.argmax(gain))
     start = int(np.argmin(evidence[: end + 1]))
-    share = float(np.mean(agree[start:end])) if end else 0.0
     if gain[end] < _MIN_EVIDENCE or (times[end - 1] - times[start]) * UNIT_S < _MIN_S:
         return None
+    share = float(np.mean(agree[start:end]))
     if share < _PERIODIC_SHARE:
         some = np.flatnonzero((ours >= times[start]) & (ours < times[end - 1]))[:_MOST_PEAKS]
-        i, j = _within(ours[some], moved, -_RECURS, _RECURS)
-        higher = first.pitches[some[i]].astype(float) - second.pitches[j]
-        lags = (ours[some[i]] - moved[j])[np.abs(higher - pitch) <= _PITCH_TOLERANCE]
+        stretch = Print(first.times[some], first.pitches[some])
+        i, j, _ = _close(stretch, second, moved, (-_RECURS, _RECURS), pitch)
+        lags = np.rint((ours[some[i]] - moved[j] + _RECURS) / _TIME_TOLERANCE).astype(int)
         here = _RECURS // _TIME_TOLERANCE
-        lags = np.rint((lags + _RECURS) / _TIME_TOLERANCE).astype(int)
         votes = np.convolve(np.bincount(lags, minlength=2 * here + 1), [1, 1, 1], 'same')
         if max(votes[: here - 8].max(), votes[here + 9 :].max()) > _PERIODIC * votes[here]:
             return None
-    return Pair(
-        NEAR, '', '', round(float(begin) * UNIT_S, 2), round(share, 3),
-        round(float(times[start]) * UNIT_S, 2), round(float(times[end - 1]) * UNIT_S, 2),
-        round(float(speed), 4), round(float(-pitch), 1),
-    )  # fmt: skip
+    begin, begin_s, end_s = (
+        round(float(t) * UNIT_S, 2) for t in (begin, times[start], times[end - 1])
+    )
+    how = begin, round(share, 3), begin_s, end_s, round(float(speed), 4), round(float(-pitch), 1)
+    return Pair(NEAR, '', '', *how)
 
 
-def _within(
-    ours: np.ndarray, theirs: np.ndarray, least: float, most: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all (i, j) whose ours[i] - theirs[j] lie in a range; both are in ascending order."""
-    start = np.searchsorted(ours, theirs + least, 'left')
-    counts = np.searchsorted(ours, theirs + most, 'right') - start
-    return _ranges(start, counts), np.repeat(np.arange(len(counts)), counts)
+def _close(
+    first: Print, second: Print, moved: np.ndarray, reach: tuple[float, float], pitch: float,
+    tolerance: float = _PITCH_TOLERANCE,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Returns pairs of peaks, i and j, and how much higher the first is, in cents.
+
+    They are all whose pitches, and whose times less those that the second's are moved to, are within reach.
+    """
+    start = np.searchsorted(first.times, moved + reach[0], 'left')
+    counts = np.searchsorted(first.times, moved + reach[1], 'right') - start
+    i, j = _ranges(start, counts), np.repeat(np.arange(len(counts)), counts)
+    higher = first.pitches[i].astype(float) - second.pitches[j]
+    close = np.abs(higher - pitch) <= tolerance
+    return i[close], j[close], higher[close]
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -255,20 +244,18 @@ def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _index(prints: Sequence[Print]) -> np.ndarray:
     """Returns all landmarks, sorted: what each is known by, then the number of its first peak."""
-    found, number, some = [np.empty(0, np.uint64)], 0, []
-    for item in [*prints, None]:
-        size = sum(len(each.times) for each in some)
-        if some and (item is None or size > _PEAKS_AT_ONCE):
-            begins = np.cumsum([0] + [int(each.times[-1]) + LONGEST + 1 for each in some])
-            times = [each.times + begin for each, begin in zip(some, begins, strict=False)]
-            pitches = np.concatenate([each.pitches for each in some]).astype(np.int64)
-            hashes, peaks = landmarks(np.concatenate(times), pitches)
-            found.append(
-                hashes.astype(np.uint64) << _PEAK_BITS | (peaks + number).astype(np.uint64)
-            )
-            number, some = number + size, []
-        if item is not None and len(item.times):
-            some.append(item)
+    ends = np.cumsum([len(item.times) for item in prints])
+    found, number = [np.empty(0, np.uint64)], np.uint64(0)
+    for part in np.split(
+        np.arange(len(prints)), np.flatnonzero(np.diff(ends // _PEAKS_AT_ONCE)) + 1
+    ):
+        some = [prints[k] for k in part]
+        begins = np.cumsum([0] + [int(each.times.max(initial=0)) + LONGEST + 1 for each in some])
+        times = [each.times + begin for each, begin in zip(some, begins, strict=False)]
+        pitches = np.concatenate([each.pitches for each in some]).astype(np.int64)
+        hashes, peaks = landmarks(np.concatenate(times), pitches)
+        found.append(hashes.astype(np.uint64) << _PEAK_BITS | peaks.astype(np.uint64) + number)
+        number += np.uint64(len(pitches))
     index = np.concatenate(found)
     index.sort()
     return index

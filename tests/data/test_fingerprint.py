@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -11,7 +12,7 @@ import soxr
 
 from genre_jax.data import duplicates
 from genre_jax.data.duplicates import IDENTICAL, NEAR, Prints
-from genre_jax.data.fingerprint import UNIT_S, fingerprint
+from genre_jax.data.fingerprint import UNIT_S, Print, fingerprint
 from genre_jax.data.recordings import Recording
 from genre_jax.data.tunes import corpus, synth
 
@@ -90,6 +91,7 @@ MODIFICATIONS = {
     'starts 4.983 s later': (lambda x: (from_second(x, 4.983), RATE_HZ), 4.983),
     'excerpt of 10 s': (lambda x: (from_second(x, 3.217, 10), RATE_HZ), 3.217),
     'noise at 20 dB': (lambda x: (noisy(x, 20), RATE_HZ), 0),
+    'noise at 10 dB': (lambda x: (noisy(x, 10), RATE_HZ), 0),
     'excerpt, softer, with noise, as MP3': (
         lambda x: encoded(
             noisy(scaled(from_second(x, 2.5, 10), -10), 20), 'MP3', 'MPEG_LAYER_III', 0.9
@@ -148,6 +150,89 @@ def test_planted_copies_are_found_and_nothing_else(originals, printed, name):
     for pair in pairs:
         assert pair.kind == NEAR
         assert pair.offset_s == pytest.approx(start_s, abs=0.05)
+
+
+def resampled(audio, speed):
+    return soxr.resample(audio, RATE_HZ * speed, RATE_HZ)
+
+
+def stretched(audio, speed):
+    return librosa.effects.time_stretch(audio / np.float32(32768), rate=speed) * 32768
+
+
+@pytest.mark.parametrize(
+    'speed, pitch',
+    ((1.005, 1.005), (0.97, 0.97), (1.05, 1.05), (0.95, 0.95), (1.04, 1), (1, 1.03), (1, 0.9525)),
+)
+def test_other_speeds_and_pitches(originals, printed, speed, pitch):
+    """Resampled, and by a phase vocoder, which changes the speed alone: together the pitch alone."""
+    copies = [resampled(stretched(clip, speed / pitch), pitch) for clip in originals[:3]]
+    content = with_copies(printed, [noisy(from_second(copy, 1.0), 40) for copy in copies])
+    pairs = duplicates.find(content)
+    assert {(pair.first, pair.second) for pair in pairs} == {
+        (str(i), str(i + len(originals))) for i in range(3)
+    }
+    for pair in pairs:
+        assert pair.speed == pytest.approx(speed, abs=0.002)
+        assert pair.pitch_cents == pytest.approx(1200 * np.log2(pitch), abs=3)
+        assert pair.offset_s == pytest.approx(speed, abs=0.1)
+        assert pair.end_s - pair.begin_s > 8
+
+
+def test_a_song_in_two_medleys(originals):
+    """In one from 6 s on, in the other from 10 s on, among four other songs."""
+    song = originals[0][: 8 * RATE_HZ]
+    one = np.concatenate([originals[1][: 6 * RATE_HZ], song, originals[2]])
+    other = np.concatenate([originals[3][: 10 * RATE_HZ], song, originals[4]])
+    (pair,) = duplicates.find(prints_of(one, other, originals[5]))
+    assert (pair.first, pair.second) == ('0', '1')
+    assert pair.offset_s == pytest.approx(-4, abs=0.05)
+    assert (pair.begin_s, pair.end_s) == pytest.approx((6, 14), abs=0.5)
+    assert pair.score > 0.7 and pair.speed == pytest.approx(1, abs=0.001)
+
+
+def test_an_excerpt_inside_another_recording(originals):
+    inside = originals[0].copy()
+    inside[5 * RATE_HZ : 11 * RATE_HZ] = originals[1][2 * RATE_HZ : 8 * RATE_HZ]
+    content = prints_of(originals[1], inside, *originals[2:])
+    (pair,) = duplicates.find(content)
+    assert (pair.first, pair.second) == ('0', '1')
+    assert (pair.begin_s, pair.end_s) == pytest.approx((2, 8), abs=0.5)
+
+
+def test_a_jingle_of_two_seconds_makes_no_copies(originals):
+    jingle = music(77)[: 2 * RATE_HZ]
+    songs = [
+        np.concatenate([clip[: 5 * RATE_HZ], jingle, clip[5 * RATE_HZ :]]) for clip in originals
+    ]
+    assert found(prints_of(*songs)) == set()
+
+
+def simulated(prints, count, seed):
+    """Recordings with the rhythm of some print and the pitches of phrases of 16 peaks from all, out of tune."""
+    rng = np.random.default_rng(seed)
+    pitches = np.concatenate([item.pitches for item in prints]).astype(int)
+    made = []
+    for _ in range(count):
+        steps = np.diff(prints[rng.integers(len(prints))].times.astype(int))
+        times = np.cumsum(rng.permutation(steps)).astype(np.uint32)
+        starts = rng.integers(0, len(pitches) - 16, -(-len(times) // 16))
+        phrases = pitches[(starts[:, None] + np.arange(16)).ravel()[: len(times)]]
+        made.append(Print(times, np.uint16(phrases + rng.integers(-50, 51))))
+    return made
+
+
+@pytest.mark.parametrize('count', (500, pytest.param(20_000, marks=pytest.mark.slow)))
+def test_as_many_are_found_in_a_large_collection(originals, printed, count):
+    """The pairs of the small one, and no other: what is simulated shares phrases, and no stretch."""
+    changes = [MODIFICATIONS[name][0] for name in ('starts 4.983 s later', 'noise at 10 dB')]
+    content = with_copies(printed, [change(clip) for clip in originals for change in changes])
+    alone = {(pair.first, pair.second): pair for pair in duplicates.find(content)}
+    assert len(alone) >= 2 * len(originals)
+    crowd = simulated(content.prints, count, 0)
+    names = [*content.tracks, *(f'simulated {i}' for i in range(count))]
+    within = duplicates.find(Prints(names, names, content.prints + crowd))
+    assert {(pair.first, pair.second): pair for pair in within} == alone
 
 
 def test_a_copy_that_begins_before_has_a_negative_offset(originals):
