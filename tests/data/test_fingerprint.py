@@ -4,7 +4,6 @@ import dataclasses
 import io
 import itertools
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -130,8 +129,8 @@ def printed(originals):
 
 
 def with_copies(printed, copies):
-    content = prints_of(*copies)
-    count = len(printed.tracks) + len(copies)
+    content = copies if isinstance(copies, Prints) else prints_of(*copies)
+    count = len(printed.tracks) + len(content.tracks)
     return Prints(
         [str(i) for i in range(count)],
         printed.digests + content.digests,
@@ -152,31 +151,42 @@ def test_planted_copies_are_found_and_nothing_else(originals, printed, name):
         assert pair.offset_s == pytest.approx(start_s, abs=0.05)
 
 
-def resampled(audio, speed):
-    return soxr.resample(audio, RATE_HZ * speed, RATE_HZ)
-
-
-def stretched(audio, speed):
-    return librosa.effects.time_stretch(audio / np.float32(32768), rate=speed) * 32768
-
-
-@pytest.mark.parametrize(
-    'speed, pitch',
-    ((1.005, 1.005), (0.97, 0.97), (1.05, 1.05), (0.95, 0.95), (1.04, 1), (1, 1.03), (1, 0.9525)),
-)
-def test_other_speeds_and_pitches(originals, printed, speed, pitch):
-    """Resampled, and by a phase vocoder, which changes the speed alone: together the pitch alone."""
-    copies = [resampled(stretched(clip, speed / pitch), pitch) for clip in originals[:3]]
-    content = with_copies(printed, [noisy(from_second(copy, 1.0), 40) for copy in copies])
+def assert_all_found(printed, copies, speed, pitch):
+    """Finds the copies of the first prints, each from its first second on, and nothing else."""
+    content = with_copies(printed, copies)
     pairs = duplicates.find(content)
     assert {(pair.first, pair.second) for pair in pairs} == {
-        (str(i), str(i + len(originals))) for i in range(3)
+        (str(i), str(i + len(printed.tracks))) for i in range(len(copies.tracks))
     }
     for pair in pairs:
         assert pair.speed == pytest.approx(speed, abs=0.002)
         assert pair.pitch_cents == pytest.approx(1200 * np.log2(pitch), abs=3)
         assert pair.offset_s == pytest.approx(speed, abs=0.1)
         assert pair.end_s - pair.begin_s > 8
+
+
+@pytest.mark.parametrize('speed', (1.005, 0.97, 1.05, 0.95))
+def test_other_speeds(originals, printed, speed):
+    copies = [soxr.resample(clip, RATE_HZ * speed, RATE_HZ) for clip in originals[:4]]
+    copies = prints_of(*(noisy(from_second(copy, 1.0), 30) for copy in copies))
+    assert_all_found(printed, copies, speed, speed)
+
+
+@pytest.mark.parametrize('speed, pitch', ((1.04, 1), (0.95, 1), (1, 1.05), (1, 0.96), (0.97, 1.03)))
+def test_speed_or_pitch_alone(printed, speed, pitch):
+    """Peaks moved by hand, not quite exactly; every fourth is lost, and as many are new."""
+    copies = []
+    for item in printed.prints[:4]:
+        rng = np.random.default_rng(len(item.times))
+        kept = (rng.uniform(size=len(item.times)) > 0.25) & (item.times > speed / UNIT_S)
+        times = item.times[kept] / speed - 1 / UNIT_S + rng.normal(0, 1.5, kept.sum())
+        pitches = item.pitches[kept] + 1200 * np.log2(pitch) + rng.normal(0, 2, kept.sum())
+        times = np.append(times, rng.uniform(0, times.max(), len(times) // 3))
+        pitches = np.append(pitches, rng.uniform(1000, 7000, len(pitches) // 3))
+        order = np.argsort(times)
+        copies.append(Print(np.uint32(np.maximum(times, 0))[order], np.uint16(pitches)[order]))
+    names = [f'copy {i}' for i in range(4)]
+    assert_all_found(printed, Prints(names, names, copies), speed, pitch)
 
 
 def test_a_song_in_two_medleys(originals):
@@ -209,7 +219,7 @@ def test_a_jingle_of_two_seconds_makes_no_copies(originals):
 
 
 def simulated(prints, count, seed):
-    """Recordings with the rhythm of some print and the pitches of phrases of 16 peaks from all, out of tune."""
+    """Recordings with the rhythm of some print and the pitches of phrases of 16 peaks of all, not in tune."""
     rng = np.random.default_rng(seed)
     pitches = np.concatenate([item.pitches for item in prints]).astype(int)
     made = []
@@ -307,12 +317,13 @@ def test_a_loop_is_found_in_its_copy(originals):
     assert found(content) == {(0, 1)}
 
 
-def test_what_the_index_finds_is_what_comparing_all_finds(originals, printed, monkeypatch):
-    content = with_copies(
-        printed, [modify(originals[i % 8]) for i, (modify, _) in enumerate(MODIFICATIONS.values())]
+def test_what_the_index_finds_is_what_comparing_all_finds(originals, monkeypatch):
+    names = ('opus', 'starts 4.983 s later', 'noise at 10 dB', 'excerpt of 10 s')
+    content = prints_of(
+        *originals[:4], *(MODIFICATIONS[name][0](clip) for name in names for clip in originals[:2])
     )
     whole = duplicates.find(content)
-    everywhere = range(-round(CLIP_S / UNIT_S), round(CLIP_S / UNIT_S), 125)
+    everywhere = range(-round(CLIP_S / UNIT_S), round(CLIP_S / UNIT_S), 250)
     prints = content.prints
     assert found(content) == {
         (i, j)
