@@ -183,7 +183,7 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
         how = pair.kind
         if pair.kind == duplicates.NEAR:
             how += f' from {pair.begin_s:.1f} to {pair.end_s:.1f} s (score {pair.score:.2f}, '
-            how += f'offset {pair.offset_s:+.2f} s, speed {pair.speed:.3f}, {pair.pitch_cents:+.0f} cents)'
+            how += f'offset {pair.offset_s:+.2f} s, speed {pair.speed:.3f}, {pair.pitch_cents:+.1f} cents)'
         other = '' if label[pair.first] == label[pair.second] else '  DIFFERENT LABELS'
         lines.append(f'  {pair.first} = {pair.second}  {how}{other}')
     if len(findings.copies) > _SHOWN:

@@ -214,11 +214,10 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
         votes = np.convolve(np.bincount(lags, minlength=2 * here + 1), [1, 1, 1], 'same')
         if max(votes[: here - 8].max(), votes[here + 9 :].max()) > _PERIODIC * votes[here]:
             return None
-    begin, begin_s, end_s = (
-        round(float(t) * UNIT_S, 2) for t in (begin, times[start], times[end - 1])
-    )
-    how = begin, round(share, 3), begin_s, end_s, round(float(speed), 4), round(float(-pitch), 1)
-    return Pair(NEAR, '', '', *how)
+    seconds = (UNIT_S * float(t) for t in (begin, times[start], times[end - 1]))
+    offset_s, begin_s, end_s = (round(t, 2) + 0.0 for t in seconds)  # none is -0.0
+    how = begin_s, end_s, round(float(speed), 4), round(float(-pitch), 1) + 0.0
+    return Pair(NEAR, '', '', offset_s, round(share, 3), *how)
 
 
 def _close(
