@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import soxr
 
+from benchmarks import copies as benchmark
 from genre_jax.data import duplicates
 from genre_jax.data.duplicates import IDENTICAL, NEAR, Prints
 from genre_jax.data.fingerprint import UNIT_S, Print, fingerprint
@@ -218,20 +219,6 @@ def test_a_jingle_of_two_seconds_makes_no_copies(originals):
     assert found(prints_of(*songs)) == set()
 
 
-def simulated(prints, count, seed):
-    """Recordings with the rhythm of some print and the pitches of phrases of 16 peaks of all, not in tune."""
-    rng = np.random.default_rng(seed)
-    pitches = np.concatenate([item.pitches for item in prints]).astype(int)
-    made = []
-    for _ in range(count):
-        steps = np.diff(prints[rng.integers(len(prints))].times.astype(int))
-        times = np.cumsum(rng.permutation(steps)).astype(np.uint32)
-        starts = rng.integers(0, len(pitches) - 16, -(-len(times) // 16))
-        phrases = pitches[(starts[:, None] + np.arange(16)).ravel()[: len(times)]]
-        made.append(Print(times, np.uint16(phrases + rng.integers(-50, 51))))
-    return made
-
-
 @pytest.mark.parametrize('count', (500, pytest.param(20_000, marks=pytest.mark.slow)))
 def test_as_many_are_found_in_a_large_collection(originals, printed, count):
     """The pairs of the small one, and no other: what is simulated shares phrases, and no stretch."""
@@ -239,7 +226,7 @@ def test_as_many_are_found_in_a_large_collection(originals, printed, count):
     content = with_copies(printed, [change(clip) for clip in originals for change in changes])
     alone = {(pair.first, pair.second): pair for pair in duplicates.find(content)}
     assert len(alone) >= 2 * len(originals)
-    crowd = simulated(content.prints, count, 0)
+    crowd = benchmark.simulated(content.prints, count, 0)
     names = [*content.tracks, *(f'simulated {i}' for i in range(count))]
     within = duplicates.find(Prints(names, names, content.prints + crowd))
     assert {(pair.first, pair.second): pair for pair in within} == alone
