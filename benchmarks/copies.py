@@ -182,7 +182,7 @@ def main(_: list[str]) -> None:
         file
         for root in _ROOT.value
         for file in pathlib.Path(root).rglob('*')
-        if file.suffix in ('.ogg', '.wav', '.flac', '.mp3')
+        if file.suffix in ('.ogg', '.wav', '.flac', '.mp3') and file.is_file()
     )
     names, clips = [], []
     for file in files[_SKIP.value :: _EVERY.value]:

@@ -156,8 +156,8 @@ def _folded(names: Iterable[str]) -> list[str]:
 
 def _tonics(tracks: Sequence[Mapping], artists: Sequence[str]) -> list[str]:
     """Names artist and tonic, in whatever octave, where both are known."""
-    cents = [1200 * math.log2(track['tonic_hz'] or 1) % 1200 for track in tracks]
     rows = [i for i, track in enumerate(tracks) if artists[i] and track['tonic_hz'] > 0]
+    cents = {i: 1200 * math.log2(tracks[i]['tonic_hz']) % 1200 for i in rows}
     rows.sort(key=lambda i: (artists[i], cents[i]))
     first: dict[str, int] = {}
     same = []

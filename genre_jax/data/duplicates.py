@@ -47,12 +47,12 @@ _MOST_PEAKS = 2000  # of the stretch are enough to find a period
 _MIN_VOTES = 4
 _PITCH_CELL = 32
 _OFFSET_CELL = 125
-_PLACES = 2  # of a pair that are looked at, those with most votes
+# So many places of a pair are looked at, so many of a recording and all later ones: those with most votes.
+_PLACES, _LOOKS = 2, 100
 # Of a landmark that a recording repeats only the first few count. One that very many recordings have, one in
 # a hundred and at least so many, is compared with the next ones alone.
 _REPEATS = 3
 _NEIGHBOURS = 200
-_LOOKS = 50  # candidates for each recording, on average, those with most votes
 _KEYS_AT_ONCE = 2**25  # of 8 bytes
 _PEAKS_AT_ONCE = 2**20
 _TRACK_BITS, _PLACE_BITS = 20, 23  # a million recordings, of 72 hours
@@ -178,30 +178,37 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
     middle = theirs[j].mean()
     begins = ours[i] - _SPEEDS[:, None] * (theirs[j] - middle)
     cells = np.rint((begins - begins.min()) / _TIME_TOLERANCE).astype(int)
-    width = cells.max() + 2
-    votes = np.bincount((cells + width * np.arange(len(_SPEEDS))[:, None]).ravel(), minlength=2)
-    row, cell = divmod(int(np.argmax(votes[:-1] + votes[1:])), width)
+    shape = len(_SPEEDS), int(cells.max()) + 2
+    votes = np.bincount(
+        (cells + shape[1] * np.arange(shape[0])[:, None]).ravel(), minlength=shape[0] * shape[1]
+    )
+    votes = votes.reshape(shape)
+    # Two neighbours together, and more than by chance: of long recordings all lie in few cells at one speed.
+    chance = 2 * len(i) / (1 + np.ptp(cells, axis=1, keepdims=True))
+    votes = votes[:, :-1] + votes[:, 1:] - chance
+    row, cell = map(int, np.unravel_index(np.argmax(votes), votes.shape))
     speed = float(_SPEEDS[row])
     begin = begins.min() + (cell + 0.5) * _TIME_TOLERANCE - speed * middle
     pitch = np.median(higher[np.abs(cells[row] - cell - 0.5) < 1])
-    reach = (-_TIME_TOLERANCE, _TIME_TOLERANCE)
-    for _ in range(3):
-        i, j, higher = _close(first, second, speed * theirs + begin, reach, pitch)
-        if len(i) < _MIN_VOTES:
-            return None
-        pitch = np.median(higher)
-        if np.ptp(theirs[j]) > _OFFSET_CELL:
-            speed, begin = np.polyfit(theirs[j], ours[i], 1)
-    moved = speed * theirs + begin
-    times = np.concatenate([ours, moved])
-    agree = np.zeros(len(times), bool)
-    agree[i] = agree[len(ours) + j] = True
-    order = np.argsort(times, kind='stable')
-    times, agree = times[order], agree[order]
-    evidence = np.append(0.0, np.cumsum(agree - _CHANCE))
-    gain = evidence - np.minimum.accumulate(evidence)
-    end = int(np.argmax(gain))
-    start = int(np.argmin(evidence[: end + 1]))
+    reach, n_inside = (-_TIME_TOLERANCE, _TIME_TOLERANCE), _MIN_VOTES
+    while True:  # the line is fitted anew as long as its stretch grows
+        moved = speed * theirs + begin
+        i, j, higher = _close(first, second, moved, reach, pitch)
+        times = np.concatenate([ours, moved])
+        agree = np.zeros(len(times), bool)
+        agree[i] = agree[len(ours) + j] = True
+        order = np.argsort(times, kind='stable')
+        times, agree = times[order], agree[order]
+        evidence = np.append(0.0, np.cumsum(agree - _CHANCE))
+        gain = evidence - np.minimum.accumulate(evidence)
+        end = int(np.argmax(gain))
+        start = int(np.argmin(evidence[: end + 1]))
+        inside = (ours[i] >= times[start]) & (ours[i] <= times[end - 1])
+        if inside.sum() <= n_inside or np.ptp(theirs[j[inside]]) < _OFFSET_CELL:
+            break
+        n_inside = inside.sum()
+        pitch = np.median(higher[inside])
+        speed, begin = np.polyfit(theirs[j[inside]], ours[i[inside]], 1)
     if gain[end] < _MIN_EVIDENCE or (times[end - 1] - times[start]) * UNIT_S < _MIN_S:
         return None
     share = float(np.mean(agree[start:end]))
@@ -279,7 +286,7 @@ def _candidates(prints: Sequence[Print]) -> np.ndarray:
     later = np.repeat(ends, sizes) - np.arange(len(tracks)) - 1
     later = np.minimum(later, max(_NEIGHBOURS, len(prints) // 100)).astype(np.int32)
     passes = -(-int(later.sum(dtype=int)) // _KEYS_AT_ONCE)
-    found = [np.empty((0, 2), np.int64)]
+    found = []
     for number in range(passes):
         rows = np.flatnonzero((tracks % passes == number) & (later > 0))
         parts = np.cumsum(later[rows]) // (_KEYS_AT_ONCE // 8)
@@ -294,9 +301,8 @@ def _candidates(prints: Sequence[Print]) -> np.ndarray:
             pair = tracks[one].astype(np.int64) << _TRACK_BITS | tracks[other]
             keys.append(pair << _PLACE_BITS | place)
         found.append(_frequent(np.concatenate(keys)))
-    keys, votes = np.concatenate(found).T
-    some = np.argsort(-votes, kind='stable')[: _LOOKS * len(prints)]
-    keys = keys[some[np.argsort(keys[some] >> _PLACE_BITS, kind='stable')]]
+    keys = np.concatenate([*found, np.empty(0, np.int64)])
+    keys = keys[np.argsort(keys >> _PLACE_BITS, kind='stable')]
     pairs, places = np.divmod(keys, 1 << _PLACE_BITS)
     pitch, offset = np.divmod(places, 1 << 20)
     offset = (offset - (1 << 19)) * _OFFSET_CELL
@@ -304,16 +310,18 @@ def _candidates(prints: Sequence[Print]) -> np.ndarray:
 
 
 def _frequent(keys: np.ndarray) -> np.ndarray:
-    """Returns keys that come up often, with the next one together, and how often: of a pair the best few."""
+    """Returns keys that come up often, with the next one together: the best of each pair and first track."""
     keys.sort()
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     votes = np.diff(starts, append=len(keys))
     keys = keys[starts]
     votes[:-1] += votes[1:] * (np.diff(keys) == 1)
-    often = np.flatnonzero(votes >= _MIN_VOTES)
-    often = often[np.lexsort((-votes[often], keys[often] >> _PLACE_BITS))]
-    often = often[_first_few(keys[often] >> _PLACE_BITS, _PLACES)]
-    return np.stack([keys[often], votes[often]], 1)
+    keys, votes = keys[votes >= _MIN_VOTES], votes[votes >= _MIN_VOTES]
+    for bits, few in ((_PLACE_BITS, _PLACES), (_PLACE_BITS + _TRACK_BITS, _LOOKS)):
+        order = np.lexsort((-votes, keys >> bits))
+        order = order[_first_few(keys[order] >> bits, few)]
+        keys, votes = keys[order], votes[order]
+    return keys
 
 
 def _first_few(values: np.ndarray, few: int) -> np.ndarray:
