@@ -31,8 +31,8 @@ _PITCH_TOLERANCE = 8
 _SPEEDS = 1 + np.arange(-24, 25) / 400
 _MOST_CENTS = 100
 # Of unrelated recordings fewer peaks than this share agree. In a stretch of n peaks, m of which agree, the
-# evidence is m - _CHANCE n: of pairs of unrelated recordings 13 at most, of altered copies rarely
-# below 30 (docs/data.md). Less than _MIN_S may be a jingle or a sample that two songs use.
+# evidence is m - _CHANCE n: at most 13 of unrelated recordings, 40 of tunes that one synthesiser plays at one
+# tempo, above 60 of most altered copies (docs/data.md). Less than _MIN_S may be a jingle or a sample.
 _CHANCE = 0.2
 _MIN_EVIDENCE = 50.0
 _MIN_S = 4.0
@@ -117,6 +117,9 @@ def digest(stored: np.ndarray) -> str:
 def find(content: Prints, by_sound: bool = True) -> list[Pair]:
     """Finds the recordings that are stored twice, by their content alone or by their sound as well.
 
+    100,000 recordings of half a minute took MEASURED (docs/data.md): what is
+    sorted are 45 landmarks of 8 bytes for a second, several times.
+
     Returns:
         Of k recordings of identical content the k - 1 pairs with the first of them; all near-identical
         pairs among recordings of different content, save that of many copies of one recording some pairs
@@ -178,11 +181,9 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
     middle = theirs[j].mean()
     begins = ours[i] - _SPEEDS[:, None] * (theirs[j] - middle)
     cells = np.rint((begins - begins.min()) / _TIME_TOLERANCE).astype(int)
-    shape = len(_SPEEDS), int(cells.max()) + 2
-    votes = np.bincount(
-        (cells + shape[1] * np.arange(shape[0])[:, None]).ravel(), minlength=shape[0] * shape[1]
-    )
-    votes = votes.reshape(shape)
+    width = int(cells.max()) + 2
+    rows = width * np.arange(len(_SPEEDS))[:, None]
+    votes = np.bincount((rows + cells).ravel(), minlength=rows.size * width).reshape(-1, width)
     # Two neighbours together, and more than by chance: of long recordings all lie in few cells at one speed.
     chance = 2 * len(i) / (1 + np.ptp(cells, axis=1, keepdims=True))
     votes = votes[:, :-1] + votes[:, 1:] - chance
@@ -252,9 +253,8 @@ def _index(prints: Sequence[Print]) -> np.ndarray:
     """Returns all landmarks, sorted: what each is known by, then the number of its first peak."""
     ends = np.cumsum([len(item.times) for item in prints])
     found, number = [np.empty(0, np.uint64)], np.uint64(0)
-    for part in np.split(
-        np.arange(len(prints)), np.flatnonzero(np.diff(ends // _PEAKS_AT_ONCE)) + 1
-    ):
+    cuts = np.flatnonzero(np.diff(ends // _PEAKS_AT_ONCE)) + 1
+    for part in np.split(np.arange(len(prints)), cuts):
         some = [prints[k] for k in part]
         begins = np.cumsum([0] + [int(each.times.max(initial=0)) + LONGEST + 1 for each in some])
         times = [each.times + begin for each, begin in zip(some, begins, strict=False)]
