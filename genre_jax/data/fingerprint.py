@@ -113,7 +113,7 @@ def _greatest_nearby(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def landmarks(times: np.ndarray, pitches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses some 70 landmarks for a second of music.
+    """Chooses some 100 landmarks for a second of music.
 
     Args:
         times: of peaks in order of time, int64 [n]; of several recordings if more than `LONGEST` apart.
