@@ -113,14 +113,10 @@ def _greatest_nearby(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def landmarks(times: np.ndarray, pitches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses some 100 landmarks for a second of music.
+    """Chooses some 100 landmarks for a second of music, by its peaks in order of time, int64 [n] each.
 
-    Args:
-        times: of peaks in order of time, int64 [n]; of several recordings if more than `LONGEST` apart.
-        pitches: of the same, int64 [n].
-
-    Returns:
-        What each is known by, uint32 [m], and which peak is its first, int64 [m].
+    Recordings that are more than `LONGEST` apart share none. Returns what each landmark is known by, uint32 [m],
+    and which peak is its first, int64 [m].
     """
     count = len(times)
     firsts, thirds, codes = [], [], []
