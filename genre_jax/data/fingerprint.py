@@ -115,8 +115,8 @@ def _greatest_nearby(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
 def landmarks(times: np.ndarray, pitches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Chooses some 100 landmarks for a second of music, by its peaks in order of time, int64 [n] each.
 
-    Recordings that are more than `LONGEST` apart share none. Returns what each landmark is known by, uint32 [m],
-    and which peak is its first, int64 [m].
+    Recordings that are more than `LONGEST` apart share none. Returns what each landmark is known by,
+    uint32 [m], and which peak is its first, int64 [m].
     """
     count = len(times)
     firsts, thirds, codes = [], [], []
