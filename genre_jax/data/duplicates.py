@@ -31,8 +31,8 @@ _PITCH_TOLERANCE = 8
 _SPEEDS = 1 + np.arange(-24, 25) / 400
 _MOST_CENTS = 100
 # Of unrelated recordings fewer peaks than this share agree. In a stretch of n peaks, m of which agree, the
-# evidence is m - _CHANCE n: at most 13 of unrelated recordings, most often below 50 of tunes that one synthesiser
-# plays at one tempo, above 60 of most altered copies (docs/data.md). Less than _MIN_S may be a jingle.
+# evidence is m - _CHANCE n: at most 13 of unrelated recordings, rarely above 50 of tunes that one
+# synthesiser plays at one tempo, often above 60 of copies (docs/data.md). Less than _MIN_S may be a jingle.
 _CHANCE = 0.2
 _MIN_EVIDENCE = 50.0
 _MIN_S = 4.0

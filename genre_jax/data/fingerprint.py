@@ -124,11 +124,10 @@ def landmarks(times: np.ndarray, pitches: np.ndarray) -> tuple[np.ndarray, np.nd
         span = times[third:] - times[:-third]
         for second in range(1, min(_SECOND, third - 1) + 1):
             part = times[second : count - third + second] - times[:-third]
-            rows = (part >= _LEAST_APART) & (span - part >= _LEAST_APART) & (span <= LONGEST)
-            first = np.flatnonzero(rows)
-            base = pitches[first]
-            code = _thirds(pitches[first + second] - base) << 16
-            code |= _thirds(pitches[first + third] - base) << 4
+            first = np.minimum(part, span - part) >= _LEAST_APART
+            first = np.flatnonzero(first & (span <= LONGEST))
+            code = _thirds(pitches[first + second] - pitches[first]) << 16
+            code |= _thirds(pitches[first + third] - pitches[first]) << 4
             code = _mixed(code | part[first] * _RATIOS // span[first])
             chosen = code % _ONE_IN == 0
             firsts.append(first[chosen])
