@@ -28,7 +28,7 @@ NEAR = 'near-identical'
 _TIME_TOLERANCE = 6
 _PITCH_TOLERANCE = 8
 # Speeds that are tried, and pitches that landmarks are compared at, which is a semitone either way.
-_SPEEDS = 1 + np.arange(-24, 25) / 400
+_SPEEDS, _MOST_SPEED = 1 + np.arange(-24, 25) / 400, 0.07
 _MOST_CENTS = 100
 # Of unrelated recordings fewer peaks than this share agree. In a stretch of n peaks, m of which agree, the
 # evidence is m - _CHANCE n: at most 13 of unrelated recordings, rarely above 50 of tunes that one
@@ -210,7 +210,8 @@ def compare(first: Print, second: Print, pitch: float, offset: int) -> Pair | No
         n_inside = inside.sum()
         pitch = np.median(higher[inside])
         speed, begin = np.polyfit(theirs[j[inside]], ours[i[inside]], 1)
-    if gain[end] < _MIN_EVIDENCE or (times[end - 1] - times[start]) * UNIT_S < _MIN_S:
+    n_s = (times[end - 1] - times[start]) * UNIT_S
+    if gain[end] < _MIN_EVIDENCE or n_s < _MIN_S or abs(speed - 1) > _MOST_SPEED:
         return None
     share = float(np.mean(agree[start:end]))
     if share < _PERIODIC_SHARE:
