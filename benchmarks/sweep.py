@@ -75,7 +75,7 @@ def make_config(case: str, folder: pathlib.Path, window_s: float) -> ml_collecti
             for song in range(1000):
                 label = names[song % _CLASSES]
                 table.writerow([f'{label}.{song:04}.wav', label, *rng.standard_normal(58)])
-        config.data = {'name': 'feature_table', 'root': str(folder / 'table.csv'), 'chunk_s': 1.0}
+        config.data.update(name='feature_table', root=str(folder / 'table.csv'))
         config.features = {'name': 'table'}
         config.model = {'name': 'mlp', 'hidden_units': (256, 256), 'dropout': 0.3}
     else:
@@ -84,12 +84,8 @@ def make_config(case: str, folder: pathlib.Path, window_s: float) -> ml_collecti
             noise = 0.1 * rng.standard_normal(round(2 * window_s * _RATE_HZ))
             file = folder / 'songs' / names[song % _CLASSES] / f'{song:02}.wav'
             soundfile.write(file, noise, _RATE_HZ)
-        config.data = {
-            'name': 'folder',
-            'root': str(folder / 'songs'),
-            'chunk_s': 1.0,
-            'sample_rate_hz': _RATE_HZ,
-        }
+        root = str(folder / 'songs')
+        config.data.update(name='folder', root=root, sample_rate_hz=_RATE_HZ)
         config.features = {'name': 'fma_mel'}
         config.model = {'name': case, 'cnn_dropout': 0.3, 'classifier_dropout': 0.3}
     config.data.prepared_dir = str(folder / 'prepared')

@@ -136,6 +136,8 @@ KEYS = (
     Key('data.prepared', '', ANY, 'a prepared dataset, used as it is: no recordings needed', free=True),
     Key('data.classes', (), ANY, "to keep, by name: ('LABEL', 'LABEL', ...); none named: all"),
     Key('data.chunk_s', 1.0, seconds(0.1), 'of one stored record: a window reads those it touches'),
+    # Free, because other groups are another split, which a run does not continue with.
+    Key('data.find_copies', True, ANY, 'by sound, not by identical content alone', free=True),
     Key('split.protocol', 'grouped', PROTOCOL, _PROTOCOL),
     Key('split.fractions', (0.70, 0.15, 0.15), SHARES, 'of the songs, for train, val and test'),
     Key('split.folds', 10, whole(2), "of 'artist', 'kfold' and 'segment_leaky'"),

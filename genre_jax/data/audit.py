@@ -158,12 +158,14 @@ def _tonics(tracks: Sequence[Mapping], artists: Sequence[str]) -> list[str]:
     """Names artist and tonic, in whatever octave, where both are known."""
     rows = [i for i, track in enumerate(tracks) if artists[i] and track['tonic_hz'] > 0]
     cents = {i: 1200 * math.log2(tracks[i]['tonic_hz']) % 1200 for i in rows}
+    rows.sort(key=lambda i: (artists[i], cents[i]))
+    first: dict[str, int] = {}
     same = []
-    for artist in {artists[i] for i in rows}:
-        order = sorted((i for i in rows if artists[i] == artist), key=cents.get)
-        for i, j in zip(order, order[1:] + order[:1], strict=True):
-            if (cents[j] - cents[i]) % 1200 <= _SAME_TONIC_CENTS:
-                same.append((i, j))
+    for i, j in zip(rows, rows[1:] + rows[:1], strict=True):
+        lowest = first.setdefault(artists[i], i)
+        j = j if artists[j] == artists[i] else lowest  # an octave above the highest
+        if (cents[j] - cents[i]) % 1200 <= _SAME_TONIC_CENTS:
+            same.append((i, j))
     names = [''] * len(tracks)
     leaders = grouping.leaders(len(tracks), same)
     for i in rows:
@@ -180,7 +182,8 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
     for pair in findings.copies[:_SHOWN]:
         how = pair.kind
         if pair.kind == duplicates.NEAR:
-            how += f' (score {pair.score:.2f}, offset {pair.offset_s:+.2f} s)'
+            how += f' from {pair.begin_s:.1f} to {pair.end_s:.1f} s (score {pair.score:.2f}, '
+            how += f'offset {pair.offset_s:+.2f} s, speed {pair.speed:.3f}, {pair.pitch_cents:+.1f} cents)'
         other = '' if label[pair.first] == label[pair.second] else '  DIFFERENT LABELS'
         lines.append(f'  {pair.first} = {pair.second}  {how}{other}')
     if len(findings.copies) > _SHOWN:

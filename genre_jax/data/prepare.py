@@ -7,7 +7,7 @@
         --beam_options='--direct_num_workers=4'
 
 Training does the same on first use. Flags are the keys of config.data: `--root`, `--prepared_dir`,
-`--chunk_s`, and those of the dataset (docs/datasets/NAME.md).
+`--chunk_s`, `--find_copies`, and those of the dataset (docs/datasets/NAME.md).
 
 A prepared dataset lies in `<prepared_dir>/<name>/<fingerprint>/`: `manifest.json` and tables, which say
 what was prepared from what. The samples lie beside it in `records/`, by content (store.py): a corrected
@@ -74,7 +74,8 @@ def from_settings(
             return folder
     try:
         source, chunk_s = request.load_source(settings), settings['chunk_s']
-        folder = prepare(source, settings['prepared_dir'], chunk_s, pipeline, verify=verify)
+        how = {'verify': verify, 'find_copies': settings.get('find_copies', True)}
+        folder = prepare(source, settings['prepared_dir'], chunk_s, pipeline, **how)
     except UserError as error:
         other = gone and request.root_file(gone[0], home)
         if not other or not other.exists():
@@ -94,6 +95,7 @@ def prepare(
     pipeline: Pipeline | None = None,
     *,
     verify: bool = False,
+    find_copies: bool = True,
 ) -> Path:
     """Prepares a dataset, or finds it prepared; returns its folder.
 
@@ -102,10 +104,12 @@ def prepare(
         prepared_dir: folder that holds all prepared datasets, or its address in an object store.
         chunk_s: longest stretch of audio in one record, in seconds.
         pipeline: as for `from_settings`, and so `verify`.
+        find_copies: whether recordings are compared by their sound.
     """
     home = storage.folder(prepared_dir) / source.name
     source.digests = digests.Digests(home / 'digests.arrow', verify=verify)
-    key = digests.of_text(f'{request.FORMAT}/{chunk_s}/{source.fingerprint}').hex()[:16]
+    settings = f'{request.FORMAT}/{chunk_s}/{find_copies}/{source.fingerprint}'
+    key = digests.of_text(settings).hex()[:16]
     if pipeline and storage.is_local(home):
         home = home.absolute()  # workers need not stand where this process does
     target = home / key
@@ -121,7 +125,7 @@ def prepare(
             # Nothing is renamed in an object store: the manifest, written last, makes it whole.
             partial = home / f'{key}.partial' if storage.is_local(home) else target
             partial.mkdir(parents=True, exist_ok=True)
-            manifest_lib.write(partial, _make(source, home, chunk_s, pipeline))
+            manifest_lib.write(partial, _make(source, home, chunk_s, pipeline, find_copies))
             if partial != target:
                 storage.remove(target)
                 partial.rename(target)
@@ -139,15 +143,18 @@ def _is_whole(folder: Path) -> bool:
     return all((folder.parent / 'records' / name).exists() for name in batches)
 
 
-def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None) -> dict:
+def _make(
+    source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None, find_copies: bool
+) -> dict:
     """Decodes what is not stored yet, and returns the manifest."""
     recordings, quarantined = source.recordings()
     if not recordings:
         raise UserError(f'{source.name} holds no recordings')
-    if len(recordings) > duplicates.MOST_RECORDINGS:
+    if find_copies and len(recordings) > duplicates.MOST_RECORDINGS:
         raise UserError(
             f'{source.name} holds {len(recordings)} recordings; expected at most '
-            f'{duplicates.MOST_RECORDINGS}, among which copies can be found: prepare a part of it'
+            f'{duplicates.MOST_RECORDINGS}, among which copies can be found: prepare a part, or set '
+            'config.data.find_copies=False'
         )
     sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
     chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
@@ -174,8 +181,10 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None)
             f'none of the {len(recordings)} recordings of {source.name} can be used; the first: '
             f'{unusable[0].path}: {unusable[0].reason}'
         )
-    pairs = duplicates.find(store.read_prints(home, held))
+    pairs = duplicates.find(store.read_prints(home, held), find_copies)
     usable, notes = duplicates.join_copies([r for r, _, _ in held], pairs, source.files())
+    if source.kind == 'audio' and not find_copies:
+        notes.append('copies were not looked for by sound (config.data.find_copies=False)')
     ends: dict[str, int] = {}
     for where in stored.values():
         end = where.first_record + -(-where.n_samples // chunk)

@@ -15,7 +15,9 @@ from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
 # Part of every fingerprint: raise it when the prepared bytes change for the same input.
-FORMAT = 6
+FORMAT = 7
+# Keys of config.data that decide how whatever dataset is prepared.
+_PREPARING = ('chunk_s', 'find_copies')
 # Types of a dataset's keys that are checked, and what to do about another one. On the command line a
 # folder called 5 looks like a number.
 _TYPES = {int: '', int | None: '', str: ', for a path in the form ./NAME'}
@@ -56,7 +58,7 @@ def load_source(settings: Mapping, section: str = 'data') -> Source:
         if hint in _TYPES and key in settings and not isinstance(value, hint):
             wanted = getattr(hint, '__name__', hint)
             raise UserError(f'config.{section}.{key}={value!r}: expected {wanted}{_TYPES[hint]}')
-    of_any = ('prepared_dir', 'prepared', 'classes', 'chunk_s') if section == 'data' else ()
+    of_any = ('prepared_dir', 'prepared', 'classes', *_PREPARING) if section == 'data' else ()
     return config_lib.call_with_section(made, section, settings, skip=('name', *of_any))
 
 
@@ -68,7 +70,7 @@ def request_file(settings: Mapping, home: Path) -> Path:
 
     parameters = inspect.signature(source_class(settings['name']).__init__).parameters
     asked = {key: settings.get(key, parameters[key].default) for key in parameters if key != 'self'}
-    asked['chunk_s'] = settings['chunk_s']
+    asked |= {key: settings.get(key) for key in _PREPARING}
     asked.pop('root', None)
     where = [os.path.abspath(root) for root in roots(settings)]
     text = json.dumps([FORMAT, settings['name'], asked, where], default=plain, sort_keys=True)

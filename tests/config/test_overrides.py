@@ -61,7 +61,7 @@ def test_another_name_drops_what_the_page_set_for_its_own():
     assert same.features.hop_length == 800 and not notes
     config, notes = load('--config=quickstart', '--config.data.name=makam', '--config.data.root=x')
     assert (set(config.data), len(notes)) == (
-        {'name', 'prepared_dir', 'prepared', 'classes', 'chunk_s', 'root'},
+        {'name', 'prepared_dir', 'prepared', 'classes', 'chunk_s', 'find_copies', 'root'},
         1,
     )
 

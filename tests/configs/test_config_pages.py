@@ -148,7 +148,8 @@ def test_commands_fit_together(page):
     config = job.config
     source = importlib.import_module(f'genre_jax.data.{config.data.name}').Source
     taken = inspect.signature(source.__init__).parameters.keys()
-    assert set(config.data) - {'name', 'prepared_dir', 'prepared', 'chunk_s'} <= taken
+    of_all = {'name', 'prepared_dir', 'prepared', 'chunk_s', 'find_copies'}
+    assert set(config.data) - of_all <= taken
     batch = job.stored.batch(config.train.batch_size)
     labels = jax.ShapeDtypeStruct((config.train.batch_size,), jnp.int32)
     pictures, targets = jax.eval_shape(job.training_examples, jax.random.key(0), batch, labels)

@@ -1,5 +1,6 @@
 """The audit of small prepared datasets with planted copies, artists, albums, titles and tonics."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -130,6 +131,8 @@ def test_copies_are_found(findings):
     }  # fmt: skip
     assert pairs[NEAR, 't0', 't2'].offset_s == pytest.approx(3.0, abs=0.05)
     assert pairs[NEAR, 't0', 't1'].offset_s == 0.0
+    stretch = pairs[NEAR, 't0', 't2'].begin_s, pairs[NEAR, 't0', 't2'].end_s
+    assert stretch == pytest.approx((3, 12), abs=0.5)
     assert sets(findings, 'copies') == {frozenset(('t0', 't1', 't2')), frozenset(('t3', 't4'))}
 
 
@@ -179,12 +182,44 @@ def test_copies_of_copies_cross_even_where_the_one_between_takes_no_part(finding
     assert audit.crossing(findings, {}) == []
 
 
+def test_tonics_chain_within_an_artist_and_across_the_octave():
+    """As comparing all with all, and the links among what is found, gives."""
+    rng = np.random.default_rng(0)
+    artists = [('', 'Ann', 'Bob', 'Cem')[i] for i in rng.integers(0, 4, 120)]
+    tonics_hz = np.where(rng.uniform(size=120) < 0.1, 0, 100 * 2 ** rng.uniform(-1, 2, 120))
+    tracks = [{'tonic_hz': float(tonic_hz)} for tonic_hz in tonics_hz]
+    names = audit._tonics(tracks, artists)
+    known = [i for i in range(120) if artists[i] and tonics_hz[i]]
+    assert all(bool(names[i]) == (i in known) for i in range(120))
+    sets = {i: {i} for i in known}
+    for i, j in itertools.combinations(known, 2):
+        apart = 1200 * np.log2(tonics_hz[i] / tonics_hz[j])
+        if artists[i] == artists[j] and abs((apart + 600) % 1200 - 600) <= 20:
+            both = sets[i] | sets[j]
+            sets |= dict.fromkeys(both, both)
+    assert 40 < len(set(map(frozenset, sets.values()))) < len(known)
+    for i, j in itertools.combinations(known, 2):
+        assert (names[i] == names[j]) == (j in sets[i])
+
+
+def test_the_search_by_sound_can_be_left_out(folder):
+    """What is the same is found; nothing is decoded again, and both preparations stay."""
+    other = prepare.prepare(Songs(), folder.parent.parent, 5.0, find_copies=False)
+    assert other != folder and other.parent == folder.parent
+    assert len(list((folder.parent / 'records').iterdir())) == 1
+    (pair,) = audit.find(other).copies
+    assert (pair.kind, pair.first, pair.second) == (IDENTICAL, 't3', 't4')
+    said = 'copies were not looked for by sound (config.data.find_copies=False)'
+    assert said in prepare.read_manifest(other)['notes']
+    assert said not in prepare.read_manifest(folder)['notes']
+
+
 def test_fingerprints_are_kept(folder):
     (batch,) = (folder.parent / 'records').iterdir()
     content = Prints.load(batch / 'fingerprints.npz')
     assert len(set(content.tracks)) == 11  # contents by name, in the order of the tracks
     assert content.digests[3] == content.digests[4]
-    assert all(len(item.frames) > 100 for item in content.prints)
+    assert all(len(item.times) > 100 for item in content.prints)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +265,7 @@ def test_the_command_prints_a_table_and_writes_json(recorded, tmp_path, capsys):
     text = capsys.readouterr().out
     assert 'folder: 7 recordings' in text and 'copies: 4 pairs' in text
     assert 'b/louder.wav' in text and 'DIFFERENT LABELS' in text and 'score ' in text
+    assert ' s (score 1.00, offset +0.00 s, speed 1.000, +0.0 cents)' in text
     assert "split 'official' (3/3/1 recordings): in more than one part stand" in text
     given = json.loads(file.read_text())
     kinds = {(pair['first'], pair['second']): pair['kind'] for pair in given['copies']}
@@ -247,6 +283,8 @@ def test_the_command_prints_a_table_and_writes_json(recorded, tmp_path, capsys):
     assert any(note.startswith('3 recordings are copies') for note in notes)
     audit.main([*arguments, f'--json={file}'])
     assert json.loads(file.read_text()) == given
+    audit.main([*arguments, '--find_copies=False'])
+    assert 'copies: 1 pairs' in capsys.readouterr().out.rpartition('recordings; groups')[2]
 
 
 @pytest.mark.parametrize(
