@@ -37,9 +37,7 @@ def _coded(audio: np.ndarray, container: str, subtype: str, level: float) -> np.
     rate_hz = 24000 if subtype == 'OPUS' else RATE_HZ
     file = io.BytesIO()
     audio = soxr.resample(audio, RATE_HZ, rate_hz)
-    soundfile.write(
-        file, audio, rate_hz, format=container, subtype=subtype, compression_level=level
-    )
+    soundfile.write(file, audio, rate_hz, format=container, subtype=subtype, compression_level=level)
     file.seek(0)
     return soxr.resample(soundfile.read(file, dtype='int16')[0], rate_hz, RATE_HZ)
 
@@ -105,9 +103,7 @@ CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     'tempo alone 3 % slower': lambda x, _: _tempo(x, 0.97),
     'pitch alone 84 cents higher': lambda x, _: _speed(_tempo(x, 1 / 1.05), 1.05),
     'pitch alone 50 cents lower': lambda x, _: _speed(_tempo(x, 1.03), 1 / 1.03),
-    'whole, between parts of two others': lambda x, y: np.concatenate(
-        [_part(y, 2, 12), x, _part(y, 1, 9)]
-    ),
+    'whole, between parts of two others': lambda x, y: np.concatenate([_part(y, 2, 12), x, _part(y, 1, 9)]),
     '8 s of it within another': lambda x, y: _within(x, y, mixed=False),
     '8 s of it over another, as loud': lambda x, y: _within(x, y, mixed=True),
 }
@@ -167,9 +163,7 @@ def _sizes(clips: list[np.ndarray], prints: list[Print]) -> None:
         began = time.process_time()
         pairs = _find(prints + copies + crowd)
         took_s = time.process_time() - began
-        found = [
-            sum((k, count * (c + 1) + k) in pairs for k in range(count)) for c in range(len(some))
-        ]
+        found = [sum((k, count * (c + 1) + k) in pairs for k in range(count)) for c in range(len(some))]
         other = sum(j >= count * (1 + len(some)) for _, j in pairs)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         cells = [size, *(f'{n} of {count}' for n in found), other, f'{took_s:.0f}', f'{memory:.1f}']

@@ -34,9 +34,7 @@ def draw(
     counts = {
         'single': lambda: np.ones(n_groups, int),
         'equal': lambda: np.full(n_groups, 10),
-        'skewed': lambda: np.maximum(
-            1, np.round(np.exp(rng.normal(1.5, 1.0, n_groups))).astype(int)
-        ),
+        'skewed': lambda: np.maximum(1, np.round(np.exp(rng.normal(1.5, 1.0, n_groups))).astype(int)),
         'dominated': lambda: np.append(np.full(n_groups - 1, 5), 5 * n_groups // 2),
     }[sizes]()
     right = np.full(n_groups, accuracy)

@@ -66,9 +66,7 @@ def main() -> None:
     table = timing.Table()
     for model in options.only or _FREEZE:
         steps = {freeze: make_step(model, freeze) for freeze in _FREEZE[model]}
-        seconds = timing.time_interleaved(
-            {f: run for f, (run, _) in steps.items()}, options.repeats
-        )
+        seconds = timing.time_interleaved({f: run for f, (run, _) in steps.items()}, options.repeats)
         for freeze in _FREEZE[model][1:]:
             table.add(f'{model} {freeze}', seconds[freeze], 'all layers train', seconds[''])
             table.rows[-1] |= {'step_mib': steps[freeze][1], 'reference_step_mib': steps[''][1]}

@@ -71,9 +71,7 @@ def torch_log_mel(
         A function that computes it.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    filters = librosa.filters.mel(
-        sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz
-    )
+    filters = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz)
     filters = torch.tensor(filters.T.copy(), device=device)
     window = torch.hann_window(n_fft, device=device)
     waveforms = torch.tensor(waveforms, device=device)
@@ -150,9 +148,7 @@ def cases() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
         'ast, 8 x 10 s',
         _jitted(features.build({'name': 'ast'}), waveforms),
         {
-            'transformers': lambda: extractor(
-                list(waveforms), sampling_rate=16000, return_tensors='np'
-            ),
+            'transformers': lambda: extractor(list(waveforms), sampling_rate=16000, return_tensors='np'),
         },
     )
     waveforms = clips(8, 10.0, 22050)
@@ -170,11 +166,7 @@ def cases() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield (
         'pitch shift, 8 x 10 s',
         _pitch_shifted(waveforms),
-        {
-            'librosa': lambda: [
-                librosa.effects.pitch_shift(y, sr=22050, n_steps=1.3) for y in waveforms
-            ]
-        },
+        {'librosa': lambda: [librosa.effects.pitch_shift(y, sr=22050, n_steps=1.3) for y in waveforms]},
     )
     long = clips(4, 30.0, 22050)
     yield (
@@ -231,9 +223,7 @@ def _jitted(function: Callable, waveforms: np.ndarray) -> Callable[[], jax.Array
 
 def _torchlibrosa(waveforms: np.ndarray) -> Callable[[], torch.Tensor]:
     spectrogram = torchlibrosa.Spectrogram(n_fft=1024, hop_length=320, win_length=1024)
-    log_mel = torchlibrosa.LogmelFilterBank(
-        sr=32000, n_fft=1024, n_mels=64, fmin=50, fmax=14000, top_db=None
-    )
+    log_mel = torchlibrosa.LogmelFilterBank(sr=32000, n_fft=1024, n_mels=64, fmin=50, fmax=14000, top_db=None)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = torch.nn.Sequential(spectrogram, log_mel).to(device).eval()
     waveforms = torch.tensor(waveforms, device=device)

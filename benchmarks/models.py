@@ -122,9 +122,7 @@ def ours(case: Case, features: np.ndarray, labels: np.ndarray) -> tuple[Callable
             )  # fmt: skip
             return losses.cross_entropy(logits, targets).mean(), updates
 
-        (loss, updates), gradients = jax.value_and_grad(objective, has_aux=True)(
-            variables['params']
-        )
+        (loss, updates), gradients = jax.value_and_grad(objective, has_aux=True)(variables['params'])
         changes, opt_state = optimizer.update(gradients, opt_state)
         params = optax.apply_updates(variables['params'], changes)
         return variables | updates | {'params': params}, opt_state, loss
@@ -207,9 +205,7 @@ def main() -> None:
         for row, ours_row, their_row in (
             ('evaluation', evaluate, their_evaluate), ('training', train, their_train),
         ):  # fmt: skip
-            seconds = timing.time_interleaved(
-                {'ours': ours_row, 'reference': their_row}, options.repeats
-            )
+            seconds = timing.time_interleaved({'ours': ours_row, 'reference': their_row}, options.repeats)
             table.add(f'{case.name} {row}', seconds['ours'], 'PyTorch', seconds['reference'])
         table.rows[-1] |= facts
         print(f'{"":34} compiled in {facts["compile_s"]:.1f} s, {facts["step_mib"]:.0f} MiB a step')

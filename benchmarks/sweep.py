@@ -168,9 +168,7 @@ def packed(
         for number, batch_of in program.batches(tables, 0, steps, feed):
             losses = []
             for chunk in range(len(program.chunks)):
-                states[chunk], outputs = program.step(
-                    chunk, states[chunk], number, batch_of(chunk), groups
-                )
+                states[chunk], outputs = program.step(chunk, states[chunk], number, batch_of(chunk), groups)
                 losses.append(outputs['loss'])
             jax.device_get(last)
             last = losses
@@ -188,9 +186,7 @@ def main() -> None:
     parser.set_defaults(repeats=5)
     parser.add_argument('--only', nargs='+', choices=_CASES, help='cases')
     parser.add_argument('--steps', type=int, help='steps of each run in a round')
-    parser.add_argument(
-        '--grid_steps', type=int, default=100, help='steps of each run in the last row'
-    )
+    parser.add_argument('--grid_steps', type=int, default=100, help='steps of each run in the last row')
     parser.add_argument('--members_at_once', type=int, help='instead of what is chosen')
     parser.add_argument('--window_s', type=float, default=3.0, help='length of a piece of audio')
     cores = joblib.cpu_count()
@@ -212,8 +208,7 @@ def main() -> None:
             config = make_config(case, pathlib.Path(folder), options.window_s)
             data = run_data.open_data(config)
             jobs = {
-                mesh: run.open_job(config, data, mesh, *run.check(config, mesh))
-                for mesh in (whole, first)
+                mesh: run.open_job(config, data, mesh, *run.check(config, mesh)) for mesh in (whole, first)
             }
             points = grid(case)
             mine, mine_s = packed(jobs[whole], data, points, steps, options.members_at_once)

@@ -99,8 +99,7 @@ class Table:
             }
         )
         print(
-            f'{name:34} {ours_s * 1e3:7.1f} ms   {reference:24} {reference_s * 1e3:7.1f} ms '
-            f'{ratio:7.2f}',
+            f'{name:34} {ours_s * 1e3:7.1f} ms   {reference:24} {reference_s * 1e3:7.1f} ms {ratio:7.2f}',
             flush=True,
         )
 

@@ -182,9 +182,7 @@ class Hybrid(nn.Module):
 class Lstm(nn.Module):
     """Three LSTM layers and dense layers on (batch, steps, bins)."""
 
-    def __init__(
-        self, bins: int, units: tuple[int, ...], dense: tuple[int, ...], classes: int
-    ) -> None:
+    def __init__(self, bins: int, units: tuple[int, ...], dense: tuple[int, ...], classes: int) -> None:
         """Builds the layers."""
         super().__init__()
         widths = (bins, *units)
@@ -216,9 +214,7 @@ class Ast(nn.Module):
         super().__init__()
         from transformers import ASTConfig, ASTForAudioClassification
 
-        self.network = ASTForAudioClassification(
-            ASTConfig(max_length=frames, num_labels=classes, **settings)
-        )
+        self.network = ASTForAudioClassification(ASTConfig(max_length=frames, num_labels=classes, **settings))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Returns logits."""

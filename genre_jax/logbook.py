@@ -102,8 +102,7 @@ def parameter_table(params: Mapping) -> str:
     """Returns a table of all parameters: name, shape, size."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [
-        ('.'.join(entry.key for entry in path), str(leaf.shape), f'{leaf.size:,}')
-        for path, leaf in leaves
+        ('.'.join(entry.key for entry in path), str(leaf.shape), f'{leaf.size:,}') for path, leaf in leaves
     ]
     rows.append(('total', '', f'{sum(leaf.size for _, leaf in leaves):,}'))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -195,9 +194,7 @@ class Logbook:
                 run.summary[key] = result[key]
             rows = [
                 [true, predicted, songs]
-                for true, row in zip(
-                    classes, scores['song_max_probability']['confusion'], strict=True
-                )
+                for true, row in zip(classes, scores['song_max_probability']['confusion'], strict=True)
                 for predicted, songs in zip(classes, row, strict=True)
             ]
             table = wandb.Table(columns=['true', 'predicted', 'songs'], data=rows)
@@ -243,9 +240,7 @@ def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict):
                 dir=workdir,
                 mode=mode,
                 config=json.loads(config_lib.to_json(config)),
-                settings=wandb.Settings(
-                    silent=True, console='off', init_timeout=10, disable_git=True
-                ),
+                settings=wandb.Settings(silent=True, console='off', init_timeout=10, disable_git=True),
             )
         except Exception as error:  # tracking must never stop the training
             reason = (str(error).splitlines() or [''])[0]

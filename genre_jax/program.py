@@ -178,9 +178,7 @@ def _help() -> list[str]:
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     shared = flags.FLAGS.get_key_flags_for_module(__name__)
     text = [(sys.modules['__main__'].__doc__ or '').strip(), '']
-    for flag in sorted(
-        {flag.name: flag for flag in [*own, *shared]}.values(), key=lambda f: f.name
-    ):
+    for flag in sorted({flag.name: flag for flag in [*own, *shared]}.values(), key=lambda f: f.name):
         values = '|'.join(getattr(flag.parser, 'enum_values', ()))
         shown = f'--{flag.name}=<{values}>' if values else f'--{flag.name}'
         default = '' if flag.default in (None, '', False, []) else f' (default: {flag.default})'

@@ -40,7 +40,5 @@ def refuse_others(command: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, PROGRAMS, 1)
         hint = f'did you mean genre_jax.{close[0]}?' if close else 'programs are'
         known = '' if close else ' ' + ', '.join(f'genre_jax.{each}' for each in PROGRAMS)
-        print(
-            f'error: genre_jax{name and "." + name} is no program; {hint}{known}', file=sys.stderr
-        )
+        print(f'error: genre_jax{name and "." + name} is no program; {hint}{known}', file=sys.stderr)
         sys.exit(2)

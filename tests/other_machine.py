@@ -40,10 +40,7 @@ def guard_transfers():
 
     def check():
         state = guard_lib.thread_local_state()
-        if (
-            state.device_to_host == guard_lib.TransferGuardLevel.DISALLOW
-            and not state.explicit_device_get
-        ):
+        if state.device_to_host == guard_lib.TransferGuardLevel.DISALLOW and not state.explicit_device_get:
             raise RuntimeError('a copy from the devices to the host that the guard disallows')
 
     def guarded_value(self):

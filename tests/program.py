@@ -15,9 +15,7 @@ DATA = pathlib.Path(os.environ.get('GENRE_JAX_DATA', ROOT.parent / 'shared' / 'd
 PAGE = pathlib.Path(__file__).with_name('tiny_page.py')
 
 
-def write_tones(
-    folder, songs=8, sample_rate_hz=22050, classes=(('low', 220), ('mid', 660), ('high', 1760))
-):
+def write_tones(folder, songs=8, sample_rate_hz=22050, classes=(('low', 220), ('mid', 660), ('high', 1760))):
     """Writes one folder per class: noisy tones, each class in a register of its own."""
     rng = np.random.default_rng(0)
     for name, frequency_hz in classes:
@@ -40,9 +38,7 @@ def command(workdir, root, prepared, *flags, page=PAGE):
 
 def environment(devices=1, **variables):
     """Returns the environment of a run on some CPU devices, without what W&B may find outside."""
-    outside = {
-        key: value for key, value in os.environ.items() if not key.startswith(('WANDB', 'JAX'))
-    }
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(('WANDB', 'JAX'))}
     # Most runs of the tests compile the same few programs: the second time they are read.
     cache = {
         'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'xla'),

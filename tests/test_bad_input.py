@@ -340,9 +340,7 @@ def test_ctrl_c_during_preparation(decoded, places, tmp_path):
             file.with_stem(f'{file.stem}_{i}').write_bytes(content)
     words = program.command(tmp_path / 'run', tmp_path / 'many', tmp_path / 'prepared')
     process = program.start(words)
-    while (
-        len(list((tmp_path / 'prepared').glob('folder/records/*.partial/decoded/*.npy'))) < decoded
-    ):
+    while len(list((tmp_path / 'prepared').glob('folder/records/*.partial/decoded/*.npy'))) < decoded:
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)

@@ -29,9 +29,7 @@ def test_links(page):
         if not target.startswith('http'):
             assert ((ROOT / page).parent / target).exists(), target
     # Files are also named without a link, as code.
-    for path in re.findall(
-        r'`((?:genre_jax|tests|benchmarks|docs|configs)/[\w/]+\.\w+)`', TEXTS[page]
-    ):
+    for path in re.findall(r'`((?:genre_jax|tests|benchmarks|docs|configs)/[\w/]+\.\w+)`', TEXTS[page]):
         assert 'NAME' in path or (ROOT / path).exists(), path
 
 
@@ -91,9 +89,7 @@ def test_arguments(page):
 @pytest.mark.parametrize('page', TEXTS)
 def test_targets_of_make(page):
     known = set(re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
-    for targets in re.findall(
-        r'(?:^|`)make ((?:[a-z-]+ ?)+)(?:`|$|  +#)', TEXTS[page], re.MULTILINE
-    ):
+    for targets in re.findall(r'(?:^|`)make ((?:[a-z-]+ ?)+)(?:`|$|  +#)', TEXTS[page], re.MULTILINE):
         assert set(targets.split()) <= known, targets
 
 
@@ -105,9 +101,7 @@ def test_keys(page):
             continue
         if section == 'augment':
             one = name.split('.')[0]
-            assert one in ('NAME', 'one_of', 'one_of_probability', 'emphasis') or amounts_of(one), (
-                key
-            )
+            assert one in ('NAME', 'one_of', 'one_of_probability', 'emphasis') or amounts_of(one), key
         elif section in keys.OPEN:
             assert key in keys.BY_NAME or taken_by_some(section, name), key
         else:
@@ -118,10 +112,7 @@ def taken_by_some(section, name):
     """Tells whether some page of the package names a thing that takes a key."""
     things = {config_lib.load_page(page)[section].name for page in pages.packaged()}
     takes = importlib.import_module(overrides.sections._ROOMS[section]).takes
-    return any(
-        name.split('.')[0] in takes(thing)
-        for thing in things | {'mixture', 'gtzan', 'fma'} & things
-    )
+    return any(name.split('.')[0] in takes(thing) for thing in things | {'mixture', 'gtzan', 'fma'} & things)
 
 
 def test_the_table_of_keys_is_the_one_that_configs_are_checked_by():

@@ -233,9 +233,7 @@ def test_every_row_is_tested_once_under_each_protocol(tmp_path):
     ]  # fmt: skip
     everything = {(track, row): 1 for track in range(36) for row in range(4)}
     assert seen == {'segment_leaky': everything, 'kfold': everything}
-    assert all(
-        row[level]['accuracy'] == 1 for row in result['protocols'] for level in ('segment', 'song')
-    )
+    assert all(row[level]['accuracy'] == 1 for row in result['protocols'] for level in ('segment', 'song'))
     # Again: every fold is read, what is missing is fitted.
     (tmp_path / 'kfold/features/perfect/fold_1/result.json').unlink()
     again = leak.measure(config, tmp_path, 3, 'perfect', perfect)
@@ -249,9 +247,7 @@ def test_folders_of_an_earlier_version_are_refused(tmp_path):
     for protocol, first in (('artist', 'fold_0'), ('kfold', 'fold_1')):
         with pytest.raises(UserError) as caught:
             protocols.source_home(tmp_path, protocol, 'features')
-        assert str(caught.value).startswith(
-            f'{tmp_path}/{protocol}/{first} was written by an earlier'
-        )
+        assert str(caught.value).startswith(f'{tmp_path}/{protocol}/{first} was written by an earlier')
         assert f'{tmp_path}/{protocol}/features/MODEL/fold_N' in str(caught.value)
     home = protocols.source_home(tmp_path, 'segment_leaky', 'features')
     (home / 'mlp' / 'fold_0').mkdir(parents=True)

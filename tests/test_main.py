@@ -30,12 +30,8 @@ def places(tmp_path_factory):
 def finished(places):
     """One run with W&B, from the first step to the page."""
     workdir = places / 'finished'
-    words = program.command(
-        workdir, places / 'tones', places / 'prepared', '--config.tracking.wandb=auto'
-    )
-    ended = program.run(
-        words, env=program.environment(HOME=str(places), NETRC=str(places / 'none'))
-    )
+    words = program.command(workdir, places / 'tones', places / 'prepared', '--config.tracking.wandb=auto')
+    ended = program.run(words, env=program.environment(HOME=str(places), NETRC=str(places / 'none')))
     assert ended.returncode == 0, ended.stderr
     return workdir, ended, words
 
@@ -90,12 +86,8 @@ def test_predictions_give_the_figures_of_the_result(finished):
 
 def test_unusable_files_are_named_and_counted(finished):
     workdir, ended, _ = finished
-    reasons = {
-        item['path']: item['reason'] for item in program.result(workdir)['quarantined']['files']
-    }
-    assert set(reasons) == {
-        f'low/{name}' for name in ('empty.wav', 'text.wav', 'silent.flac', 'cut.wav')
-    }
+    reasons = {item['path']: item['reason'] for item in program.result(workdir)['quarantined']['files']}
+    assert set(reasons) == {f'low/{name}' for name in ('empty.wav', 'text.wav', 'silent.flac', 'cut.wav')}
     assert 'quarantined: 4 files' in ended.stdout
     for path, reason in reasons.items():
         assert f'quarantined {path}: {reason}' in ended.stderr
@@ -137,9 +129,7 @@ def on_one_device(places):
 
 def losses_agree(one, other):
     pairs = zip(program.metrics(one), program.metrics(other), strict=True)
-    figures = [
-        (a[key], b[key]) for a, b in pairs for key in a if 'loss' in key or key.endswith('entropy')
-    ]
+    figures = [(a[key], b[key]) for a, b in pairs for key in a if 'loss' in key or key.endswith('entropy')]
     assert len(figures) >= 6 * 5
     np.testing.assert_allclose(*zip(*figures, strict=True), rtol=1e-5)
 
@@ -218,9 +208,7 @@ def test_the_stored_rate_is_resampled_on_the_device(places):
     workdir = places / 'resampled'
     ended = program.run(program.command(workdir, places / 'tones_44100', places / 'prepared'))
     assert ended.returncode == 0, ended.stderr
-    assert (
-        json.loads((workdir / 'environment.json').read_text())['dataset']['sample_rate_hz'] == 44100
-    )
+    assert json.loads((workdir / 'environment.json').read_text())['dataset']['sample_rate_hz'] == 44100
     assert program.result(workdir)['parts']['test']['segment']['accuracy'] > 0.6
 
 
@@ -239,9 +227,7 @@ def test_a_csv_with_an_official_split(places):
     result = program.result(workdir)
     assert result['n_songs'] == {'train': 12, 'val': 6, 'test': 6}
     test = Predictions.load(workdir / 'predictions' / 'test.npz')
-    assert set(test.track) == {
-        f'tones/{k}/{i:02d}.wav' for k in ('low', 'mid', 'high') for i in (0, 1)
-    }
+    assert set(test.track) == {f'tones/{k}/{i:02d}.wav' for k in ('low', 'mid', 'high') for i in (0, 1)}
 
 
 @pytest.mark.slow
@@ -256,9 +242,7 @@ def test_a_changed_folder_is_noticed(finished, places):
     stopped = program.run(words)
     assert stopped.returncode == 2
     assert 'the data have changed since the run' in stopped.stderr.splitlines()[-1]
-    other = program.command(
-        places / 'changed_again', places / 'changing', places / 'prepared', *flags
-    )
+    other = program.command(places / 'changed_again', places / 'changing', places / 'prepared', *flags)
     ended = program.run(other)
     assert ended.returncode == 0
     assert '(files: 1 added, 0 removed, 0 changed)' in stopped.stderr

@@ -94,17 +94,13 @@ class Augmentation:
             )
         for name in emphasis:
             if name not in settings:
-                raise UserError(
-                    f'config.augment.emphasis.{name}: there is no config.augment.{name}'
-                )
+                raise UserError(f'config.augment.emphasis.{name}: there is no config.augment.{name}')
             if name in MIXING:
                 raise UserError(f'config.augment.emphasis.{name} is the same for all classes')
         mixup = settings.get('mixup') or {}
         self._mixup_on = mixup.get('on', 'picture')
         if self._mixup_on not in ('waveform', 'picture'):
-            raise UserError(
-                f"config.augment.mixup.on={self._mixup_on!r}: expected 'waveform' or 'picture'"
-            )
+            raise UserError(f"config.augment.mixup.on={self._mixup_on!r}: expected 'waveform' or 'picture'")
         self.halves = bool(mixup.get('halve', False))
         self._steps = {
             name: settings_lib.make_step(
@@ -116,9 +112,7 @@ class Augmentation:
         self.mixes = any(name in MIXING for name in self._steps)
         self._one_of = settings_lib.alternatives(settings.get('one_of') or (), self._steps)
         self._one_of_probability = settings.get('one_of_probability', 1.0)
-        settings_lib.check_range(
-            'config.augment.one_of_probability', 'probability', self._one_of_probability
-        )
+        settings_lib.check_range('config.augment.one_of_probability', 'probability', self._one_of_probability)
 
     def copies(self) -> dict[int, int]:
         """Returns how many more copies of a class stand in an epoch, by its number."""
@@ -157,9 +151,7 @@ class Augmentation:
         """
         return self._each(WAVEFORM, key, waveforms, labels, index)
 
-    def pictures(
-        self, key: jax.Array, pictures: jax.Array, labels: jax.Array, index: jax.Array
-    ) -> jax.Array:
+    def pictures(self, key: jax.Array, pictures: jax.Array, labels: jax.Array, index: jax.Array) -> jax.Array:
         """Augments spectrograms; arguments as `waveforms`, with pictures (batch, frames, bins)."""
         return self._each(PICTURE, key, pictures, labels, index)
 
@@ -172,9 +164,7 @@ class Augmentation:
         and targets, half as many where `halves`.
         """
         for name, function in MIXING.items():
-            if name not in self._steps or stage != (
-                self._mixup_on if name == 'mixup' else 'picture'
-            ):
+            if name not in self._steps or stage != (self._mixup_on if name == 'mixup' else 'picture'):
                 continue
             pairs = [self._active(key, name, index), _keys(key, name, index), index]
             pairs += [examples, _neighbours(examples), targets, _neighbours(targets)]

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 
 
-def mixup(
-    key: jax.Array, one: jax.Array, other: jax.Array, *, alpha: float
-) -> tuple[jax.Array, jax.Array]:
+def mixup(key: jax.Array, one: jax.Array, other: jax.Array, *, alpha: float) -> tuple[jax.Array, jax.Array]:
     """Adds two waveforms or pictures with weights share and 1 - share, drawn from Beta(alpha, alpha).
 
     Source: Zhang et al. (2018); on pictures in PANNs (alpha 1), on waveforms in AST (alpha 10).

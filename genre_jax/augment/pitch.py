@@ -68,9 +68,7 @@ def stretch(
     """
     missing = max(0, _HOP_LENGTH - waveform.shape[0])  # two frames at least
     waveform = jnp.pad(waveform, (0, missing))
-    spectrum = stft.stft(
-        waveform, n_fft=_N_FFT, win_length=_N_FFT, hop_length=_HOP_LENGTH, padding='zeros'
-    )
+    spectrum = stft.stft(waveform, n_fft=_N_FFT, win_length=_N_FFT, hop_length=_HOP_LENGTH, padding='zeros')
     n_frames = spectrum.shape[0]
     magnitude = jnp.abs(spectrum)
     direction = jnp.where(magnitude > 0, spectrum / jnp.where(magnitude > 0, magnitude, 1), 1)
@@ -126,9 +124,7 @@ def read_at_speed(waveform: jax.Array, factor: jax.Array, n_samples: int) -> jax
     half = (fraction >= 0.5).astype(jnp.int32)
     row = rows[jnp.minimum(2 * start + half, rows.shape[0] - 1)]
     position = 2 * fraction - half - 0.5
-    value = functools.reduce(
-        lambda above, i: above * position + row[:, i], range(_DEGREE, -1, -1), 0
-    )
+    value = functools.reduce(lambda above, i: above * position + row[:, i], range(_DEGREE, -1, -1), 0)
     return jnp.where(start < waveform.shape[0], value, 0)
 
 

@@ -56,9 +56,7 @@ def make_step(
     cannot be.
     """
     if not hasattr(emphasized, 'items'):
-        raise UserError(
-            f'config.augment.emphasis.{name}={emphasized!r}: expected a section of amounts'
-        )
+        raise UserError(f'config.augment.emphasis.{name}={emphasized!r}: expected a section of amounts')
     for where, section in (('', settings), ('emphasis.', emphasized)):
         for key, value in section.items():
             full = f'config.augment.{where}{name}.{key}'
@@ -101,9 +99,7 @@ def check_range(full: str, key: str, value: object) -> None:
         raise UserError(f'{full}={value!r}: expected a number {bounds}')
 
 
-def alternatives(
-    one_of: Sequence[Sequence[str]], steps: Mapping[str, Step]
-) -> tuple[tuple[str, ...], ...]:
+def alternatives(one_of: Sequence[Sequence[str]], steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:
     """Checks config.augment.one_of: tuples of names in use, else a UserError."""
     for group in one_of:
         if isinstance(group, str):
@@ -112,9 +108,7 @@ def alternatives(
             )
         for name in group:
             if name not in steps:
-                raise UserError(
-                    f'config.augment.one_of names {name!r}: there is no config.augment.{name}'
-                )
+                raise UserError(f'config.augment.one_of names {name!r}: there is no config.augment.{name}')
     return tuple(tuple(group) for group in one_of)
 
 

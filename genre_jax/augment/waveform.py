@@ -14,9 +14,7 @@ def gaussian_noise(key: jax.Array, waveform: jax.Array, *, sigma: float) -> jax.
     return waveform + sigma * jax.random.normal(key, waveform.shape)
 
 
-def time_shift(
-    key: jax.Array, waveform: jax.Array, *, max_share: float, wrap: bool = False
-) -> jax.Array:
+def time_shift(key: jax.Array, waveform: jax.Array, *, max_share: float, wrap: bool = False) -> jax.Array:
     """Moves the waveform by up to +-`max_share` of its length.
 
     What leaves at one end comes in at the other with `wrap`; else silence comes in.

@@ -40,9 +40,7 @@ _METHOD = flags.DEFINE_enum(
     'method', 'integer', ['integer', 'greedy', 'stacking', 'mean'], 'how the weights are found'
 )
 _LEVEL = flags.DEFINE_enum('level', 'segment', ['segment', 'song'], 'what is blended')
-_LEAKY = flags.DEFINE_bool(
-    'leaky_fit_on_test', False, 'fit on the test part, everything marked LEAKY'
-)
+_LEAKY = flags.DEFINE_bool('leaky_fit_on_test', False, 'fit on the test part, everything marked LEAKY')
 _VOTES = flags.DEFINE_enum('votes', 'onehot', ['onehot', 'probability'], 'integer: what is summed')
 _MAX_WEIGHT = flags.DEFINE_integer('max_weight', 5, 'integer: first upper bound', lower_bound=1)
 _GROW_BY = flags.DEFINE_integer(

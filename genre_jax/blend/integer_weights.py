@@ -97,9 +97,7 @@ def _rivals(votes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return rivals[..., :-1], -rivals[..., -1], counts
 
 
-def _best_weights(
-    rivals: tuple[np.ndarray, np.ndarray, np.ndarray], bound: int
-) -> tuple[int, np.ndarray]:
+def _best_weights(rivals: tuple[np.ndarray, np.ndarray, np.ndarray], bound: int) -> tuple[int, np.ndarray]:
     """Tries all weights from 0 to `bound` on the device; returns how many rows are right, and the weights."""
     members, base = rivals[0].shape[-1], bound + 1
     combinations = base**members

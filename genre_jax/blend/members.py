@@ -141,9 +141,7 @@ def _align(
     )
 
 
-def _in_order(
-    predictions: Predictions, classes: Sequence[str], member: Member, first: Member
-) -> Predictions:
+def _in_order(predictions: Predictions, classes: Sequence[str], member: Member, first: Member) -> Predictions:
     """Puts the columns into the order of `classes`."""
     own = predictions.classes.tolist()
     differ = sorted(set(own) ^ set(classes))
@@ -176,9 +174,7 @@ def _check_same_rows(tables: Sequence[tuple[Member, Predictions]], part: str) ->
     (first, own), (other, its) = tables
     both = f'{first.folder} and {other.folder}'
     if alone := _only_one_has(tables, part):
-        raise UserError(
-            f'{both} are tested on different songs: {alone}; name runs of the same data'
-        )
+        raise UserError(f'{both} are tested on different songs: {alone}; name runs of the same data')
     same = len(own.track) == len(its.track) and np.array_equal(own.track, its.track)
     if not same or not np.allclose(own.start_s, its.start_s, atol=1e-3):
         raise UserError(
@@ -215,16 +211,11 @@ def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return folds
 
 
-def _of_split(
-    folder: pathlib.Path, folds: Sequence[pathlib.Path], run: pathlib.Path
-) -> pathlib.Path:
+def _of_split(folder: pathlib.Path, folds: Sequence[pathlib.Path], run: pathlib.Path) -> pathlib.Path:
     """Returns the fold that is of the split of a run; a UserError where none is."""
     wanted = _read(run, ())
     for fold in folds:
-        if (
-            _read(fold, ()).environment['split_fingerprint']
-            == wanted.environment['split_fingerprint']
-        ):
+        if _read(fold, ()).environment['split_fingerprint'] == wanted.environment['split_fingerprint']:
             return fold
     raise UserError(
         f'--members: {folder} has {len(folds)} folds, and none is of the split of {run}, which has no folds '
@@ -245,9 +236,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
             near = model.parent.parent.glob(f'*/{folder.relative_to(model.parent.parent)}')
             near = sorted(near)
             hint = f'; did you mean {near[0]}?' if near else ''
-            raise UserError(
-                f'--members: {folder} is no folder: expected that of a finished run{hint}'
-            )
+            raise UserError(f'--members: {folder} is no folder: expected that of a finished run{hint}')
     folds = {folder: fold_folders(folder) for folder in folders}
     runs = [folder for folder in folders if not folds[folder]]
     if runs:
@@ -272,10 +261,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
         by_fold.append(members)
         tests.append(_align(members, 'test', level, classes))
         classes = tests[0].classes.tolist()
-    return [
-        Task(members, join([*tests[:i], *tests[i + 1 :]]), tests[i])
-        for i, members in enumerate(by_fold)
-    ]
+    return [Task(members, join([*tests[:i], *tests[i + 1 :]]), tests[i]) for i, members in enumerate(by_fold)]
 
 
 def notes(tasks: Sequence[Task], folders: Sequence[pathlib.Path], level: str) -> list[str]:

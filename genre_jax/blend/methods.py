@@ -99,9 +99,7 @@ def greedy(
     return Weighted(weights, '', {name: sign * float(np.mean(losses))})
 
 
-def _draw(
-    probabilities: np.ndarray, labels: np.ndarray, metric: str, steps: int
-) -> tuple[np.ndarray, float]:
+def _draw(probabilities: np.ndarray, labels: np.ndarray, metric: str, steps: int) -> tuple[np.ndarray, float]:
     """Returns how often each member is drawn up to the best step, and the loss there."""
 
     def loss(blended: np.ndarray) -> float:
@@ -154,9 +152,7 @@ def stacking(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str
 
     def fitted(inverse_penalty: float, rows: np.ndarray) -> Any:
         # On so little, L-BFGS takes hundreds of steps, whose threads wait for each other.
-        model = sklearn.linear_model.LogisticRegression(
-            C=inverse_penalty, solver='newton-cg', max_iter=1000
-        )
+        model = sklearn.linear_model.LogisticRegression(C=inverse_penalty, solver='newton-cg', max_iter=1000)
         return model.fit(features[rows], labels[rows])
 
     losses = []

@@ -171,9 +171,7 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
         for stale in fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]:
-            raise UserError(
-                f'--workdir={workdir} holds {stale.name} of another blend: use another --workdir'
-            )
+            raise UserError(f'--workdir={workdir} holds {stale.name} of another blend: use another --workdir')
         # Until the new one is whole, the folder holds no result.
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
@@ -190,8 +188,6 @@ def _check_folders(folders: Sequence[pathlib.Path], workdir: pathlib.Path) -> No
         if resolved.count(path) > 1:
             raise UserError(f'--members: {folder} is named twice: name every run once')
         if workdir.resolve() == path or path in workdir.resolve().parents:
-            raise UserError(
-                f'--workdir={workdir} lies in {folder}, one of the members: name another folder'
-            )
+            raise UserError(f'--workdir={workdir} lies in {folder}, one of the members: name another folder')
     if len(folders) < 2:
         raise UserError(f'--members names one run, {folders[0]}: a blend needs two at least')

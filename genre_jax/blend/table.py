@@ -102,8 +102,7 @@ def describe(by_fold: Sequence[Sequence[Mapping]], test: Predictions, leaky_fit:
         }
         detail = f'all {len(by_fold)} folds together, of which the first is: {detail}'
         trained = {
-            label: [members[0]['songs_per_class'][label]['train'] for members in by_fold]
-            for label in classes
+            label: [members[0]['songs_per_class'][label]['train'] for members in by_fold] for label in classes
         }
         songs_per_class = {
             label: {

@@ -63,9 +63,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
             'features (configs/mlp_features.py), or --embeddings_of=NETWORK'
         )
     if config.augment and not _OF.value:
-        raise UserError(
-            f'config.augment: {", ".join(config.augment)} is for networks; leave it out'
-        )
+        raise UserError(f'config.augment: {", ".join(config.augment)} is for networks; leave it out')
 
 
 def main(argv: list[str]) -> None:
@@ -81,9 +79,7 @@ def main(argv: list[str]) -> None:
     models = estimators.choose(_MODELS.value, _SET.value)
     _check(config)
     with run_folder.own(workdir):
-        result = classical_fits.measure(
-            config, workdir, models, _PROTOCOLS.value, _FOLDS.value, _OF.value
-        )
+        result = classical_fits.measure(config, workdir, models, _PROTOCOLS.value, _FOLDS.value, _OF.value)
         write_csv(result['figures'], workdir / 'classical.csv')
         classical_report.draw(result, workdir / 'classical.png')
     print(f'\n{classical_report.table(result)}')

@@ -93,16 +93,12 @@ def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]
     chosen = {name: dict(model.settings) for name, model in MODELS.items() if name in wanted}
     if 'xgboost' in chosen and importlib.util.find_spec('xgboost') is None:
         others = ','.join(name for name in MODELS if name != 'xgboost')
-        raise UserError(
-            f'the model xgboost needs XGBoost: pip install xgboost-cpu, or --models={others}'
-        )
+        raise UserError(f'the model xgboost needs XGBoost: pip install xgboost-cpu, or --models={others}')
     for text in overrides:
         key, separator, value = text.partition('=')
         name, dot, setting = key.partition('.')
         if not (separator and dot and setting):
-            raise UserError(
-                f'--set={text}: expected MODEL.SETTING=VALUE, such as knn.n_neighbors=19'
-            )
+            raise UserError(f'--set={text}: expected MODEL.SETTING=VALUE, such as knn.n_neighbors=19')
         if name not in MODELS:
             raise UserError(f'--set={text}: unknown model {name!r}{nearest(name, MODELS)}')
         if name not in chosen:
@@ -141,9 +137,7 @@ def fit(name: str, settings: Mapping, examples: Examples, seed: int) -> tuple[ob
         except (ValueError, TypeError) as error:
             given = ', '.join(f'{key}={value!r}' for key, value in settings.items())
             words = ' '.join(str(error).split())[:300]
-            raise UserError(
-                f'{name} with {given or "default settings"} cannot be fitted: {words}'
-            ) from None
+            raise UserError(f'{name} with {given or "default settings"} cannot be fitted: {words}') from None
     notes = {
         ' '.join(str(each.message).split())[:200]
         for each in caught
@@ -165,9 +159,7 @@ def _build(name: str, settings: Mapping, examples: Examples, seed: int) -> objec
         model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
     if MODELS[name].calibrated:
         folds = _calibration_folds(name, examples)
-        model = sklearn.calibration.CalibratedClassifierCV(
-            model, method='sigmoid', cv=folds, ensemble=False
-        )
+        model = sklearn.calibration.CalibratedClassifierCV(model, method='sigmoid', cv=folds, ensemble=False)
     return model
 
 

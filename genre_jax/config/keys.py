@@ -65,9 +65,7 @@ def _are_shares(value: tuple) -> bool:
 
 ANY = Check('anything of its kind', lambda value: True)
 NAME = Check('a name', bool)
-SEED = Check(
-    'a whole number from 0 to 2**32 - 1', lambda value: 0 <= value < 2**32
-)  # jax keeps 32 bits
+SEED = Check('a whole number from 0 to 2**32 - 1', lambda value: 0 <= value < 2**32)  # jax keeps 32 bits
 POSITIVE = Check('a number above 0', lambda value: 0 < value < float('inf'))
 FROM_ZERO = Check('a number of at least 0', lambda value: 0 <= value < float('inf'))
 BELOW_ONE = Check('a number in [0, 1)', lambda value: 0 <= value < 1)
@@ -115,19 +113,13 @@ _SEEDED = 'of the weights, dropout, augmentation and the order of the data'
 PROTOCOL = one_of(
     'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky'
 )  # fmt: skip
-_PROTOCOL = (
-    'which songs train, validate and test: loading/splits.py; docs/datasets/NAME.md has the lists'
-)
+_PROTOCOL = 'which songs train, validate and test: loading/splits.py; docs/datasets/NAME.md has the lists'
 _SHARE = 'of the training songs, by whole groups, class by class; a smaller share is part of a larger one'
 _BALANCE = "'class': as many training windows of every class as of the largest; more: augment.emphasis.copies"
 _CHECKPOINT = 'begin with it: conversion, run, file or published name; the output layer stays new'
-_SELECT = (
-    'the best checkpoint has the highest validation accuracy of this kind (ties: lower log loss)'
-)
+_SELECT = 'the best checkpoint has the highest validation accuracy of this kind (ties: lower log loss)'
 _DECAY = "of all weights, as in PyTorch: 'adam', 'sgd' add it to the gradient, 'adamw' shrinks the weights"
-_PRECISION = (
-    "of float32 products on GPUs and TPUs: 'highest' is float32, 'default' TF32 or bfloat16"
-)
+_PRECISION = "of float32 products on GPUs and TPUs: 'highest' is float32, 'default' TF32 or bfloat16"
 
 KEYS = (
     Key('seed', 0, SEED, _SEEDED, number=True),

@@ -140,8 +140,7 @@ def parse(flag: str, text: str | None, kind: object) -> object:
     try:
         if kind is bool:
             return (
-                text is None
-                or {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
+                text is None or {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
             )
         if kind in (int, float, str):
             return kind(text)

@@ -42,9 +42,7 @@ _TRAININGS = {
 
 def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
-    arguments = common.parse_arguments(
-        text, protocol=('grouped', 'paper'), training=tuple(_TRAININGS)
-    )
+    arguments = common.parse_arguments(text, protocol=('grouped', 'paper'), training=tuple(_TRAININGS))
     batch, decay, warmup, halving, dropout, stripes, freeze = _TRAININGS[arguments.training]
     config = common.get_config()
     config.data.update(name='western', root='', sample_rate_hz=32000, group='auto', paper_seed=0)
@@ -60,9 +58,7 @@ def get_config(text: str | None = None) -> common.Config:
     config.model.update(name='cnn14', variant='cnn14', head_dropout=dropout)
     config.init.checkpoint = 'cnn14'
     config.optim.update(learning_rate=3.71e-4, weight_decay=decay, freeze=freeze)
-    config.optim.update(
-        schedule='halving', halve_every=f'{halving} epochs', warmup=f'{warmup} steps'
-    )
+    config.optim.update(schedule='halving', halve_every=f'{halving} epochs', warmup=f'{warmup} steps')
     config.train.update(batch_size=batch, length='60 epochs')
     config.eval.select_on = 'song_majority'
     return config

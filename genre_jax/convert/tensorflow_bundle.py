@@ -102,9 +102,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     if _masked_sum(data[offset : offset + size + 1]) != total:
         raise ValueError('the checksum of a block is wrong')
     if compression:
-        raise UserError(
-            f'is a compressed table, which TensorFlow writes only in version 1: {_INSTEAD}'
-        )
+        raise UserError(f'is a compressed table, which TensorFlow writes only in version 1: {_INSTEAD}')
     (restarts,) = struct.unpack_from('<I', block, size - 4)
     end, position, key = size - 4 - 4 * restarts, 0, b''
     while position < end:

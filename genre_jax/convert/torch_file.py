@@ -115,9 +115,7 @@ def _arrays(
             # Also where memory is shared: it will not be when they are laid out as parameters.
             room.take(Room.ARRAY + array.nbytes)
         if name in arrays:
-            raise UserError(
-                f'has two tensors with the name {name!r}: save them under different names'
-            )
+            raise UserError(f'has two tensors with the name {name!r}: save them under different names')
         if array is not None:
             arrays[name] = array
     return arrays

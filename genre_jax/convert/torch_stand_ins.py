@@ -156,16 +156,12 @@ def _lengths(numbers: object) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _rebuild_tensor(
-    storage: object, offset: object, shape: object, strides: object, *more: object
-) -> Tensor:
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
     """Stands in for _rebuild_tensor and _rebuild_tensor_v2: (requires_grad, hooks, metadata)."""
     if type(storage) is not Storage or len(more) > 3:
         raise ValueError('a tensor without storage')
     if more[2:] not in ((), (None,), ({},)):
-        raise UserError(
-            'has a tensor that is to be conjugated when read: save tensor.resolve_conj()'
-        )
+        raise UserError('has a tensor that is to be conjugated when read: save tensor.resolve_conj()')
     (offset,) = _lengths((offset,))
     return Tensor(storage, offset, _lengths(shape), _lengths(strides), storage.kind)
 

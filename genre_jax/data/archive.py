@@ -53,9 +53,7 @@ def find_folder(root: str, wanted: str, published: Mapping[str, str]) -> tuple[s
     if not os.path.exists(path):
         raise UserError(f'{root} does not exist; expected a folder or an archive: {wanted}')
     if not is_archive(path):
-        raise UserError(
-            f'{root} is neither a folder nor an archive ({", ".join(SUFFIXES)}): {wanted}'
-        )
+        raise UserError(f'{root} is neither a folder nor an archive ({", ".join(SUFFIXES)}): {wanted}')
     name = os.path.basename(path)
     expected = published.get(name, '')
     folder, digest = unpacked(path, expected.partition(':')[0])

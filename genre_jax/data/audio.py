@@ -20,14 +20,10 @@ import soxr
 from genre_jax.data import containers
 from genre_jax.errors import BadAudio, machine_fault
 
-AUDIO_SUFFIXES = frozenset(
-    ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff')
-)
+AUDIO_SUFFIXES = frozenset(('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff'))
 
 # What FFmpeg's libraries read, where PyAV brings them.
-FFMPEG_SUFFIXES = frozenset(
-    '.m4a .m4b .mp4 .aac .webm .mka .wma .mp2 .3gp .amr .ac3 .ape .wv .caf'.split()
-)
+FFMPEG_SUFFIXES = frozenset('.m4a .m4b .mp4 .aac .webm .mka .wma .mp2 .3gp .amr .ac3 .ape .wv .caf'.split())
 
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
 _RATES_HZ = (1_000, 768_000)
@@ -114,9 +110,7 @@ def decode(
     if not np.isfinite(peak):
         raise BadAudio('non-finite samples (NaN or infinity)')
     if peak > _LOUDEST and np.quantile(np.abs(audio), 0.999) < peak / 10_000:
-        raise BadAudio(
-            f'damaged: some samples are up to {peak:.0e} times full scale, the others are not'
-        )
+        raise BadAudio(f'damaged: some samples are up to {peak:.0e} times full scale, the others are not')
     if peak < _SILENCE_PEAK:
         level = f'{20 * np.log10(peak):.0f} dBFS' if peak else 'digital zero'
         raise BadAudio(f'silent (the peak of its mono mix is {level})')
@@ -142,9 +136,7 @@ def _span(start_s: float, end_s: float | None, frames: int, rate_hz: int) -> tup
     return first, last
 
 
-def _read_mono(
-    handle: soundfile.SoundFile, first: int, last: int, sample_rate_hz: int
-) -> np.ndarray:
+def _read_mono(handle: soundfile.SoundFile, first: int, last: int, sample_rate_hz: int) -> np.ndarray:
     """Returns frames [first, last) averaged over channels and resampled, float32 [n]."""
     resample = sample_rate_hz != handle.samplerate
     stream = soxr.ResampleStream(handle.samplerate, sample_rate_hz, 1, dtype='float32')

@@ -198,9 +198,7 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
         sizes = collections.Counter(part_of_track.values())
         sizes = '/'.join(str(sizes[part]) for part in ('train', 'val', 'test'))
         crossings = crossing(findings, part_of_track)
-        said = (
-            'in more than one part stand' if crossings else 'nothing stands in more than one part'
-        )
+        said = 'in more than one part stand' if crossings else 'nothing stands in more than one part'
         lines += ['', f'split {protocol!r} ({sizes} recordings): {said}']
         for kind, some in _by_kind(crossings).items():
             lines.append(f'  {KINDS[kind]}: {_counts(some)}')

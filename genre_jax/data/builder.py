@@ -142,10 +142,7 @@ def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_S
             first = stop
         begin += count
     name = _template(directory).sharded_filepath
-    return [
-        (directory / name(shard_index=i, num_shards=n_shards).name, part)
-        for i, part in enumerate(parts)
-    ]
+    return [(directory / name(shard_index=i, num_shards=n_shards).name, part) for i, part in enumerate(parts)]
 
 
 def _write_shard(layout: _Layout, shard: _Shard) -> int:
@@ -178,7 +175,5 @@ def _write_shard(layout: _Layout, shard: _Shard) -> int:
 def open_records(folder: Path) -> tuple[Sequence[bytes], tfds.features.FeaturesDict]:
     """Returns the records that `write` wrote into a folder, and what takes one apart."""
     builder = tfds.builder_from_directory(folder / _NAME / _VERSION)
-    records = builder.as_data_source(
-        split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
+    records = builder.as_data_source(split=_SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
     return records, tfds.features.FeaturesDict(builder.info.features)

@@ -161,8 +161,7 @@ def _check_mp3(data: bytes) -> int:
     missing = announced - (count - 1)
     if missing > 1 or (missing == 1 and position is not None):
         raise BadAudio(
-            f'truncated or damaged: its header announces {announced} MP3 frames, '
-            f'the file holds {count - 1}'
+            f'truncated or damaged: its header announces {announced} MP3 frames, the file holds {count - 1}'
         )
     return (count - 1) * samples
 

@@ -44,8 +44,7 @@ def read(
     content = text(path)
     if not content.strip():
         raise UserError(
-            f'{path} is empty; expected a line with columns {",".join(required)}, then a line per '
-            'recording'
+            f'{path} is empty; expected a line with columns {",".join(required)}, then a line per recording'
         )
     rows, reader = [], None
     try:
@@ -99,8 +98,7 @@ def text(path: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b'\n', 0, error.start) + 1
         raise UserError(
-            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save '
-            'the file as UTF-8'
+            f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8'
         ) from error
 
 

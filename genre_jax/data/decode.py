@@ -158,9 +158,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
             jobs = [pool.submit(_decode_one, source, clip) for clip in clips]
         finished = concurrent.futures.as_completed(jobs)
         try:
-            for job in tqdm.tqdm(
-                finished, f'preparing {source.name}', len(jobs), unit=' recordings'
-            ):
+            for job in tqdm.tqdm(finished, f'preparing {source.name}', len(jobs), unit=' recordings'):
                 job.result()
                 if interrupts:
                     raise KeyboardInterrupt

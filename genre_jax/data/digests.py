@@ -25,9 +25,7 @@ def of_text(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def for_each(
-    function: Callable[[str], Any], folder: str, paths: Iterable[str], title: str
-) -> dict[str, Any]:
+def for_each(function: Callable[[str], Any], folder: str, paths: Iterable[str], title: str) -> dict[str, Any]:
     """Returns what a function, run in threads, makes of each file by its path below a folder, sorted."""
     paths = sorted(set(paths))
     with concurrent.futures.ThreadPoolExecutor() as pool:

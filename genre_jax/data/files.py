@@ -35,9 +35,7 @@ class FileSource(Source):
     # Which properties of a recording group it, the first that is not blank; else the file.
     levels: tuple[str, ...] = ('group', 'artist', 'album')
 
-    def __init__(
-        self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()
-    ):
+    def __init__(self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()):
         """Notes the folder that paths start from, the root as the user named it, and the rate to prepare at.
 
         That is the most common one of the files where it is None. `settings`: whatever else decides what is
@@ -165,9 +163,7 @@ class FileSource(Source):
         return digests.for_each(function, self._folder, paths, 'reading headers')
 
 
-def walk(
-    root: str, suffixes: Collection[str] | None = None, depth: float = float('inf')
-) -> list[str]:
+def walk(root: str, suffixes: Collection[str] | None = None, depth: float = float('inf')) -> list[str]:
     """Returns the files, or those with certain suffixes, below a folder, relative to it, sorted.
 
     Links are followed; each folder right below `root`, of depth 1, holds each real folder once. What is
@@ -189,8 +185,7 @@ def walk(
             found += [
                 '/'.join([*below, name])
                 for name in names
-                if not is_hidden(name)
-                and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes)
+                if not is_hidden(name) and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes)
             ]
         seen.add(real)
     return sorted(found)

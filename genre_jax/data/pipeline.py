@@ -41,21 +41,16 @@ class Pipeline:
         try:
             with contextlib.redirect_stderr(said):
                 self._options = pipeline_options.PipelineOptions(words)
-                given = self._options.get_all_options(
-                    drop_default=True, retain_unknown_options=True
-                )
+                given = self._options.get_all_options(drop_default=True, retain_unknown_options=True)
                 unknown = given.keys() - self._options.get_all_options().keys()
         except SystemExit:  # of argparse, which has printed why
             raise UserError(f'--beam_options={options!r}: {_one_line(said.getvalue())}') from None
         if unknown:
             raise UserError(
-                f'--beam_options={options!r}: Beam {apache_beam.__version__} has no option '
-                f'--{min(unknown)}'
+                f'--beam_options={options!r}: Beam {apache_beam.__version__} has no option --{min(unknown)}'
             )
 
-    def map(
-        self, function: Callable[[Any], Any], items: Sequence, folder: Path, title: str
-    ) -> list:
+    def map(self, function: Callable[[Any], Any], items: Sequence, folder: Path, title: str) -> list:
         """Returns function(item) for every item, in order.
 
         More than one worker may get the same item: the function, which is pickled, must leave only whole

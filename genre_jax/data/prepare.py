@@ -43,9 +43,7 @@ from genre_jax.data.storage import Path
 from genre_jax.errors import UserError
 
 
-def from_settings(
-    settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False
-) -> Path:
+def from_settings(settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False) -> Path:
     """Returns the folder of the prepared dataset of config.data; its recordings may be gone by then.
 
     Args:
@@ -143,9 +141,7 @@ def _is_whole(folder: Path) -> bool:
     return all((folder.parent / 'records' / name).exists() for name in batches)
 
 
-def _make(
-    source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None, find_copies: bool
-) -> dict:
+def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None, find_copies: bool) -> dict:
     """Decodes what is not stored yet, and returns the manifest."""
     recordings, quarantined = source.recordings()
     if not recordings:
@@ -158,9 +154,7 @@ def _make(
         )
     sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
     chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
-    listed = [
-        (recording, store.content_key(source, recording, chunk_s)) for recording in recordings
-    ]
+    listed = [(recording, store.content_key(source, recording, chunk_s)) for recording in recordings]
     stored, missing, reasons = store.read(home), {}, {}
     for recording, content in listed:
         if content not in stored:
@@ -198,9 +192,7 @@ def _make(
         facts = {'n_samples': where.n_samples, 'first_record': first}
         tracks.append(dataclasses.asdict(recording) | facts)
     lost = {each.label for each in recordings} - {each.label for each in usable}
-    notes += [
-        f'class {label!r} is left out: none of its recordings can be used' for label in sorted(lost)
-    ]
+    notes += [f'class {label!r} is left out: none of its recordings can be used' for label in sorted(lost)]
     return {
         'name': source.name,
         'kind': source.kind,

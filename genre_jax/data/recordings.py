@@ -60,9 +60,7 @@ class Source(abc.ABC):
     """A dataset before preparation. Instances are pickled to worker processes, without cached properties."""
 
     name: str  # short, for folders and messages, a valid Python identifier ('folder', 'tunes')
-    kind: ClassVar[Kind] = (
-        'audio'  # what `load` returns: a stretch of audio, pictures, rows of a table
-    )
+    kind: ClassVar[Kind] = 'audio'  # what `load` returns: a stretch of audio, pictures, rows of a table
     description: str  # one sentence for people: what the recordings are and where they came from
     fingerprint: str  # hex digest of everything that decides the prepared bytes
     root: str = ''  # folder or file that it lies in, if any

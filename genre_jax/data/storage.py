@@ -77,9 +77,7 @@ def take_lock(lock: IO, *, wait: bool = True) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        logging.warning(
-            '%s: %s: see to it that no other program writes there', lock.name, error.strerror
-        )
+        logging.warning('%s: %s: see to it that no other program writes there', lock.name, error.strerror)
     return True
 
 

@@ -37,9 +37,7 @@ def check(name: str, *settings: tuple[str, object, Any, float, float]) -> None:
             number = 'a number' if isinstance(0.5, kind) else 'a whole number'
             end = f'to {most}' if math.isfinite(most) else 'up'
             none = ', or None' if isinstance(None, kind) else ''
-            raise UserError(
-                f'data.{name}: {key} is {value!r}, expected {number} from {least} {end}{none}'
-            )
+            raise UserError(f'data.{name}: {key} is {value!r}, expected {number} from {least} {end}{none}')
 
 
 def generator(seed: int, track: str) -> np.random.Generator:
@@ -62,9 +60,7 @@ def draw_amplitudes(
     return tuple(amplitudes.tolist())
 
 
-def to_int16(
-    wave: np.ndarray, rng: np.random.Generator, *, snr_db: float, peak_dbfs: float
-) -> np.ndarray:
+def to_int16(wave: np.ndarray, rng: np.random.Generator, *, snr_db: float, peak_dbfs: float) -> np.ndarray:
     """Adds white noise and scales to a peak; returns int16 [samples].
 
     Args:

@@ -118,9 +118,7 @@ class Network:
             )
         return dataclasses.replace(split, leaky=True, detail=f'{split.detail}; {found}')
 
-    def tables(
-        self, dataset: prepared.Dataset, split: splits.Split
-    ) -> dict[str, loader.WindowTable]:
+    def tables(self, dataset: prepared.Dataset, split: splits.Split) -> dict[str, loader.WindowTable]:
         """Lays out the windows of each part."""
         return {
             part: self._table(dataset, rows, split.segments and split.segments[part])
@@ -176,9 +174,7 @@ class Network:
 
     def _compute(self, table: loader.WindowTable) -> np.ndarray:
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
-        job = make_job(
-            self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end
-        )
+        job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
         fresh = jax.jit(job.init)(jax.random.key(0))
         variables, _ = job.initial(jax.device_get(fresh))
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)

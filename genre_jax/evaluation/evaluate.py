@@ -57,9 +57,7 @@ class Predictions(Arrays):
     label: np.ndarray  # class id, int32 [n]
     probabilities: np.ndarray  # float32 [n, C], rows sum to 1
     classes: np.ndarray  # names, str [C]
-    group: np.ndarray | None = (
-        None  # name of the song's, str [n], where it is known: for the intervals
-    )
+    group: np.ndarray | None = None  # name of the song's, str [n], where it is known: for the intervals
 
     def take(self, rows: np.ndarray) -> Self:
         """Returns some of the segments, by their places, in that order."""
@@ -97,9 +95,7 @@ def pool_songs(predictions: Predictions) -> Songs:
     summed, votes = np.zeros(shape), np.zeros(shape, np.int64)
     np.add.at(summed, song, predictions.probabilities.astype(np.float64))
     np.add.at(votes, (song, predictions.probabilities.argmax(-1)), 1)
-    return Songs(
-        names[order], predictions.label[first[order]], summed / summed.sum(-1, keepdims=True), votes
-    )
+    return Songs(names[order], predictions.label[first[order]], summed / summed.sum(-1, keepdims=True), votes)
 
 
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -201,9 +197,7 @@ def evaluate(
     }
 
 
-def majority_class(
-    train_labels: np.ndarray, predictions: Predictions, group_of_track: dict
-) -> dict:
+def majority_class(train_labels: np.ndarray, predictions: Predictions, group_of_track: dict) -> dict:
     """Scores the classifier that always names the most frequent class of the training songs.
 
     Only the songs and labels of the predictions matter. Returns {'class', 'accuracy', 'accuracy_ci95'}.

@@ -16,9 +16,7 @@ from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.spectrogram import Spectrogram
 from genre_jax.features.stored import Pictures, Table
 
-_panns = functools.partial(
-    Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db'
-)
+_panns = functools.partial(Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db')
 
 FLAVOURS = {
     # Schindler, Lidy and Rauber (2016) and Herbert: 80 x 80 pictures of 0.93 s. The paper's window of

@@ -49,9 +49,7 @@ class ConstantQ(FrontEnd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(
-            self, 'sample_rate_hz', 'hop_length', 'f_min_hz', 'n_bins', 'bins_per_octave'
-        )
+        require_positive(self, 'sample_rate_hz', 'hop_length', 'f_min_hz', 'n_bins', 'bins_per_octave')
         if not 0 <= self.sparsity < 1:
             raise UserError(f'config.features.sparsity={self.sparsity}: expected 0 <= sparsity < 1')
         highest_hz = self.frequencies_hz()[-1] * (1 + _HANN_BANDWIDTH / 2 / self._quality())

@@ -22,9 +22,7 @@ _NAMES = (
 )  # fmt: skip
 # Tempo is one number, all others change over time.
 COLUMNS = tuple(
-    column
-    for name in _NAMES
-    for column in ([name] if name == 'tempo' else [f'{name}_mean', f'{name}_var'])
+    column for name in _NAMES for column in ([name] if name == 'tempo' else [f'{name}_mean', f'{name}_var'])
 )
 _ROLLOFF_SHARE = 0.85
 _CROSSING_THRESHOLD = 1e-10
@@ -97,9 +95,7 @@ class Handcrafted:
             'rolloff': rolloff,
             'zero_crossing_rate': zero_crossing_rate(waveform[nearest], n_fft),
         }
-        columns = [
-            figure for each in over_frames.values() for figure in mean_and_var(each, n_frames)
-        ]
+        columns = [figure for each in over_frames.values() for figure in mean_and_var(each, n_frames)]
         again = frame % (2 * n_frames)  # the ends are reflected, as the medians do it
         masks = hpss.soft_masks(magnitude[jnp.minimum(again, 2 * n_frames - 1 - again)])
         # Before 0.9 the inverse gave whole hops, filled up with zeros to the clip's length.
@@ -131,9 +127,7 @@ def _sum(values: jax.Array) -> jax.Array:
     return jnp.pad(flat, (0, -flat.size % width)).reshape(-1, width).sum(1).sum()
 
 
-def spectral_shape(
-    magnitude: jax.Array, sample_rate_hz: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def spectral_shape(magnitude: jax.Array, sample_rate_hz: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Computes spectral centroid, bandwidth (order 2) and rolloff (85 %) of each frame, as librosa.
 
     float32 (frames, bins) give three float32 (frames,), in Hz; 0 for silent frames.

@@ -44,18 +44,14 @@ class KaldiFilterBank(FrontEnd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(
-            self, 'sample_rate_hz', 'frame_length', 'hop_length', 'n_fft', 'n_mels', 'std'
-        )
+        require_positive(self, 'sample_rate_hz', 'frame_length', 'hop_length', 'n_fft', 'n_mels', 'std')
         if not self.hop_length <= self.frame_length <= self.n_fft:
             raise UserError(
                 f'config.features: expected hop_length={self.hop_length} <= frame_length='
                 f'{self.frame_length} <= n_fft={self.n_fft}'
             )
         if self.target_frames < 0:
-            raise UserError(
-                f'config.features.target_frames={self.target_frames}: expected 0 or more'
-            )
+            raise UserError(f'config.features.target_frames={self.target_frames}: expected 0 or more')
         mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
 
     @property

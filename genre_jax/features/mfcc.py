@@ -31,9 +31,7 @@ class Mfcc(Spectrogram):
         super().__post_init__()
         require_positive(self, 'n_mels', 'n_mfcc')
         if self.n_mfcc > self.n_mels:
-            raise UserError(
-                f'config.features.n_mfcc={self.n_mfcc}: expected at most n_mels={self.n_mels}'
-            )
+            raise UserError(f'config.features.n_mfcc={self.n_mfcc}: expected at most n_mels={self.n_mels}')
 
     def clip(self, waveform: jax.Array) -> jax.Array:
         """Computes float32 (frames, n_mfcc) from one float32 waveform (time,)."""

@@ -48,9 +48,7 @@ def _resample_clip(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
     n_out = -(-waveform.shape[0] * step_out // step_in)
     n_blocks = -(-n_out // (n_kept * step_out))
     missing = (n_blocks * n_kept + margin) * step_in - waveform.shape[0]
-    blocks = stft.frames(
-        jnp.pad(waveform, (margin * step_in, missing)), n_steps * step_in, n_kept * step_in
-    )
+    blocks = stft.frames(jnp.pad(waveform, (margin * step_in, missing)), n_steps * step_in, n_kept * step_in)
     n_bins = n_steps * min(step_in, step_out) // 2 + 1
     response = _low_pass(cutoff, n_steps * step_in)[:n_bins] * (to_hz / from_hz)
     resampled = jnp.fft.irfft(jnp.fft.rfft(blocks)[:, :n_bins] * response, n_steps * step_out)

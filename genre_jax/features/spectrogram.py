@@ -60,9 +60,7 @@ class Spectrogram(FrontEnd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(
-            self, 'sample_rate_hz', 'n_fft', 'hop_length', 'log_offset', 'log_scale', 'std'
-        )
+        require_positive(self, 'sample_rate_hz', 'n_fft', 'hop_length', 'log_offset', 'log_scale', 'std')
         for name in ('n_mels', 'win_length', 'top_db'):
             if not getattr(self, name) >= 0:
                 raise UserError(f'config.features.{name}={getattr(self, name)}: expected 0 or more')
@@ -123,9 +121,7 @@ class Spectrogram(FrontEnd):
         return bands
 
 
-def decibel(
-    bands: jax.Array, power: int, reference: Literal['one', 'peak'], top_db: float
-) -> jax.Array:
+def decibel(bands: jax.Array, power: int, reference: Literal['one', 'peak'], top_db: float) -> jax.Array:
     """Converts one clip to decibel, as `librosa.power_to_db` and `librosa.amplitude_to_db`.
 
     `power` is 1 for magnitudes, 2 for powers; reference and `top_db` are those of `Spectrogram`.

@@ -69,9 +69,7 @@ def in_float64(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Arra
     def precise(x: jax.Array) -> jax.Array:
         return on_this_backend(x)
 
-    precise.defvjp(
-        lambda x: (precise(x), x), lambda x, cotangent: jax.vjp(function, x)[1](cotangent)
-    )
+    precise.defvjp(lambda x: (precise(x), x), lambda x, cotangent: jax.vjp(function, x)[1](cotangent))
     return precise
 
 

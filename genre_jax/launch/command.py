@@ -30,9 +30,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
-def parse(
-    flags: argparse.ArgumentParser, argv: Sequence[str]
-) -> tuple[argparse.Namespace, list[str]]:
+def parse(flags: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Separates the recipe's flags from the program's arguments, which keep their order.
 
     The flags get a `workdir` too, that of the program. A UserError where its arguments lack --config or
@@ -50,16 +48,12 @@ def parse(
     given, _ = needed.parse_known_args(arguments)
     for name, value in vars(given).items():
         if not value:
-            raise UserError(
-                f'--{name} is missing: give genre_jax.main its --config=FILE --workdir=DIR'
-            )
+            raise UserError(f'--{name} is missing: give genre_jax.main its --config=FILE --workdir=DIR')
     options.workdir = given.workdir
     return options, arguments
 
 
-def program(
-    options: argparse.Namespace, arguments: Sequence[str], python: str = 'python'
-) -> list[str]:
+def program(options: argparse.Namespace, arguments: Sequence[str], python: str = 'python') -> list[str]:
     """Builds the command line of one process of the run, in words, unquoted."""
     others = [argument for argument in arguments if argument != '--distributed']
     return [python, '-m', options.module, *others, '--distributed']

@@ -148,9 +148,7 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, lambda number, frame: received.append(number))
     for left in reversed(range(options.max_restarts + 1)):
         port, devices = free_port(), options.devices_per_process
-        variables = [
-            environment(i, options.processes, devices, port) for i in range(options.processes)
-        ]
+        variables = [environment(i, options.processes, devices, port) for i in range(options.processes)]
         if options.dry_run:
             for each in variables:
                 assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]

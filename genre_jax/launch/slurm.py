@@ -77,9 +77,7 @@ def main(argv: Sequence[str]) -> int:
     # srun does not take --cpus-per-task over from sbatch (SLURM 22.05 and later).
     step = [f'--cpus-per-task={options.cpus_per_task}']
     step += command.program(options, arguments, options.python)
-    script = SCRIPT.format(
-        directives=lines, step=shlex.join(step), max_restarts=options.max_restarts
-    )
+    script = SCRIPT.format(directives=lines, step=shlex.join(step), max_restarts=options.max_restarts)
     if not options.dry_run:
         command.require('sbatch')
         os.makedirs(options.workdir, exist_ok=True)  # SLURM drops a job whose log it cannot create

@@ -35,15 +35,11 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
             f'{"; ".join(few)}, too few for {parts}: it needs at least {len(shares)} groups; add recordings,'
             f'{fewer} or name the classes to keep in config.data.classes'
         )
-    lacking = {
-        (part, label): share * total[label] for part, share in shares.items() for label in total
-    }
+    lacking = {(part, label): share * total[label] for part, share in shares.items() for label in total}
     # A class with few groups goes first: later, its three parts could not all be served.
     rng = np.random.default_rng(seed)
     order = rng.permutation(sorted(members))
-    scarcity = {
-        g: min(len(groups_of_label[tracks[i]['label']]) for i in members[g]) for g in members
-    }
+    scarcity = {g: min(len(groups_of_label[tracks[i]['label']]) for i in members[g]) for g in members}
     order = sorted(order, key=lambda group: (scarcity[group], -len(members[group])))
     parts: list[str] = [''] * len(tracks)
     waiting = {label: set(shares) for label in total}  # parts in which the class does not stand yet
@@ -51,14 +47,11 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
     for group in order:
         holds = collections.Counter(tracks[i]['label'] for i in members[group])
         # A class that has only as many groups left as parts to fill must fill them now.
-        urgent = [
-            label for label in holds if waiting[label] and remaining[label] <= len(waiting[label])
-        ]
+        urgent = [label for label in holds if waiting[label] and remaining[label] <= len(waiting[label])]
         allowed = set.intersection(*(waiting[label] for label in urgent)) if urgent else set(shares)
         candidates = [part for part in shares if part in (allowed or set(shares))]
         lack = [
-            sum(n * lacking[part, label] / total[label] for label, n in holds.items())
-            for part in candidates
+            sum(n * lacking[part, label] / total[label] for label, n in holds.items()) for part in candidates
         ]
         room = [
             max(0.0, amount) * all(lacking[part, label] >= n for label, n in holds.items())

@@ -17,9 +17,7 @@ from genre_jax.loading import balance
 from genre_jax.loading.prepared import Dataset
 
 
-def draw_starts(
-    n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator
-) -> np.ndarray:
+def draw_starts(n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator) -> np.ndarray:
     """Chooses where `count` windows of one track start: samples, int64 [count], ascending but for 'random'.
 
     `draw` is 'even': spread over the track from its first to its last sample; 'random': uniform; 'grid':
@@ -105,9 +103,7 @@ class WindowTable:
     def __len__(self) -> int:
         return len(self.track)
 
-    def places(
-        self, rows: np.ndarray, rng: np.random.Generator | None = None
-    ) -> dict[str, np.ndarray]:
+    def places(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
         """Returns where windows lie: 'label', 'track', and 'start' in samples or rows, each (batch,).
 
         Where `redrawn`, `rng` draws the starts anew.
@@ -135,9 +131,7 @@ class WindowTable:
         """Joins the windows with their probabilities, float32 [windows, classes]."""
         names, groups = (self.dataset.column(key)[self.track] for key in ('track', 'group'))
         classes = np.asarray(self.dataset.labels)
-        return evaluate.Predictions(
-            names, self.start_s, self.labels, probabilities, classes, groups
-        )
+        return evaluate.Predictions(names, self.start_s, self.labels, probabilities, classes, groups)
 
 
 @dataclasses.dataclass(eq=False)
@@ -226,9 +220,7 @@ def eval_batches(
     return _iterate(_Batches(table, batch_size, span, rows, places), threads=max(2, workers))
 
 
-def _iterate(
-    batches: _Batches, workers: int = 0, threads: int = 2
-) -> Iterator[Mapping[str, np.ndarray]]:
+def _iterate(batches: _Batches, workers: int = 0, threads: int = 2) -> Iterator[Mapping[str, np.ndarray]]:
     """Reads ahead, in threads or in processes."""
     ahead = grain.MapDataset.source(batches).to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

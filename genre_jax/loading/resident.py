@@ -41,9 +41,7 @@ class Resident:
         records = dataset.column('first_record') - first
         records = np.repeat(records, counts) + np.arange(counts.sum())
         self._device = np.minimum(first * mesh.size // counts.sum(), mesh.size - 1)
-        begins = np.array(
-            [first[self._device >= d].min(initial=counts.sum()) for d in range(mesh.size)]
-        )
+        begins = np.array([first[self._device >= d].min(initial=counts.sum()) for d in range(mesh.size)])
         self._row = first - begins[self._device]
         # A window that begins in the last record still reads so many: the rest is masked.
         self._reach, one = 1, stored.shape
@@ -59,16 +57,12 @@ class Resident:
             device = (index[0].start or 0) // rows
             held = np.zeros((rows, *one), dtype)
             own = records[begins[device] : ends[device]].tolist()
-            for row, record in enumerate(
-                tqdm.tqdm(own, 'placing records', leave=False, disable=None)
-            ):
+            for row, record in enumerate(tqdm.tqdm(own, 'placing records', leave=False, disable=None)):
                 array = dataset.record(record)
                 held[row, : len(array)] = array
             return held
 
-        self.records = jax.make_array_from_callback(
-            (rows * mesh.size, *one), sharding.by_example(mesh), part
-        )
+        self.records = jax.make_array_from_callback((rows * mesh.size, *one), sharding.by_example(mesh), part)
         self._cut = jax.jit(self._cut_windows, out_shardings=sharding.by_example(mesh))
 
     def train(
@@ -122,9 +116,7 @@ class Resident:
     def _block(self, places: Sequence[Mapping[str, np.ndarray]]) -> tuple[jax.Array, dict]:
         """Returns the records, and positions and labels of several batches, filled up to `most_steps`."""
         filled = [*places, *places[-1:] * (self.most_steps - len(places))]
-        stacked = {
-            key: np.stack([place[key] for place in filled]) for key in ('track', 'start', 'label')
-        }
+        stacked = {key: np.stack([place[key] for place in filled]) for key in ('track', 'start', 'label')}
         arrays = self._where(stacked) | {'label': stacked['label']}
         return self.records, sharding.put_replicated(arrays, self._mesh)
 

@@ -18,9 +18,7 @@ from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
 # Names that stand for no artist, and join what has nothing in common.
-_NOBODY = frozenset(
-    ('various artists', 'various', 'va', 'unknown', 'unknown artist', 'n/a', 'none', '-')
-)
+_NOBODY = frozenset(('various artists', 'various', 'va', 'unknown', 'unknown artist', 'n/a', 'none', '-'))
 # Below this, intervals say little.
 _FEW_GROUPS = 30
 
@@ -182,9 +180,7 @@ def announce(data: Data, logbook: Logbook) -> None:
         f'protocol {split.protocol}: {split.detail}'
     )
     if not facts['audit']:
-        logbook.say(
-            'leak audit: no copies, and nothing of one group, album or artist, in several parts'
-        )
+        logbook.say('leak audit: no copies, and nothing of one group, album or artist, in several parts')
     if logbook.enabled:
         for warning in facts['warnings']:
             logging.warning('%s', warning)

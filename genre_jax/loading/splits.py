@@ -193,8 +193,7 @@ def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], windo
         {part: np.array(sorted(own), np.int64) for part, own in segments.items()},
         leaky=True,
         segments={
-            part: {row: np.array(sorted(own[row])) for row in sorted(own)}
-            for part, own in segments.items()
+            part: {row: np.array(sorted(own[row])) for row in sorted(own)} for part, own in segments.items()
         },
     )
 
@@ -254,9 +253,7 @@ def _without_leak(config: ml_collections.ConfigDict, split: Split, tracks: Seque
     )
 
 
-def _removed(
-    split: Split, tracks: Sequence[dict], parts_of_group: Mapping[str, Mapping[str, str]]
-) -> Split:
+def _removed(split: Split, tracks: Sequence[dict], parts_of_group: Mapping[str, Mapping[str, str]]) -> Split:
     """Keeps the songs of a group that crosses only in the last of its parts."""
     last = {group: list(parts)[-1] for group, parts in parts_of_group.items()}
     kept = {

@@ -13,9 +13,7 @@ from genre_jax.errors import UserError
 def find(name: str) -> type[nn.Module]:
     """Returns the Model of a module of this package; UserError: there is no such model."""
     known = sorted(
-        p.stem
-        for p in pathlib.Path(__file__).parent.glob('*.py')
-        if p.stem not in ('__init__', 'network')
+        p.stem for p in pathlib.Path(__file__).parent.glob('*.py') if p.stem not in ('__init__', 'network')
     )
     if name not in known:
         raise UserError(f'config.model.name={name!r}{config_lib.nearest(name, known)}')

@@ -45,9 +45,7 @@ class Model(Network):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.heads:
-            raise UserError(
-                f'config.model.width={self.width} cannot be divided among {self.heads} heads'
-            )
+            raise UserError(f'config.model.width={self.width} cannot be divided among {self.heads} heads')
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
@@ -90,9 +88,7 @@ class Model(Network):
         tokens = tokens.astype(self.dtype)
         block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
-            tokens = block(self.heads, self.layer_norm_epsilon, self.dtype, name=f'blocks_{i}')(
-                tokens
-            )
+            tokens = block(self.heads, self.layer_norm_epsilon, self.dtype, name=f'blocks_{i}')(tokens)
         # The other tokens are not needed any more.
         tokens = tokens[:, :_TOKENS].astype(jnp.float32)
         tokens = nn.LayerNorm(epsilon=self.layer_norm_epsilon, name='norm')(tokens)
@@ -162,14 +158,10 @@ def _all_heads(queries, keys, values):
     return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
 
 
-attend.defvjp(
-    lambda *inputs: jax.vjp(_all_heads, *inputs), lambda pull_back, gradient: pull_back(gradient)
-)
+attend.defvjp(lambda *inputs: jax.vjp(_all_heads, *inputs), lambda pull_back, gradient: pull_back(gradient))
 
 
-def resize_pos_embed(
-    pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]
-) -> jax.Array:
+def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:
     """Cuts or stretches positional embeddings to another grid, as the authors' code does.
 
     They are float32 (1, 2 + rows * columns, width), patches counted along frequency first; grids are

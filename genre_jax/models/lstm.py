@@ -49,9 +49,7 @@ class Model(Network):
             if i == len(self.hidden_units):
                 states = states[:, -1]
             dropped = Dropout(rate)(states, train)
-        logits = nn.Dense(
-            self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='output'
-        )
+        logits = nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name='output')
         return logits(dropped), states
 
 

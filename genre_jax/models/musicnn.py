@@ -112,7 +112,5 @@ class TimeConv(nn.Module):
     @nn.compact
     def __call__(self, sequence: jax.Array, train: bool) -> jax.Array:
         """Maps (batch, frames, inputs) to (batch, frames, channels)."""
-        conv = nn.Conv(
-            self.channels, (7,), padding=3, kernel_init=_INIT, dtype=self.dtype, name='conv'
-        )
+        conv = nn.Conv(self.channels, (7,), padding=3, kernel_init=_INIT, dtype=self.dtype, name='conv')
         return _Norm(dtype=self.dtype, name='bn')(nn.relu(conv(sequence)), train)

@@ -73,9 +73,7 @@ class Model(Network):
             dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'fc{i}')
             embedding = nn.relu(dense(embedding)).astype(jnp.float32)
             embedding = Dropout(rate)(embedding, train)
-        return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(
-            embedding
-        ), embedding
+        return nn.Dense(self.num_classes, kernel_init=_INIT, name='predictions')(embedding), embedding
 
 
 _INIT = nn.initializers.glorot_uniform()

@@ -220,9 +220,7 @@ def roc_chart(
     axes.plot(100 * np.r_[0, grid], 100 * drawn.mean(0), color=LIGHT['second'], linewidth=2)
     area = np.mean([auc for *_, auc in there])
     axes.text(98, 4, f'mean area {area:.3f}', ha='right', color=LIGHT['second'])
-    axes.set(
-        xlim=(-1, 101), ylim=(-1, 101), xlabel='false positives, %', ylabel='true positives, %'
-    )
+    axes.set(xlim=(-1, 101), ylim=(-1, 101), xlabel='false positives, %', ylabel='true positives, %')
     summary = f'ROC curves of {len(there)} classes, each against the others; mean area {area:.3f}'
     return svg(figure, 'roc', summary, result['leaky'])
 
@@ -238,18 +236,14 @@ def chart_style() -> Iterator[None]:
         yield
 
 
-def new_figure(
-    width_px: float, height_px: float
-) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
+def new_figure(width_px: float, height_px: float) -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
     """Returns a figure and axes that fill it: labels go around it, and `svg` makes room."""
     # Matplotlib writes SVG in points, 72 an inch: one point becomes one CSS pixel.
     figure = matplotlib.figure.Figure(figsize=(width_px / 72, height_px / 72))
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
-def svg(
-    figure: matplotlib.figure.Figure, name: str, summary: str, leaky: bool
-) -> markupsafe.Markup:
+def svg(figure: matplotlib.figure.Figure, name: str, summary: str, leaky: bool) -> markupsafe.Markup:
     """Returns a figure as an `<svg>` that stands inside the page and follows its colours.
 
     It was drawn in `chart_style()` with the colours of LIGHT. `name` is unique on the page, `summary` tells

@@ -158,9 +158,7 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
 
 
 def _has(value: Any, keys: list[str]) -> bool:
-    return not keys or (
-        isinstance(value, dict) and keys[0] in value and _has(value[keys[0]], keys[1:])
-    )
+    return not keys or (isinstance(value, dict) and keys[0] in value and _has(value[keys[0]], keys[1:]))
 
 
 def _read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -24,13 +24,9 @@ from genre_jax import program
 # Heavy imports are inside the functions: --dry_run and mistakes need none of them.
 
 _MEMORY = 'reproduction.json'
-_DATA = flags.DEFINE_multi_string(
-    'data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times'
-)
+_DATA = flags.DEFINE_multi_string('data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times')
 _ONLY = flags.DEFINE_string('only', '', 'expression of the rows to run')
-_SEEDS = flags.DEFINE_integer(
-    'seeds', 0, "runs of each network; 0: the paper's number", lower_bound=0
-)
+_SEEDS = flags.DEFINE_integer('seeds', 0, "runs of each network; 0: the paper's number", lower_bound=0)
 _SET = flags.DEFINE_multi_string('set', [], 'KEY=VALUE of the config of every run')
 _PROTOCOLS = flags.DEFINE_list('protocols', ['paper', 'grouped'], 'one or both')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what would be run, and run nothing')
@@ -47,9 +43,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f'name one paper, {names}, and flags as --name=value')
     paper = paper_lib.load(argv[1])
     if flags.FLAGS.config is not None:
-        raise UserError(
-            '--config: a paper names its pages itself; change them with --set=KEY=VALUE'
-        )
+        raise UserError('--config: a paper names its pages itself; change them with --set=KEY=VALUE')
     if not flags.FLAGS.workdir:
         raise UserError('--workdir=DIR is needed: the folder of the reproduction')
     workdir = pathlib.Path(flags.FLAGS.workdir)

@@ -126,10 +126,7 @@ PAPER = Paper(
         ),
         Table(
             'Table IX: by genre',
-            [
-                (kind, f'test/segment/per_class/{{row}}/{kind}')
-                for kind in ('precision', 'recall', 'f1')
-            ],
+            [(kind, f'test/segment/per_class/{{row}}/{kind}') for kind in ('precision', 'recall', 'f1')],
             ('Electronic', _final(), '0.68', '0.68', '0.68'),
             ('Experimental', _final(), '0.44', '0.44', '0.44'),
             ('Folk', _final(), '0.63', '0.65', '0.64'),

@@ -82,8 +82,7 @@ def _row(row: Row, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str])
         'name': row.name,
         'cost': row.way.cost,
         'figures': [
-            asdict(figure)
-            | {'share': figure.is_share, 'value': figure.value, 'shown': figure.shown}
+            asdict(figure) | {'share': figure.is_share, 'value': figure.value, 'shown': figure.shown}
             for i, figure in enumerate(row.figures)
             if figure.printed or not (bare and i)
         ],
@@ -121,9 +120,7 @@ def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
     }
 
 
-def _figure(
-    path: str, folders: Sequence[pathlib.Path], results: Sequence[Mapping]
-) -> dict[str, Any] | None:
+def _figure(path: str, folders: Sequence[pathlib.Path], results: Sequence[Mapping]) -> dict[str, Any] | None:
     """Returns mean, spread and interval of a figure over some runs; None where a run has it not.
 
     The interval of several runs is the mean of theirs: what the choice of the songs leaves open. What the
@@ -137,16 +134,12 @@ def _figure(
     return {
         'mean': statistics.fmean(values),
         'std': statistics.stdev(values) if len(values) > 1 else None,
-        'ci95': None
-        if None in intervals
-        else [*map(statistics.fmean, zip(*intervals, strict=True))],
+        'ci95': None if None in intervals else [*map(statistics.fmean, zip(*intervals, strict=True))],
         'values': values,
     }
 
 
-def _value(
-    path: str, folder: pathlib.Path, result: Mapping
-) -> tuple[float | None, list[float] | None]:
+def _value(path: str, folder: pathlib.Path, result: Mapping) -> tuple[float | None, list[float] | None]:
     """Returns a figure of a run and its interval, each None where it has none."""
     if path.startswith('log/'):
         name = path.removeprefix('log/')

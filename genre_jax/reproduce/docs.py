@@ -35,9 +35,7 @@ def page(docs: pathlib.Path) -> str:
         elif results:
             lines = _leak(results)
         else:
-            raise UserError(
-                f'{file}: table {name} is neither of a paper nor a file of {docs / "results"}'
-            )
+            raise UserError(f'{file}: table {name} is neither of a paper nor a file of {docs / "results"}')
         return '\n'.join([found[1], *lines, '', found[3]])
 
     return _PART.sub(part, file.read_text())

@@ -21,9 +21,7 @@ AUDIO = Need(
     'https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz',
     'gtzan',
 )
-IMAGES = Need(
-    'images', "GTZAN's 999 pictures of mel spectrograms", f'images_original of {_KAGGLE}', 'images'
-)
+IMAGES = Need('images', "GTZAN's 999 pictures of mel spectrograms", f'images_original of {_KAGGLE}', 'images')
 INDEX = Need(
     'index',
     "Sturm's index of GTZAN's artists; without it songs are kept together, not artists",

@@ -21,9 +21,7 @@ def _model(name: str) -> Classical:
 
 def _blend(leaky: bool) -> Blend:
     members = tuple(map(_model, ('xgboost', 'forest', 'knn')))
-    return Blend(
-        _KERAS, members, leaky, needs=_NEEDS, cost='seconds, once its six members are there'
-    )
+    return Blend(_KERAS, members, leaky, needs=_NEEDS, cost='seconds, once its six members are there')
 
 
 # The paper trained its network three times, and blended all three; it prints the best.

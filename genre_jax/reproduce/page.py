@@ -60,9 +60,7 @@ def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup
             title, colour = 'paper', 'ink'
             if row['other_data']:
                 title, colour = 'paper (other data: not comparable)', 'muted'
-            (seen[title],) = axes.plot(
-                100 * printed['value'], y, 'D', color=LIGHT[colour], markersize=7
-            )
+            (seen[title],) = axes.plot(100 * printed['value'], y, 'D', color=LIGHT[colour], markersize=7)
         for side, content in row['ours'].items():
             found = None if content['why_not'] else content['figures'][printed['path']]
             if found is None:

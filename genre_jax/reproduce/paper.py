@@ -129,9 +129,7 @@ class Row:
 class Table:
     """A table or figure of the paper: its rows, and what to know when reading it."""
 
-    def __init__(
-        self, title: str, columns: Sequence[tuple[str, str]], *rows: tuple, note: str = ''
-    ) -> None:
+    def __init__(self, title: str, columns: Sequence[tuple[str, str]], *rows: tuple, note: str = '') -> None:
         """Takes heading and path of the columns, and rows in the paper's order: name, way, printed figures.
 
         In a path '{row}' is the row's name; what is not run has no columns but those printed.

@@ -174,9 +174,7 @@ class _Planner:
             made.append(Job(way, folder, one, self._command('main', [*words, *seed], folder)))
         return made
 
-    def _config(
-        self, page: str, arguments: str = ''
-    ) -> tuple[ml_collections.ConfigDict, list[str]]:
+    def _config(self, page: str, arguments: str = '') -> tuple[ml_collections.ConfigDict, list[str]]:
         """Returns the config of a page with what is set in it, and the flags that give the same."""
         arguments = ','.join(filter(None, (arguments, f'protocol={self._argument}')))
         page = f'configs/{page}.py:{arguments}'
@@ -196,9 +194,7 @@ class _Planner:
         flags = [f'--config.{key}={value}' for key, value in values.items()]
         return config, [f'--config={page}', *flags]
 
-    def _command(
-        self, program: str, words: Sequence[str], workdir: pathlib.Path
-    ) -> tuple[str, ...]:
+    def _command(self, program: str, words: Sequence[str], workdir: pathlib.Path) -> tuple[str, ...]:
         """Returns the command line; pages of other data exist here alone."""
         if present.others(self._row, self._wishes.data):
             program, workdir = f'reproduce {self._paper.name}', self._wishes.workdir

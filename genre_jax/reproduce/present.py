@@ -56,9 +56,7 @@ def parse(paper: Paper, texts: Sequence[str]) -> dict[str, Given]:
             raise UserError(f'--data={text}: {key} is given already, as {given[key].path}')
         given[key] = _check(needs[key], text, path)
     if not any(each.dataset for each in given.values()):
-        wanted = '; '.join(
-            f'--data={need.key}=PATH ({need.what})' for need in paper.needs if need.dataset
-        )
+        wanted = '; '.join(f'--data={need.key}=PATH ({need.what})' for need in paper.needs if need.dataset)
         raise UserError(f'no data are given, and {paper.name} needs some of: {wanted}')
     return given
 
@@ -128,11 +126,7 @@ def apply(config: ml_collections.ConfigDict, data: Sequence[Given]) -> dict[str,
     others = [each for each in data if each.other]
     for each in others:
         takes = request.takes(each.dataset)
-        kept = {
-            key: value
-            for key, value in config.data.items()
-            if key in takes or f'data.{key}' in BY_NAME
-        }
+        kept = {key: value for key, value in config.data.items() if key in takes or f'data.{key}' in BY_NAME}
         config.data = ml_collections.ConfigDict(kept | {'name': each.dataset, 'root': each.path})
         protocol = config.split.protocol
         config.split.protocol = _STAND_IN_PROTOCOLS.get(protocol, protocol)

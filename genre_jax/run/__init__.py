@@ -59,9 +59,7 @@ def run(
         job = open_job(config, data, mesh, front_end, source)
         if finished:
             run_folder.keep_result(workdir)
-        notes = run_folder.write_step_zero(
-            config, workdir, data.dataset, data.split, source, changed
-        )
+        notes = run_folder.write_step_zero(config, workdir, data.dataset, data.split, source, changed)
         logbook = Logbook(workdir, config)
         logbook.say('\n'.join(f'note: {line}' for line in notes))
         try:
@@ -70,9 +68,7 @@ def run(
             logbook.close()
 
 
-def check(
-    config: ml_collections.ConfigDict, mesh: Mesh
-) -> tuple[features.FrontEnd, Converted | None]:
+def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.FrontEnd, Converted | None]:
     """Builds once what can be built without the data: for its errors before hours of preparation, not after.
 
     Returns the front end, and the checkpoint to begin with, if any.
@@ -135,9 +131,7 @@ def _train_and_test(
 
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep_latest)
     state = train.make_state(job)
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     if logbook.enabled:
         (workdir / 'parameters.txt').write_text(parameter_table(state.params))
     # Where to begin: the run's own checkpoint, else from scratch.

@@ -121,9 +121,7 @@ def write_step_zero(
     return notes
 
 
-def save_model(
-    job: Job, variables: Mapping, title: str, source: Mapping, folder: pathlib.Path
-) -> None:
+def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder: pathlib.Path) -> None:
     """Writes a model with its front end as config.init.checkpoint and others read it.
 
     `variables` are nested; title and source say where they come from.
@@ -147,9 +145,7 @@ def save_model(
 def show_again(workdir: pathlib.Path) -> None:
     """Prints what a finished run came to, and writes its page anew."""
     if jax.process_index() == 0:
-        result = read_json(
-            workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again'
-        )
+        result = read_json(workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again')
         report.write_report(workdir)
         print(f'{workdir} holds a finished run: nothing to do')
         print('\n'.join(summary_lines(result, workdir)))

@@ -74,9 +74,7 @@ def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
 def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions]) -> dict:
     """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
     return run_data.describe(data) | {
-        'parts': {
-            part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()
-        },
+        'parts': {part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()},
         'majority': evaluate.majority_class(
             data.dataset.label_ids()[data.split.tracks['train']],
             predictions['test'],
@@ -88,9 +86,7 @@ def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
-    predictions = {
-        part: data.tables[part].predictions(each) for part, each in ended.probabilities.items()
-    }
+    predictions = {part: data.tables[part].predictions(each) for part, each in ended.probabilities.items()}
     result = {
         'steps': last_step,
         'epochs': job.length.epochs(last_step),

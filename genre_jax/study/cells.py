@@ -146,8 +146,7 @@ class Outcome:
 def read(folders: Sequence[pathlib.Path]) -> Outcome:
     """Reads the folders of a model's folds; a UserError where a file is damaged."""
     results, timings = (
-        [read_json(folder / name, _REMEDY) for folder in folders]
-        for name in ('result.json', 'timing.json')
+        [read_json(folder / name, _REMEDY) for folder in folders] for name in ('result.json', 'timing.json')
     )
     return Outcome(
         results,

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 _METHOD = flags.DEFINE_string('method', '', "'grid', 'random' or 'tpe', instead of the page's")
 _TRIALS = flags.DEFINE_integer('trials', None, "number of trials, instead of the page's")
 _METRIC = flags.DEFINE_string('metric', '', "what trials are ranked by, instead of the page's")
-_SEEDS = flags.DEFINE_integer(
-    'seeds', 1, 'trainings of each trial, ranked by their mean', lower_bound=1
-)
+_SEEDS = flags.DEFINE_integer('seeds', 1, 'trainings of each trial, ranked by their mean', lower_bound=1)
 _PRUNE = flags.DEFINE_bool(
     'prune',
     None,
@@ -49,8 +47,7 @@ _PRUNE = flags.DEFINE_bool(
 _STORAGE = flags.DEFINE_string(
     'storage',
     '',
-    'URL of a database for several machines, or journal:FILE on a network file system; else '
-    'WORKDIR/study.db',
+    'URL of a database for several machines, or journal:FILE on a network file system; else WORKDIR/study.db',
 )
 _PACKED = flags.DEFINE_bool(
     'packed', False, 'train the points that differ in numbers only together, as one program'
@@ -82,9 +79,7 @@ def main(argv: list[str]) -> None:
     if _EXPORT.value:
         text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
         write_text(pathlib.Path(_EXPORT.value), text)
-        print(
-            f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says'
-        )
+        print(f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says')
         return
     if jax.process_count() > 1:
         raise UserError(
@@ -173,9 +168,7 @@ def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
         print(sweep_report.progress(study, time.monotonic() - started_s, ended_before), flush=True)
 
 
-def _train(
-    study: SharedStudy, claim: Claim, config: ml_collections.ConfigDict
-) -> tuple[float, dict]:
+def _train(study: SharedStudy, claim: Claim, config: ml_collections.ConfigDict) -> tuple[float, dict]:
     """Trains one trial, or what is left of it; returns its metric and what the tables show."""
     from genre_jax import config as config_lib
     from genre_jax import run
@@ -202,16 +195,13 @@ def _train(
         'run_s': sum(t['prepare_s'] + t['train_s'] + t['evaluate_s'] for t in timings),
     }
     figures |= {
-        key: [result[key] for result in results]
-        for key in ('best_epoch', 'epochs', 'best_parameters_sha256')
+        key: [result[key] for result in results] for key in ('best_epoch', 'epochs', 'best_parameters_sha256')
     }
     figures |= {key: results[0][key] for key in ('protocol', 'protocol_detail', 'leaky')}
     return sum(values) / len(values), figures
 
 
-def _watch(
-    study: SharedStudy, claim: Claim, folder: pathlib.Path, step: int, figures: Mapping
-) -> None:
+def _watch(study: SharedStudy, claim: Claim, folder: pathlib.Path, step: int, figures: Mapping) -> None:
     """Reports a validation to the study, and ends the trial if it is bad."""
     from genre_jax.errors import Pruned
 

@@ -28,9 +28,7 @@ def _words(page: str, config: ml_collections.ConfigDict) -> list[str]:
     return ['python', '-m', 'genre_jax.main', f'--config={page}', *flags]
 
 
-def wandb_yaml(
-    sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> str:
+def wandb_yaml(sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     """Returns a checked sweep as `wandb sweep` takes it; its agents call genre_jax.main.
 
     https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys. Each run has a folder of its

@@ -95,8 +95,7 @@ class Sweep:
     def to_json(self) -> dict:
         """Returns it as JSON takes it, the number of trials left out: a sweep may be extended."""
         space = {
-            key: {'kind': type(each).__name__, **dataclasses.asdict(each)}
-            for key, each in self.space.items()
+            key: {'kind': type(each).__name__, **dataclasses.asdict(each)} for key, each in self.space.items()
         }
         return {'space': space} | {key: getattr(self, key) for key in ('method', 'seed', 'metric')}
 
@@ -186,17 +185,14 @@ def _check(sweep: Sweep, config: ml_collections.ConfigDict) -> None:
             raise UserError(f'unknown key {key}{config_lib.nearest(str(key), known)}')
         if key.split('.')[0] in _SAME_FOR_ALL:
             raise UserError(
-                f'{key}: trials that differ in it cannot be ranked: train them one by one with '
-                'genre_jax.main'
+                f'{key}: trials that differ in it cannot be ranked: train them one by one with genre_jax.main'
             )
         if not isinstance(each, Choice | Uniform):
             raise UserError(f'{key}={each!r}: expected a Choice, Uniform, LogUniform or IntUniform')
         if mistake := _mistake(each):
             raise UserError(f'{key}={each}: {mistake}')
         if sweep.method == 'grid' and not isinstance(each, Choice):
-            raise UserError(
-                f"{key}={each}: a grid has no ranges: expected a Choice, or method='random'"
-            )
+            raise UserError(f"{key}={each}: a grid has no ranges: expected a Choice, or method='random'")
         for value in each.values if isinstance(each, Choice) else (each.low, each.high):
             try:
                 config_lib.validate(apply(config, {key: value}))

@@ -107,9 +107,7 @@ def show(value: float | None, metric: str, ci95: Sequence[float] | None = None) 
     if value is None:
         return '-'
     loss = metric.endswith('loss')
-    one, *ends = (
-        f'{number:.3f}' if loss else f'{100 * number:.1f}' for number in (value, *(ci95 or ()))
-    )
+    one, *ends = (f'{number:.3f}' if loss else f'{100 * number:.1f}' for number in (value, *(ci95 or ())))
     return one + ('' if loss else ' %') + (f' [{", ".join(ends)}]' if ends else '')
 
 
@@ -161,9 +159,7 @@ def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> 
         print(f'picture:  {picture}')
 
 
-def _choose(
-    best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict
-) -> dict[str, object]:
+def _choose(best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> dict[str, object]:
     """Writes best.json and best_config.json; returns what the former holds."""
     metric, workdir = study.sweep.metric, study.workdir
     one = search_space.apply(config, best.point)
@@ -255,9 +251,7 @@ def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Pat
     space, metric = study.sweep.space, study.sweep.metric
     columns = min(_COLUMNS, len(space))
     height = math.ceil(len(space) / columns)
-    figure = matplotlib.figure.Figure(
-        figsize=(max(5, 3.4 * columns), 3.1 * height), layout='constrained'
-    )
+    figure = matplotlib.figure.Figure(figsize=(max(5, 3.4 * columns), 3.1 * height), layout='constrained')
     panels = figure.subplots(height, columns, sharey=True, squeeze=False).flatten()
     shares = importances(study)
     scale = 1 if study.sweep.lower_is_better else 100
@@ -300,9 +294,7 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
         even = [low * (high / low) ** (i / 3) for i in range(4)]
         ticks = list(dict.fromkeys(float(f'{tick:.{places}e}') for tick in even))
     # 1e-4, not 1e-04 or 0.0001.
-    return ticks, [
-        re.sub(r'\.?0*e([+-])0*(?=\d)', r'e\1', f'{tick:.6e}').replace('+', '') for tick in ticks
-    ]
+    return ticks, [re.sub(r'\.?0*e([+-])0*(?=\d)', r'e\1', f'{tick:.6e}').replace('+', '') for tick in ticks]
 
 
 def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
@@ -326,7 +318,5 @@ def _choices(axes, points: Sequence[tuple[Row, float]], key: str, choice: Choice
             axes.hlines(statistics.median(column), x - 0.3, x + 0.3, color=_PALE, linewidth=3)
     names = [str(value) for value in values]
     slanted = sum(map(len, names)) > 24
-    axes.set_xticks(
-        range(len(values)), names, rotation=30 * slanted, ha='right' if slanted else 'center'
-    )
+    axes.set_xticks(range(len(values)), names, rotation=30 * slanted, ha='right' if slanted else 'center')
     axes.set_xlim(-0.5, len(values) - 0.5)

@@ -64,9 +64,7 @@ class Checkpoints:
         best = policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
         self._checkpointer = ocp.training.Checkpointer(
             self._folder,
-            preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(keep_latest), best]
-            ),
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
             cleanup_tmp_directories=True,
         )
 
@@ -128,9 +126,7 @@ class Checkpoints:
         """Returns the best checkpoint's step and state; UserError: none was evaluated."""
         evaluated = [each for each in self._checkpointer.checkpoints if each.metrics]
         if not evaluated:
-            raise UserError(
-                f'{self._folder} holds no evaluated checkpoint: train again in a new --workdir'
-            )
+            raise UserError(f'{self._folder} holds no evaluated checkpoint: train again in a new --workdir')
         best = max(evaluated, key=lambda checkpoint: _rank(checkpoint.metrics))
         return self._restore(best.step, abstract_state)
 

@@ -56,9 +56,7 @@ def make_plan(
     layers = ', '.join(sorted(depth, key=depth.get))
     frozen = {path for path in paths if _is_frozen(settings.freeze, path, depth, len(model.blocks))}
     if settings.freeze and not frozen:
-        raise UserError(
-            f'config.optim.freeze={settings.freeze!r}: names no layer; the layers are {layers}'
-        )
+        raise UserError(f'config.optim.freeze={settings.freeze!r}: names no layer; the layers are {layers}')
     if len(frozen) == len(paths):
         raise UserError(f'config.optim.freeze={settings.freeze!r}: nothing is left to train')
     unfreeze_step, late = 0, frozenset()
@@ -71,8 +69,7 @@ def make_plan(
         unfreeze_step = config_lib.duration_steps(settings.unfreeze_at, 'optim.unfreeze_at', length)
         late = frozenset(frozen)
     factors = {
-        path: settings.layer_decay ** (len(model.blocks) - 1 - depth[path.split('/')[0]])
-        for path in paths
+        path: settings.layer_decay ** (len(model.blocks) - 1 - depth[path.split('/')[0]]) for path in paths
     }
     for item in settings.factors:
         pattern, separator, factor = item.rpartition('=')

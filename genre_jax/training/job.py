@@ -93,9 +93,7 @@ class Job:
             pictures = augmentation.pictures(key, self.front_end(waveforms), labels, index)
             return augmentation.mixed('picture', key, pictures, targets, index)
 
-        return self._on_own_device(one_device, n_replicated=1)(
-            key, audio, labels, jnp.arange(len(labels))
-        )
+        return self._on_own_device(one_device, n_replicated=1)(key, audio, labels, jnp.arange(len(labels)))
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':
@@ -114,9 +112,7 @@ class Job:
 
         def sharded(*arguments: jax.Array) -> Any:
             specs = tuple(whole if i < n_replicated else split for i in range(len(arguments)))
-            return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=split)(
-                *arguments
-            )
+            return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=split)(*arguments)
 
         return sharded
 

@@ -46,9 +46,7 @@ def fit(
     with StopSignal() as stop:
         stepper = Stepper(job, feed, train_table, state, logbook, stop)
         logbook.start_progress(stepper.step, length.total_steps)
-        ended = stepper.step == length.total_steps or watch.stopped(
-            config, jax.device_get(state.watch)
-        )
+        ended = stepper.step == length.total_steps or watch.stopped(config, jax.device_get(state.watch))
         while not ended:
             stopped_by = stepper.advance(milestones.next(stepper.step))
             step, due = stepper.step, milestones.due(stepper.step)
@@ -100,9 +98,7 @@ class Milestones:
     def due(self, step: int) -> set[str]:
         """Returns the keys of the config whose period ends after so many steps; at the end all."""
         return {
-            key
-            for key, period in self._periods.items()
-            if step % period == 0 or step == self._total_steps
+            key for key, period in self._periods.items() if step % period == 0 or step == self._total_steps
         }
 
 
@@ -168,9 +164,7 @@ class Stepper:
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), end - steps + 1):
             if not np.isfinite(loss):
                 epoch = self._job.length.epochs(step)
-                raise Diverged(
-                    f'the loss became {loss} at step {step} (epoch {epoch:.2f})', step - 1
-                )
+                raise Diverged(f'the loss became {loss} at step {step} (epoch {epoch:.2f})', step - 1)
             if grown := self._norms.grown(float(norm)):
                 self._logbook.say(
                     f'note: the gradient is {grown:.0f} times as long as before, {norm:.3g}, at step {step}: '

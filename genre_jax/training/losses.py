@@ -37,9 +37,7 @@ def mean_weight(targets: jax.Array, class_weights: jax.Array | None) -> jax.Arra
     return jnp.float32(1) if class_weights is None else (targets @ class_weights).mean()
 
 
-def class_weights(
-    settings: Sequence[str], labels: Sequence[str], counts: np.ndarray
-) -> np.ndarray | None:
+def class_weights(settings: Sequence[str], labels: Sequence[str], counts: np.ndarray) -> np.ndarray | None:
     """Reads config.train.class_weights: (), ('balanced',) or ('LABEL=WEIGHT', ...).
 
     `counts` are training windows of each class. Returns float32 [C]; 'balanced' gives n / (C * count), as

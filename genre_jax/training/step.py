@@ -173,9 +173,7 @@ def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]
     def examples(numbers: dict, step: jax.Array, batch: dict) -> dict[str, jax.Array]:
         own = step_numbers.with_numbers(job, numbers)
         augment_key, _ = jax.random.split(_step_key(own.config.seed, step))
-        pictures, targets = own.training_examples(
-            augment_key, batch[job.stored.kind], batch['label']
-        )
+        pictures, targets = own.training_examples(augment_key, batch[job.stored.kind], batch['label'])
         return {'pictures': pictures, 'targets': targets}
 
     program = jax.jit(examples, in_shardings=(whole, whole, split), out_shardings=whole)
@@ -190,9 +188,9 @@ def numbered_step(
     job: Job, groups: Mapping[str, frozenset[str]]
 ) -> Callable[[dict, TrainState, dict], tuple[TrainState, dict]]:
     """Returns one step as a function of the config's numbers, too; to be traced."""
-    return lambda numbers, *arguments: _step_function(
-        step_numbers.with_numbers(job, numbers), groups
-    )(*arguments)
+    return lambda numbers, *arguments: _step_function(step_numbers.with_numbers(job, numbers), groups)(
+        *arguments
+    )
 
 
 def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
@@ -244,9 +242,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         key = _step_key(config.seed, state.step)
         trained = {group: freezing.select(state.params, paths) for group, paths in groups.items()}
         if parts == 1:
-            gradients, (sums, batch_stats, _) = gradient(
-                trained, state, state.batch_stats, key, batch
-            )
+            gradients, (sums, batch_stats, _) = gradient(trained, state, state.batch_stats, key, batch)
         else:
             gradients, sums, batch_stats = accumulated(trained, state, key, batch)
         norm = optax.global_norm(gradients)
@@ -302,9 +298,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
 
         zeros = jax.tree.map(jnp.zeros_like, trained)
         carry = (zeros, zero_sums(), state.batch_stats, jnp.float32(0))
-        gradients, sums, batch_stats, weight = jax.lax.scan(
-            one, carry, (jnp.arange(parts), in_parts)
-        )[0]
+        gradients, sums, batch_stats, weight = jax.lax.scan(one, carry, (jnp.arange(parts), in_parts))[0]
         weight = jnp.where(weight > 0, weight, 1)
         sums |= {name: sums[name] / weight for name in ('loss', 'cross_entropy')}
         return jax.tree.map(lambda a: a / weight, gradients), sums, batch_stats

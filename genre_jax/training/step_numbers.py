@@ -42,9 +42,7 @@ def array(key: str, value: float) -> np.ndarray:
     return np.asarray(value, np.uint32 if key == 'seed' else np.float32)
 
 
-def with_values(
-    config: ml_collections.ConfigDict, values: Mapping[str, object]
-) -> ml_collections.ConfigDict:
+def with_values(config: ml_collections.ConfigDict, values: Mapping[str, object]) -> ml_collections.ConfigDict:
     """Returns a copy of a config with other values for existing keys, which may be traced."""
     changed = copy.deepcopy(config)
     with changed.ignore_type():

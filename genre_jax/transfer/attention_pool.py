@@ -125,8 +125,7 @@ def fit(
     mean, deviation = known.mean(0), np.where(deviation > 0, deviation, 1.0)
     model = AttentionPool(num_classes, recipe.hidden_units)
     parts = [
-        jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label))
-        for bags in (train, val)
+        jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label)) for bags in (train, val)
     ]
     decay, seed = (array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij'))
     decay = jnp.asarray(decay, jnp.float32)
@@ -198,9 +197,7 @@ def _epoch(model, train, val, numbers, decay, batches, state) -> tuple[dict, jax
         updates, optimiser_state = optimiser.update(gradient, optimiser_state, params)
         return (optax.apply_updates(params, updates), optimiser_state), value
 
-    (params, optimiser_state), values = jax.lax.scan(
-        step, (state['params'], state['optimiser']), batches
-    )
+    (params, optimiser_state), values = jax.lax.scan(step, (state['params'], state['optimiser']), batches)
     val_loss = losses(params, *val).mean()
     # What has stopped stays as it is, until the last member stops.
     stopped = epoch - state['best_epoch'] > patience

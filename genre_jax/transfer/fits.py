@@ -21,9 +21,7 @@ from genre_jax.transfer import table as transfer_report
 from genre_jax.transfer.heads import Head, Windows
 
 
-def check(
-    config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int
-) -> None:
+def check(config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int) -> None:
     """Refuses sources, heads and folds (0: one split) that cannot be, before anything is prepared."""
     transfer_sources.names(wanted)
     for head in heads:

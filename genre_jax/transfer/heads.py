@@ -81,9 +81,7 @@ def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str])
             )
 
 
-def fit(
-    name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]
-) -> Head:
+def fit(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
     """Fits a head, a key of SETTINGS, with every setting, and keeps the one that val likes best.
 
     The first seed is that of the heads but for 'attention', which has a network for each. A UserError where a
@@ -131,9 +129,7 @@ def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], 
     model_name, others = ('knn', {}) if name == 'knn' else ('logistic', {'max_iter': 2000})
     if name == 'knn':
         values = [value for value in values if value <= len(examples.rows)]
-    fitted = [
-        estimators.fit(model_name, {setting: value, **others}, examples, seed) for value in values
-    ]
+    fitted = [estimators.fit(model_name, {setting: value, **others}, examples, seed) for value in values]
 
     def answer(part: str, model: object) -> np.ndarray:
         found = estimators.probabilities(model, _means(bags[part]))
@@ -157,10 +153,7 @@ def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequ
     rows = {part: windows.songs() for part, windows in parts.items()}
     (val, _), (test, weights) = (fitted.apply(bags[part]) for part in ('val', 'test'))
     # [decays, seeds, songs, C]
-    of_songs = {
-        part: each[:, :, bags[part].bag[rows[part]]]
-        for part, each in (('val', val), ('test', test))
-    }
+    of_songs = {part: each[:, :, bags[part].bag[rows[part]]] for part, each in (('val', val), ('test', test))}
     answers = [of_seeds.mean(0) for of_seeds in of_songs['val']]
     best, chosen = _choose(setting, decays, answers, parts['val'], rows['val'])
     chosen |= {'seeds': list(seeds), 'best_epochs': fitted.best_epoch[best].tolist()}

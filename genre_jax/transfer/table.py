@@ -107,9 +107,7 @@ def draw_attention(attention: Attention, answers: evaluate.Predictions, file: pa
         spread = [middle - weight.min(1), weight.max(1) - middle]
         axes.errorbar(centre_s, middle, spread, fmt='none', ecolor='#333333', capsize=2)
         axes.axhline(weight.mean(), color='#999999', linestyle=':')
-        true, said = (
-            answers.classes[each] for each in (songs.label[song], songs.max_probability()[song])
-        )
+        true, said = (answers.classes[each] for each in (songs.label[song], songs.max_probability()[song]))
         verdict = 'right' if true == said else f'taken for {said}'
         axes.set_title(f'{songs.track[song]}: {true}, {verdict}', fontsize=8, loc='left')
         axes.set(ylim=(0, None), ylabel='weight')

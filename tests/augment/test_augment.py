@@ -18,9 +18,7 @@ LABELS = ('Blues', 'Experimental', 'Folk')
 
 
 def tone(hz, seconds=2.0):
-    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)).astype(
-        np.float32
-    )
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
 
 
 def peak_hz(samples):
@@ -100,9 +98,7 @@ def test_reading_at_a_speed_is_a_sine_of_another_frequency(factor):
     n_samples = 3 * RATE_HZ
     read = jax.jit(pitch.read_at_speed, static_argnums=2)
     out = np.asarray(read(tone(440, 3.0), jnp.float32(factor), n_samples))
-    ideal = 0.5 * np.sin(
-        2 * np.pi * 440 * float(np.float32(factor)) * np.arange(n_samples) / RATE_HZ
-    )
+    ideal = 0.5 * np.sin(2 * np.pi * 440 * float(np.float32(factor)) * np.arange(n_samples) / RATE_HZ)
     end = min(n_samples, int(n_samples / factor)) - 40
     np.testing.assert_allclose(out[40:end], ideal[40:end], rtol=0, atol=5e-4)
     assert (np.abs(out[int(n_samples / factor) + 40 :]) == 0).all()

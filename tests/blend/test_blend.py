@@ -62,9 +62,7 @@ def accuracy(probabilities, labels):
 
 
 @pytest.mark.parametrize('votes', ['onehot', 'probability'])
-@pytest.mark.parametrize(
-    'members, n_classes, n, bound', [(2, 2, 9, 5), (3, 5, 70, 4), (4, 3, 40, 3)]
-)
+@pytest.mark.parametrize('members, n_classes, n, bound', [(2, 2, 9, 5), (3, 5, 70, 4), (4, 3, 40, 3)])
 def test_integer_search_is_brute_force(votes, members, n_classes, n, bound):
     rng = np.random.default_rng(members)
     labels = rng.integers(0, n_classes, n)
@@ -118,9 +116,7 @@ def test_nothing_grows_where_every_row_is_right():
 def test_the_search_is_bounded():
     probabilities, labels = drawn(0, 20)
     many = np.concatenate([probabilities] * 3)[:12]
-    with pytest.raises(
-        UserError, match='12 members with weights from 0 to 5 are 2,176,782,336 comb'
-    ):
+    with pytest.raises(UserError, match='12 members with weights from 0 to 5 are 2,176,782,336 comb'):
         blend_methods.integer(many, labels, 'onehot', 5, 5)
     found = blend_methods.integer(many[:7], labels, 'onehot', 5, 10)  # 6^7 may be tried, 16^7 not
     assert found.facts['stopped'] == 'weights up to 15 are too many combinations to try'
@@ -185,9 +181,7 @@ def test_stacking_is_scikit_learns():
         losses[c] = sklearn.metrics.log_loss(labels, out)
     best = min(losses, key=losses.get)
     assert found.facts['inverse_penalty'] == best
-    np.testing.assert_allclose(
-        list(found.facts['inner_log_loss'].values()), list(losses.values()), rtol=1e-6
-    )
+    np.testing.assert_allclose(list(found.facts['inner_log_loss'].values()), list(losses.values()), rtol=1e-6)
     model = sklearn.linear_model.LogisticRegression(C=best, solver='newton-cg')
     model.fit(features, labels)
     np.testing.assert_allclose(found.apply(members), model.predict_proba(features), atol=1e-9)
@@ -206,9 +200,7 @@ def test_mean_is_the_mean():
     np.testing.assert_allclose(found.apply(probabilities), probabilities.mean(0), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    'method, settings', [('integer', INTEGER), ('greedy', {}), ('stacking', {})]
-)
+@pytest.mark.parametrize('method, settings', [('integer', INTEGER), ('greedy', {}), ('stacking', {})])
 def test_planted_members(method, settings):
     """Fitted to some rows, the blend is better than each member on others of the same kind."""
     fit_to, labels = drawn(6, 600)
@@ -227,9 +219,7 @@ def test_planted_members(method, settings):
 # --- run folders ---------------------------------------------------------------------------------
 
 
-def write_run(
-    folder, probabilities, labels, part_names=('val', 'test'), split='s1', leaky=False, **changes
-):
+def write_run(folder, probabilities, labels, part_names=('val', 'test'), split='s1', leaky=False, **changes):
     """Writes what a blend reads of a run: three segments a song, two songs a group."""
     folder.mkdir(parents=True)
     cuts = np.array_split(np.arange(len(labels)), len(part_names))
@@ -389,9 +379,7 @@ def test_classes_and_rows_in_another_order_are_realigned(runs, tmp_path):
 def test_without_groups_songs_are_groups_and_a_note_says_so(tmp_path):
     probabilities, labels = songs_drawn(8, 20)
     none = {part: {'group': None} for part in ('val', 'test')}
-    folders = [
-        write_run(tmp_path / str(i), probabilities[i], labels, **none) for i in (GOOD, OTHER)
-    ]
+    folders = [write_run(tmp_path / str(i), probabilities[i], labels, **none) for i in (GOOD, OTHER)]
     assert any('do not name groups' in line for line in measured(folders)['warnings'])
     tasks = blend_members.make_tasks(folders, 'segment')
     assert tasks[0].test.group.tolist() == tasks[0].test.track.tolist()
@@ -464,9 +452,7 @@ def test_classical_models_of_a_cross_validation(tmp_path):
         label = number % 2
         for row in range(2):
             x, y = 1.5 * label + rng.normal(size=2)
-            lines.append(
-                f'{"ab"[label]}.{number:05}.{row}.wav,{"ab"[label]},A{number // 4},{x},{y}'
-            )
+            lines.append(f'{"ab"[label]}.{number:05}.{row}.wav,{"ab"[label]},A{number // 4},{x},{y}')
     (tmp_path / 't.csv').write_text('\n'.join(lines))
     done = program.run(
         [
@@ -488,13 +474,9 @@ def test_classical_models_of_a_cross_validation(tmp_path):
         hits.append(mean.argmax(-1) == parts[0].label)
     test = program.result(tmp_path / 'blend')['parts']['test']['segment']
     assert test['n'] == 60 and test['accuracy'] == pytest.approx(np.concatenate(hits).mean())
-    with pytest.raises(
-        UserError, match='w/features/knn is no folder.*mean .*w/artist/features/knn'
-    ):
+    with pytest.raises(UserError, match='w/features/knn is no folder.*mean .*w/artist/features/knn'):
         blend_members.make_tasks([tmp_path / 'w/features/knn', home / 'svm'], 'segment')
-    with pytest.raises(
-        UserError, match=r'features has no result.json.*did you mean .*features/knn'
-    ):
+    with pytest.raises(UserError, match=r'features has no result.json.*did you mean .*features/knn'):
         blend_members.make_tasks([home, home / 'svm' / 'fold_0'], 'segment')
 
 
@@ -504,9 +486,7 @@ def test_differences_by_hand():
         probabilities = np.where(hits[:, None], [[1.0, 0.0]], [[0.0, 1.0]])
         tracks = np.array([f's{i}' for i in range(len(hits))])
         zeros = np.zeros(len(hits))
-        return Predictions(
-            tracks, zeros, zeros.astype(int), probabilities, np.array(['a', 'b']), tracks
-        )
+        return Predictions(tracks, zeros, zeros.astype(int), probabilities, np.array(['a', 'b']), tracks)
 
     # 7 songs right in the first alone, 1 in the second: 2 * (C(8,0) + C(8,1)) / 2^8.
     first = table(*[1] * 7, 0, *[1] * 10, *[0] * 2)

@@ -135,9 +135,7 @@ def test_probabilities_are_those_by_hand(tmp_path, protocol):
         by_hand = hand_made(name, x, y, np.array([key[0] for key in train]))
         for part, each in parts[name].items():
             expected = by_hand(np.stack([rows[key][1] for key in keys[part]]))
-            np.testing.assert_allclose(
-                each.probabilities, expected, atol=1e-6, err_msg=f'{name} {part}'
-            )
+            np.testing.assert_allclose(each.probabilities, expected, atol=1e-6, err_msg=f'{name} {part}')
             assert [rows[key][0] for key in keys[part]] == each.classes[each.label].tolist()
 
 
@@ -270,9 +268,7 @@ def test_a_list_that_comes_with_the_data_keeps_its_rules(tmp_path):
     root = write_table(tmp_path / 't.csv')
     lines = root.read_text().splitlines()
     parts = {str(song): ('train', 'val', 'test')[song % 3] for song in range(12)}
-    lines = [lines[0] + ',split'] + [
-        f'{line},{parts[str(int(line.split(".")[1]))]}' for line in lines[1:]
-    ]
+    lines = [lines[0] + ',split'] + [f'{line},{parts[str(int(line.split(".")[1]))]}' for line in lines[1:]]
     root.write_text('\n'.join(lines))
     models = estimators.choose('naive_bayes', [])
     with pytest.raises(UserError, match='the official split leaks'):

@@ -21,9 +21,7 @@ from genre_jax.training.job import make_job
 from tests import program
 
 PAGES = sorted(
-    path.stem
-    for path in (program.ROOT / 'configs').glob('*.py')
-    if path.stem not in ('__init__', 'common')
+    path.stem for path in (program.ROOT / 'configs').glob('*.py') if path.stem not in ('__init__', 'common')
 )
 VARIANTS = [(page, None) for page in PAGES] + [('shallow_cnn_gtzan', 'batch_norm=True')]
 
@@ -51,9 +49,7 @@ def test_pages_are_locked_and_valid(page, arguments):
     text = config_lib.to_json(config)
     saved = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert set(saved) == set(config)
-    assert (
-        config_lib.differences(saved, json.loads(config_lib.to_json(load(page, arguments)))) == []
-    )
+    assert config_lib.differences(saved, json.loads(config_lib.to_json(load(page, arguments)))) == []
 
 
 @pytest.mark.slow(but='22050')
@@ -80,9 +76,7 @@ def test_pages_train(page, arguments, stored_hz):
     pictures = jax.eval_shape(job.featurize, batch[kind])
     if page == 'shallow_cnn_gtzan':
         assert pictures.shape == (batch_size, 80, 80)
-    new_state, outputs = jax.eval_shape(
-        train.make_train_step(job, job.plan.groups(0)), state, batch
-    )
+    new_state, outputs = jax.eval_shape(train.make_train_step(job, job.plan.groups(0)), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
@@ -144,9 +138,7 @@ def test_parse_arguments():
 )  # fmt: skip
 def test_parse_arguments_refuses(text):
     with pytest.raises(ValueError, match='config argument .*expected') as error:
-        common.parse_arguments(
-            text, batch_norm=False, folds=3, model=('ast', 'cnn14'), epochs=(200, 100)
-        )
+        common.parse_arguments(text, batch_norm=False, folds=3, model=('ast', 'cnn14'), epochs=(200, 100))
     assert '\n' not in str(error.value)
 
 
@@ -260,9 +252,7 @@ def test_call_with_section():
 )
 def test_call_with_section_refuses(settings, message):
     with pytest.raises(UserError, match=message):
-        config_lib.call_with_section(
-            thing, 's', settings | {'name': 'thing'}, skip=('name',), fixed=0
-        )
+        config_lib.call_with_section(thing, 's', settings | {'name': 'thing'}, skip=('name',), fixed=0)
 
 
 def test_differences():

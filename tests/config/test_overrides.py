@@ -137,9 +137,7 @@ def test_a_packages_own_names_are_nobody_elses(tmp_path):
         cwd=tmp_path, env=program.environment() | {'PYTHONPATH': str(program.ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(
-        'error: no does not exist'
-    )
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith('error: no does not exist')
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -175,11 +173,7 @@ def test_the_list_of_programs_is_whole():
 def test_help(name):
     done = program.run([sys.executable, '-m', f'genre_jax.{name}', '--help'])
     assert done.returncode == 0 and not done.stderr
-    assert (
-        f'genre_jax.{name}' in done.stdout
-        or name in ('embed', 'config')
-        or name.startswith('launch')
-    )
+    assert f'genre_jax.{name}' in done.stdout or name in ('embed', 'config') or name.startswith('launch')
 
 
 @pytest.mark.parametrize('name', ['predict', 'training.predict', 'models.cnn14', 'config.keys'])

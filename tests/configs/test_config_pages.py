@@ -67,9 +67,7 @@ def published(checkpoint):
         'vgg16_conv': ('vgg16', 1000, (224, 224, 3), 'block', {'hidden_units': (1,)}),
     }[checkpoint]
     model = models.build({'name': name, **settings}, num_classes)
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, *picture)), train=False)
-    )
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *picture)), train=False))
     variables = {
         path: np.zeros(leaf.shape, np.float32) if path.endswith('pos_embed') else leaf
         for path, leaf in flax.traverse_util.flatten_dict(shapes, sep='/').items()

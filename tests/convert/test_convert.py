@@ -113,9 +113,7 @@ def test_scales_that_yamnet_does_not_have():
 def vgg16_of_keras():
     """Tensors of the layers, the dense ones narrow."""
     shapes, inputs = {}, 3
-    for block, (count, width) in enumerate(
-        zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True), 1
-    ):
+    for block, (count, width) in enumerate(zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True), 1):
         for conv in range(1, count + 1):
             shapes[f'block{block}_conv{conv}'] = (3, 3, inputs, width)
             inputs = width

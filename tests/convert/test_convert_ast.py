@@ -115,7 +115,5 @@ def test_strides_of_the_authors_ast_are_those_they_published():
         converted = convert(golden.state_dict(golden.ast_shapes(tokens, 2, width=192, depth=1)))
         keys = ('heads', 'frequency_stride', 'time_stride')
         assert [converted.settings[key] for key in keys] == [3, stride, stride]
-    with pytest.raises(
-        UserError, match='do not tell heads, frequency_stride, time_stride: heads may'
-    ):
+    with pytest.raises(UserError, match='do not tell heads, frequency_stride, time_stride: heads may'):
         convert(golden.state_dict(golden.ast_shapes(12 * 73 + 2, 2, width=64, depth=1)))

@@ -199,9 +199,7 @@ def test_a_run_begins_where_another_ended(tmp_path):
     flags = ('--config.train.length=2 epochs', '--config.optim.learning_rate=1e-3')
 
     def run(name, *more):
-        words = program.command(
-            tmp_path / name, tmp_path / 'tones', tmp_path / 'prepared', *flags, *more
-        )
+        words = program.command(tmp_path / name, tmp_path / 'tones', tmp_path / 'prepared', *flags, *more)
         ended = program.run(words)
         assert ended.returncode == 0, ended.stderr
         return ended

@@ -127,9 +127,7 @@ def test_a_folder_of_that_name_which_is_not_ours_is_kept(tmp_path):
 def test_two_at_a_time(tmp_path):
     path = write_tar(tmp_path / 'x.tar.xz', CONTENT)
     results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(archive.unpacked(path))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(archive.unpacked(path))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -220,9 +218,7 @@ def test_links_out_of_a_tar(tmp_path, to, kind):
 
 def test_a_file_behind_a_linked_folder(tmp_path):
     (tmp_path / 'sub').mkdir()
-    path = write_tar(
-        tmp_path / 'sub' / 'x.tar', {'a': special(tarfile.SYMTYPE, '..'), 'a/out.txt': b'1'}
-    )
+    path = write_tar(tmp_path / 'sub' / 'x.tar', {'a': special(tarfile.SYMTYPE, '..'), 'a/out.txt': b'1'})
     assert "'a' is a link to '..'" in refusal(path)
 
 
@@ -264,9 +260,7 @@ def test_devices(tmp_path, kind):
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / 'sub').mkdir()
-    assert 'cannot be unpacked' in refusal(
-        write_zip(tmp_path / 'sub' / 'x.zip', {'a': b'1', 'a/b': b'2'})
-    )
+    assert 'cannot be unpacked' in refusal(write_zip(tmp_path / 'sub' / 'x.zip', {'a': b'1', 'a/b': b'2'}))
 
 
 def test_programs_and_owners_are_not_taken_over(tmp_path):

@@ -542,9 +542,7 @@ def encode_by_av(path: pathlib.Path, codec: str, rate_hz: int = 48000, seconds: 
         stream = container.add_stream(codec, rate=rate_hz, layout='stereo', bit_rate=128_000)
         frame = av.AudioFrame.from_ndarray(np.stack([samples, samples / 2]), 'fltp', 'stereo')
         frame.sample_rate = rate_hz
-        resampler = av.AudioResampler(
-            stream.format, 'stereo', rate_hz, stream.codec_context.frame_size
-        )
+        resampler = av.AudioResampler(stream.format, 'stereo', rate_hz, stream.codec_context.frame_size)
         for each in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(each))
         container.mux(stream.encode(None))
@@ -564,9 +562,7 @@ def test_formats_of_ffmpeg(tmp_path, name, codec):
     samples = audio.decode(path, 22050, start_s=0.5, end_s=2.5) / 32767
     assert len(samples) == 2 * 22050
     amplitude, ratio_db = fit_sine(samples, 22050, 440.0)
-    assert (
-        amplitude == pytest.approx(0.375, rel=0.03) and ratio_db > 25
-    )  # the mean of both channels
+    assert amplitude == pytest.approx(0.375, rel=0.03) and ratio_db > 25  # the mean of both channels
 
 
 def test_damaged_and_unreadable_files_of_ffmpeg(tmp_path, monkeypatch):

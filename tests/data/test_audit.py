@@ -250,9 +250,7 @@ def recorded(tmp_path_factory):
     shutil.copy(root / 'b/2.wav', root / 'b/again.wav')
     rows = ['path,label,artist,split']
     for i, name in enumerate(('a/1.wav', 'a/2.wav', 'b/1.wav', 'b/2.wav', 'a/1.ogg')):
-        rows.append(
-            f'{name},{name[0]},{"Ann" if i in (1, 2) else ""},{"train" if i % 2 else "val"}'
-        )
+        rows.append(f'{name},{name[0]},{"Ann" if i in (1, 2) else ""},{"train" if i % 2 else "val"}')
     rows += ['b/louder.wav,b,,test', 'b/again.wav,b,,train']
     (root / 'tracks.csv').write_text('\n'.join(rows))
     return root
@@ -272,9 +270,7 @@ def test_the_command_prints_a_table_and_writes_json(recorded, tmp_path, capsys):
     assert len(kinds) == 4
     assert kinds['b/2.wav', 'b/again.wav'] == IDENTICAL
     assert kinds['a/1.wav', 'a/1.ogg'] == NEAR
-    (copies,) = (
-        item for item in given['crossings']['official'] if item['related']['kind'] == 'copies'
-    )
+    (copies,) = (item for item in given['crossings']['official'] if item['related']['kind'] == 'copies')
     assert copies['parts'] == {'val': ['a/1.wav', 'a/1.ogg'], 'test': ['b/louder.wav']}
     assert [item['name'] for item in given['related'] if item['kind'] == 'artist'] == ['Ann']
     notes = prepare.read_manifest(next(tmp_path.glob('folder/*/manifest.json')).parent)['notes']
@@ -307,8 +303,6 @@ def test_mistakes_of_the_command(tmp_path, monkeypatch, arguments, said):
 
 
 def test_a_mistake_ends_with_one_line_and_status_2():
-    done = subprocess.run(
-        [sys.executable, '-m', 'data.audit'], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, '-m', 'data.audit'], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith('error: usage') and done.stderr.count('\n') == 1

@@ -114,9 +114,7 @@ def test_row_numbers_are_no_feature(tmp_path):
 
 def test_artists_from_the_index(tmp_path):
     index = tmp_path / 'index.txt'
-    index.write_text(
-        'blues.00000.wav ::: John Lee Hooker ::: One Bourbon\nrock.00007.wav :::  ::: \n'
-    )
+    index.write_text('blues.00000.wav ::: John Lee Hooker ::: One Bourbon\nrock.00007.wav :::  ::: \n')
     source = Source(root=write(tmp_path / 't.csv', SMALL), index=str(index))
     (blues, rock), _ = source.recordings()
     assert (blues.artist, blues.title) == ('John Lee Hooker', 'One Bourbon')
@@ -234,9 +232,7 @@ def test_the_tables_of_gtzan(seconds, rows):
     source = Source(root=real(f'gtzan/features_{seconds}_sec.csv'), index=index)
     recordings, quarantined = source.recordings()
     assert quarantined == [] and len(source.columns) == 57
-    assert collections.Counter(collections.Counter(r.label for r in recordings).values()) == {
-        100: 10
-    }
+    assert collections.Counter(collections.Counter(r.label for r in recordings).values()) == {100: 10}
     assert sum(len(source.load(recording)) for recording in recordings) == rows
     artists = collections.Counter(r.artist for r in recordings)
     assert artists['Bob Marley'] == 35 and artists['Britney Spears'] == 24

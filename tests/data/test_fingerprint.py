@@ -58,9 +58,7 @@ def encoded(audio, container, subtype, level, rate_hz=RATE_HZ):
     """Goes through a lossy codec, a rate of its own where it needs one."""
     file = io.BytesIO()
     audio = soxr.resample(audio, RATE_HZ, rate_hz) if rate_hz != RATE_HZ else audio
-    soundfile.write(
-        file, audio, rate_hz, format=container, subtype=subtype, compression_level=level
-    )
+    soundfile.write(file, audio, rate_hz, format=container, subtype=subtype, compression_level=level)
     assert len(file.getvalue()) * 8 / (len(audio) / rate_hz) < 60_000  # bits per second
     file.seek(0)
     return soundfile.read(file, dtype='int16')
@@ -213,9 +211,7 @@ def test_an_excerpt_inside_another_recording(originals):
 
 def test_a_jingle_of_two_seconds_makes_no_copies(originals):
     jingle = music(77)[: 2 * RATE_HZ]
-    songs = [
-        np.concatenate([clip[: 5 * RATE_HZ], jingle, clip[5 * RATE_HZ :]]) for clip in originals
-    ]
+    songs = [np.concatenate([clip[: 5 * RATE_HZ], jingle, clip[5 * RATE_HZ :]]) for clip in originals]
     assert found(prints_of(*songs)) == set()
 
 
@@ -270,9 +266,7 @@ def test_one_tune_played_twice():
     for take in range(6):
         rng = np.random.default_rng([9, take])
         performance = synth.draw(melody(3), rng)
-        clips.append(
-            synth.render(melody(3), performance, rng, duration_s=CLIP_S, sample_rate_hz=RATE_HZ)
-        )
+        clips.append(synth.render(melody(3), performance, rng, duration_s=CLIP_S, sample_rate_hz=RATE_HZ))
     assert found(prints_of(*clips)) == set()
 
 
@@ -383,9 +377,7 @@ def test_groups_of_copies_are_joined_and_noted():
     assert '1 (a) = 2 (a) = 4 (b)' in second
 
 
-@pytest.mark.parametrize(
-    'name, missed', (('excerpt of 10 s', 0), ('noise at 20 dB', 0), ('vorbis', 1))
-)
+@pytest.mark.parametrize('name, missed', (('excerpt of 10 s', 0), ('noise at 20 dB', 0), ('vorbis', 1)))
 def test_real_recordings(real_recordings, name, missed):
     """One of them, loud and without a tune, loses its peaks in Vorbis at its lowest quality."""
     clips = []

@@ -254,9 +254,7 @@ def test_clips_without_a_genre_are_quarantined(tmp_path):
     write_csv(root / 'fma_metadata' / 'tracks.csv', [*ROWS[:3], row(1486, genre='')])
     recordings, quarantined = source(root).recordings()
     assert len(recordings) == 3
-    assert [(q.path, q.reason) for q in quarantined] == [
-        ('001/001486.mp3', 'tracks.csv gives no top genre')
-    ]
+    assert [(q.path, q.reason) for q in quarantined] == [('001/001486.mp3', 'tracks.csv gives no top genre')]
     write_csv(
         root / 'fma_metadata' / 'tracks.csv',
         [cells | {('track', 'genre_top'): ''} for cells in ROWS],
@@ -336,9 +334,7 @@ def test_the_split_of_the_paper_is_stratified_and_depends_on_numbers_alone(tmp_p
     recordings = {recording.track: recording for recording in found.recordings()[0]}
     counts = collections.Counter((recordings[t].label, part) for t, part in parts.items())
     assert counts == {
-        (genre, part): n
-        for genre in genres
-        for part, n in (('train', 70), ('val', 10), ('test', 20))
+        (genre, part): n for genre in genres for part, n in (('train', 70), ('val', 10), ('test', 20))
     }
     crossing = collections.defaultdict(set)
     for track, part in parts.items():
@@ -367,9 +363,7 @@ def test_prepare_with_clips_that_hold_no_audio(tmp_path):
     root = make(tmp_path / 'fma', 'medium')
     empty = root / 'fma_medium/001/001486.mp3'
     empty.write_bytes(b'ID3\x04\x00\x00\x00\x00\x00\x00' + bytes(1742))  # 1752 bytes as 133297
-    settings = command.settings_from(
-        ['fma', f'--source={root}', '--subset=medium', '--sample_rate_hz=8000']
-    )
+    settings = command.settings_from(['fma', f'--source={root}', '--subset=medium', '--sample_rate_hz=8000'])
     found = request.load_source(settings)
     manifest = prepare.read_manifest(prepare.prepare(found, tmp_path / 'out', 5.0))
     assert manifest['labels'] == ['Hip-Hop', 'Jazz', 'Rock']

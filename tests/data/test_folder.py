@@ -244,9 +244,7 @@ def test_wrong_tonics(six, text):
 
 def test_durations_come_from_headers_and_spans(six):
     (six / 'bad.wav').write_text('text')
-    write_csv(
-        six, 'path,label,start_s,end_s\na.wav,x,,\nb.wav,y,0.25,0.5\nc.wav,x,0.4,\nbad.wav,y,,\n'
-    )
+    write_csv(six, 'path,label,start_s,end_s\na.wav,x,,\nb.wav,y,0.25,0.5\nc.wav,x,0.4,\nbad.wav,y,,\n')
     source = Source(root=str(six))
     lengths_s = [source.duration_s(recording) for recording in source.recordings()[0]]
     np.testing.assert_allclose(lengths_s, [1.0, 0.25, 0.6, 0.0])
@@ -355,8 +353,7 @@ def test_columns_of_other_programs_are_proposed(six, columns, meant):
 def test_spellings_of_an_artist_are_one_group_across_classes(six):
     write_csv(
         six,
-        'path,label,artist\na.wav,x,Ravi  Shankar\nb.wav,y,ravi shankar \n'
-        'c.wav,x,Other\nd.wav,y,\n',
+        'path,label,artist\na.wav,x,Ravi  Shankar\nb.wav,y,ravi shankar \nc.wav,x,Other\nd.wav,y,\n',
     )
     source = Source(root=str(six))
     assert groups(source) == ['artist:Ravi Shankar'] * 2 + ['artist:Other', 'recording:d.wav']
@@ -364,9 +361,7 @@ def test_spellings_of_an_artist_are_one_group_across_classes(six):
 
 
 def test_levels_can_be_forced(six):
-    write_csv(
-        six, 'path,label,artist,album,group\na.wav,x,A,X,1\nb.wav,y,A,Y,\nc.wav,y,,X,\nd.wav,y,,,\n'
-    )
+    write_csv(six, 'path,label,artist,album,group\na.wav,x,A,X,1\nb.wav,y,A,Y,\nc.wav,y,,X,\nd.wav,y,,,\n')
 
     def outcome(level: str) -> tuple[list[str], str]:
         source = Source(root=str(six), group=level)
@@ -393,9 +388,7 @@ def test_spans_of_one_file_share_a_group_even_under_two_artists(six):
         'path,label,artist,start_s,end_s\na.wav,x,B,0,0.4\na.wav,y,A,0.4,\n'
         'b.wav,x,B,,\nc.wav,y,C,,\nd.wav,x,,0,0.5\nd.wav,x,,0.5,\n',
     )
-    assert groups(Source(root=str(six))) == (
-        ['artist:A'] * 3 + ['artist:C'] + ['recording:d.wav'] * 2
-    )
+    assert groups(Source(root=str(six))) == (['artist:A'] * 3 + ['artist:C'] + ['recording:d.wav'] * 2)
 
 
 def test_copies_share_a_group_and_are_noted(tmp_path):

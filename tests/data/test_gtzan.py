@@ -37,9 +37,7 @@ def make(root: pathlib.Path, pattern: str = '{genre}/{genre}.{n:05}.wav', each: 
 
 def write_lists(folder: pathlib.Path, ending: str = 'filtered', **lines: str) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
-    default = {
-        part: f'rock/rock.0000{n}.wav\n' for n, part in enumerate(('train', 'valid', 'test'))
-    }
+    default = {part: f'rock/rock.0000{n}.wav\n' for n, part in enumerate(('train', 'valid', 'test'))}
     for part, text in (default | lines).items():
         (folder / f'{part}_{ending}.txt').write_text(text)
     return folder
@@ -348,9 +346,7 @@ def test_prepare_with_the_damaged_track_of_kaggle(tmp_path):
 def test_mistakes_on_the_command_line(tmp_path, argument, parts):
     make(tmp_path, each=1)
     with pytest.raises(UserError) as caught:
-        request.load_source(
-            command.settings_from(['gtzan', f'--root={tmp_path}', argument])
-        ).recordings()
+        request.load_source(command.settings_from(['gtzan', f'--root={tmp_path}', argument])).recordings()
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
@@ -378,9 +374,7 @@ def test_real_lists_and_index_on_all_thousand_names(tmp_path):
         (tmp_path / genre).mkdir()
         for n in range(100):
             (tmp_path / genre / f'{genre}.{n:05}.au').write_text(f'{genre} {n}')
-    found = Source(
-        root=str(tmp_path), index=str(DATA / 'sturm_index.txt'), splits=str(DATA / 'splits')
-    )
+    found = Source(root=str(tmp_path), index=str(DATA / 'sturm_index.txt'), splits=str(DATA / 'splits'))
     assert not any('missing' in note for note in found.notes())
     recordings = {recording.track: recording for recording in found.recordings()[0]}
     assert len(recordings) == 1000

@@ -171,9 +171,7 @@ def test_copies_share_a_group_across_classes_and_formats(root, tmp_path):
     save(root / 'rock' / 'web.webp', pixels(1), lossless=True)  # jazz/1 in another format
     again = (root / 'jazz' / '2.png').read_bytes()
     (root / 'jazz' / 'again.png').write_bytes(again)
-    manifest = prepare.read_manifest(
-        prepare.prepare(Source(root=str(root)), tmp_path / 'prepared', 5.0)
-    )
+    manifest = prepare.read_manifest(prepare.prepare(Source(root=str(root)), tmp_path / 'prepared', 5.0))
     groups = {track['track']: track['group'] for track in manifest['tracks']}
     assert groups['jazz/0'] == groups['rock/1']
     assert groups['jazz/1'] == groups['rock/web']

@@ -47,9 +47,7 @@ def write_published(root, tracks, metadata=(), annotations=None):
     for number, (makam, track) in tracks.items():
         file = root / 'data' / makam / f'{mbid(number)}.pitch'
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            track if isinstance(track, str) else ''.join(f'{hertz:.1f}\n' for hertz in track)
-        )
+        file.write_text(track if isinstance(track, str) else ''.join(f'{hertz:.1f}\n' for hertz in track))
     for number, entry in dict(metadata).items():
         makam = tracks[number][0]
         (root / 'data' / makam / f'{mbid(number)}.json').write_text(json.dumps(entry))
@@ -94,9 +92,7 @@ def refusal(root, **settings):
 def measured_cents(audio, rate_hz, f0_hz, hop_s, f_max_hz=1100):
     """Returns how far librosa's YIN is from the track, where the track is steady."""
     step = 256
-    found = librosa.yin(
-        audio / 32768, fmin=70, fmax=f_max_hz, sr=rate_hz, frame_length=2048, hop_length=step
-    )
+    found = librosa.yin(audio / 32768, fmin=70, fmax=f_max_hz, sr=rate_hz, frame_length=2048, hop_length=step)
     frame = np.arange(len(found)) * step / rate_hz / hop_s
     around = round(1024 / rate_hz / hop_s) + 2
     inside = (frame > around) & (frame < len(f0_hz) - around - 1)
@@ -145,9 +141,7 @@ def test_harmonics_and_nothing_else(f0):
         return np.abs(frequency_hz - hertz) < 5
 
     def height(hertz):
-        return np.sqrt(
-            (spectrum[near(hertz)] ** 2).sum()
-        )  # of the whole line: it falls between bins
+        return np.sqrt((spectrum[near(hertz)] ** 2).sum())  # of the whole line: it falls between bins
 
     for k in range(1, 13):
         if k * f0 < 0.40 * rate_hz:
@@ -232,10 +226,7 @@ def test_packed(tmp_path):
     assert abs(len(audio) / 22050 - 30) < 0.03
     cents = measured_cents(audio, 22050, np.asarray(tracks[2][1]), hop_s)
     assert len(cents) > 1000 and np.median(np.abs(cents)) < 3
-    assert (
-        source.group_key() == 'recording'
-        and 'of 2 of 2 recordings are unknown' in source.notes()[1]
-    )
+    assert source.group_key() == 'recording' and 'of 2 of 2 recordings are unknown' in source.notes()[1]
 
 
 def test_stretches_are_drawn_by_seed_and_recording(tmp_path):
@@ -418,9 +409,7 @@ def test_damaged_metadata(tmp_path, text):
     ],
 )
 def test_damaged_archives(tmp_path, changes, part):
-    write_packed(
-        tmp_path, {1: ('Rast', np.full(50, 300.0)), 2: ('Saba', np.full(50, 300.0))}, **changes
-    )
+    write_packed(tmp_path, {1: ('Rast', np.full(50, 300.0)), 2: ('Saba', np.full(50, 300.0))}, **changes)
     message = refusal(tmp_path)
     assert part in message and 'melodies_f0_x40_hop1024.npz' in message, message
 

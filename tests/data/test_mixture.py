@@ -135,9 +135,7 @@ def test_lists_that_all_parts_bring_are_joined(tmp_path):
     expected = {
         f'{name}/{track}': part
         for name, seed in (('west', 0), ('more', 3))
-        for track, part in Western(root=str(tmp_path / name), paper_seed=seed)
-        .protocols()['paper']
-        .items()
+        for track, part in Western(root=str(tmp_path / name), paper_seed=seed).protocols()['paper'].items()
     }
     source = Source(parts=parts)
     assert source.protocols() == {'paper': expected}
@@ -153,14 +151,8 @@ def test_copies_across_parts_share_a_group(roots, tmp_path):
     (roots[1] / 'e.wav').write_bytes(b'RIFF')
     source = Source(parts=parts_of(*roots))
     notes = source.notes()
-    assert (
-        '2 files are byte-identical copies (one/rock/c.wav = two/f.wav); copies share a group'
-        in notes
-    )
-    assert (
-        'byte-identical copies carry different labels: one/rock/c.wav (rock) = two/f.wav (jazz)'
-        in notes
-    )
+    assert '2 files are byte-identical copies (one/rock/c.wav = two/f.wav); copies share a group' in notes
+    assert 'byte-identical copies carry different labels: one/rock/c.wav (rock) = two/f.wav (jazz)' in notes
     manifest = prepare.read_manifest(prepare.prepare(source, tmp_path / 'prepared', 1.0))
     groups = {track['track']: track['group'] for track in manifest['tracks']}
     assert groups['one/rock/c.wav'] == groups['two/f.wav']
@@ -215,9 +207,7 @@ def test_mistakes_in_the_parts(roots, tmp_path):
 
 def test_labels_that_differ_only_in_spelling(roots):
     write(roots[0], 'Jazz/x.wav')
-    assert "config.data.parts: the labels 'Jazz' and 'jazz' differ only" in refusal(
-        parts_of(*roots)
-    )
+    assert "config.data.parts: the labels 'Jazz' and 'jazz' differ only" in refusal(parts_of(*roots))
 
 
 def test_the_page_takes_its_roots_and_balances_its_classes(tmp_path):

@@ -64,9 +64,7 @@ class Bucket(fsspec.implementations.local.LocalFileSystem):
 def bucket(tmp_path, monkeypatch):
     """The folder behind gs:// addresses."""
     monkeypatch.setattr(Bucket, 'folder', str(tmp_path / 'store'))
-    monkeypatch.setattr(
-        type(backend.fsspec_backend), '_get_filesystem', lambda self, name: Bucket()
-    )
+    monkeypatch.setattr(type(backend.fsspec_backend), '_get_filesystem', lambda self, name: Bucket())
     return tmp_path / 'store'
 
 

@@ -25,10 +25,7 @@ def write_noise(path, duration_s, rate_hz=8000):
 
 def shares(lengths_s, parts):
     total_s = sum(lengths_s.values())
-    return {
-        part: sum(lengths_s[path] for path in parts if parts[path] == part) / total_s
-        for part in PARTS
-    }
+    return {part: sum(lengths_s[path] for path in parts if parts[path] == part) / total_s for part in PARTS}
 
 
 def error(lengths_s, parts):
@@ -234,9 +231,7 @@ def test_the_page_trains_and_keeps_the_tonics(tmp_path):
         '--config.tracking.wandb=off',
     )  # fmt: skip
     page = program.ROOT / 'configs' / 'ast_raag.py'
-    words = program.command(
-        tmp_path / 'run', tmp_path / 'songs', tmp_path / 'prepared', *flags, page=page
-    )
+    words = program.command(tmp_path / 'run', tmp_path / 'songs', tmp_path / 'prepared', *flags, page=page)
     ended = program.run(words)
     assert ended.returncode == 0, ended.stderr
     assert sum(program.result(tmp_path / 'run')['n_groups'].values()) == 8

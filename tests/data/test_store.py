@@ -67,10 +67,7 @@ def opened(root, **more):
 
 
 def sounds(dataset):
-    return {
-        track['track']: dataset.read(i, 0, track['n_samples'])
-        for i, track in enumerate(dataset.tracks)
-    }
+    return {track['track']: dataset.read(i, 0, track['n_samples']) for i, track in enumerate(dataset.tracks)}
 
 
 def n_bytes(root):
@@ -245,7 +242,5 @@ def test_a_bucket_that_renames_no_folders_is_refused(root, monkeypatch):
         return rename(source, target)
 
     monkeypatch.setattr(os, 'rename', of_files)
-    with pytest.raises(
-        UserError, match=r'prepared_dir=.*folders cannot be renamed there \(Function'
-    ):
+    with pytest.raises(UserError, match=r'prepared_dir=.*folders cannot be renamed there \(Function'):
         prepare.from_settings(settings(root).data)

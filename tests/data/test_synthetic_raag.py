@@ -62,8 +62,7 @@ SEMITONES = {letter: i for i, letter in enumerate('SrRgGmMPdDnN')}
 def read(notes):
     """The reading of the notation that the tests rely on."""
     return [
-        SEMITONES[note.strip(".'")] + 12 * note.count("'") - 12 * note.count('.')
-        for note in notes.split()
+        SEMITONES[note.strip(".'")] + 12 * note.count("'") - 12 * note.count('.') for note in notes.split()
     ]
 
 
@@ -95,9 +94,7 @@ def holds(phrase, part):
 def melodies():
     """{raag: 20 melodies of 30 s}."""
     source = Source()
-    return {
-        raag: [source.melody(f'{raag}/{number:04d}') for number in range(20)] for raag in PUBLISHED
-    }
+    return {raag: [source.melody(f'{raag}/{number:04d}') for number in range(20)] for raag in PUBLISHED}
 
 
 def environment(**changes):
@@ -222,9 +219,7 @@ def test_the_pakad_is_quoted(melodies, raag):
     quoted = collections.Counter()
     for notes in melodies[raag]:
         sung = phrases(notes)
-        found = [
-            part for part in PUBLISHED[raag][4] if any(holds(phrase, read(part)) for phrase in sung)
-        ]
+        found = [part for part in PUBLISHED[raag][4] if any(holds(phrase, read(part)) for phrase in sung)]
         assert found
         quoted.update(found)
     assert set(quoted) == set(PUBLISHED[raag][4])
@@ -259,8 +254,7 @@ def test_notes_follow_each_other_and_keep_the_tempo(melodies):
         gaps = [b.onset_s - end for b, end in zip(notes[1:], ends, strict=False)]
         breath = [a.phrase != b.phrase for a, b in itertools.pairwise(notes)]
         assert all(
-            (gap > 0.05) if between else abs(gap) < 1e-9
-            for gap, between in zip(gaps, breath, strict=True)
+            (gap > 0.05) if between else abs(gap) < 1e-9 for gap, between in zip(gaps, breath, strict=True)
         )
         assert notes[0].onset_s == 0 and ends[-1] <= 30 + 1e-9
         assert 30 - ends[-1] < 2
@@ -314,9 +308,7 @@ def test_the_pitch_that_is_heard_is_the_pitch_that_is_given():
         notes, performance = alone(track)
         audio = play(notes, performance, 8).astype(np.float32) / 32768
         hop = 256
-        f0_hz = librosa.yin(
-            audio, fmin=60, fmax=1000, sr=RATE_HZ, frame_length=2048, hop_length=hop
-        )
+        f0_hz = librosa.yin(audio, fmin=60, fmax=1000, sr=RATE_HZ, frame_length=2048, hop_length=hop)
         compared = 0
         for note in notes:
             # Frames that lie inside the part where the pitch stays.
@@ -345,9 +337,7 @@ def test_a_glide_passes_through_every_pitch_between():
     assert np.abs(np.diff(np.log2(hz[: 2 * RATE_HZ]))).max() < 0.001
 
 
-@pytest.mark.parametrize(
-    ('raag', 'first'), [('yaman', 3 / 4), ('malkauns', 2 / 3), ('marwa', 15 / 16)]
-)
+@pytest.mark.parametrize(('raag', 'first'), [('yaman', 3 / 4), ('malkauns', 2 / 3), ('marwa', 15 / 16)])
 def test_the_drone_sounds_the_tonic(raag, first):
     notes, performance = alone(f'{raag}/0000')
     performance = dataclasses.replace(performance, drone_db=50.0)
@@ -381,14 +371,9 @@ def test_the_room_rings_on_for_its_time():
     note = sound.Note(0.0, 1.0, 'S', 0, 250.0, 0)
     performance = sound.Performance(tonic_hz=250.0, room_db=-3.0, room_s=1.0)
     audio = play([note], performance, 3.0).astype(float)
-    level_db = [
-        10 * np.log10(np.mean(audio[round(s * RATE_HZ) :][: RATE_HZ // 10] ** 2))
-        for s in (1.1, 1.5)
-    ]
+    level_db = [10 * np.log10(np.mean(audio[round(s * RATE_HZ) :][: RATE_HZ // 10] ** 2)) for s in (1.1, 1.5)]
     assert level_db[0] - level_db[1] == pytest.approx(0.4 * 60, abs=6)
-    assert not play([note], dataclasses.replace(performance, room_db=-math.inf), 3.0)[
-        RATE_HZ + 100 :
-    ].any()
+    assert not play([note], dataclasses.replace(performance, room_db=-math.inf), 3.0)[RATE_HZ + 100 :].any()
 
 
 # --- the dataset -----------------------------------------------------------------------------

@@ -190,9 +190,11 @@ def test_titles_of_different_tunes_differ():
     titles = ['Money Musk', 'Money in Both Pockets', "Jackson's Fancy", "Jackson's Rambles", 'Jig']
     assert len({identity.normalise_title(title) for title in titles}) == len(titles)
     assert identity.title_keys(('A Favourite Strathspey.',)) == []
-    assert identity.title_keys(
-        ("Lillibullero, or Protestant Boys' -- Jig", 'Or "Orange and Blue"')
-    ) == ['lillibullero', 'protestant boys', 'orange and blue']
+    assert identity.title_keys(("Lillibullero, or Protestant Boys' -- Jig", 'Or "Orange and Blue"')) == [
+        'lillibullero',
+        'protestant boys',
+        'orange and blue',
+    ]
 
 
 def test_a_transposed_and_retitled_tune_is_in_the_group_of_the_original():
@@ -256,9 +258,7 @@ def test_a_tune_without_a_name_is_named_by_its_track():
 
 # No test asks that a group holds one label: 'Money Musk' is a reel and a strathspey.
 def test_money_musk_the_reel_and_the_strathspey_are_one_group():
-    scores = [
-        s for s in corpus.scores(corpus.root())[0] if 'money musk' in identity.title_keys(s.titles)
-    ]
+    scores = [s for s in corpus.scores(corpus.root())[0] if 'money musk' in identity.title_keys(s.titles)]
     groups = identity.group_names(scores, [corpus.parse(s.abc) for s in scores])
     assert {s.dance for s in scores} == {'reel', 'strathspey'}
     assert {s.track.split('/')[0] for s in scores} == {'ryans', 'oneills'}
@@ -280,9 +280,7 @@ def test_transposition(semitones):
 
 def test_stretched_harmonics():
     stretch = 3e-4
-    audio = play(
-        notes(69, beats=4.0), 4.0, amplitudes=(0.0, 0.0, 0.0, 0.0, 1.0), inharmonicity=stretch
-    )
+    audio = play(notes(69, beats=4.0), 4.0, amplitudes=(0.0, 0.0, 0.0, 0.0, 1.0), inharmonicity=stretch)
     expected = 5 * 440.0 * math.sqrt((1 + 25 * stretch) / (1 + stretch))
     assert expected - 5 * 440.0 > 5
     assert peak_hz(audio) == pytest.approx(expected, abs=1.0)
@@ -296,9 +294,7 @@ def test_harmonics_near_half_the_sample_rate_are_left_out():
 
 @pytest.mark.parametrize('beats_per_minute', [80.0, 112.0])
 def test_onsets_keep_the_tempo(beats_per_minute):
-    audio = play(
-        notes(*range(60, 76), beats=0.5), 4.0, beats_per_minute=beats_per_minute, legato=0.5
-    )
+    audio = play(notes(*range(60, 76), beats=0.5), 4.0, beats_per_minute=beats_per_minute, legato=0.5)
     sounding = np.convolve(np.abs(audio.astype(float)) > 300, np.ones(200), 'same') > 0
     onset_s = np.flatnonzero(np.diff(sounding.astype(int)) == 1) / RATE_HZ
     assert len(onset_s) >= 8
@@ -325,9 +321,7 @@ def test_signal_to_noise_ratio(snr_db):
 def test_level(peak_dbfs):
     audio = play(notes(60, 64, 67, 72), 4.0, peak_dbfs=peak_dbfs, snr_db=10.0)
     assert audio.dtype == np.int16
-    assert 20 * np.log10(np.abs(audio.astype(float)).max() / 32767) == pytest.approx(
-        peak_dbfs, abs=0.01
-    )
+    assert 20 * np.log10(np.abs(audio.astype(float)).max() / 32767) == pytest.approx(peak_dbfs, abs=0.01)
 
 
 def test_accents_fall_on_the_beats():
@@ -350,9 +344,7 @@ def test_drawn_performances_stay_in_their_ranges_and_never_clip():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         performance = synth.draw(tune, rng)
-        assert (
-            synth.BEATS_PER_MINUTE[0] <= performance.beats_per_minute <= synth.BEATS_PER_MINUTE[1]
-        )
+        assert synth.BEATS_PER_MINUTE[0] <= performance.beats_per_minute <= synth.BEATS_PER_MINUTE[1]
         audio = synth.render(tune, performance, rng, duration_s=2.0, sample_rate_hz=RATE_HZ)
         peak_dbfs = 20 * np.log10(np.abs(audio.astype(float)).max() / 32767)
         assert synth.PEAK_DBFS[0] - 0.01 <= peak_dbfs <= synth.PEAK_DBFS[1] + 0.01

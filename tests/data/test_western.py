@@ -170,9 +170,7 @@ def test_the_page_trains(tmp_path):
         '--config.tracking.wandb=off',
     )  # fmt: skip
     page = program.ROOT / 'configs' / 'cnn14_western.py'
-    words = program.command(
-        tmp_path / 'run', tmp_path / 'songs', tmp_path / 'prepared', *flags, page=page
-    )
+    words = program.command(tmp_path / 'run', tmp_path / 'songs', tmp_path / 'prepared', *flags, page=page)
     ended = program.run(words)
     assert ended.returncode == 0, ended.stderr
     result = program.result(tmp_path / 'run')

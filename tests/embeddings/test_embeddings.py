@@ -162,17 +162,14 @@ def test_a_network_on_a_table_keeps_its_own_scaling(tmp_path):
     assert done.returncode == 0, done.stderr
     assert '256 units for each window' in done.stdout
     parts = {
-        part: embeddings.Embeddings.load(tmp_path / 'e' / f'{part}.npz')
-        for part in ('train', 'val', 'test')
+        part: embeddings.Embeddings.load(tmp_path / 'e' / f'{part}.npz') for part in ('train', 'val', 'test')
     }
     with root.open() as file:
         rows = {r['filename']: r for r in csv.DictReader(file)}
 
     def values(part):
         each = parts[part]
-        names = [
-            f'{t}.{round(float(s))}.wav' for t, s in zip(each.track, each.start_s, strict=True)
-        ]
+        names = [f'{t}.{round(float(s))}.wav' for t, s in zip(each.track, each.start_s, strict=True)]
         return np.array([[float(rows[n][c]) for c in 'uvwxyz'] for n in names])
 
     x = values('train')

@@ -45,9 +45,7 @@ def test_figures_are_scikit_learns(true_ids, predicted_ids):
         predicted[:] = predicted_ids
     probabilities = rng.dirichlet(np.ones(5), 300)
     losses = evaluate.log_losses(labels, probabilities)
-    ours = evaluate.score(
-        labels, predicted, labels.astype(str), CLASSES, losses, with_intervals=False
-    )
+    ours = evaluate.score(labels, predicted, labels.astype(str), CLASSES, losses, with_intervals=False)
     ids = np.arange(5)
     assert ours['n'] == 300
     assert ours['accuracy'] == pytest.approx(metrics.accuracy_score(labels, predicted))
@@ -55,9 +53,7 @@ def test_figures_are_scikit_learns(true_ids, predicted_ids):
     macro_f1 = metrics.f1_score(labels, predicted, average='macro', zero_division=0)
     assert ours['macro_f1'] == pytest.approx(macro_f1)
     assert ours['log_loss'] == pytest.approx(metrics.log_loss(labels, probabilities, labels=ids))
-    np.testing.assert_array_equal(
-        ours['confusion'], metrics.confusion_matrix(labels, predicted, labels=ids)
-    )
+    np.testing.assert_array_equal(ours['confusion'], metrics.confusion_matrix(labels, predicted, labels=ids))
     theirs = metrics.precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
     for i, name in enumerate(CLASSES):
         row = ours['per_class'][name]
@@ -162,13 +158,9 @@ def test_evaluate_joins_everything():
     assert tuple(scores) == evaluate.KINDS
     assert scores['segment']['confusion'] == [[1, 1], [1, 2]]
     assert scores['segment']['n'] == 5
-    assert scores['segment']['log_loss'] == pytest.approx(
-        -np.log([0.9, 0.4, 0.2, 0.7, 0.6]).mean(), rel=1e-5
-    )
+    assert scores['segment']['log_loss'] == pytest.approx(-np.log([0.9, 0.4, 0.2, 0.7, 0.6]).mean(), rel=1e-5)
     assert scores['song_max_probability']['confusion'] == [[1, 0], [1, 0]]  # both sum to 1.5: first
-    assert scores['song_max_probability']['log_loss'] == pytest.approx(
-        -np.log([0.65, 0.5]).mean(), rel=1e-5
-    )
+    assert scores['song_max_probability']['log_loss'] == pytest.approx(-np.log([0.65, 0.5]).mean(), rel=1e-5)
     assert scores['song_majority']['confusion'] == [[1, 0], [0, 1]]
     assert scores['song_majority']['log_loss'] is None
     assert scores['song_majority']['n'] == 2
@@ -219,9 +211,7 @@ def test_groups_of_unequal_size():
     p = outcomes.mean()
     right = np.array([outcomes[groups == f'{i:03d}'].sum() for i in range(200)])
     half = 1.96 * np.sqrt(((right - p * sizes) ** 2).sum()) / sizes.sum()
-    np.testing.assert_allclose(
-        binary(outcomes, groups)['accuracy_ci95'], [p - half, p + half], atol=0.006
-    )
+    np.testing.assert_allclose(binary(outcomes, groups)['accuracy_ci95'], [p - half, p + half], atol=0.006)
 
 
 def test_interval_of_the_log_loss():
@@ -229,9 +219,7 @@ def test_interval_of_the_log_loss():
     labels = np.zeros(500, int)
     ours = evaluate.score(labels, labels, [str(i) for i in range(500)], 'ab', losses)
     half = 1.96 * losses.std() / np.sqrt(500)
-    np.testing.assert_allclose(
-        ours['log_loss_ci95'], [losses.mean() - half, losses.mean() + half], atol=0.03
-    )
+    np.testing.assert_allclose(ours['log_loss_ci95'], [losses.mean() - half, losses.mean() + half], atol=0.03)
 
 
 def test_interval_of_macro_f1_is_near_a_plain_bootstraps():
@@ -317,9 +305,7 @@ def test_intervals_of_differences_and_losses_hold_the_truth(n_groups):
 
 
 def test_majority_class():
-    predictions = table(
-        [('x', 0, 1, 0), ('x', 0, 1, 0), ('x', 0, 1, 0), ('y', 1, 0, 1), ('z', 1, 1, 0)]
-    )
+    predictions = table([('x', 0, 1, 0), ('x', 0, 1, 0), ('x', 0, 1, 0), ('y', 1, 0, 1), ('z', 1, 1, 0)])
     groups = {'x': 'g', 'y': 'h', 'z': 'i'}
     # b is the most frequent of the training songs; two of the three test songs are b.
     ours = evaluate.majority_class(np.array([0, 1, 1]), predictions, groups)

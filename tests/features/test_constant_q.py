@@ -52,9 +52,7 @@ def test_constant_q_is_librosas(rate_hz, settings, kind):
 
 @pytest.mark.parametrize('bins_per_octave', [12, 24])
 def test_each_bin_hears_its_frequency(bins_per_octave):
-    front_end = ConstantQ(
-        n_bins=5 * bins_per_octave, bins_per_octave=bins_per_octave, f_min_hz=110.0
-    )
+    front_end = ConstantQ(n_bins=5 * bins_per_octave, bins_per_octave=bins_per_octave, f_min_hz=110.0)
     compute = jax.jit(front_end)
     t = np.arange(30000) / 22050
     for k, hz in enumerate(front_end.frequencies_hz()):
@@ -77,9 +75,7 @@ def test_f_min_at_the_tonic_makes_bins_degrees():
     degrees = []
     for tonic_hz in (130.8, 152.0):
         front_end = ConstantQ(f_min_hz=tonic_hz, n_bins=48)
-        degrees.append(
-            np.asarray(jax.jit(front_end)(scale(tonic_hz)))[20 : 20 + 43 * 7 : 43].argmax(1)
-        )
+        degrees.append(np.asarray(jax.jit(front_end)(scale(tonic_hz)))[20 : 20 + 43 * 7 : 43].argmax(1))
     assert degrees[0].tolist() == degrees[1].tolist() == [0, 1, 4, 5, 7, 8, 11]
 
 

@@ -36,9 +36,7 @@ def test_the_published_rows_come_out(tmp_path):
     for label in ('blues', 'classical'):  # of one length
         (tmp_path / 'songs' / label).mkdir(parents=True)
         name = f'{label}.00000.wav'
-        (tmp_path / 'songs' / label / name).symlink_to(
-            DATA / 'gtzan/genres_original' / label / name
-        )
+        (tmp_path / 'songs' / label / name).symlink_to(DATA / 'gtzan/genres_original' / label / name)
     (tmp_path / 'songs/blues/broken.wav').write_text('not audio')
     ended = run(f'--root={tmp_path / "songs"}', f'--out={tmp_path / "table.csv"}')
     assert ended.returncode == 0, ended.stderr

@@ -39,9 +39,7 @@ def schindler(waveform):
 
 
 def fma_mel(waveform):
-    mel = librosa_mel(
-        waveform, sample_rate_hz=22050, n_fft=2048, hop_length=512, n_mels=128, power=2
-    )
+    mel = librosa_mel(waveform, sample_rate_hz=22050, n_fft=2048, hop_length=512, n_mels=128, power=2)
     return librosa.power_to_db(mel, ref=np.max, top_db=80)
 
 
@@ -89,9 +87,7 @@ def htk_filters(low_hz, high_hz, n_mels):
 
 
 def frames_of_400(waveform):
-    return np.stack([waveform[i : i + 400] for i in range(0, len(waveform) - 399, 160)]).astype(
-        np.float64
-    )
+    return np.stack([waveform[i : i + 400] for i in range(0, len(waveform) - 399, 160)]).astype(np.float64)
 
 
 def yamnet(waveform):
@@ -175,9 +171,7 @@ def test_against_the_reference_on_real_recordings(flavour, real_recordings):
     for file in real_recordings[::3]:
         waveform, rate_hz = soundfile.read(file, frames=6 * 22050, dtype='float32')
         if rate_hz != front_end.sample_rate_hz:
-            waveform = librosa.resample(
-                waveform, orig_sr=rate_hz, target_sr=front_end.sample_rate_hz
-            )
+            waveform = librosa.resample(waveform, orig_sr=rate_hz, target_sr=front_end.sample_rate_hz)
         assert_same(compiled(flavour)(waveform), reference(waveform), unit)
 
 
@@ -216,9 +210,7 @@ def test_published_values_of_ast():
     front_end = KaldiFilterBank(target_frames=0, mean=0.0, std=0.5)
     out = np.asarray(front_end(tone(16000).astype(np.float32)))
     assert out.shape == (98, 128)
-    np.testing.assert_allclose(
-        [out.min(), out.max(), out.mean()], [-15.9424, 5.6691, -11.4686], atol=1e-3
-    )
+    np.testing.assert_allclose([out.min(), out.max(), out.mean()], [-15.9424, 5.6691, -11.4686], atol=1e-3)
     np.testing.assert_allclose(
         out[49, [0, 16, 32, 48, 64, 96, 127]],
         [-14.6689, -7.0261, -8.3652, -14.6478, 3.2358, -15.9424, -15.9424],
@@ -367,9 +359,7 @@ def test_decibel_below_the_peak(below):
 def test_short_windows_are_centred_as_in_librosa(win_length):
     waveform = signal('noise', 22050, 5000)
     out = Spectrogram(n_fft=512, win_length=win_length, hop_length=200, power=1)(waveform)
-    theirs = librosa.stft(
-        waveform.astype(np.float64), n_fft=512, win_length=win_length, hop_length=200
-    )
+    theirs = librosa.stft(waveform.astype(np.float64), n_fft=512, win_length=win_length, hop_length=200)
     np.testing.assert_allclose(out, np.abs(theirs).T, atol=1e-4)
 
 
@@ -436,12 +426,8 @@ def test_ast_refuses_to_drop_the_end_of_a_window():
 )
 @pytest.mark.parametrize('scale', ['slaney', 'htk'])
 @pytest.mark.parametrize('unit_area', [True, False])
-def test_mel_filters_are_librosas(
-    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, unit_area
-):
-    ours = mel_filters(
-        sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale=scale, unit_area=unit_area
-    )
+def test_mel_filters_are_librosas(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, unit_area):
+    ours = mel_filters(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale=scale, unit_area=unit_area)
     theirs = librosa.filters.mel(
         sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz or None,
         htk=scale == 'htk', norm='slaney' if unit_area else None, dtype=np.float64,

@@ -242,9 +242,7 @@ def test_tempo_of_a_metronome(bpm):
 
 
 @pytest.mark.parametrize('kind', ['music', 'noise', 'silence', 'full_scale_sine'])
-@pytest.mark.parametrize(
-    ('rate_hz', 'padding'), [(16000, 'reflect'), (22050, 'zeros'), (44100, 'zeros')]
-)
+@pytest.mark.parametrize(('rate_hz', 'padding'), [(16000, 'reflect'), (22050, 'zeros'), (44100, 'zeros')])
 def test_chroma_is_librosas(kind, rate_hz, padding):
     waveform = real_clip(3) if kind == 'music' else signal(kind, rate_hz, 30001)
     mode = 'constant' if padding == 'zeros' else padding

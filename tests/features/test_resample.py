@@ -80,9 +80,7 @@ def test_resample_is_linear_and_time_is_the_last_axis(from_hz, to_hz):
     rng = np.random.default_rng(3)
     a, b = rng.uniform(-1, 1, (2, 2, 3, 700)).astype(np.float32)
     together = resample(jnp.asarray(2 * a - 3 * b), from_hz, to_hz)
-    apart = 2 * resample(jnp.asarray(a), from_hz, to_hz) - 3 * resample(
-        jnp.asarray(b), from_hz, to_hz
-    )
+    apart = 2 * resample(jnp.asarray(a), from_hz, to_hz) - 3 * resample(jnp.asarray(b), from_hz, to_hz)
     assert together.shape == (2, 3, -(-700 * to_hz // from_hz))
     np.testing.assert_allclose(together, apart, atol=1e-5)
     alone = resample(jnp.asarray(a[1, 2]), from_hz, to_hz)

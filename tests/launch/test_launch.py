@@ -22,8 +22,7 @@ CLUSTER = {
     'slurm': '--nodes=2 --gpus_per_node=4 --time=1:00:00 --partition=gpu'.split(),
     'tpu_vm': '--name=run-1 --zone=z --accelerator_type=v6e-16 --runtime_version=v2 '
     '--repo=https://example.com/g --commit=abc'.split(),
-    'gke': '--name=run-1 --image=i --nodes=2 --claim=c --accelerator=nvidia-l4 '
-    '--devices_per_node=8'.split(),
+    'gke': '--name=run-1 --image=i --nodes=2 --claim=c --accelerator=nvidia-l4 --devices_per_node=8'.split(),
     'skypilot': '--name=run-1 --bucket=gs://b --nodes=2 --accelerators=A100:8 --spot'.split(),
 }
 WORKDIR = {'slurm': '/r', 'tpu_vm': '/r', 'gke': '/data', 'skypilot': '/bucket'}
@@ -121,8 +120,7 @@ def test_workdir_that_dies_with_the_machine_is_refused(recipe):
 def test_submitted_document_is_the_one_of_the_dry_run(recipe, tool, words, tools, tmp_path):
     path = tools(
         tool,
-        f'printf "%s\\n" "${{@:1:$#-1}}" > {tmp_path}/words\n'
-        f'cat "${{@: -1}}" > {tmp_path}/document; exit 7',
+        f'printf "%s\\n" "${{@:1:$#-1}}" > {tmp_path}/words\ncat "${{@: -1}}" > {tmp_path}/document; exit 7',
     )
     arguments = [word.replace('/r/', f'{tmp_path}/') for word in cluster(recipe)]
     done = launch(recipe, *arguments, path=path)
@@ -165,9 +163,7 @@ def test_slurm_script_requeues_what_may_go_on(code, restarts, requeued, tools, t
     tools('srun', f'printf "%s\\0" "$@" > {tmp_path}/srun; exit {code}')
     path = tools('scontrol', f'echo "$@" > {tmp_path}/scontrol')
     script = launch('slurm', '--dry-run', '--python=py', *cluster('slurm')).stdout
-    variables = {'SLURM_JOB_ID': '17'} | (
-        {'SLURM_RESTART_COUNT': str(restarts)} if restarts else {}
-    )
+    variables = {'SLURM_JOB_ID': '17'} | ({'SLURM_RESTART_COUNT': str(restarts)} if restarts else {})
     done = subprocess.run(['bash', '-c', script], env={'PATH': path, **variables})
     assert done.returncode == code
     words = (tmp_path / 'srun').read_text().split('\0')[:-1]
@@ -340,9 +336,7 @@ def test_skypilot_task(tools, tmp_path):
         },
     )
     assert (tmp_path / 'words').read_text().split('\0')[:-1] == expected('skypilot')
-    variables = dict(
-        line.partition('=')[::2] for line in (tmp_path / 'env').read_text().splitlines()
-    )
+    variables = dict(line.partition('=')[::2] for line in (tmp_path / 'env').read_text().splitlines())
     assert variables['JAX_COORDINATOR_ADDRESS'].startswith('10.0.0.1:')
     assert (variables['JAX_NUM_PROCESSES'], variables['JAX_PROCESS_ID']) == ('2', '1')
 
@@ -507,8 +501,7 @@ def test_local_second_signal_kills(tmp_path):
 
 def test_local_dry_run_can_be_pasted(tmp_path):
     (tmp_path / 'stub.py').write_text(
-        'import os, sys\nprint(os.environ["JAX_PROCESS_ID"], '
-        'os.environ["JAX_NUM_CPU_DEVICES"], sys.argv[2])'
+        'import os, sys\nprint(os.environ["JAX_PROCESS_ID"], os.environ["JAX_NUM_CPU_DEVICES"], sys.argv[2])'
     )
     flags = '--dry-run --processes=2 --devices_per_process=3 --module=stub --config=c'
     done = launch('local', *flags.split(), f'--workdir={AWKWARD}')

@@ -31,8 +31,7 @@ class RampSource(Source):
 
     def recordings(self):
         return [
-            Recording(track=f'track{t}', label='cab'[t % 3], group=f'g{t}')
-            for t in range(len(LENGTHS))
+            Recording(track=f'track{t}', label='cab'[t % 3], group=f'g{t}') for t in range(len(LENGTHS))
         ], []
 
     def sample_rate_hz(self):
@@ -298,9 +297,7 @@ def test_processes_share_each_batch(dataset, processes, draw):
         ]
         joined = [
             {
-                key: np.stack([batch[key] for batch in step], 1).reshape(
-                    BATCH, *step[0][key].shape[1:]
-                )
+                key: np.stack([batch[key] for batch in step], 1).reshape(BATCH, *step[0][key].shape[1:])
                 for key in step[0]
             }
             for step in zip(*parts, strict=True)
@@ -444,8 +441,7 @@ def test_evaluation_rows_are_shared_among_processes(dataset, processes):
     table = table_of(dataset, train=False)
     whole = in_order(table, batch_size=12)
     parts = [
-        in_order(table, batch_size=12, rows=np.arange(12).reshape(processes, -1)[p])
-        for p in range(processes)
+        in_order(table, batch_size=12, rows=np.arange(12).reshape(processes, -1)[p]) for p in range(processes)
     ]
     joined = [
         {key: np.concatenate([batch[key] for batch in step]) for key in step[0]}

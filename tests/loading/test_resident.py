@@ -25,9 +25,7 @@ class Noise(Source):
         self.kind, self.name = kind, f'noise_{kind}'
 
     def recordings(self):
-        return [
-            Recording(track=f'{t}', label='cab'[t % 3], group=f'{t}') for t in range(len(LENGTHS))
-        ], []
+        return [Recording(track=f'{t}', label='cab'[t % 3], group=f'{t}') for t in range(len(LENGTHS))], []
 
     def sample_rate_hz(self):
         return RATE_HZ if self.kind == 'audio' else 1
@@ -83,9 +81,7 @@ def test_the_batches_of_the_stream(dataset, draw, window_s, devices):
             np.testing.assert_array_equal(batch['label'], expected['label'])
         whole = np.concatenate(list(one.evaluate(table)))
         np.testing.assert_array_equal(whole[: len(table)], table.read_all())
-        assert (
-            whole[len(table) :] == whole[len(table) - 1]
-        ).all()  # filled up with the last window
+        assert (whole[len(table) :] == whole[len(table) - 1]).all()  # filled up with the last window
 
 
 @pytest.fixture(scope='module')
@@ -111,9 +107,7 @@ def runs(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['resident', 'workers'])
 def test_a_run_ends_in_the_same_bytes(runs, name):
-    assert (runs / name / 'metrics.jsonl').read_bytes() == (
-        runs / 'streamed' / 'metrics.jsonl'
-    ).read_bytes()
+    assert (runs / name / 'metrics.jsonl').read_bytes() == (runs / 'streamed' / 'metrics.jsonl').read_bytes()
     for key in ('parameters_sha256', 'best_parameters_sha256', 'parts'):
         assert program.result(runs / name)[key] == program.result(runs / 'streamed')[key]
 

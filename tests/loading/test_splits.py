@@ -110,22 +110,16 @@ def test_groups_that_cannot_be_divided_are_refused():
     # groups stand in one part, some class misses a part.
     holds = {'w': 'abc', 'x': 'abd', 'y': 'acd', 'z': 'bcd'}
     tracks = [track(f'{g}{label}', label, g) for g, labels in holds.items() for label in labels]
-    with pytest.raises(
-        UserError, match=r"the grouped split leaves .*'[abcd]' \(3 songs, 3 groups\)"
-    ):
+    with pytest.raises(UserError, match=r"the grouped split leaves .*'[abcd]' \(3 songs, 3 groups\)"):
         make(tracks)
 
 
 def test_all_classes_with_too_few_groups_are_named():
     tracks = [track(f'{g}{label}', label, f'{g}{label}') for g in 'vwxyz' for label in 'ab']
     tracks += [track(f'c{i}', 'c', 'one') for i in range(7)] + [track('d1', 'd', 'two')]
-    with pytest.raises(
-        UserError, match=r'needs at least 3 groups; .*config\.data\.classes'
-    ) as error:
+    with pytest.raises(UserError, match=r'needs at least 3 groups; .*config\.data\.classes') as error:
         make(tracks)
-    assert "class 'c' has 7 songs in 1 groups; class 'd' has 1 songs in 1 groups" in str(
-        error.value
-    )
+    assert "class 'c' has 7 songs in 1 groups; class 'd' has 1 songs in 1 groups" in str(error.value)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -201,9 +195,7 @@ def test_validation_is_set_aside_from_the_training_part_by_group():
     tracks = official(('test',), 5)
     for label in 'ab':
         tracks += [
-            track(f'{label}/{g}{i}', label, f'{label}artist{g}', 'train')
-            for g in range(30)
-            for i in range(2)
+            track(f'{label}/{g}{i}', label, f'{label}artist{g}', 'train') for g in range(30) for i in range(2)
         ]
     split = make(tracks, protocol='official', fractions=(0.6, 0.2, 0.2))
     check_whole(split, tracks)
@@ -248,9 +240,7 @@ def test_an_official_split_must_be_whole():
 
 
 def test_an_official_split_without_a_test_part():
-    with pytest.raises(
-        UserError, match=r"2 of 2 classes .*'a' \(.*\) lacks test; 'b' .* lacks test"
-    ):
+    with pytest.raises(UserError, match=r"2 of 2 classes .*'a' \(.*\) lacks test; 'b' .* lacks test"):
         make(official(('train', 'val')), protocol='official')
 
 
@@ -271,17 +261,13 @@ def test_a_list_without_validation():
     parts = {t['track']: 'train' if int(t['track'][1:]) < 30 else 'test' for t in tracks}
     split = make(tracks, {'paper': parts}, protocol='paper', fractions=(0.6, 0.2, 0.2))
     check_whole(split, tracks)
-    assert {tracks[i]['track'] for i in split.tracks['test']} == {
-        t for t, p in parts.items() if p == 'test'
-    }
+    assert {tracks[i]['track'] for i in split.tracks['test']} == {t for t, p in parts.items() if p == 'test'}
     assert len(split.tracks['val']) == pytest.approx(15, abs=4)
 
 
 def test_unknown_protocols_name_what_there_is():
     tracks = structure('single_recordings', 0)
-    with pytest.raises(
-        UserError, match='no such list; expected one of artist, .*paper.*stratified'
-    ):
+    with pytest.raises(UserError, match='no such list; expected one of artist, .*paper.*stratified'):
         make(tracks, {'paper': {}}, protocol='fault_filtered')
     with pytest.raises(UserError) as error:
         make(tracks, protocol='fault_filtered')
@@ -334,10 +320,7 @@ def test_stratified_is_by_song():
     for label in {t['label'] for t in tracks}:
         total = sum(t['label'] == label for t in tracks)
         for part, share in zip(splits.PARTS, FRACTIONS, strict=True):
-            assert (
-                abs(sum(tracks[i]['label'] == label for i in split.tracks[part]) - share * total)
-                <= 1.5
-            )
+            assert abs(sum(tracks[i]['label'] == label for i in split.tracks[part]) - share * total) <= 1.5
 
 
 # --- by segment ----------------------------------------------------------------------------------
@@ -360,9 +343,7 @@ def test_segments_are_dealt_out_once():
         for row, starts in segments.items()
         for start in starts.tolist()
     )
-    expected = {
-        (row, 50 * i) for row, t in enumerate(tracks) for i in range(max(1, t['n_samples'] // 50))
-    }
+    expected = {(row, 50 * i) for row, t in enumerate(tracks) for i in range(max(1, t['n_samples'] // 50))}
     assert set(dealt) == expected and set(dealt.values()) == {1}
     for label in 'ab':
         of_label = [row for row, t in enumerate(tracks) if t['label'] == label]
@@ -422,9 +403,7 @@ def test_a_share_depends_on_the_seed_and_not_on_the_order():
     split = make(tracks, train_share=0.5)
     order = np.random.default_rng(0).permutation(len(tracks))
     again = make([tracks[i] for i in order], train_share=0.5)
-    assert {names[i] for i in split.tracks['train']} == {
-        names[order[i]] for i in again.tracks['train']
-    }
+    assert {names[i] for i in split.tracks['train']} == {names[order[i]] for i in again.tracks['train']}
     assert split.fingerprint(names) != make(tracks).fingerprint(names)
 
 

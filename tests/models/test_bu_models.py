@@ -74,9 +74,7 @@ def golden_variables():
         layer(f'cnn_features.{i}.3', 2 * inputs, inputs, 1, 1, bias=False)
         norms |= {f'cnn_features.{i}.1': inputs, f'cnn_features.{i}.4': 2 * inputs}
     for key, channels in norms.items():
-        scale, bias, mean, var = (
-            torch_tensor(each, channels) for each in norm_shapes(key, channels)
-        )
+        scale, bias, mean, var = (torch_tensor(each, channels) for each in norm_shapes(key, channels))
         params[key.replace('.', '_')] = {'scale': scale, 'bias': bias}
         stats[key.replace('.', '_')] = {'mean': mean, 'var': var}
     for i, inputs in (0, 128), (1, 32):
@@ -306,9 +304,7 @@ def test_max_pool_is_xlas(size):
     maps = np.random.default_rng(0).standard_normal((2, *size, 3)).astype(np.float32)
 
     def xlas(maps):
-        return jax.lax.reduce_window(
-            maps, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID'
-        )
+        return jax.lax.reduce_window(maps, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID')
 
     ours, back = jax.vjp(pooling.max_pool_2x2, maps)
     expected, expected_back = jax.vjp(xlas, maps)

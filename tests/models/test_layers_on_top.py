@@ -63,8 +63,7 @@ def test_lstms_read_the_patches_in_order():
     patches = jax.jit(lambda: trunk.apply(alone, patches, train=False)[1])()
     params = variables['params']['lstm_1']
     kernels, hidden_kernels, biases = (
-        jnp.split(params[name], 4, axis=-1)
-        for name in ('input_kernel', 'hidden_kernel', 'input_bias')
+        jnp.split(params[name], 4, axis=-1) for name in ('input_kernel', 'hidden_kernel', 'input_bias')
     )
     gates = {f'i{gate}': {'kernel': kernel} for gate, kernel in zip('ifgo', kernels, strict=True)}
     for gate, kernel, bias in zip('ifgo', hidden_kernels, biases, strict=True):

@@ -125,9 +125,7 @@ def test_training_and_evaluation(settings, frames):
         assert jnp.isfinite(leaf).all()
         # A single frame follows on a state of zeros.
         assert (leaf != 0).any() or (frames == 1 and settings is LSTM)
-    for got, exact in zip(
-        evaluate(model.clone(dtype='bfloat16')), (logits, embedding), strict=True
-    ):
+    for got, exact in zip(evaluate(model.clone(dtype='bfloat16')), (logits, embedding), strict=True):
         assert got.dtype == jnp.float32
         assert 0 < np.abs(got - exact).max() < 0.05 * np.abs(exact).max()
 

@@ -236,16 +236,12 @@ def test_the_bias_before_batch_norm_does_nothing(small):
 def test_too_small_pictures(shape):
     model = shallow_cnn.Model(num_classes=2)
     with pytest.raises(UserError, match=rf'at least 20 .* {shape[1]} x {shape[2]}'):
-        jax.eval_shape(
-            lambda key: model.init(key, jnp.zeros(shape), train=False), jax.random.key(0)
-        )
+        jax.eval_shape(lambda key: model.init(key, jnp.zeros(shape), train=False), jax.random.key(0))
 
 
 def test_the_smallest_pictures():
     model = shallow_cnn.Model(num_classes=2, hidden_units=3)
-    (logits, embedding), _ = model.init_with_output(
-        jax.random.key(0), jnp.ones((4, 20, 20)), train=False
-    )
+    (logits, embedding), _ = model.init_with_output(jax.random.key(0), jnp.ones((4, 20, 20)), train=False)
     assert logits.shape == (4, 2) and embedding.shape == (4, 3)
 
 

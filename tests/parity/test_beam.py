@@ -60,9 +60,7 @@ def assert_equal(first: pathlib.Path, second: pathlib.Path) -> None:
                 assert (one / name).read_bytes() == (other / name).read_bytes(), name
     # By TFDS itself, with all their features.
     records = [
-        tfds.builder_from_directory(batch / 'tfds' / 'recordings' / '1.0.0').as_data_source(
-            'all_tracks'
-        )
+        tfds.builder_from_directory(batch / 'tfds' / 'recordings' / '1.0.0').as_data_source('all_tracks')
         for batch in map(only_batch, (first, second))
     ]
     assert len(records[0]) == len(records[1]) > 0

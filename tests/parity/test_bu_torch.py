@@ -65,9 +65,7 @@ class Reference(torch.nn.Module):
         layers = {'gru': nn.GRU, 'lstm': nn.LSTM}[kind](128, 32, 2, batch_first=True)
         setattr(self, kind, layers)
         self.residual_proj = nn.Linear(128, 32)
-        self.attention = nn.Sequential(
-            nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 1), nn.Softmax(1)
-        )
+        self.attention = nn.Sequential(nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 1), nn.Softmax(1))
         self.classifier = nn.Sequential(nn.Identity(), nn.Linear(32, classes))
 
     def forward(self, pictures):
@@ -127,9 +125,7 @@ def test_outputs_and_gradients_equal_pytorchs(network, seed, frames, bins, class
 
     # In float64, and small: a ReLU's argument that is zero but for rounding has either gradient.
     theirs.double().train()
-    torch_loss = torch.nn.functional.cross_entropy(
-        theirs(turned.double())[0], torch.from_numpy(labels)
-    )
+    torch_loss = torch.nn.functional.cross_entropy(theirs(turned.double())[0], torch.from_numpy(labels))
     torch_loss.backward()
     gradients = {key: parameter.grad for key, parameter in theirs.named_parameters()}
     trained = to_ours(theirs.state_dict() | gradients, name)

@@ -131,9 +131,7 @@ def test_yamnet_is_litert_up_to_its_8_bit_matrices(kind, yamnet_in_float):
     exact = [np.cos(angle), np.sin(angle), htk_filters(125, 7500, 64)]
     for matrix, file in zip(exact, stored, strict=True):
         assert np.abs(matrix - file).max() <= 0.501 / 127
-    bands = np.exp(
-        theirs
-    )  # 1e-4 in the logarithm, and what float32 sums leave below a strong partial
+    bands = np.exp(theirs)  # 1e-4 in the logarithm, and what float32 sums leave below a strong partial
     np.testing.assert_allclose(np.exp(log_mel(*stored)), bands, rtol=1e-4, atol=1e-8 * bands.max())
     ours = np.asarray(features.build({'name': 'yamnet'})(waveform))
     np.testing.assert_allclose(log_mel(*exact), ours, rtol=0, atol=1e-4)

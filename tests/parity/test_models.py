@@ -74,9 +74,7 @@ def stepper(converted):
     @jax.jit
     @jax.value_and_grad
     def objective(params, rest, pictures, labels):
-        (logits, _), _ = model.apply(
-            rest | {'params': params}, pictures, train=True, mutable=['batch_stats']
-        )
+        (logits, _), _ = model.apply(rest | {'params': params}, pictures, train=True, mutable=['batch_stats'])
         targets = jax.nn.one_hot(labels, converted.num_classes)
         return losses.cross_entropy(logits, targets).mean()
 
@@ -117,9 +115,7 @@ def torch_cnn14(flavour, num_classes, seed):
     for key, value in cnn14.state_dict().items():
         if key.endswith('running_mean'):
             value.copy_(
-                3 * torch.randn(value.shape)
-                if key.startswith('bn0')
-                else torch.randn(value.shape) / 10
+                3 * torch.randn(value.shape) if key.startswith('bn0') else torch.randn(value.shape) / 10
             )
         elif key.endswith('running_var'):
             value.copy_(torch.rand(value.shape) + 0.5)
@@ -199,9 +195,7 @@ def test_cnn14_trains_as_the_authors(monkeypatch):
 )  # fmt: skip
 def test_cnn14_golden(flavour, rate_hz, first, total, embedding, embedding_sum):
     converted = from_tensors(golden.state_dict(golden.cnn_shapes((64, 128, 256, 512, 1024, 2048))))
-    logits, ours = outputs(
-        converted, features.build({'name': flavour})(golden.noisy(rate_hz))[None]
-    )
+    logits, ours = outputs(converted, features.build({'name': flavour})(golden.noisy(rate_hz))[None])
     scale = np.abs(logits).max()
     np.testing.assert_allclose(logits[0, :6], first, rtol=0, atol=1e-4 * scale)
     np.testing.assert_allclose(logits.sum(dtype=np.float64), total, rtol=0, atol=1e-3 * scale)
@@ -289,9 +283,7 @@ def test_ast_under_the_names_of_transformers_4():
         ('mlp.fc1', 'intermediate.dense'),
         ('mlp.fc2', 'output.dense'),
     )
-    five = {
-        key.replace('encoder.layer', 'layers'): value for key, value in theirs.state_dict().items()
-    }
+    five = {key.replace('encoder.layer', 'layers'): value for key, value in theirs.state_dict().items()}
     assert any('q_proj' in key for key in five)
     four = {}
     for key, value in five.items():
@@ -311,9 +303,7 @@ def test_ast_trains_as_transformers():
     rng = np.random.default_rng(2)
     pictures = rng.standard_normal((3, 150, 128)).astype(np.float32)
     labels = rng.integers(0, 5, 3)
-    loss = torch.nn.functional.cross_entropy(
-        theirs(torch.tensor(pictures)).logits, torch.tensor(labels)
-    )
+    loss = torch.nn.functional.cross_entropy(theirs(torch.tensor(pictures)).logits, torch.tensor(labels))
     loss.backward()
     gradients = {key: value.grad for key, value in theirs.named_parameters()}
     expected = from_tensors(gradients, config)

@@ -141,9 +141,7 @@ def test_programs_are_not_run(as_zip, tmp_path):
         torch.load(path, weights_only=False)  # the control: PyTorch would run it
         assert marker.exists()
         marker.unlink()
-        with pytest.raises(
-            UserError, match=r'evil.pth: asks to run posix.system: a program.*not run'
-        ):
+        with pytest.raises(UserError, match=r'evil.pth: asks to run posix.system: a program.*not run'):
             read_checkpoint(path)
         assert not marker.exists()
 

@@ -52,8 +52,7 @@ LOSSES = {
 
 @pytest.mark.parametrize(
     ('recipe', 'loss', 'clip_norm'),
-    [(recipe, 'smooth, weighted', 0.2) for recipe in RECIPES]
-    + [('adam', loss, 0.0) for loss in LOSSES],
+    [(recipe, 'smooth, weighted', 0.2) for recipe in RECIPES] + [('adam', loss, 0.0) for loss in LOSSES],
 )
 def test_twenty_steps(recipe, loss, clip_norm):
     keys, make_optimizer = RECIPES[recipe]
@@ -73,9 +72,7 @@ def test_twenty_steps(recipe, loss, clip_norm):
     criterion = torch.nn.CrossEntropyLoss(**arguments)
     for batch in MANY:
         optimizer.zero_grad()
-        value = criterion(
-            network(torch.tensor(batch['table'])), torch.tensor(batch['label']).long()
-        )
+        value = criterion(network(torch.tensor(batch['table'])), torch.tensor(batch['label']).long())
         value.backward()
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
@@ -91,9 +88,7 @@ def test_twenty_steps(recipe, loss, clip_norm):
 
 
 @pytest.mark.parametrize('mode', ['min', 'max'])
-@pytest.mark.parametrize(
-    ('factor', 'patience', 'least'), [(0.1, 5, 1e-7), (0.5, 0, 3e-3), (0.7, 2, 0)]
-)
+@pytest.mark.parametrize(('factor', 'patience', 'least'), [(0.1, 5, 1e-7), (0.5, 0, 3e-3), (0.7, 2, 0)])
 def test_a_random_walk_over_plateaus(mode, factor, patience, least):
     metric = 'val/loss' if mode == 'min' else 'val/segment/accuracy'
     config = make(

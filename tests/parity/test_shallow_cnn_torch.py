@@ -59,9 +59,7 @@ def to_ours(tensors):
         elif value.ndim == 2:
             value = value.T
         names = {'running_mean': 'mean', 'running_var': 'var'}
-        leaf = names.get(leaf) or {'weight': 'scale' if 'bn' in path[0] else 'kernel'}.get(
-            leaf, leaf
-        )
+        leaf = names.get(leaf) or {'weight': 'scale' if 'bn' in path[0] else 'kernel'}.get(leaf, leaf)
         flat[(*path, leaf)] = jnp.asarray(value)
     return flax.traverse_util.unflatten_dict(flat)
 
@@ -78,8 +76,7 @@ def test_five_training_steps_equal_pytorchs(batch_norm):
     theirs = TorchShallowCNN(batch_norm)
     rng = np.random.default_rng(0)
     batches = [
-        (rng.standard_normal((16, 80, 80)).astype(np.float32), rng.integers(0, CLASSES, 16))
-        for _ in range(5)
+        (rng.standard_normal((16, 80, 80)).astype(np.float32), rng.integers(0, CLASSES, 16)) for _ in range(5)
     ]
     params = to_ours(dict(theirs.named_parameters()))
     stats = to_ours(dict(theirs.named_buffers())) if batch_norm else {}
@@ -111,16 +108,12 @@ def test_five_training_steps_equal_pytorchs(batch_norm):
     for number, (pictures, labels) in enumerate(batches):
         torch_optimizer.zero_grad()
         logits = theirs(torch.from_numpy(pictures.transpose(0, 2, 1).copy())[:, None])
-        penalty = sum(
-            p.abs().sum() for name, p in theirs.named_parameters() if name.endswith('weight')
-        )
+        penalty = sum(p.abs().sum() for name, p in theirs.named_parameters() if name.endswith('weight'))
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)) + L1 * penalty
         loss.backward()
         expected = to_ours({name: p.grad for name, p in theirs.named_parameters()})
         torch_optimizer.step()
-        params, stats, opt_state, our_loss, gradients = step(
-            params, stats, opt_state, pictures, labels
-        )
+        params, stats, opt_state, our_loss, gradients = step(params, stats, opt_state, pictures, labels)
         assert float(our_loss) == pytest.approx(loss.item(), rel=1e-5)
         if batch_norm:
             # Zero but for rounding in PyTorch, exactly zero here (see SingleChannelConv).

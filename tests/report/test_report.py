@@ -96,10 +96,7 @@ class Page(html.parser.HTMLParser):
             for table in self.all('table')
             if any(caption in node.text() for node in table.all('caption'))
         ]
-        return [
-            [cell.text() for cell in row.children if cell.tag in ('th', 'td')]
-            for row in table.all('tr')
-        ]
+        return [[cell.text() for cell in row.children if cell.tag in ('th', 'td')] for row in table.all('tr')]
 
     def svg(self, words):
         (svg,) = [svg for svg in self.all('svg') if words in svg.attributes['aria-label']]
@@ -314,9 +311,7 @@ def test_per_class_table_keeps_order_and_numbers(run):
         np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
         others = {
             other: count
-            for i, (other, count) in enumerate(
-                zip(result['classes'], song['confusion'][index], strict=True)
-            )
+            for i, (other, count) in enumerate(zip(result['classes'], song['confusion'][index], strict=True))
             if i != index
         }
         most = max(others.values())
@@ -567,9 +562,7 @@ def test_page_does_without_validation(tmp_path):
         del counts['val']
     write_json(run_dir / 'result.json', result)
     rows = [json.loads(row) for row in (run_dir / 'metrics.jsonl').read_text().splitlines()]
-    (run_dir / 'metrics.jsonl').write_text(
-        '\n'.join(json.dumps(row) for row in rows if 'train/loss' in row)
-    )
+    (run_dir / 'metrics.jsonl').write_text('\n'.join(json.dumps(row) for row in rows if 'train/loss' in row))
     page = read_page(run_dir)
     assert 'There is no validation part' in page.text()
     assert len(page.all('svg')) == 4

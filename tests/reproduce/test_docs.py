@@ -35,9 +35,7 @@ def test_every_printed_figure_stands_in_its_row(name):
             assert len(numbers) == len(values)
             for number, figure in zip(numbers, values, strict=True):
                 scale = 100 if figure.is_share else 1
-                assert float(number) == pytest.approx(
-                    scale * figure.value, abs=0.006 * scale / 100 + 5e-5
-                )
+                assert float(number) == pytest.approx(scale * figure.value, abs=0.006 * scale / 100 + 5e-5)
 
 
 def test_our_figures_are_those_that_were_kept():

@@ -89,9 +89,7 @@ def test_tables_of_the_others_are_the_papers():
 
 def everything(one, tmp_path):
     """Returns a paper's data as if all of them were there."""
-    return {
-        need.key: Given(need, str(tmp_path / need.key), need.dataset, False) for need in one.needs
-    }
+    return {need.key: Given(need, str(tmp_path / need.key), need.dataset, False) for need in one.needs}
 
 
 def check_command(words):
@@ -151,9 +149,7 @@ def test_one_split_for_all_members_of_a_blend(tmp_path, monkeypatch):
     """Members of different splits cannot be blended: seeds may not change the split."""
     monkeypatch.chdir(program.ROOT)
     ma = paper.load('ma')
-    entries = plan.make_plan(
-        ma, plan.Wishes(tmp_path, everything(ma, tmp_path), ['grouped'], only='^Our$')
-    )
+    entries = plan.make_plan(ma, plan.Wishes(tmp_path, everything(ma, tmp_path), ['grouped'], only='^Our$'))
     (entry,) = [entry for entry in entries if entry.wanted]
     members = entry.jobs[0].members
     splits = {json.dumps(job.config.split.to_dict(), sort_keys=True) for job in members}

@@ -146,9 +146,7 @@ def test_a_training_that_diverged_goes_on_with_a_lower_rate(places, warmup):
     # With a warm-up from zero the first step changes nothing.
     sound = {'0': 'nothing was saved before', '8': 'sound at step 1, saved'}[warmup[0]]
     assert re.search(rf'the (loss|weights) .* step [23].*; {sound}: .*learning_rate', said)
-    ended = run(
-        places, workdir, *flags, '--config.optim.learning_rate=1e-3', '--config.optim.clip_norm=1'
-    )
+    ended = run(places, workdir, *flags, '--config.optim.learning_rate=1e-3', '--config.optim.clip_norm=1')
     assert ended.returncode == 0, ended.stderr
     assert ('continuing from step 1 of' in ended.stdout) == (warmup == '8 steps')
     assert not (workdir / changes.DIVERGED).exists()  # nothing else may change now

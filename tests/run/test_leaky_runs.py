@@ -51,9 +51,7 @@ def test_it_is_removed_where_that_is_asked_for(planted):
     assert 'LEAKY' not in done.stdout + (planted / 'removed' / 'report.html').read_text()
 
 
-@pytest.mark.parametrize(
-    ('name', 'protocol'), [('allowed', 'official'), ('segments', 'segment_leaky')]
-)
+@pytest.mark.parametrize(('name', 'protocol'), [('allowed', 'official'), ('segments', 'segment_leaky')])
 def test_every_figure_is_marked_where_a_leak_is_allowed(planted, name, protocol):
     flags = ('--config.split.allow_leak=True', f'--config.split.protocol={protocol}')
     done = run(planted, name, '--config.split.folds=3', *flags)
@@ -61,8 +59,6 @@ def test_every_figure_is_marked_where_a_leak_is_allowed(planted, name, protocol)
     result = program.result(planted / name)
     assert result['leaky'] and result['protocol'] == protocol and result['audit']
     assert f'protocol {protocol}' in done.stdout
-    assert np.all(
-        ['LEAKY' in line for line in done.stdout.splitlines() if 'protocol ' in line][-1:]
-    )
+    assert np.all(['LEAKY' in line for line in done.stdout.splitlines() if 'protocol ' in line][-1:])
     page = (planted / name / 'report.html').read_text()
     assert page.count('LEAKY') > 3 and '<title>LEAKY' in page

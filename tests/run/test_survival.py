@@ -40,9 +40,7 @@ def assert_same_run(workdir, unharmed):
     for name in ('metrics.jsonl', 'result.json'):
         assert (workdir / name).read_bytes() == (unharmed / name).read_bytes(), name
     for part in ('val', 'test'):
-        one, other = (
-            Predictions.load(w / 'predictions' / f'{part}.npz') for w in (workdir, unharmed)
-        )
+        one, other = (Predictions.load(w / 'predictions' / f'{part}.npz') for w in (workdir, unharmed))
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
@@ -195,9 +193,7 @@ def test_preparation_killed_half_way_keeps_what_is_decoded(places, tmp_path):
     kept = {path.name: path.stat().st_mtime_ns for path in decoded()}
     assert not list((tmp_path / 'prepared').glob('folder/*/manifest.json'))
     kill_when(words, lambda: len(decoded()) >= 24)
-    assert {
-        p.name: p.stat().st_mtime_ns for p in decoded() if p.name in kept
-    }.items() >= kept.items()
+    assert {p.name: p.stat().st_mtime_ns for p in decoded() if p.name in kept}.items() >= kept.items()
     finish(words)
     assert not decoded()
 

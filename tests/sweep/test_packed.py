@@ -121,17 +121,13 @@ def together(job, points, monkeypatch, at_once=None, steps=STEPS):
     """Trains a pack; returns losses and parameters of each member."""
     made = pack_program.Program(job, points, at_once)
     # Batches are made of the table of a seed; here that is the seed.
-    monkeypatch.setattr(
-        pack_program.loader, 'train_batches', lambda table, **_: batches(job.stored, table)
-    )
+    monkeypatch.setattr(pack_program.loader, 'train_batches', lambda table, **_: batches(job.stored, table))
     seeds = {point.get('seed', job.config.seed) for point in points}
     states, losses, feed = made.make_states(), [], Streamed(job.config, job.mesh)
     for number, batch_of in made.batches({seed: seed for seed in seeds}, 0, steps, feed):
         outputs = []
         for chunk in range(len(made.chunks)):
-            states[chunk], new = made.step(
-                chunk, states[chunk], number, batch_of(chunk), job.plan.groups(0)
-            )
+            states[chunk], new = made.step(chunk, states[chunk], number, batch_of(chunk), job.plan.groups(0))
             outputs += made.split(chunk, new['loss'])
         losses.append(outputs)
     members = [one for chunk, state in enumerate(states) for one in made.split(chunk, state)]

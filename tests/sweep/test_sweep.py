@@ -81,9 +81,7 @@ def places(tmp_path_factory):
             home = 3 * np.eye(6)[song % 3] + rng.normal(size=6)
             for piece in range(4):
                 values = home + 0.2 * rng.normal(size=6)
-                table.writerow(
-                    [f'{"abc"[song % 3]}.{song:05}.{piece}.wav', 'abc'[song % 3], *values]
-                )
+                table.writerow([f'{"abc"[song % 3]}.{song:05}.{piece}.wav', 'abc'[song % 3], *values])
     return folder
 
 
@@ -145,9 +143,7 @@ def test_random_points_are_distributed_as_they_say():
 
 def test_random_points_repeat_and_a_longer_search_begins_with_the_shorter():
     def points(trials, seed):
-        one = make(
-            {RATE: LogUniform(1e-4, 1), 'b': Uniform(0, 1)}, 'random', trials=trials, seed=seed
-        )
+        one = make({RATE: LogUniform(1e-4, 1), 'b': Uniform(0, 1)}, 'random', trials=trials, seed=seed)
         return search_space.make_points(one)
 
     assert points(5, 0) == points(9, 0)[:5] != points(5, 1)
@@ -158,9 +154,7 @@ def test_tpe_looks_where_it_was_good(tmp_path):
 
     def share(method, seed):
         one = make({'x': LogUniform(1e-4, 1)}, method, trials=25, seed=seed)
-        study = study_of(
-            tmp_path / f'{method}{seed}', one, storage=f'journal:{tmp_path}/{method}{seed}.log'
-        )
+        study = study_of(tmp_path / f'{method}{seed}', one, storage=f'journal:{tmp_path}/{method}{seed}.log')
         play(study, lambda point: -((np.log10(point['x']) + 1) ** 2))
         tried = [np.log10(study.point(trial)['x']) for trial in study.trials()]
         assert len(set(tried)) == 25
@@ -366,9 +360,7 @@ def test_the_sweeps_of_all_pages_are_sound(page):
 
 @pytest.mark.slow
 def test_a_bad_trial_is_pruned_and_others_have_the_mean_of_their_seeds(places, tmp_path):
-    study = study_of(
-        tmp_path / 's', make({RATE: Choice((*range(5), 1e-9, 0.03))}), prune=True, seeds=2
-    )
+    study = study_of(tmp_path / 's', make({RATE: Choice((*range(5), 1e-9, 0.03))}), prune=True, seeds=2)
     for _ in range(5):  # made up: 50 % from the first validation on
         claim = study.claim()
         for validation in range(1, 7):
@@ -492,9 +484,7 @@ def test_logarithmic_axes_can_be_read(tmp_path, monkeypatch, low, high, ticks):
     study = study_of(tmp_path / 's', make({RATE: LogUniform(low, high)}, 'random', trials=6))
     play(study, lambda point: point[RATE])
     figures = []
-    monkeypatch.setattr(
-        sweep_report.study_table, 'save', lambda figure, file: figures.append(figure)
-    )
+    monkeypatch.setattr(sweep_report.study_table, 'save', lambda figure, file: figures.append(figure))
     sweep_report.draw(sweep_report.rows(study), study, 'title', tmp_path / 'x.png')
     figures[0].draw_without_rendering()
     axis = figures[0].axes[0].xaxis
@@ -695,8 +685,6 @@ def test_agents_of_wandb_start_the_runs(places, tmp_path):
         check=True,
     ).stdout.splitlines()
     assert shown[:2] == ['-m', 'genre_jax.main'] and f'--workdir={workdir}/abc123' in shown
-    expected = search_space.apply(
-        config, dict(zip(space, [0.00123, 0.25, 24, (4, 4), True], strict=True))
-    )
+    expected = search_space.apply(config, dict(zip(space, [0.00123, 0.25, 24, (4, 4), True], strict=True)))
     found = parsed([word for word in shown if word.startswith('--config')])
     assert found == json.loads(config_lib.to_json(expected))

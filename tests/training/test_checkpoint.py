@@ -23,9 +23,7 @@ def state_of(step):
 
 
 def shapes_of(state):
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
 
 
 def fill(folder, ranks):
@@ -65,9 +63,7 @@ def assert_same(a, b):
 
 def test_the_two_latest_and_the_first_best_are_kept(filled):
     assert steps_in(filled) == [20, 40, 50]
-    assert steps_in(filled) == sorted(
-        int(p.stem) for p in pathlib.Path(f'{filled}_sha256').iterdir()
-    )
+    assert steps_in(filled) == sorted(int(p.stem) for p in pathlib.Path(f'{filled}_sha256').iterdir())
 
 
 def test_the_latest_and_the_best_come_back_bit_for_bit(copy):
@@ -101,9 +97,7 @@ def damage(file, how):
 
 
 @pytest.mark.parametrize('how', ['deleted', 'emptied', 'cut', 'one bit flipped'])
-def test_damage_to_any_file_of_the_newest_falls_back_to_the_one_before(
-    filled, tmp_path, how, caplog
-):
+def test_damage_to_any_file_of_the_newest_falls_back_to_the_one_before(filled, tmp_path, how, caplog):
     files = [path.relative_to(filled) for path in (filled / '50').rglob('*') if path.is_file()]
     assert len(files) > 5
     for number, file in enumerate(files):

@@ -140,9 +140,7 @@ def frozen_blocks(freeze, model=None):
     model = model or models.build(
         {'name': 'ast', 'width': 8, 'depth': 12, 'heads': 2, 'frequency_stride': 16}, 3
     )
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 128)), train=False)
-    )
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 128)), train=False))
     config = tiny_page.get_config()
     config.optim.freeze = freeze
     plan = freezing.make_plan(config, model, shapes['params'], Length(10, 100))

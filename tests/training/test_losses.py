@@ -41,10 +41,7 @@ def test_cross_entropy_gradient():
 
 def test_cross_entropy_of_shares_is_their_mean():
     logits = np.float32([[0.3, -1.2, 2.0]])
-    pure = [
-        float(losses.cross_entropy(logits, np.eye(3, dtype=np.float32)[i : i + 1])[0])
-        for i in range(3)
-    ]
+    pure = [float(losses.cross_entropy(logits, np.eye(3, dtype=np.float32)[i : i + 1])[0]) for i in range(3)]
     mixed = losses.cross_entropy(logits, np.float32([[0.25, 0.75, 0.0]]))
     np.testing.assert_allclose(mixed, [0.25 * pure[0] + 0.75 * pure[1]], rtol=1e-6)
 
@@ -71,16 +68,12 @@ def test_balanced_weights_are_scikit_learns():
 
 
 def test_weights_by_name():
-    weights = losses.class_weights(
-        ('folk=2', 'hip hop=0.5'), ('folk', 'pop', 'hip hop'), np.ones(3)
-    )
+    weights = losses.class_weights(('folk=2', 'hip hop=0.5'), ('folk', 'pop', 'hip hop'), np.ones(3))
     np.testing.assert_array_equal(weights, [2, 1, 0.5])
     assert losses.class_weights((), ('folk', 'pop'), np.ones(2)) is None
 
 
-@pytest.mark.parametrize(
-    'item', ['balanced', 'fork=2', 'folk=', 'folk=-1', 'folk=inf', 'folk', 2.0]
-)
+@pytest.mark.parametrize('item', ['balanced', 'fork=2', 'folk=', 'folk=-1', 'folk=inf', 'folk', 2.0])
 def test_wrong_weights_are_one_line(item):
     with pytest.raises(UserError, match=r'config\.train\.class_weights=.*folk, pop'):
         losses.class_weights(('pop=1', item), ('folk', 'pop'), np.ones(2))

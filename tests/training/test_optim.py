@@ -119,9 +119,7 @@ def test_moving_average():
 
 def test_halving_counts_from_the_first_step():
     steps = [0, 25, 50, 299, 300, 599, 600, 999]
-    rates = schedule(
-        steps, learning_rate=0.8, schedule='halving', halve_every='3 epochs', warmup='50 steps'
-    )
+    rates = schedule(steps, learning_rate=0.8, schedule='halving', halve_every='3 epochs', warmup='50 steps')
     np.testing.assert_allclose(rates, [0, 0.4, 0.8, 0.8, 0.4, 0.4, 0.2, 0.1], rtol=1e-6)
 
 

@@ -54,9 +54,7 @@ def gap(one, other):
 @pytest.mark.parametrize('weights', [(), ('a=0', 'c=9')])
 def test_accumulation_is_the_whole_batch(weights):
     """Also where a part has other classes than the next, and one that nothing weighs in."""
-    batches = [
-        {key: rows[np.argsort(batch['label'])] for key, rows in batch.items()} for batch in BATCHES
-    ]
+    batches = [{key: rows[np.argsort(batch['label'])] for key, rows in batch.items()} for batch in BATCHES]
     # Device by device, the first part has the first rows.
     order = np.arange(32).reshape(4, 8).T.ravel()
     batches = [{key: rows[order] for key, rows in batch.items()} for batch in batches]

@@ -74,9 +74,7 @@ def test_attention_is_that_of_numpy_whatever_is_filled_up():
         for i in range(4):
             expected_logits, expected_weights = numpy_attention(params, embedding[bag == i])
             np.testing.assert_allclose(logits[i], expected_logits, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(
-                weights[i][bags.mask[i]], expected_weights, rtol=1e-4, atol=1e-6
-            )
+            np.testing.assert_allclose(weights[i][bags.mask[i]], expected_weights, rtol=1e-4, atol=1e-6)
         assert not np.asarray(weights)[~bags.mask].any()
 
 
@@ -137,8 +135,7 @@ def accuracy(head, parts):
 def test_attention_finds_the_window_that_tells(planted_parts):
     parts, at = planted_parts
     attention, mean = (
-        transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0, 1])
-        for name in ('attention', 'mean_logistic')
+        transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0, 1]) for name in ('attention', 'mean_logistic')
     )
     assert accuracy(attention, parts) > 0.95
     assert accuracy(mean, parts) < 0.75
@@ -160,9 +157,7 @@ def test_members_that_train_together_are_those_that_train_alone():
     together = attention_pool.fit(train, val, 3, (1.0, 0.1), (4, 5), RECIPE)
     alone = attention_pool.fit(train, val, 3, (0.1,), (5,), RECIPE)
     assert together.best_epoch[1, 1] == alone.best_epoch[0, 0]
-    for one, other in zip(
-        jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True
-    ):
+    for one, other in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(one[1, 1], other[0, 0], atol=1e-5)
     assert not np.allclose(together.apply(val)[0][1, 0], together.apply(val)[0][1, 1], atol=1e-3)
 
@@ -210,10 +205,7 @@ def blobs(rng, songs, per_song=8, spread=0.6):
 @pytest.fixture(scope='module')
 def blob_parts():
     rng = np.random.default_rng(6)
-    return {
-        part: windows(*blobs(rng, n), part)
-        for part, n in (('train', 30), ('val', 30), ('test', 24))
-    }
+    return {part: windows(*blobs(rng, n), part) for part, n in (('train', 30), ('val', 30), ('test', 24))}
 
 
 def test_logistic_regression_is_scikit_learns(blob_parts):
@@ -246,9 +238,7 @@ def test_the_test_part_decides_nothing(name, blob_parts):
     rng = np.random.default_rng(7)
     other = windows(*blobs(rng, 9), 'other')
     changed = blob_parts | {'test': other}
-    one, two = (
-        transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0]) for parts in (blob_parts, changed)
-    )
+    one, two = (transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0]) for parts in (blob_parts, changed))
     assert one.chosen == two.chosen
     np.testing.assert_array_equal(one.probabilities['val'], two.probabilities['val'])
     assert accuracy(one, blob_parts) > 0.6
@@ -297,12 +287,8 @@ def test_mistakes_of_heads(blob_parts):
         transfer_heads.fit('knn', blob_parts | {'val': nothing}, classes[:3], [0])
     with pytest.raises(UserError, match=r"--bag=group: the group 'X' has songs of several classes, such as "
                        r"s1 of 'a' and s3 of 'b'"):  # fmt: skip
-        transfer_heads.check_bags(
-            {'s1': 'X', 's2': 'Y', 's3': 'X'}, {'s1': 'a', 's2': 'b', 's3': 'b'}
-        )
-    transfer_heads.check_bags(
-        {'s1': 'X', 's2': 'Y', 's3': 'X'}, dict.fromkeys(['s1', 's2', 's3'], 'a')
-    )
+        transfer_heads.check_bags({'s1': 'X', 's2': 'Y', 's3': 'X'}, {'s1': 'a', 's2': 'b', 's3': 'b'})
+    transfer_heads.check_bags({'s1': 'X', 's2': 'Y', 's3': 'X'}, dict.fromkeys(['s1', 's2', 's3'], 'a'))
 
 
 def test_mean_and_deviation():
@@ -446,18 +432,14 @@ def test_the_command(trained):
     assert missing.read_text() == before and there.stat().st_mtime_ns == stamp
     assert transfer_report.table(again) in done.stdout
     with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
-        transfer_fits.measure(
-            config, base / 'study', [str(base / 'run')], ['attention'], 2, 'song', 3
-        )
+        transfer_fits.measure(config, base / 'study', [str(base / 'run')], ['attention'], 2, 'song', 3)
 
 
 @pytest.mark.slow
 def test_two_heads_and_two_sources_are_one_blend(trained):
     """After the study above: its cells are members, fold by fold."""
     base = trained[0]
-    cells = [
-        base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')
-    ]
+    cells = [base / 'study' / name for name in ('run/attention', 'run/mean_logistic', 'mfcc/attention')]
     tasks = blend_members.make_tasks(cells, 'song')
     result, _ = blend_run.measure(tasks, cells, blend_run.Recipe('mean', {}, 'song', False))
     by_hand = []
@@ -508,9 +490,7 @@ def test_sources_that_cannot_be(trained, tmp_path):
                      for p in sorted(pathlib.Path(target).rglob('*.wav')))  # fmt: skip
     (target / 'tracks.csv').write_text('path,label,artist\n' + tracks)
     try:
-        with pytest.raises(
-            UserError, match='--bag=group: the group .* has songs of several classes'
-        ):
+        with pytest.raises(UserError, match='--bag=group: the group .* has songs of several classes'):
             study('mfcc', 'group')
         with pytest.raises(UserError, match='class .* too few for 7 folds'):
             study('mfcc', **{'split.protocol': 'artist', 'split.folds': 7})

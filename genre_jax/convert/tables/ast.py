@@ -29,9 +29,7 @@ _TRANSFORMERS = {
 }
 
 
-def _describe(
-    tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str
-) -> dict:
+def _describe(tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str) -> dict:
     """Describes an AST from its tensors, and from `told`, what they do not tell; None is unknown."""
     n_tokens, width = tensors[place].shape[1:]
     n_patches = n_tokens - 2
@@ -96,9 +94,7 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
         for key, (name, default) in _TRANSFORMERS.items():
             value = config.get(name, default)
             if type(value) is not type(default) or value <= 0:
-                raise UserError(
-                    f'config.json beside it has {name}={value!r}, expected as {default}'
-                )
+                raise UserError(f'config.json beside it has {name}={value!r}, expected as {default}')
             told[key] = given.get(key, value)
         for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
             if config.get(name, only) != only:
@@ -131,8 +127,6 @@ AST_HUGGING_FACE = Table(
     title='AST of transformers 4 or 5 (.safetensors, .bin)',
     model='ast',
     marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
-    rules=rules(
-        _TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')
-    ),
+    rules=rules(_TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')),
     describe=_describe_transformers,
 )

@@ -8,9 +8,7 @@ import numpy as np
 from genre_jax.convert.engine import Rule, Table
 from genre_jax.convert.tables.lines import rules
 
-_VGG_CONVS = [
-    f'block{b}_conv{c}' for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)
-]
+_VGG_CONVS = [f'block{b}_conv{c}' for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)]
 _VGG_DENSE = ('fc1', 'fc2', 'predictions')
 _VGG_TORCH = dict(zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), _VGG_CONVS, strict=True))
 

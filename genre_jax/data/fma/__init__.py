@@ -33,9 +33,7 @@ class Source(files.FileSource):
 
     name = 'fma'
 
-    def __init__(
-        self, *, root: str, subset: str = 'small', sample_rate_hz: int = 22050, metadata: str = ''
-    ):
+    def __init__(self, *, root: str, subset: str = 'small', sample_rate_hz: int = 22050, metadata: str = ''):
         """Unpacks the archives, if any, and finds tracks.csv; a UserError where it or clips are not there.
 
         Args:
@@ -53,9 +51,7 @@ class Source(files.FileSource):
         clips = self._find_clips(folder, subset, wanted)
         self._csv = self._find_csv(metadata, [folder, os.path.dirname(named)])
         self._subset = subset
-        self.description = (
-            f'FMA {subset}: clips of 30 s with one top genre each (Defferrard et al. 2017)'
-        )
+        self.description = f'FMA {subset}: clips of 30 s with one top genre each (Defferrard et al. 2017)'
         super().__init__(clips, root=named, sample_rate_hz=sample_rate_hz, settings=subset)
 
     def list_files(self) -> files.Listing:

@@ -67,9 +67,7 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozens
         if len(cells) != len(header):
             raise UserError(f'{where}: {len(cells)} fields under {len(header)} columns')
         if not (cells[0].isascii() and cells[0].isdigit()) or len(cells[0]) > 6:
-            raise UserError(
-                f'{where}: {cells[0][:40]!r} is no track number; expected one such as 2'
-            )
+            raise UserError(f'{where}: {cells[0][:40]!r} is no track number; expected one such as 2')
         number = f'{int(cells[0]):06}'
         if number in known:
             raise UserError(f'{where}: track {cells[0]} stands in an earlier line already')
@@ -78,9 +76,7 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozens
         if row.pop('subset') not in SUBSETS[subset]:
             continue
         if row['split'] not in _SPLITS:
-            raise UserError(
-                f'{where}: split is {row["split"]!r}; expected training, validation or test'
-            )
+            raise UserError(f'{where}: split is {row["split"]!r}; expected training, validation or test')
         genre, artist_id = row.pop('genre'), row.pop('artist_id')  # names are not unique
         tracks[number] = Recording(
             number,

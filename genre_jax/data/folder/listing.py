@@ -151,9 +151,7 @@ def read_csv(root: str, path: str) -> Listing:
         hint = 'must be absolute or start from the folder of the CSV'
         if '\\' in quarantined[0].path:
             hint = 'hold backslashes: write / between folders'
-        raise UserError(
-            f'{path}: none of its {len(quarantined)} files exists, e.g. {tried}; paths {hint}'
-        )
+        raise UserError(f'{path}: none of its {len(quarantined)} files exists, e.g. {tried}; paths {hint}')
     _check_classes(path, Listing(recordings, quarantined))
     labels = [cells['label'] for _, cells in rows]
     notes = _lost(dict.fromkeys(labels), recordings, [], 'none of its files exists')
@@ -229,9 +227,7 @@ def _folders(root: str) -> list[str]:
 def _odd_labels(name: str, labels: Sequence[str]) -> list[str]:
     """Names labels that most likely mean something else than a class of their own."""
     notes, known = [], set(labels)
-    missing = sorted(
-        {label for label in labels if label.lower() in ('nan', 'none', 'null', 'n/a', 'na')}
-    )
+    missing = sorted({label for label in labels if label.lower() in ('nan', 'none', 'null', 'n/a', 'na')})
     if missing:
         count = sum(labels.count(label) for label in missing)
         notes.append(

@@ -22,9 +22,7 @@ class Source(files.FileSource):
     levels = ('artist',)
     description = 'GTZAN: excerpts of 30 s in ten genres (Tzanetakis and Cook 2002)'
 
-    def __init__(
-        self, *, root: str, sample_rate_hz: int = 22050, index: str = '', splits: str = ''
-    ):
+    def __init__(self, *, root: str, sample_rate_hz: int = 22050, index: str = '', splits: str = ''):
         """Unpacks the archive, if it is one, and finds the lists; a UserError where they are not there.
 
         Args:

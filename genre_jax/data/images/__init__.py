@@ -35,8 +35,7 @@ class Source(files.FileSource):
         """Finds the folder of class folders, and Sturm's index of artists and titles for GTZAN's pictures."""
         if not os.path.isdir(root):
             raise UserError(
-                f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per '
-                'class'
+                f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per class'
             )
         folder = os.path.abspath(root)
         super().__init__(folder, root=folder, sample_rate_hz=None)

@@ -94,9 +94,7 @@ class Published:
             identifiers = {'work': works, 'artist': credits}
             return recording, {k: [each['mbid'] for each in v] for k, v in identifiers.items()}
         except (AttributeError, KeyError, TypeError, IndexError):
-            raise UserError(
-                f'{path}: not the metadata of a recording as published; fetch it again'
-            ) from None
+            raise UserError(f'{path}: not the metadata of a recording as published; fetch it again') from None
 
     def f0_hz(self, recording: Recording) -> np.ndarray:
         """Reads a pitch track: float64 [frames], one every `hop_s`, 0 where it is unvoiced.

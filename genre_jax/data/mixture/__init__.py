@@ -119,9 +119,7 @@ class Source(recordings.Source):
         lists = self._lists
         for protocol in sorted(set.union(*map(set, lists.values()))):
             if lacking := [name for name in lists if protocol not in lists[name]]:
-                notes.append(
-                    f'the list {protocol} is not offered: there is none for {", ".join(lacking)}'
-                )
+                notes.append(f'the list {protocol} is not offered: there is none for {", ".join(lacking)}')
         return notes
 
     def protocols(self) -> dict[str, dict[str, str]]:
@@ -147,9 +145,7 @@ class Source(recordings.Source):
             listed, left_out = part.recordings()
             for recording in listed:
                 by_artist = recording.group.startswith('artist:')
-                artists.append(
-                    recording.group.casefold() if by_artist else f'{name}/{recording.track}'
-                )
+                artists.append(recording.group.casefold() if by_artist else f'{name}/{recording.track}')
                 values = {key: getattr(recording, key) for key in _PREFIXED}
                 named = {key: f'{name}/{value}' for key, value in values.items() if value}
                 usable.append(dataclasses.replace(recording, **named))

@@ -27,9 +27,7 @@ _GLIDE_S = (0.06, 0.16)
 _SHORTEST_S = 0.08
 
 
-def walk(
-    raag: Raag, performance: Performance, rng: np.random.Generator, duration_s: float
-) -> list[Note]:
+def walk(raag: Raag, performance: Performance, rng: np.random.Generator, duration_s: float) -> list[Note]:
     """Improvises until the time is up; a longer melody begins like a shorter one.
 
     It opens with the pakad. A phrase begins where the last one ended, or is a quotation; it ends on the
@@ -78,9 +76,7 @@ def _length(raag: Raag, semitones: int, ends: bool) -> float:
     return _RESTING.get(role, _RESTING_ELSEWHERE) if ends else _PASSING.get(role, 1.0)
 
 
-def _draw_run(
-    raag: Raag, start: int, mood: Mapping[str, float], rng: np.random.Generator
-) -> tuple[int, ...]:
+def _draw_run(raag: Raag, start: int, mood: Mapping[str, float], rng: np.random.Generator) -> tuple[int, ...]:
     """Draws a phrase that begins at `start`: first the note that it ends on, then a way there."""
     runs = _runs(raag, start)
     ends = sorted({run[-1] for run in runs})

@@ -24,9 +24,7 @@ _DRONE_RING_S = 5.0
 
 _HELD = (math.inf, math.inf)
 FAMILIES = {
-    'sitar': Family(
-        (0.6, 1.2), (0.6, 1.0), (0.002, 0.006), (0.6, 1.4), damping=(0.1, 0.4), meend=(0.2, 0.5)
-    ),
+    'sitar': Family((0.6, 1.2), (0.6, 1.0), (0.002, 0.006), (0.6, 1.4), damping=(0.1, 0.4), meend=(0.2, 0.5)),
     'bansuri': Family((1.8, 2.8), (0.3, 0.8), (0.03, 0.07), _HELD, meend=(0.2, 0.5)),
     'harmonium': Family((0.5, 1.1), (0.3, 1.0), (0.02, 0.04), _HELD),
 }

@@ -22,9 +22,7 @@ _SMALL = 3
 # With more output channels than this XLA's own convolution is the faster one, but for the pictures' gradient.
 _FEW_CHANNELS = 32
 
-_convolve = functools.partial(
-    jax.lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-)
+_convolve = functools.partial(jax.lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 class SingleChannelConv(nn.Module):
@@ -90,9 +88,7 @@ class DepthwiseConv(nn.Module):
 def unbiased(channels: int, size: int, name: str, dtype: str, stride: int = 1) -> nn.Conv:
     """Makes a convolution without bias, before a normalisation, with Glorot's uniform kernels."""
     init = nn.initializers.glorot_uniform()
-    return nn.Conv(
-        channels, (size, size), stride, use_bias=False, kernel_init=init, dtype=dtype, name=name
-    )
+    return nn.Conv(channels, (size, size), stride, use_bias=False, kernel_init=init, dtype=dtype, name=name)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

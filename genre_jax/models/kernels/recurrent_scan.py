@@ -36,9 +36,7 @@ def states(
 
 def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
     """Multiplies (..., inputs) by (inputs, outputs), the factors in `dtype`; the sums are float32."""
-    return jnp.matmul(
-        values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32
-    )
+    return jnp.matmul(values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32)
 
 
 def _forward(cell, projected, kernel, bias, n_states, dtype):

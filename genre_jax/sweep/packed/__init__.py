@@ -63,9 +63,7 @@ def packable(key: str, value: object) -> bool:
     return key in _OF_HOST or step_numbers.is_number(key, value)
 
 
-def run(
-    config: Config, points: Sequence[Mapping[str, object]], folders: Sequence[pathlib.Path]
-) -> None:
+def run(config: Config, points: Sequence[Mapping[str, object]], folders: Sequence[pathlib.Path]) -> None:
     """Runs, or continues, all points; those that differ in more than numbers in packs of their own.
 
     `config` is whole and checked; a point holds values of config keys, and has its run in its folder. A
@@ -75,9 +73,7 @@ def run(
     if jax.process_count() > 1:
         raise UserError('a packed sweep runs in one process: start it without --distributed')
     mesh = sharding.make_mesh()
-    configs = {
-        folder: _at_point(config, point) for folder, point in zip(folders, points, strict=True)
-    }
+    configs = {folder: _at_point(config, point) for folder, point in zip(folders, points, strict=True)}
     for one in configs.values():
         run_lib.check(one, mesh)
     with contextlib.ExitStack() as held:

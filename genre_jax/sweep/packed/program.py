@@ -41,9 +41,7 @@ class Program:
         chunks: positions of the members of each.
     """
 
-    def __init__(
-        self, job: Job, values: Sequence[Mapping[str, float]], at_once: int | None = None
-    ) -> None:
+    def __init__(self, job: Job, values: Sequence[Mapping[str, float]], at_once: int | None = None) -> None:
         """Lays the members out.
 
         `values` are the numbers of each member that are not shared, by the same config keys for all;
@@ -128,9 +126,7 @@ class Program:
         """
         if self._one_by_one:
             return jax.jit(function, donate_argnums=donated)
-        specs = jax.tree.map(
-            {None: _WHOLE, 0: _OVER_MEMBERS}.get, axes, is_leaf=lambda x: x is None
-        )
+        specs = jax.tree.map({None: _WHOLE, 0: _OVER_MEMBERS}.get, axes, is_leaf=lambda x: x is None)
         whole = {'mesh': self.job.mesh, 'in_specs': specs, 'out_specs': _OVER_MEMBERS}
         sharded = jax.shard_map(jax.vmap(function, axes), check_vma=False, **whole)
         return jax.jit(sharded, donate_argnums=donated)
@@ -169,8 +165,7 @@ class Program:
                 'workers': self.job.config.train.loader_workers,
             }
             by_seed = {
-                seed: loader.train_batches(table, seed=seed, **reading)
-                for seed, table in tables.items()
+                seed: loader.train_batches(table, seed=seed, **reading) for seed, table in tables.items()
             }
         for step in range(first_step, first_step + steps):
             number = sharding.put_replicated({'step': np.int32(step)}, self.job.mesh)['step']

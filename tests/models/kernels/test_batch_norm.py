@@ -21,9 +21,7 @@ def make(shape, use_scale=True, dtype='float32'):
     rng = np.random.default_rng(len(shape))
     ours = batch_norm.BatchNorm(1e-3, 0.7, use_scale, dtype)
     flaxs = Flaxs(epsilon=1e-3, momentum=0.7, use_scale=use_scale, dtype=dtype)
-    values, probe = (
-        jnp.asarray(2 * rng.standard_normal(shape) + 0.5, kind) for kind in (dtype, 'float32')
-    )
+    values, probe = (jnp.asarray(2 * rng.standard_normal(shape) + 0.5, kind) for kind in (dtype, 'float32'))
     fresh = [layer.init(jax.random.key(0), values, train=True) for layer in (ours, flaxs)]
     jax.tree.map(np.testing.assert_array_equal, *fresh)
     variables = jax.tree.map(lambda x: x + jnp.float32(rng.random(x.shape)), fresh[0])
