@@ -4,6 +4,7 @@ import builtins
 import errno
 import os
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -90,6 +91,22 @@ def test_a_file_that_the_medium_does_not_give_has_no_digest(tmp_path, monkeypatc
         digests.Digests().of(str(tmp_path), ['a'])
 
 
+@pytest.mark.parametrize(
+    ('does', 'code', 'says'),
+    [
+        (f'open("{BAD_SECTOR}", "rb").read(1)', 75, 'error: [Errno 5] Input/output error; what was'),
+        ('open("/nowhere").read()', 2, 'error: /nowhere: No such file or directory; what was'),
+        ('[][1]', 1, 'IndexError: list index out of range'),
+    ],
+)
+def test_the_exit_code_tells_whose_fault_it_is(does, code, says):
+    program_text = f'from genre_jax import program; program.run(lambda argv: {does}, config=False)'
+    ended = program.run([sys.executable, '-c', program_text])
+    assert ended.returncode == code, ended.stderr
+    assert says in ended.stderr and (code == 1) == ('Traceback' in ended.stderr)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not BAD_SECTOR.exists(), reason='needs a file whose reading fails')
 def test_a_run_says_so_and_may_be_started_again(tmp_path):
     root, prepared, workdir = (
