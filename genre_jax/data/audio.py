@@ -54,6 +54,8 @@ def _apart_from_faults(read: Callable) -> Callable:
         try:
             return read(path, *arguments, **keywords)
         except BadAudio:  # decoders do not say
+            if not os.path.isfile(path):  # a pipe would be waited for
+                raise
             try:
                 with open(path, 'rb') as file:
                     while file.read(_BLOCK_SAMPLES):
