@@ -35,7 +35,8 @@ def machine_fault(error: BaseException | None) -> str:
     found = ''
     while error is not None:
         text = ' '.join(str(error).split())
-        if isinstance(error, MemoryError):
+        # More than any machine has is asked for by a config.
+        if isinstance(error, MemoryError) and 'Unable to allocate' not in text:
             found = f'out of memory: {text}'
         elif any(words in text for words in _FAULTS):
             named = isinstance(error, OSError) and error.filename

@@ -247,7 +247,7 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
                 f'error: {full[0]}: make room where --workdir and config.data.prepared_dir lie; what was '
                 'already saved is kept, and the same command continues'
             )
-        if 'RESOURCE_EXHAUSTED' in str(error):
+        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
             _fail(
                 f'error: out of memory ({_one_line(error)[:200]}): lower config.train.batch_size, '
                 'config.eval.batch_size or config.windows; what was already saved is kept. If others use the '

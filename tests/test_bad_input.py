@@ -262,7 +262,8 @@ def test_folders_without_enough_music(places, tmp_path):
     copy_songs(places, tmp_path / 'one', 3, classes=('low',))
     refused('one', "one holds 1 class ('low')")
     copy_songs(places, tmp_path / 'few', 2)
-    refused('few', "class 'high' has 2 songs in 2 groups, too few for train, val, test")
+    few = (f"class '{name}' has 2 songs in 2 groups" for name in ('high', 'low', 'mid'))
+    refused('few', *few, 'too few for train, val, test')
     copy_songs(places, tmp_path / 'text', 2)
     for file in (tmp_path / 'text').glob('*/*.wav'):
         file.write_text('This is no audio.')

@@ -50,6 +50,7 @@ def raised(*errors):
         ([PermissionError(errno.EACCES, os.strerror(errno.EACCES), 'a'), UserError('chmod')], ''),
         ([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'a')], ''),
         ([ValueError('RESOURCE_EXHAUSTED: 3 GB')], ''),
+        ([MemoryError('Unable to allocate 321. GiB for an array')], ''),
     ],
 )
 def test_what_is_the_machines(errors, line):

@@ -146,7 +146,7 @@ def test_commands_fit_together(page):
     config = job.config
     source = importlib.import_module(f'genre_jax.data.{config.data.name}').Source
     taken = inspect.signature(source.__init__).parameters.keys()
-    of_all = {'name', 'prepared_dir', 'prepared', 'chunk_s', 'find_copies'}
+    of_all = {'name', 'prepared_dir', 'prepared', 'classes', 'chunk_s', 'find_copies'}
     assert set(config.data) - of_all <= taken
     batch = job.stored.batch(config.train.batch_size)
     labels = jax.ShapeDtypeStruct((config.train.batch_size,), jnp.int32)
