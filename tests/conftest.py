@@ -18,9 +18,17 @@ os.environ['JAX_NUM_CPU_DEVICES'] = '8'
 os.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(prefix='numba-')
 
 
+# The files that take longest come first: at the end one process would be busy alone.
+_LONG = (
+    'test_bad_input test_packed test_reproduce test_sweep test_survival test_main test_embeddings '
+    'test_transfer test_classical test_bu_models test_models'
+).split()
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
     """Of a slow family `but` one stays quick: `@pytest.mark.slow(but='mlp')`, by a part of its name."""
+    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
     for item in items:
         for mark in item.iter_markers('slow'):
             if mark.kwargs.get('but', '\n') in item.name.partition('[')[2]:

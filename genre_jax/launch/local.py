@@ -28,7 +28,7 @@ from genre_jax.errors import MACHINE_FAULT
 from genre_jax.launch import command
 
 POLL_S = 0.05
-PAUSE_S = 2.0  # before all start again
+PAUSE_S = 1.0  # before all start again
 
 
 def free_port() -> int:
