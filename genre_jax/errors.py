@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 
-# The exit code for it (sysexits.h: a failure that may pass); every launcher starts the program again.
+# The exit code of a machine's fault (sysexits.h: a failure that may pass); every launcher starts again.
 MACHINE_FAULT = 75
 # What a machine or a network does, in the words of the system and of jax: the same command may work again.
 _FAULTS = (

@@ -74,26 +74,31 @@ def put_replicated(arrays: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
         }
 
 
-def check_all_see(folder: pathlib.Path, key: str) -> None:
-    """Refuses a folder that some host does not see, or has on a disk of its own: a UserError.
-
-    All processes call this, and all raise.
-    """
-    if jax.process_count() == 1:
-        return
-    token = multihost_utils.broadcast_one_to_all(np.uint32(time.time_ns() % 2**32))
-    marker, seen = folder / f'.seen_by_all_{token}', False
-    if jax.process_index() == 0:
-        marker.touch()
+def check_all_see(file: pathlib.Path, key: str) -> None:
+    """Refuses a file that some process does not see, a UserError; all processes call this, and all raise."""
+    seen = False
     for _ in range(_PATIENCE_S):
-        if seen := marker.exists():
+        if seen := file.exists():
             break
         time.sleep(1)  # network file systems show what is new after a while
     everywhere = multihost_utils.process_allgather(np.array(seen)).ravel()
-    if jax.process_index() == 0:
-        marker.unlink()
     if not everywhere.all():
         raise UserError(
-            f'{key}: process {everywhere.argmin()} of {len(everywhere)} does not see what process 0 writes '
-            f'in {folder}: expected a folder that all hosts share'
+            f'{key}: process {everywhere.argmin()} of {len(everywhere)} does not see {file}: expected a '
+            'folder that all hosts share'
         )
+
+
+def check_shared(folder: pathlib.Path, key: str) -> None:
+    """Refuses a folder to write to that hosts have on disks of their own, as `check_all_see` does."""
+    if jax.process_count() == 1:
+        return
+    token = multihost_utils.broadcast_one_to_all(np.uint32(time.time_ns() % 2**32))
+    marker = folder / f'.seen_by_all_{token}'
+    if jax.process_index() == 0:
+        marker.touch()
+    try:
+        check_all_see(marker, key)
+    finally:
+        if jax.process_index() == 0:
+            marker.unlink()

@@ -69,7 +69,7 @@ def interleave_mesh():
 def stand_apart():
     """Changes to a folder of the process's own, below DISKS, which no other sees."""
     disk = os.path.join(os.environ['DISKS'], os.environ['JAX_PROCESS_ID'])
-    os.makedirs(disk)
+    os.makedirs(disk, exist_ok=True)
     os.chdir(disk)
 
 

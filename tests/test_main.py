@@ -188,8 +188,23 @@ def test_hosts_with_disks_of_their_own_are_found_before_training(places, tmp_pat
     ended = program.run([sys.executable, *recipe, *flags], env=variables)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 2, said
-    assert f'error: {key}: process 1 of 2 does not see what process 0 writes in own' in said
+    assert f'error: {key}: process 1 of 2 does not see own/' in said
     assert 'epoch' not in said
+
+
+@pytest.mark.slow
+def test_hosts_may_have_copies_of_the_prepared_data(on_one_device, places, tmp_path):
+    for process in '01':
+        copy = tmp_path / 'disks' / process / 'own'
+        shutil.copytree(next((places / 'prepared' / 'folder').glob('*/manifest.json')).parent.parent, copy)
+    (folder,) = (path.parent.name for path in copy.glob('*/manifest.json'))
+    flags = program.command(tmp_path / 'w', places / 'tones', places / 'prepared', _SLOW)[3:]
+    recipe = ['launch/local.py', '--processes=2', '--module=tests.other_machine', '--']
+    variables = program.environment(MACHINE='apart', DISKS=str(tmp_path / 'disks'))
+    own = f'--config.data.prepared=own/{folder}'
+    ended = program.run([sys.executable, *recipe, *flags, own], env=variables)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    losses_agree(on_one_device, tmp_path / 'w')
 
 
 def test_a_bucket_that_renames_no_folders_is_refused_before_training(places, tmp_path):

@@ -139,22 +139,25 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--grace_s', type=float, default=15.0)
     flags.add_argument('--max_restarts', type=int, default=10, help='after code 75 (%(default)s)')
     options, arguments = command.parse(flags, argv)
-    if options.processes < 1 or options.devices_per_process < 1:
-        flags.error('--processes and --devices_per_process must be at least 1')
+    if options.processes < 1 or options.devices_per_process < 1 or options.max_restarts < 0:
+        flags.error('--processes and --devices_per_process must be at least 1, --max_restarts at least 0')
+
+    def variables() -> list[dict[str, str]]:
+        processes, devices, port = options.processes, options.devices_per_process, free_port()
+        return [environment(i, processes, devices, port) for i in range(processes)]
 
     words = command.program(options, arguments, sys.executable)
+    if options.dry_run:
+        for each in variables():
+            assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]
+            print(*assignments, shlex.join(words))
+        return 0
+
     received: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: received.append(number))
-    for left in reversed(range(options.max_restarts + 1)):
-        port, devices = free_port(), options.devices_per_process
-        variables = [environment(i, options.processes, devices, port) for i in range(options.processes)]
-        if options.dry_run:
-            for each in variables:
-                assignments = [f'{name}={shlex.quote(value)}' for name, value in each.items()]
-                print(*assignments, shlex.join(words))
-            return 0
-        code = run(words, variables, received, options.grace_s)
+    for left in range(options.max_restarts, -1, -1):
+        code = run(words, variables(), received, options.grace_s)
         if code != MACHINE_FAULT or received or not left:
             break
         print(f'code {code}: all start again, {left - 1} more times at most', file=sys.stderr)

@@ -54,7 +54,7 @@ done
 on_all_workers {install}
 # A fault of a machine or of the network that may pass.
 code=75
-for ((i = 0; code == 75 && i < {max_restarts}; i++)); do
+for ((i = 0; code == 75 && i <= {max_restarts}; i++)); do
     on_all_workers {run} && code=0 || code=$?
 done
 exit "$code"

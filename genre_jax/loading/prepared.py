@@ -53,10 +53,9 @@ class Dataset:
             if name not in self.labels:
                 hint = config_lib.nearest(name, self.labels)
                 raise UserError(f'config.data.classes: there is no class {name!r}{hint}')
-        self.labels = [label for label in self.labels if not classes or label in classes]
-        self.tracks: list[dict] = [
-            track for track in self.manifest['tracks'] if track['label'] in self.labels
-        ]
+        kept = set(classes or self.labels)
+        self.labels = sorted(kept)
+        self.tracks: list[dict] = [track for track in self.manifest['tracks'] if track['label'] in kept]
         self.sample_rate_hz: int = self.manifest['sample_rate_hz']
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']

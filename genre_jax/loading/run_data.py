@@ -59,7 +59,8 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     if jax.process_count() > 1:
         padded = np.frombuffer(folder.encode().ljust(4096), np.uint8)
         folder = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
-        sharding.check_all_see(pathlib.Path(folder), 'config.data.prepared_dir')
+        # Copies on the hosts' own disks will do, and folders that cannot be written.
+        sharding.check_all_see(pathlib.Path(folder, 'manifest.json'), 'config.data.prepared_dir')
     return prepared.Dataset(pathlib.Path(folder), config.data.classes)
 
 

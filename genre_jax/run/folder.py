@@ -32,7 +32,7 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
     One that cannot be written, that another program is running in, or that not all hosts see, is a UserError.
     """
     if jax.process_index() != 0:
-        sharding.check_all_see(workdir, '--workdir')
+        sharding.check_shared(workdir, '--workdir')
         yield
         return
     try:
@@ -46,7 +46,7 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
         if not storage.take_lock(lock, wait=False):
             raise UserError(f'--workdir={workdir}: another program is running in it')
         storage.check_renames(workdir, '--workdir')
-        sharding.check_all_see(workdir, '--workdir')
+        sharding.check_shared(workdir, '--workdir')
         yield
 
 

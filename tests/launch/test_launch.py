@@ -227,8 +227,11 @@ def test_tpu_vm_script_starts_again_after_a_fault_of_the_machine(tools, tmp_path
     done = launch('tpu_vm', *cluster('tpu_vm'), path=path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'calls').read_text().count(' ssh ') == 1 + 3  # installed once
+    for name in ('first', 'second', 'calls'):
+        (tmp_path / name).unlink()
     done = launch('tpu_vm', '--max_restarts=0', *cluster('tpu_vm'), path=path)
     assert done.returncode == 75
+    assert (tmp_path / 'calls').read_text().count(' ssh ') == 1 + 1
 
 
 # --- Kubernetes
