@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.features import stft
+from genre_jax.features import resample, stft
 
 _N_FFT, _HOP_LENGTH = 2048, 512
 # The interpolation filter: taps on each side, the Kaiser window's shape, and the degree of the
@@ -41,10 +41,8 @@ def speed(key: jax.Array, waveform: jax.Array, *, max_factor: float) -> jax.Arra
     The factor is log-uniform; ends as in `time_stretch`.
     """
     factor = max_factor ** jax.random.uniform(key, minval=-1)
-    spectrum = jnp.fft.rfft(waveform)
-    kept = jnp.arange(spectrum.shape[0]) * factor < spectrum.shape[0] - 1
-    waveform = jnp.fft.irfft(jnp.where(kept, spectrum, 0), waveform.shape[0])
-    return read_at_speed(waveform, factor, waveform.shape[0])
+    filtered = resample.low_pass(waveform, 1 / jnp.maximum(factor, 1))
+    return read_at_speed(jnp.where(factor > 1, filtered, waveform), factor, waveform.shape[0])
 
 
 def shift_pitch(waveform: jax.Array, semitones: jax.Array, max_semitones: float) -> jax.Array:

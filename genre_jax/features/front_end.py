@@ -1,6 +1,7 @@
 """What every front end is: a function of one clip, applied to any batch of clips."""
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from genre_jax.errors import UserError
 # On a CPU a batch is computed in pieces of about so many samples: what lies between the waveform
 # and the features then stays in the cache, and no large array is allocated anew at each step.
 _CPU_PIECE_SAMPLES = 2**19
+# On other devices what lies between stays below about 2 GiB.
+_PIECE_SAMPLES = 2**22
 _MOST_UNROLLED = 32
 
 
 def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = False) -> Any:
-    """Applies a function of one clip to a batch of them, in pieces on a CPU, else all at once.
+    """Applies a function of one clip to a batch of them, in pieces.
 
     `function` maps arrays (time, ...) to a tree of arrays; `clips` are (batch, time, ...) or (batch,), and
     the time of the first tells the work per clip. Returns the tree, each leaf with a leading batch axis.
@@ -28,7 +31,8 @@ def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = F
     """
     n_clips = clips[0].shape[0]
     together = jax.vmap(function)
-    piece = max(1, _CPU_PIECE_SAMPLES // max(1, math.prod(clips[0].shape[1:])))
+    n_samples = max(1, math.prod(clips[0].shape[1:]))
+    piece, larger = (max(1, most // n_samples) for most in (_CPU_PIECE_SAMPLES, _PIECE_SAMPLES))
     if unroll:
         piece = max(piece, -(-n_clips // _MOST_UNROLLED))
     if n_clips <= piece:
@@ -39,11 +43,12 @@ def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = F
         pieces = [together(*(each[i : i + piece] for each in clips)) for i in starts]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
-    def in_a_loop(*clips: jax.Array) -> Any:
+    def in_a_loop(*clips: jax.Array, piece: int = piece) -> Any:
         return jax.lax.map(lambda clip: function(*clip), clips, batch_size=piece)
 
     on_cpu = one_by_one if unroll else in_a_loop
-    return jax.lax.platform_dependent(*clips, cpu=on_cpu, default=together)
+    elsewhere = together if n_clips <= larger else functools.partial(in_a_loop, piece=larger)
+    return jax.lax.platform_dependent(*clips, cpu=on_cpu, default=elsewhere)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
-from genre_jax.features import mel, stft
+from genre_jax.features import fourier, mel, stft
 from genre_jax.features.front_end import FrontEnd, require_positive
 
 _PREEMPHASIS = 0.97
@@ -90,4 +90,5 @@ class KaldiFilterBank(FrontEnd):
         frames = frames - frames.mean(-1, keepdims=True)
         before = jnp.concatenate([frames[:, :1], frames[:, :-1]], -1)
         window = stft.hann_window(self.frame_length, periodic=False).astype(frames.dtype)
-        return jnp.fft.rfft((frames - _PREEMPHASIS * before) * window, self.n_fft)
+        windowed = (frames - _PREEMPHASIS * before) * window
+        return fourier.rfft(jnp.pad(windowed, ((0, 0), (0, self.n_fft - self.frame_length))))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.features import stft
+from genre_jax.features import fourier, stft
 from genre_jax.features.front_end import over_clips
 
 # The filter of soxr's 'HQ': a sinc cut off at this share of the lower Nyquist frequency, under a
@@ -51,9 +51,26 @@ def _resample_clip(waveform: jax.Array, from_hz: int, to_hz: int) -> jax.Array:
     blocks = stft.frames(jnp.pad(waveform, (margin * step_in, missing)), n_steps * step_in, n_kept * step_in)
     n_bins = n_steps * min(step_in, step_out) // 2 + 1
     response = _low_pass(cutoff, n_steps * step_in)[:n_bins] * (to_hz / from_hz)
-    resampled = jnp.fft.irfft(jnp.fft.rfft(blocks)[:, :n_bins] * response, n_steps * step_out)
+    resampled = fourier.irfft(fourier.rfft(blocks)[:, :n_bins] * response, n_steps * step_out)
     kept = resampled[:, margin * step_out : (margin + n_kept) * step_out]
     return kept.reshape(-1)[:n_out]
+
+
+def low_pass(waveform: jax.Array, cutoff: jax.Array) -> jax.Array:
+    """Takes out of float32 (time,) what lies above a share of the Nyquist frequency, which may be traced.
+
+    By 100 dB; flat below 97.5 % of half the sample rate less than that share.
+    """
+    reach, n_fft = 256, 4096
+    offset = np.arange(-reach, reach + 1)
+    centre = cutoff - 0.0125  # half of the way from flat to silent
+    kernel = centre * jnp.sinc(offset * centre) * np.kaiser(2 * reach + 1, 10.0).astype(np.float32)
+    response = fourier.rfft(jnp.roll(jnp.pad(kernel, (0, n_fft - len(offset))), -reach)).real
+    n_kept = n_fft - 2 * reach
+    missing = -waveform.shape[0] % n_kept
+    blocks = stft.frames(jnp.pad(waveform, (reach, missing + reach)), n_fft, n_kept)
+    filtered = fourier.irfft(fourier.rfft(blocks) * response, n_fft)
+    return filtered[:, reach : reach + n_kept].reshape(-1)[: waveform.shape[0]]
 
 
 @functools.cache

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_jax.features import fourier
+
 Padding = Literal['zeros', 'reflect', 'none']
 
 
@@ -95,7 +97,7 @@ def stft(
         padded = jnp.pad(padded, (0, n_fft - win_length))
 
     def transform(frames: jax.Array) -> jax.Array:
-        return jnp.fft.rfft(frames * window.astype(frames.dtype))
+        return fourier.rfft(frames * window.astype(frames.dtype))
 
     return (in_float64(transform) if float64 else transform)(frames(padded, n_fft, hop_length))
 
@@ -123,7 +125,7 @@ def inverse(spectrum: jax.Array, n_samples: int, used: jax.Array | None = None) 
     xp, used = (np, np.ones(n_frames, bool)) if used is None else (jnp, used)
     weight = _overlap_add(used[:, None] * window**2, xp)[span]
     scale = 1 / xp.where(weight > np.finfo(np.float32).tiny, weight, 1)
-    return _overlap_add(jnp.fft.irfft(spectrum, n_fft) * window, jnp)[span] * scale
+    return _overlap_add(fourier.irfft(spectrum, n_fft) * window, jnp)[span] * scale
 
 
 def _overlap_add(frames: jax.Array | np.ndarray, xp: ModuleType) -> jax.Array | np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.features import stft
+from genre_jax.features import fourier, stft
 
 _WINDOW_S = 8.0
 _TYPICAL_BPM, _FASTEST_BPM = 120.0, 320.0
@@ -41,8 +41,8 @@ def tempo(
     windows = stft.frames(padded, length, 1)[: onsets.shape[0]] * stft.hann_window(length)
 
     def autocorrelation(windows: jax.Array) -> jax.Array:
-        spectrum = jnp.fft.rfft(windows, 2 * length)
-        return jnp.fft.irfft(stft.power(spectrum), 2 * length)[:, :length]
+        spectrum = fourier.rfft(jnp.pad(windows, ((0, 0), (0, length))))
+        return fourier.irfft(stft.power(spectrum), 2 * length)[:, :length]
 
     # In float32, rounding times 1e6 would outweigh the prior where nothing repeats.
     lags = stft.in_float64(autocorrelation)(windows)
