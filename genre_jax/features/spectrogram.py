@@ -127,6 +127,8 @@ def decibel(bands: jax.Array, power: int, reference: Literal['one', 'peak'], top
     `power` is 1 for magnitudes, 2 for powers; reference and `top_db` are those of `Spectrogram`.
     """
     values = 20 / power * jnp.log10(jnp.maximum(bands, 1e-10 if power == 2 else 1e-5))
+    peak = values.max()
     if reference == 'peak':
-        values -= values.max()
-    return jnp.maximum(values, values.max() - top_db) if top_db else values
+        # Not the maximum once more: rounded otherwise, it would be none of the values, its gradient no number.
+        values, peak = values - peak, 0.0
+    return jnp.maximum(values, peak - top_db) if top_db else values
