@@ -16,6 +16,7 @@ PROGRAMS = {
     'reproduce.docs': 'write the tables of docs/papers.md anew',
     'report': 'write the page of a run anew',
     'convert': 'convert a published checkpoint',
+    'compile': 'a step for accelerators that are not there',
     'config': 'print every key of a config',
     'feature_table': 'write a table of handcrafted features',
     'gallery': 'draw front ends and augmentations',

@@ -6,8 +6,9 @@ import sys
 import tempfile
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-from tests.program import DATA
+from tests.program import DATA, ROOT
 
 # Before anything imports jax: the number of devices is read once. Tests of the whole program start
 # processes of their own and choose for them.
@@ -20,8 +21,8 @@ os.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(prefix='numba-')
 
 # The files that take longest come first: at the end one process would be busy alone.
 _LONG = (
-    'test_bad_input test_packed test_reproduce test_sweep test_survival test_main test_embeddings '
-    'test_transfer test_classical test_bu_models test_models'
+    'test_handcrafted test_bad_input test_packed test_reproduce test_sweep test_survival test_main '
+    'test_embeddings test_transfer test_classical test_bu_models test_models'
 ).split()
 
 
@@ -33,6 +34,18 @@ def pytest_collection_modifyitems(items):
         for mark in item.iter_markers('slow'):
             if mark.kwargs.get('but', '\n') in item.name.partition('[')[2]:
                 item.own_markers.remove(mark)
+
+
+class Scheduling(LoadFileScheduling):
+    """A file to a process; those that use librosa to one: numba compiles for half a minute for it."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return 'librosa' if 'librosa.' in (ROOT / file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope='module', autouse=True)

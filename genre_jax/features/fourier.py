@@ -35,7 +35,7 @@ def rfft_by_products(x: jax.Array) -> jax.Array:
 
 
 def irfft_by_products(spectrum: jax.Array, n: int) -> jax.Array:
-    """Computes `irfft` likewise: but for weights, the steps of `rfft` transposed, from the last to the first."""
+    """Computes `irfft` likewise: but for weights, the steps of `rfft` transposed, the last one first."""
     (rows, columns), (first, turn, second) = _sides(n), _matrices(n, np.float32)
     weights = np.full(n // 2 + 1, 2 / n, np.float32)
     weights[[0, -1] if n % 2 == 0 else [0]] = 1 / n  # these stand for themselves alone

@@ -129,6 +129,6 @@ def decibel(bands: jax.Array, power: int, reference: Literal['one', 'peak'], top
     values = 20 / power * jnp.log10(jnp.maximum(bands, 1e-10 if power == 2 else 1e-5))
     peak = values.max()
     if reference == 'peak':
-        # Not the maximum once more: rounded otherwise, it would be none of the values, its gradient no number.
+        # Not the maximum once more: rounded otherwise it is none of the values, its gradient no number.
         values, peak = values - peak, 0.0
     return jnp.maximum(values, peak - top_db) if top_db else values

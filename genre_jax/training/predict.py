@@ -11,15 +11,20 @@ from genre_jax.loading.feed import Feed
 from genre_jax.training.job import Job
 
 
-def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
-    """Compiles prediction; the result maps variables and a table to probabilities [windows, classes]."""
+def program(job: Job) -> Callable:
+    """Returns prediction as a program: variables and what is stored of a batch to probabilities."""
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def probabilities(variables, audio):
         logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 
-    step = jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
+    return jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
+
+
+def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
+    """Compiles prediction; the result maps variables and a table to probabilities [windows, classes]."""
+    step = program(job)
 
     def predict(variables: Mapping, table: loader.WindowTable) -> np.ndarray:
         outputs = [jax.device_get(step(variables, batch)) for batch in feed.evaluate(table)]

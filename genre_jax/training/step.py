@@ -108,14 +108,18 @@ def make_train_step(
 
     `groups` are the parameters that train, of `freezing.Plan.groups`.
     """
+    return functools.partial(train_program(job, groups), placed_numbers(job))
+
+
+def train_program(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
+    """Returns the step as a program of the numbers of the config, the state and a batch."""
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
-    step = jax.jit(
+    return jax.jit(
         numbered_step(job, groups),
         in_shardings=(whole, whole, split),
         out_shardings=whole,
         donate_argnums=1,
     )
-    return functools.partial(step, placed_numbers(job))
 
 
 def make_dispatch(

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -143,7 +144,6 @@ def test_channels_are_averaged(tmp_path, channels):
 
 @pytest.mark.parametrize('rate_hz', [8000, 11025, 16000, 32000, 44100, 48000, 96000])
 def test_resampling_is_librosa_soxr_hq(tmp_path, rate_hz):
-    librosa = pytest.importorskip('librosa')
     samples = np.random.default_rng(1).uniform(-0.4, 0.4, rate_hz + 17).astype(np.float32)
     path = tmp_path / 'a.wav'
     soundfile.write(path, samples, rate_hz, subtype='FLOAT')
@@ -504,7 +504,6 @@ def test_flipped_and_cut_bytes_never_crash(tmp_path, container):
 
 @pytest.mark.skipif(not (DATA / 'game_music').is_dir(), reason='GENRE_JAX_DATA/game_music absent')
 def test_real_ogg_clips_equal_librosa():
-    librosa = pytest.importorskip('librosa')
     for path in sorted((DATA / 'game_music').glob('*/*.ogg'))[::15]:
         native, rate_hz = soundfile.read(path, dtype='float32')
         scaled = native / max(1.0, np.abs(native).max()) * 32767

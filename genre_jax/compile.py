@@ -1,0 +1,319 @@
+"""Compiles a page's training and evaluation step for devices that are not there.
+
+    python -m genre_jax.compile --config=configs/ast_raag.py --target=h100x8,v6e-16 [--classes=10]
+
+Targets: h100xN, h200xN (eight to a host), v5e-N, v6e-N (N chips), v5p-N (N cores, as its maker counts). The
+compilers, not the devices, have to be there: pip install -r requirements-accelerators.txt, in an environment
+of its own.
+
+Says for each target, per device: how much of its memory the state (parameters, optimiser), the batch and what
+is computed in between take, and the largest batch that fits (both grow with the batch as from this one to
+twice its size); operations, bytes and collectives of a step; and the roofline: the least time that these take
+at the rates of the data sheet, and which of them bounds it. All of it is computed, nothing measured.
+
+Neither data nor a checkpoint is read: the number of classes is --classes. Operations are those of products
+and convolutions, counted from the program as it is written; bytes those of the compiled one, where a loop
+counts once.
+"""
+
+import dataclasses
+import importlib.util
+import math
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from absl import flags
+
+from genre_jax import program
+
+# Heavy imports are inside the functions: the environment has to be set before.
+
+_TARGET = flags.DEFINE_list('target', [], 'devices to compile for: h100x1, h200x8, v5e-4, v6e-16, v5p-8, ...')
+_CLASSES = flags.DEFINE_integer('classes', 10, 'classes of the output layer', lower_bound=2)
+_JSON = flags.DEFINE_string('json', '', 'file for the figures')
+
+_H100 = """gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: {bandwidth:.0f} l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: {memory:.0f} shared_memory_per_block_optin: 232448
+  cuda_compute_capability {{ major: 9 }} registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 patch: 0 }} device_description_str: "{name}"
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of device, by its maker's data sheet.
+
+    Attributes:
+        name: what it is called.
+        memory_bytes: of one device.
+        bandwidth: of its memory, bytes a second.
+        bfloat16, float32: operations a second of dense products; float32 in TF32 on GPUs, in three passes of
+            bfloat16 on TPUs.
+        link: bytes a second that a device sends to the others, one way.
+        per_host: devices of one host.
+    """
+
+    name: str
+    memory_bytes: float
+    bandwidth: float
+    bfloat16: float
+    float32: float
+    link: float
+    per_host: int
+
+
+KINDS = {
+    'h100': Kind('NVIDIA H100 80GB HBM3', 84942979072, 3.352e12, 989e12, 494e12, 450e9, 8),
+    'h200': Kind('NVIDIA H200', 150754820096, 4.8e12, 989e12, 494e12, 450e9, 8),
+    'v5e': Kind('TPU v5e', 16 * 2**30, 819e9, 197e12, 197e12 / 3, 200e9, 4),
+    'v6e': Kind('TPU v6e', 32 * 2**30, 1640e9, 918e12, 918e12 / 3, 448e9, 4),
+    'v5p': Kind('TPU v5p', 95 * 2**30, 2765e9, 459e12, 459e12 / 3, 600e9, 4),
+}
+_COLLECTIVE = re.compile(
+    r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\('
+)
+_ARRAY = re.compile(r'\b([a-z]+)(\d*)\[([\d,]*)\]')
+
+
+def devices_of(target: str) -> tuple[Kind, Sequence]:
+    """Returns the kind of a target and its devices, which can be compiled for and nothing else.
+
+    Raises:
+        UserError: an unknown target, a size that it does not come in, a compiler that is not installed.
+    """
+    from jax.experimental import topologies
+
+    from genre_jax.errors import UserError
+
+    match = re.fullmatch(r'(h100|h200)x([1-9]\d*)|(v5e|v6e|v5p)-([1-9]\d*)', target)
+    if match is None:
+        raise UserError(f'--target={target}: expected h100xN, h200xN, v5e-N, v6e-N or v5p-N')
+    gpu, n_gpus, tpu, n = match.groups()
+    kind, package = KINDS[gpu or tpu], 'jax_plugins.xla_cuda13' if gpu else 'libtpu'
+    if importlib.util.find_spec(package.partition('.')[0]) is None or not importlib.util.find_spec(package):
+        raise UserError(
+            f'--target={target}: its compiler is not installed; in an environment of its own, '
+            'pip install -r requirements-accelerators.txt'
+        )
+    if gpu:
+        hosts, rest = divmod(int(n_gpus), kind.per_host)
+        if hosts and rest:
+            raise UserError(f'--target={target}: expected up to {kind.per_host}, or a multiple of that')
+        config = _H100.format(bandwidth=kind.bandwidth, memory=kind.memory_bytes, name=kind.name)
+        shape = f'1x{hosts}x{kind.per_host}' if hosts else f'1x1x{rest}'
+        topology = topologies.get_topology_desc('', 'cuda', target_config=config, topology=shape)
+        return kind, topology.devices
+    chips = int(n) // 2 if tpu == 'v5p' else int(n)
+    doublings = math.log2(chips) if chips else -1
+    if doublings % 1 or doublings < (2 if tpu == 'v5p' else 0) or chips > 256:
+        raise UserError(f'--target={target}: expected a power of two, of 8 to 512 cores or 1 to 256 chips')
+    sides = 3 if tpu == 'v5p' else 2
+    shape = sorted((2 ** (int(doublings + i) // sides) for i in range(sides)), reverse=sides == 3)
+    topology = topologies.get_topology_desc(
+        f'{tpu}:{"x".join(map(str, shape))}',
+        'tpu',
+        chips_per_host_bounds=[*(min(n, 2) for n in shape[:2]), 1],
+    )
+    return kind, topology.devices
+
+
+def job_on(config, devices: Sequence, classes: int):
+    """Returns the Job of a page on devices; what is stored of an example follows from the page alone."""
+    from genre_jax import features, sharding
+    from genre_jax.loading.prepared import Stored
+    from genre_jax.training.job import make_job
+
+    front_end = features.build(config.features)
+    rate_hz, shape = 0, {'image': (288, 432, 3), 'table': (57,)}.get(front_end.kind)  # GTZAN's
+    if front_end.kind == 'audio':
+        rate_hz = config.data.get('sample_rate_hz') or front_end.sample_rate_hz
+        shape = (math.ceil(config.windows.window_s * rate_hz),)
+    stored = Stored(front_end.kind, shape, rate_hz, tuple(f'class {i}' for i in range(classes)))
+    return make_job(config, stored, 100 * config.train.batch_size, sharding.make_mesh(devices))
+
+
+def programs(job) -> dict[str, Callable[[int], object]]:
+    """Returns what traces the step of training and of evaluation, by name, for a number of examples."""
+    import jax
+    import jax.numpy as jnp
+
+    from genre_jax.training import predict, step, step_numbers
+
+    state = jax.eval_shape(lambda: step.init_state(job))
+    numbers = jax.eval_shape(lambda: step_numbers.of_config(job.config))
+
+    def train(batch_size: int):
+        labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        batch = {job.stored.kind: job.stored.batch(batch_size), 'label': labels}
+        groups = job.plan.groups(job.plan.unfreeze_step)  # all that ever train
+        return step.train_program(job, groups).trace(numbers, state, batch)
+
+    def evaluate(batch_size: int):
+        return predict.program(job).trace(state.evaluated, job.stored.batch(batch_size))
+
+    return {'train': train, 'eval': evaluate}
+
+
+def figures(traced, kind: Kind, n_devices: int, dtype: str) -> dict:
+    """Compiles what was traced; returns its figures per device, in bytes, operations and seconds."""
+    import jax
+    from jax._src.lib import _jax
+
+    began_s = time.process_time()
+    compiled = traced.lower().compile()
+    compile_s = time.process_time() - began_s
+    # What XLA says of the compiled program; jax asks a device for it, which is not there.
+    module = compiled.runtime_executable().hlo_modules()[0]
+    cost = compiled.cost_analysis() or _jax.hlo_module_cost_analysis(jax.devices()[0].client, module)
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    collectives: dict[str, dict] = {}
+    for shapes, name in _COLLECTIVE.findall(text):
+        found = collectives.setdefault(name, {'calls': 0, 'bytes': 0})
+        found['calls'] += 1
+        found['bytes'] += sum(
+            math.prod(map(int, filter(None, sides.split(',')))) * max(int(bits or 8), 8) // 8
+            for _, bits, sides in _ARRAY.findall(shapes)
+        )
+    operations = count_operations(traced.jaxpr) / n_devices
+    sent = 2 * (n_devices - 1) / n_devices * sum(found['bytes'] for found in collectives.values())
+    seconds = {
+        'compute': operations / (kind.bfloat16 if dtype == 'bfloat16' else kind.float32),
+        'memory': cost['bytes accessed'] / kind.bandwidth,
+        'network': sent / kind.link,
+    }
+    return {
+        'arguments_bytes': memory.argument_size_in_bytes,
+        'temporary_bytes': memory.temp_size_in_bytes,
+        'total_bytes': memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes,
+        'operations': operations,
+        'accessed_bytes': cost['bytes accessed'],
+        'collectives': collectives,
+        'roofline_s': max(seconds.values()),
+        'bound_by': max(seconds, key=seconds.get),
+        'float64': 'f64[' in text,
+        'compile_s': compile_s,
+    }
+
+
+def count_operations(jaxpr) -> int:
+    """Counts the operations of all products and convolutions of a program, on all devices together."""
+    total = 0
+    for equation in jaxpr.eqns:
+        name, parameters = equation.primitive.name, equation.params
+        inner = [count_operations(each) for each in _programs_within(parameters)]
+        if name == 'dot_general':
+            (contracted, _), _ = parameters['dimension_numbers']
+            sides = equation.invars[0].aval.shape
+            total += 2 * equation.outvars[0].aval.size * math.prod(sides[i] for i in contracted)
+        elif name == 'conv_general_dilated':
+            kernel = equation.invars[1].aval
+            outputs = kernel.shape[parameters['dimension_numbers'].rhs_spec[0]]
+            zeros = math.prod(parameters['lhs_dilation'])  # products with what dilation puts between
+            total += 2 * equation.outvars[0].aval.size * kernel.size // (outputs * zeros)
+        elif name == 'scan':
+            total += parameters['length'] * sum(inner)
+        elif name == 'shard_map':
+            total += parameters['mesh'].size * sum(inner)
+        else:
+            # Of several ways, one for each platform, the longest: nobody looks into kernels.
+            total += max(inner, default=0) if name == 'cond' else sum(inner)
+    return total
+
+
+def _programs_within(parameters: Mapping) -> list:
+    from jax.extend import core
+
+    values = [
+        v for value in parameters.values() for v in (value if isinstance(value, tuple | list) else [value])
+    ]
+    return [getattr(v, 'jaxpr', v) for v in values if isinstance(v, core.Jaxpr | core.ClosedJaxpr)]
+
+
+def measure(config, target: str, classes: int) -> dict[str, dict]:
+    """Compiles both steps of a checked config for a target; returns their figures, by 'train' and 'eval'.
+
+    Raises a UserError where the target is none, or the batch cannot be divided among its devices.
+    """
+    import jax
+
+    kind, devices = devices_of(target)
+    jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
+    job = job_on(config, devices, classes)
+    dtype = config.model.get('dtype', 'float32')
+    found = {}
+    for name, trace in programs(job).items():
+        batch_size = config[name].batch_size
+        one, two = (figures(trace(n * batch_size), kind, len(devices), dtype) for n in (1, 2))
+        grows = two['total_bytes'] - one['total_bytes']
+        spare = kind.memory_bytes - one['total_bytes']
+        batches = 1 + spare / grows if grows > 0 else 1.0
+        found[name] = one | {
+            'batch_size': batch_size,
+            'largest_batch_size': int(batches * batch_size / len(devices)) * len(devices),
+            'memory_bytes': kind.memory_bytes,
+        }
+    return found
+
+
+def line(target: str, name: str, found: Mapping) -> list[str]:
+    """Returns the cells of a table for one program."""
+    collectives = ', '.join(
+        f'{each["calls"]} {kind} of {each["bytes"] / 2**20:.1f} MiB'
+        for kind, each in sorted(found['collectives'].items())
+    )
+    return [
+        f'{target} {name}',
+        f'{found["batch_size"]}',
+        f'{found["arguments_bytes"] / 2**20:.0f} MiB',
+        f'{found["temporary_bytes"] / 2**20:.0f} MiB',
+        f'{100 * found["total_bytes"] / found["memory_bytes"]:.1f} %',
+        f'{found["largest_batch_size"]}',
+        f'{found["operations"] / 1e9:.1f} G',
+        f'{found["accessed_bytes"] / 1e9:.2f} GB',
+        collectives or 'none',
+        f'{1e3 * found["roofline_s"]:.2f} ms, {found["bound_by"]}',
+        f'{found["compile_s"]:.0f} s',
+    ]
+
+
+_HEAD = [
+    '', 'batch', 'state and batch', 'in between', 'of the memory', 'largest batch', 'operations', 'bytes',
+    'collectives', 'at least', 'compiled in',
+]  # fmt: skip
+
+
+def main(argv: list[str]) -> None:
+    """Compiles what the flags say, and prints a table."""
+    from genre_jax import config as config_lib
+    from genre_jax.errors import UserError
+    from genre_jax.logbook import write_json
+    from genre_jax.study.table import aligned
+
+    program.refuse_words(argv)
+    config = flags.FLAGS['config'].value
+    if config is None or not _TARGET.value:
+        raise UserError('--config=PAGE and --target=DEVICES are needed, as in --target=h100x8,v6e-16')
+    config.init.checkpoint = ''
+    config_lib.validate(config)
+    found = {target: measure(config, target, _CLASSES.value) for target in _TARGET.value}
+    rows = [line(target, name, each) for target, both in found.items() for name, each in both.items()]
+    print('\n'.join(aligned([_HEAD, *rows])))
+    if _JSON.value:
+        write_json(pathlib.Path(_JSON.value), found)
+
+
+if __name__ == '__main__':
+    # Before jax is imported: it would look for the devices, and TPUs' library for a cloud to ask.
+    os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
+    program.run(main)
