@@ -57,3 +57,12 @@ def test_bfloat16():
     assert ours.dtype == jnp.bfloat16
     reference = jaxs(*(jnp.float32(x) for x in qkv))
     assert jnp.abs(jnp.float32(ours) - reference).max() < 0.02 * jnp.abs(reference).max()
+
+
+def test_no_gradient_holds_the_weights_of_all_heads():
+    tokens, heads = 512, 8
+    *qkv, weights = inputs(batch=1, heads=heads, tokens=tokens, width=16)
+    memory = gradients(ast.attend).lower(*qkv, weights).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.6 * heads * tokens**2 * 4
+    plain = gradients(jaxs).lower(*qkv, weights).compile().memory_analysis()
+    assert plain.temp_size_in_bytes > heads * tokens**2 * 4
