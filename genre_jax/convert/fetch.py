@@ -85,8 +85,7 @@ def cache() -> pathlib.Path:
 def fetch(name: str) -> pathlib.Path:
     """Returns the file of a published checkpoint, fetched into the cache unless it is there.
 
-    A download that was cut off goes on where it stopped. Raises a UserError for an unknown name, no
-    network, or a file whose digest is wrong.
+    A download goes on where it was cut off. A UserError for an unknown name, no network, or a wrong digest.
     """
     if name not in PUBLISHED:
         raise UserError(f'no published checkpoint {name!r}{config_lib.nearest(name, PUBLISHED)}')

@@ -20,10 +20,7 @@ _KINDS = {
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
-    """Writes a converted checkpoint in place of an earlier one, with facts about the file it came from.
-
-    Returns what conversion.json holds: the verification report.
-    """
+    """Writes a checkpoint, with facts about its source; returns the report that conversion.json holds."""
     kept = [f.name for f in dataclasses.fields(converted) if f.name not in ('variables', 'rows')]
     report = {
         **{name: getattr(converted, name) for name in kept},
