@@ -75,10 +75,7 @@ class _Layout(NamedTuple):
 def write(
     folder: Path, source: Source, chunk: int, files: Sequence[Path], pipeline: Pipeline | None
 ) -> list[tuple[int, int]]:
-    """Writes the recordings in npy files as records, in their order, into an empty folder.
-
-    Returns the first record of each, and how many samples, rows or pictures it has.
-    """
+    """Writes npy files as records into an empty folder; returns the first record and length of each."""
     layout, clips = _Layout(source.kind, chunk), []
     for file, head in zip(files, decode.read_all(files, _HEADER_BYTES), strict=True):
         stream = io.BytesIO(head)
@@ -114,10 +111,7 @@ def write(
 
 def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(directory),
-        dataset_name=_NAME,
-        split=_SPLIT,
-        filetype_suffix='array_record',
+        data_dir=epath.Path(directory), dataset_name=_NAME, split=_SPLIT, filetype_suffix='array_record'
     )
 
 
@@ -146,10 +140,7 @@ def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_S
 
 
 def _write_shard(layout: _Layout, shard: _Shard) -> int:
-    """Writes one file; returns its size in bytes.
-
-    Under its name it is whole: more than one worker may be given the same shard, or die over it.
-    """
+    """Writes one file, whole under its name (several workers may be given it); returns its size in bytes."""
     path, parts = shard
     features = layout.features(parts[0][0].shape)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
