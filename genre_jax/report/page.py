@@ -133,9 +133,6 @@ def _wrong_songs(songs: Songs, classes: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(wrong, key=lambda song: (-song['probability'], song['track']))
 
 
-# Reading
-
-
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text('utf-8'))
@@ -151,8 +148,7 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
     needed = _KEYS[path.name]
     if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
         needed = needed + _TRAINING_KEYS
-    missing = [key for key in needed if not _has(value, key.split('.'))]
-    if missing:
+    if missing := [key for key in needed if not _has(value, key.split('.'))]:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
     return value
 
