@@ -18,8 +18,7 @@ from genre_jax.errors import UserError
 class Stored:
     """What one example is on its way to the device.
 
-    Its kind, 'audio', 'image' or 'table', is also its key in a batch; its shape is (samples,),
-    (height, width, 3) or (columns,).
+    Its kind is also its key in a batch; its shape is (samples,), (height, width, 3) or (columns,).
     """
 
     kind: Kind
