@@ -155,8 +155,7 @@ def _write(
 def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) -> dict:
     """Blends runs, and writes a run folder; what is there of the same blend is computed anew.
 
-    Returns what result.json holds. Runs that cannot be blended, or a folder that holds something else, are a
-    UserError.
+    Returns what result.json holds. Runs that cannot be blended, or a folder of something else: a UserError.
     """
     _check_folders(folders, workdir)
     config = {

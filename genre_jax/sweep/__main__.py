@@ -33,16 +33,12 @@ from genre_jax import program
 if TYPE_CHECKING:
     from genre_jax.sweep.study import Claim, SharedStudy
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _METHOD = flags.DEFINE_string('method', '', "'grid', 'random' or 'tpe', instead of the page's")
 _TRIALS = flags.DEFINE_integer('trials', None, "number of trials, instead of the page's")
 _METRIC = flags.DEFINE_string('metric', '', "what trials are ranked by, instead of the page's")
 _SEEDS = flags.DEFINE_integer('seeds', 1, 'trainings of each trial, ranked by their mean', lower_bound=1)
 _PRUNE = flags.DEFINE_bool(
-    'prune',
-    None,
-    "end trials below the others' median early; without the flag where the method is 'tpe'",
+    'prune', None, "end trials below the others' median early; without the flag where the method is 'tpe'"
 )
 _STORAGE = flags.DEFINE_string(
     'storage',

@@ -55,10 +55,7 @@ class Bags:
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each.
-
-    Numbers are from 0, none left out; all instances of a bag have the same label.
-    """
+    """Sorts instances, float32 [n, units], into bags by number, from 0, none left out, each of one label."""
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
     place = np.empty(len(bag), np.int64)
