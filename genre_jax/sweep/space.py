@@ -3,15 +3,8 @@
 A config page that can be swept has a second function beside get_config():
 
     def sweep():
-        return Sweep(
-            {
-                'optim.learning_rate': LogUniform(1e-4, 1e-2),
-                'model.dropout': Uniform(0.2, 0.5),
-                'train.batch_size': Choice((32, 64, 128)),
-            },
-            method='tpe',
-            trials=40,
-        )
+        space = {'optim.learning_rate': LogUniform(1e-4, 1e-2), 'train.batch_size': Choice((32, 64, 128))}
+        return Sweep(space, method='tpe', trials=40)
 
 `python -m genre_jax.sweep --config=PAGE` trains its trials. The keys are those of the config; what is not
 in the space stays as the page and the command line have it. `sweep(arguments)` gets what follows the colon
