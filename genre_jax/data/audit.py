@@ -91,12 +91,7 @@ def find(folder: pathlib.Path) -> Findings:
             if name:
                 members[name].append(track)
         sets = [
-            Related(
-                kind,
-                name,
-                tuple(track['track'] for track in some),
-                tuple(sorted({track['label'] for track in some})),
-            )
+            Related(kind, name, tuple(t['track'] for t in some), tuple(sorted({t['label'] for t in some})))
             for name, some in members.items()
             if len(some) > 1
         ]

@@ -25,11 +25,10 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from genre_jax.data import decode
 from genre_jax.data.pipeline import Pipeline
-from genre_jax.data.recordings import Kind, Source
+from genre_jax.data.recordings import STORED_AS, Kind, Source
 from genre_jax.data.storage import Path
 
 _HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
-_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _NAME, _VERSION = 'recordings', '1.0.0'
 # TFDS's own writer compresses with zstd, which saves 5 % of 16-bit audio and makes reading a record of a
 # second three times as long.
@@ -60,7 +59,7 @@ class _Layout(NamedTuple):
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
         one = (None,) if self.kind == 'audio' else shape[1:]
         # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-        tensor = tfds.features.Tensor(shape=one, dtype=_STORED[self.kind], encoding='bytes')
+        tensor = tfds.features.Tensor(shape=one, dtype=STORED_AS[self.kind], encoding='bytes')
         return tfds.features.FeaturesDict({self.kind: tensor})
 
     def records(self, clip: _Clip, first: int, stop: int) -> Iterator[dict]:
@@ -118,7 +117,7 @@ def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
 def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_Shard]:
     """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
     counts = [layout.n_records(clip) for clip in clips]
-    itemsize = np.dtype(_STORED[layout.kind]).itemsize
+    itemsize = np.dtype(STORED_AS[layout.kind]).itemsize
     n_bytes = itemsize * sum(math.prod(clip.shape) for clip in clips)
     n_shards = shard_utils.ShardConfig.calculate_number_shards(n_bytes, sum(counts))
     ends = shard_utils.get_shard_boundaries(sum(counts), n_shards)

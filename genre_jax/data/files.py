@@ -204,9 +204,7 @@ def most_common(values: Iterable) -> Any:
 
 
 def copy_notes(
-    recordings: Iterable[Recording],
-    digest_of: Mapping[str, str],
-    place: Callable[[str], str] = lambda path: path,
+    recordings: Iterable[Recording], digest_of: Mapping[str, str], place: Callable[[str], str] = str
 ) -> list[str]:
     """Says which files of recordings are the same, by their digests; those all in one place do not count."""
     labels, by_content = collections.defaultdict(set), collections.defaultdict(list)

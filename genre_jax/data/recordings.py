@@ -40,6 +40,7 @@ class Quarantined:
 
 
 Kind = Literal['audio', 'image', 'table']
+STORED_AS = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 
 
 def check_spelling(where: str, labels: Iterable[str]) -> None:

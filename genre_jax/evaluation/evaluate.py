@@ -12,10 +12,9 @@ from typing import Self
 
 import numpy as np
 
+from genre_jax.config.keys import KINDS as KINDS
 from genre_jax.errors import UserError
 from genre_jax.evaluation import intervals
-
-KINDS = ('segment', 'song_max_probability', 'song_majority')
 
 
 class Arrays:

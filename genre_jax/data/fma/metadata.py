@@ -74,12 +74,8 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozens
         if row['split'] not in _SPLITS:
             raise UserError(f'{where}: split is {row["split"]!r}; expected training, validation or test')
         genre, artist_id = row.pop('genre'), row.pop('artist_id')  # names are not unique
-        tracks[number] = Recording(
-            number,
-            genre,
-            group=f'artist {artist_id}' if artist_id else '',
-            **row | {'split': _SPLITS[row['split']]},
-        )
+        group = f'artist {artist_id}' if artist_id else ''
+        tracks[number] = Recording(number, genre, group, **row | {'split': _SPLITS[row['split']]})
     if not tracks:
         raise UserError(f'{path} lists no track of the subset {subset!r}')
     return tracks, frozenset(known)

@@ -43,9 +43,7 @@ class Source(files.FileSource):
         recordings = []
         for track, path in sorted(paths.items()):
             artist, title = artists.get(track, ('', ''))
-            recordings.append(
-                Recording(track, track.split('.')[0], '', path=path, artist=artist, title=title)
-            )
+            recordings.append(Recording(track, track.split('.')[0], '', path, artist=artist, title=title))
         notes = [*self._archive_notes, self._index_note(recordings)]
         if missing := sorted(lists.TRACKS - paths.keys()):
             notes.append(
