@@ -105,9 +105,7 @@ def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> st
     return ''
 
 
-def _align(
-    members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
-) -> Predictions:
+def _align(members: Sequence[Member], part: str, level: str, classes: Sequence[str] = ()) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
     At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
@@ -246,7 +244,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
         _check_same_split(members)
         fit, test = (_align(members, part, level) for part in ('val', 'test'))
         return [Task(members, fit, test)]
-    by_fold, tests, classes = [], [], None
+    by_fold, tests, classes = [], [], ()
     for of_fold in zip(*folds.values(), strict=True):
         members = [_read(folder, ('test',)) for folder in of_fold]
         _check_same_split(members)

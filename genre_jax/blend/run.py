@@ -124,9 +124,7 @@ def _write(
     splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
     applies = [each.apply for each in fitted]
 
-    def write_run(
-        folder: pathlib.Path, tables: Mapping[str, Predictions], split: str, content: Mapping
-    ) -> None:
+    def write_run(folder: pathlib.Path, tables: Mapping, split: str, content: Mapping) -> None:
         folder.mkdir(exist_ok=True)
         write_json(folder / 'config.json', config)
         write_json(folder / 'environment.json', here | {'split_fingerprint': split})

@@ -35,10 +35,8 @@ class Published(NamedTuple):
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
-    quoted = file.replace('=', '%3D')
-    return Published(
-        f'https://zenodo.org/records/3987831/files/{quoted}?download=1', file, f'md5:{md5}', model
-    )
+    name = file.replace('=', '%3D')
+    return Published(f'https://zenodo.org/records/3987831/files/{name}?download=1', file, f'md5:{md5}', model)
 
 
 def _musicnn(folder: str) -> Published:

@@ -98,9 +98,7 @@ def variables(
             faults.append(f'{path} has the shape {array.shape} there and {value.shape} here')
             continue
         filled[path] = array
-    faults += [
-        f'{path} is not in the model' for path in source.variables if path not in own and not stays_new(path)
-    ]
+    faults += [f'{p} is not in the model' for p in source.variables if p not in own and not stays_new(p)]
     if faults:
         raise UserError(
             f'config.init.checkpoint does not fit config.model: {some(faults, 4)}: correct '

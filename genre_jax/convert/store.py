@@ -26,9 +26,7 @@ def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) 
         **{name: getattr(converted, name) for name in kept},
         'source': dict(source),
         'parameters_sha256': converted.sha256,
-        'n_parameters': sum(
-            value.size for path, value in converted.variables.items() if path.startswith('params/')
-        ),
+        'n_parameters': sum(v.size for p, v in converted.variables.items() if p.startswith('params/')),
         'shapes': {path: value.shape for path, value in sorted(converted.variables.items())},
         'keys': [
             {'key': key, 'path': path, 'shape': shape, ('layout' if path else 'left_out'): note}

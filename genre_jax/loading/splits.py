@@ -313,9 +313,7 @@ def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str])
     lacking = {label: [part for part in PARTS if label not in held[part]] for label in labels}
     if missing := {label: parts for label, parts in lacking.items() if parts}:
         songs = collections.Counter(track['label'] for track in tracks)
-        groups = collections.Counter(
-            label for label, _ in {(track['label'], track['group']) for track in tracks}
-        )
+        groups = collections.Counter(label for label, _ in {(t['label'], t['group']) for t in tracks})
         named = '; '.join(
             f'{label!r} ({songs[label]} songs, {groups[label]} groups) lacks {" and ".join(parts)}'
             for label, parts in missing.items()

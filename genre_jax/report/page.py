@@ -92,9 +92,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def render(
-    template: pathlib.Path, path: pathlib.Path, contents: Mapping[str, Any], **filters: Callable
-) -> None:
+def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
     """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),

@@ -180,9 +180,7 @@ def _train(study: SharedStudy, claim: Claim, config: ml_collections.ConfigDict) 
         watch = functools.partial(_watch, study, claim, folder) if number == 0 else None
         with (folder / 'log.txt').open('a') as log, contextlib.redirect_stdout(log):
             run.run(search_space.apply(one, {'seed': one.seed + number}), folder, watch)
-    results, timings = (
-        [read_json(folder / name) for folder in folders] for name in ('result.json', 'timing.json')
-    )
+    results, timings = ([read_json(f / name) for f in folders] for name in ('result.json', 'timing.json'))
     found = [search_space.figure(result, study.sweep.metric) for result in results]
     values = [value for value, _ in found]
     figures = {
