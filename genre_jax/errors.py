@@ -46,10 +46,7 @@ def machine_fault(error: BaseException | None) -> str:
 
 
 class UserError(Exception):
-    """A mistake in the configuration, the data or the machine that the user can put right.
-
-    The message is one line: it names the file, key or value, what was expected, and what to do.
-    """
+    """What the user can put right: one line names file, key or value, what was expected and what to do."""
 
     def __init__(self, message: str) -> None:
         """Takes the message; names of files, tensors and labels in it may hold anything."""
@@ -57,11 +54,7 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """A loss, or weights, that are no numbers any more.
-
-    Attributes:
-        step: steps after which the weights were first unsound.
-    """
+    """A loss, or weights, that are no numbers any more, first after `step` steps."""
 
     def __init__(self, message: str, step: int) -> None:
         """Notes why, and since when."""
@@ -70,10 +63,7 @@ class Diverged(UserError):
 
 
 class BadAudio(Exception):
-    """A recording that cannot be used; the message is the reason, without the path.
-
-    It goes to the quarantine list, which is counted in the log, the result and the report.
-    """
+    """A recording that cannot be used: it goes to the quarantine list; the message is the reason alone."""
 
     def __init__(self, reason: str) -> None:
         """Takes the reason, which libraries may have worded."""
@@ -85,11 +75,7 @@ class Pruned(Exception):
 
 
 class Stopped(Exception):
-    """The run was asked to stop, and saved first.
-
-    Attributes:
-        exit_code: 128 plus the signal's number, as shells report it.
-    """
+    """The run was asked to stop, and saved first; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, number: int, step: int) -> None:
         """Notes the signal, and the step that was saved."""

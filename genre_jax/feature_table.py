@@ -21,8 +21,6 @@ from genre_jax import program
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
 
-# Heavy imports are inside the functions: --help shall be quick.
-
 _ROOT = flags.DEFINE_string('root', '', 'folder with one folder per class, or with a CSV')
 _OUT = flags.DEFINE_string('out', 'features.csv', 'table to write')
 _SEGMENT_S = flags.DEFINE_float('segment_s', 0.0, 'length of a segment; 0: whole recordings')
@@ -44,8 +42,7 @@ def _rows(
 ) -> Iterator[list]:
     """Computes the rows of a table, of whole recordings or of segments of `segment_s` seconds, one by one.
 
-    Yields filename, length in samples, the features, label, song, group; files that cannot be used come to
-    those that are left out.
+    Yields filename, length in samples, features, label, song, group; unusable files come to `left_out`.
     """
     import jax
 

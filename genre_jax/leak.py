@@ -22,8 +22,6 @@ from absl import flags
 from genre_jax import program
 from genre_jax.evaluation.paired import shown
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _FOLDS = flags.DEFINE_integer('folds', 5, 'folds of each cross-validation', lower_bound=2)
 _FOREST = flags.DEFINE_bool('forest', False, 'a random forest instead of the network')
 _JSON = flags.DEFINE_string('json', '', 'file for the figures')
@@ -48,8 +46,7 @@ def measure(
 ) -> dict:
     """Runs every fold of every protocol, below `workdir`, and compares.
 
-    `fill` trains one fold and writes its folder; the protocol of the config is replaced. Returns what the
-    JSON file holds, and the lines of the CSV as 'figures'.
+    `fill` trains a fold and writes its folder. Returns what the JSON holds, and the CSV's lines as 'figures'.
     """
     from genre_jax.study import protocols
 

@@ -17,7 +17,8 @@ from collections.abc import Callable
 import ml_collections
 from absl import app, flags, logging
 
-# Heavy imports are inside the functions: worker processes import this module too, and --help shall be quick.
+# Heavy imports are inside the functions, here and in every program: worker processes import their modules
+# too, and --help shall be quick.
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELP = ('--help', '-help', '-h', '--helpshort', '--helpfull')
@@ -32,11 +33,8 @@ def run(
 ) -> None:
     """Runs a program: parses its flags, and ends with one line and an exit code where it raises.
 
-    Args:
-        main: takes what is left of the command line.
-        config: whether the program takes --config, --workdir and --distributed.
-        others: whether flags that are not defined are left to the program.
-        more_help: what --help says at the end.
+    `main` takes what is left of the command line, flags that are not defined with `others`. With `config`
+    there are --config, --workdir and --distributed; `more_help` is what --help says at the end.
     """
     if config:
         flags.DEFINE_string('config', None, 'config page: folder, or path/to/page.py[:arguments]')
@@ -49,11 +47,7 @@ def run(
 
 
 def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
-    """Checks the flags of a program with a config, and starts jax; returns the config and the run folder.
-
-    Raises:
-        UserError: a mistake in them, or jax does not start.
-    """
+    """Checks the flags of a program with a config, and starts jax: config and run folder, or a UserError."""
     from genre_jax import config as config_lib
     from genre_jax.errors import UserError
 
@@ -241,8 +235,7 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
         if isinstance(error, UserError):
             _fail(f'error: {error}')
         # By the words: orbax puts them into exceptions of its own.
-        full = [text for text in map(os.strerror, _DISK_FULL) if text in str(error)]
-        if full:
+        if full := [text for text in map(os.strerror, _DISK_FULL) if text in str(error)]:
             _fail(
                 f'error: {full[0]}: make room where --workdir and config.data.prepared_dir lie; what was '
                 'already saved is kept, and the same command continues'

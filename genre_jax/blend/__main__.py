@@ -33,8 +33,6 @@ from absl import flags
 from genre_jax import program
 from genre_jax.errors import UserError
 
-# Heavy imports are inside the functions.
-
 _MEMBERS = flags.DEFINE_list('members', [], 'folders of finished runs, with commas between')
 _METHOD = flags.DEFINE_enum(
     'method', 'integer', ['integer', 'greedy', 'stacking', 'mean'], 'how the weights are found'

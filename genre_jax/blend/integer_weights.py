@@ -76,9 +76,8 @@ def _too_many(members: int, bound: int) -> bool:
 def _rivals(votes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Says what weights must fulfil for each row to be right, of votes [M, n, C] and class ids [n].
 
-    Returns margins [rows, K, M]: by how much each member prefers the true class to each of K rivals; needed
-    [rows, K]: the least weighted sum of margins with which the true class wins; counts [rows]: how many rows
-    are alike.
+    Returns margins [rows, K, M], by how much each member prefers the true class to each of K rivals; needed
+    [rows, K], the least weighted sum of margins with which it wins; counts [rows] of rows that are alike.
     """
     true = np.take_along_axis(votes, labels[None, :, None], -1)
     margins = np.moveaxis(true - votes, 0, -1)

@@ -56,8 +56,7 @@ def _read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
     """Reads the folder of a finished run, with its predictions for some parts."""
     tables = {part: folder / 'predictions' / f'{part}.npz' for part in parts}
     needed = {folder / 'result.json': _RESULT_KEYS, folder / 'environment.json': _ENVIRONMENT_KEYS}
-    missing = [file for file in (*needed, *tables.values()) if not file.exists()]
-    if missing:
+    if missing := [file for file in (*needed, *tables.values()) if not file.exists()]:
         below = [path.parent for path in sorted(folder.glob('**/fold_0'))]
         hint = f'; did you mean {below[0]}?' if below else ''
         raise UserError(
@@ -66,8 +65,7 @@ def _read(folder: pathlib.Path, parts: Sequence[str]) -> Member:
         )
     contents = [read_json(file, _REMEDY) for file in needed]
     for (file, keys), content in zip(needed.items(), contents, strict=True):
-        absent = [key for key in keys if key not in content]
-        if absent:
+        if absent := [key for key in keys if key not in content]:
             raise UserError(f'{file} lacks {absent[0]}: {_REMEDY}')
     predictions = {part: Predictions.read(file, _REMEDY) for part, file in tables.items()}
     for part, file in tables.items():
@@ -107,9 +105,7 @@ def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> st
     return ''
 
 
-def _align(
-    members: Sequence[Member], part: str, level: str, classes: Sequence[str] | None = None
-) -> Predictions:
+def _align(members: Sequence[Member], part: str, level: str, classes: Sequence[str] = ()) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
     At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
@@ -144,8 +140,7 @@ def _align(
 def _in_order(predictions: Predictions, classes: Sequence[str], member: Member, first: Member) -> Predictions:
     """Puts the columns into the order of `classes`."""
     own = predictions.classes.tolist()
-    differ = sorted(set(own) ^ set(classes))
-    if differ:
+    if differ := sorted(set(own) ^ set(classes)):
         has, lacks = (member, first) if differ[0] in own else (first, member)
         raise UserError(
             f'{first.folder} and {member.folder} have different classes: {differ[0]!r} is one of '
@@ -202,8 +197,7 @@ def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns fold_0, fold_1, ... of a cross-validation, none for a run; a UserError where one is missing."""
     found = {path.name for path in folder.glob('fold_*') if path.is_dir()}
     folds = [folder / f'fold_{i}' for i in range(len(found))]
-    missing = [path.name for path in folds if path.name not in found]
-    if missing:
+    if missing := [path.name for path in folds if path.name not in found]:
         raise UserError(
             f'{folder}: has {len(found)} folders fold_*, and no {missing[0]}: expected all folds of a '
             'cross-validation, counted from 0'
@@ -225,10 +219,7 @@ def _of_split(folder: pathlib.Path, folds: Sequence[pathlib.Path], run: pathlib.
 
 
 def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
-    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold.
-
-    Beside a run a cross-validation stands for its fold of the run's split.
-    """
+    """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
     for folder in folders:
         if not folder.is_dir():
             # SOURCE/MODEL[/fold_N] of a study that compares protocols lies below one of them.
@@ -238,8 +229,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
             hint = f'; did you mean {near[0]}?' if near else ''
             raise UserError(f'--members: {folder} is no folder: expected that of a finished run{hint}')
     folds = {folder: fold_folders(folder) for folder in folders}
-    runs = [folder for folder in folders if not folds[folder]]
-    if runs:
+    if runs := [folder for folder in folders if not folds[folder]]:
         folders = [_of_split(f, own, runs[0]) if own else f for f, own in folds.items()]
         folds = dict.fromkeys(folders, ())
     counts = {folder: len(found) for folder, found in folds.items()}
@@ -254,7 +244,7 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
         _check_same_split(members)
         fit, test = (_align(members, part, level) for part in ('val', 'test'))
         return [Task(members, fit, test)]
-    by_fold, tests, classes = [], [], None
+    by_fold, tests, classes = [], [], ()
     for of_fold in zip(*folds.values(), strict=True):
         members = [_read(folder, ('test',)) for folder in of_fold]
         _check_same_split(members)

@@ -73,19 +73,14 @@ def integer(
 
 
 def greedy(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    metric: str = 'log_loss',
-    steps: int = 100,
-    bags: int = 0,
+    probabilities: np.ndarray, labels: np.ndarray, metric: str = 'log_loss', steps: int = 100, bags: int = 0
 ) -> Weighted:
     """Adds one member after another, each as often as it helps (Caruana et al. 2004).
 
     Every step adds the member, drawn before or not, with which the mean of all drawn so far is best by
     `metric`, 'log_loss' or 'accuracy' of the rows; the weights are how often each was drawn up to the best
     step. Of equally good members the first is taken, of equally good steps the earliest. `bags` are
-    repetitions, each with a random half of the members, whose weights are averaged; 0: once, with all of
-    them.
+    repetitions, each with a random half of the members, whose weights are averaged; 0: one, with all.
     """
     members = np.arange(len(probabilities))
     rng, half = np.random.default_rng(0), (len(members) + 1) // 2

@@ -124,9 +124,7 @@ def _write(
     splits = [task.members[0].environment['split_fingerprint'] for task in tasks]
     applies = [each.apply for each in fitted]
 
-    def write_run(
-        folder: pathlib.Path, tables: Mapping[str, Predictions], split: str, content: Mapping
-    ) -> None:
+    def write_run(folder: pathlib.Path, tables: Mapping, split: str, content: Mapping) -> None:
         folder.mkdir(exist_ok=True)
         write_json(folder / 'config.json', config)
         write_json(folder / 'environment.json', here | {'split_fingerprint': split})
@@ -155,8 +153,7 @@ def _write(
 def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) -> dict:
     """Blends runs, and writes a run folder; what is there of the same blend is computed anew.
 
-    Returns what result.json holds. Runs that cannot be blended, or a folder that holds something else, are a
-    UserError.
+    Returns what result.json holds. Runs that cannot be blended, or a folder of something else: a UserError.
     """
     _check_folders(folders, workdir)
     config = {

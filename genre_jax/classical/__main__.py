@@ -30,8 +30,6 @@ from absl import flags
 from genre_jax import program
 from genre_jax.loading import protocols
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _MODELS = flags.DEFINE_string('models', 'all', 'names with commas between them, or all')
 _SET = flags.DEFINE_multi_string('set', [], 'MODEL.SETTING=VALUE; may be given several times')
 _FOLDS = flags.DEFINE_integer('folds', 0, 'folds of a cross-validation; 0: one split')

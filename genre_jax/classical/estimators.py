@@ -82,9 +82,8 @@ class Examples:
 def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]:
     """Reads which models are wanted, with which settings: {model: settings}, in the order of MODELS.
 
-    `names` are 'all', or names of MODELS with commas between them, `overrides` 'MODEL.SETTING=VALUE', the
-    value as in Python, or a word. An unknown model or setting, or a library that is not installed, is a
-    UserError.
+    `names` are 'all', or those of MODELS with commas between, `overrides` 'MODEL.SETTING=VALUE', the value as
+    in Python, or a word. An unknown model or setting, or a library that is not installed, is a UserError.
     """
     wanted = list(MODELS) if names == 'all' else [name.strip() for name in names.split(',')]
     for name in wanted:

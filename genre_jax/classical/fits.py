@@ -14,11 +14,7 @@ from genre_jax.study.cells import Answer, Features, Fold
 
 
 def fill(
-    fold: Fold,
-    model: str,
-    features: Features,
-    settings: Mapping[str, object],
-    parts: Sequence[str] = ('train',),
+    fold: Fold, model: str, features: Features, settings: Mapping, parts: Sequence[str] = ('train',)
 ) -> None:
     """Fits a model to some parts of a fold and writes its folder, unless that is finished."""
     tables = [fold.tables[part] for part in parts]
@@ -66,7 +62,5 @@ def measure(
     def one(fold: Fold, model: str, features: Features) -> None:
         fill(fold, model, features, models[model])
 
-    result = study_protocols.measure(
-        config, workdir, names, folds, list(models), one, network, source, 'models'
-    )
+    result = study_protocols.measure(config, workdir, names, folds, [*models], one, network, source, 'models')
     return result | {'features': f'embeddings of {checkpoint} on ' if network else ''}

@@ -8,20 +8,11 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from genre_jax.config.durations import Length as Length
-from genre_jax.config.durations import duration_steps as duration_steps
-from genre_jax.config.durations import every_steps as every_steps
-from genre_jax.config.durations import resolve_length as resolve_length
-from genre_jax.config.keys import KEYS
-from genre_jax.config.keys import get_config as get_config
-from genre_jax.config.keys import may_differ_on_resume as may_differ_on_resume
-from genre_jax.config.names import flatten as flatten
-from genre_jax.config.names import nearest as nearest
-from genre_jax.config.pages import call_page as call_page
-from genre_jax.config.pages import load_page as load_page
-from genre_jax.config.sections import Setting as Setting
-from genre_jax.config.sections import accepted as accepted
-from genre_jax.config.sections import call_with_section as call_with_section
+from genre_jax.config.durations import Length, duration_steps, every_steps, resolve_length
+from genre_jax.config.keys import KEYS, get_config, may_differ_on_resume
+from genre_jax.config.names import flatten, nearest
+from genre_jax.config.pages import call_page, load_page
+from genre_jax.config.sections import Setting, accepted, call_with_section
 from genre_jax.errors import UserError
 
 

@@ -13,10 +13,7 @@ _WHEN_CONTINUED = {
 
 def table() -> str:
     """Returns the keys as a table in Markdown."""
-    lines = [
-        '| key | default | expected | meaning | free when continued |',
-        '|---|---|---|---|---|',
-    ]
+    lines = ['| key | default | expected | meaning | free when continued |', '|---|---|---|---|---|']
     for key in KEYS:
         default, free = f'`{key.default!r}`', _WHEN_CONTINUED[key.free]
         cells = (f'`{key.name}`', default, key.check.expected, key.meaning, free)

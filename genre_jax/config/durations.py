@@ -55,10 +55,7 @@ def duration_steps(text: str, key: str, length: Length | int) -> int:
 
 
 def resolve_length(config: ml_collections.ConfigDict, examples_per_epoch: int) -> Length:
-    """Returns the training's length; an epoch is every training window once, the last part batch left out.
-
-    Fewer windows than one batch, or a length of no steps, are a UserError.
-    """
+    """Returns the training's length, each epoch of whole batches; UserError: less than one batch, or step."""
     batch_size = config.train.batch_size
     if examples_per_epoch < batch_size:
         raise UserError(

@@ -221,8 +221,6 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def may_differ_on_resume(name: str) -> bool:
-    """Tells whether a run may be continued with another value of a key.
-
-    Where the recordings lie is free: what they are is compared by their fingerprint.
-    """
+    """Tells whether a run may be continued with another value of a key."""
+    # Where the recordings lie is free: what they are is compared by their fingerprint.
     return name == 'data.root' or (name in BY_NAME and BY_NAME[name].free is True)

@@ -52,11 +52,7 @@ def split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list
 def load(
     page: str, assignments: Sequence[tuple[str, str | None]]
 ) -> tuple[ml_collections.ConfigDict, list[str]]:
-    """Returns the config of a page with the values that `split` found, and what was dropped for them.
-
-    Raises:
-        UserError: no such page or key, or a value of another type.
-    """
+    """Returns a page's config with what `split` found, and what was dropped; UserError: it does not fit."""
     config = pages.load_page(page)
     notes = []
     # Names first: they decide which keys there are.
@@ -99,8 +95,7 @@ def _kind(config: ml_collections.ConfigDict, key: str) -> object:
         *where, name = key.split('.')
         return functools.reduce(operator.getitem, where, config).get_type(name)
     known = [f'config.{each}' for each in flat]
-    inside = [each for each in known if each.startswith(f'config.{key}.')]
-    if inside:
+    if inside := [each for each in known if each.startswith(f'config.{key}.')]:
         raise UserError(f'config.{key} is a section: set its keys, {", ".join(inside)}')
     section, _, name = key.partition('.')
     if section in keys.OPEN and name:
@@ -116,12 +111,9 @@ def _kind(config: ml_collections.ConfigDict, key: str) -> object:
 
 
 def parse(flag: str, text: str | None, kind: object) -> object:
-    """Returns the value that a text stands for; None stands where the key is alone, as a switch.
+    """Returns the value that a text stands for, None being a switch by itself; else a UserError.
 
     `kind` is the type of the value, or an annotation; object where there is none.
-
-    Raises:
-        UserError: it does not stand for such a value.
     """
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         kinds = typing.get_args(kind)

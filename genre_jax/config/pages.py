@@ -52,10 +52,7 @@ def load_page(page: str) -> ml_collections.ConfigDict:
 
 
 def call_page(page: str, function: str) -> object:
-    """Runs a page and calls one of its functions, with the page's arguments where it takes some.
-
-    A page or function that is not there, or is wrong, is a UserError.
-    """
+    """Calls a function of a page, with the page's arguments if it takes any; UserError: missing or wrong."""
     path, arguments = find_page(page)
     try:
         names = runpy.run_path(path)

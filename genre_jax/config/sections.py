@@ -47,17 +47,9 @@ def accepted(function: Callable, fixed: Collection[str] = ()) -> dict[str, Setti
 
 
 def call_with_section(
-    function: Callable,
-    section: str,
-    settings: Mapping,
-    *,
-    skip: tuple[str, ...] = (),
-    **fixed: object,
+    function: Callable, section: str, settings: Mapping, *, skip: tuple[str, ...] = (), **fixed: object
 ):
-    """Calls `function` with the keys of a config section, but for `skip`, and with further `fixed` arguments.
-
-    A key that the function does not take, or one that it needs and does not get, is a UserError.
-    """
+    """Calls `function` with a section's keys but `skip`, and `fixed`; UserError: a key too many or few."""
     takes = accepted(function, fixed)
     keywords = {key: value for key, value in settings.items() if key not in skip}
     for key in sorted(keywords.keys() - takes.keys()):

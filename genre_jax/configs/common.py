@@ -27,11 +27,8 @@ def table_config(use_length: bool = False) -> Config:
 def parse_arguments(text: str | None, **defaults: object) -> Config:
     """Parses what follows the colon in `--config=page.py:key=value,flag=True`.
 
-    Defaults are typed (bool, int, float or str), or a tuple of all values that the key may have, the
-    default first.
-
-    Raises:
-        ValueError: an unknown key or a value of the wrong type, in one line.
+    Defaults are typed (bool, int, float or str), or a tuple of all values that the key may have, the default
+    first. ValueError, in one line: an unknown key or a value of the wrong type.
     """
     choices = {key: value for key, value in defaults.items() if isinstance(value, tuple)}
     arguments = defaults | {key: values[0] for key, values in choices.items()}

@@ -14,10 +14,8 @@ def convert_checkpoint(
     """Reads and converts a checkpoint, a file or the name of a published one.
 
     `model` is the module of genre_jax.models it is of, by default told by its tensors; `overrides` are
-    settings of the model that the tensors do not tell.
-
-    Returns the converted checkpoint, and facts about the file: its name and sha256. Raises a UserError
-    where it cannot be fetched, read or converted.
+    settings of the model that the tensors do not tell. Returns the converted checkpoint, and facts about the
+    file: its name and sha256. A UserError where it cannot be fetched, read or converted.
     """
     path = pathlib.Path(checkpoint)
     if not path.exists() and checkpoint in fetch.PUBLISHED:

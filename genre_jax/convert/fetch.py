@@ -35,10 +35,8 @@ class Published(NamedTuple):
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
-    quoted = file.replace('=', '%3D')
-    return Published(
-        f'https://zenodo.org/records/3987831/files/{quoted}?download=1', file, f'md5:{md5}', model
-    )
+    name = file.replace('=', '%3D')
+    return Published(f'https://zenodo.org/records/3987831/files/{name}?download=1', file, f'md5:{md5}', model)
 
 
 def _musicnn(folder: str) -> Published:
@@ -85,8 +83,7 @@ def cache() -> pathlib.Path:
 def fetch(name: str) -> pathlib.Path:
     """Returns the file of a published checkpoint, fetched into the cache unless it is there.
 
-    A download that was cut off goes on where it stopped. Raises a UserError for an unknown name, no
-    network, or a file whose digest is wrong.
+    A download goes on where it was cut off. A UserError for an unknown name, no network, or a wrong digest.
     """
     if name not in PUBLISHED:
         raise UserError(f'no published checkpoint {name!r}{config_lib.nearest(name, PUBLISHED)}')

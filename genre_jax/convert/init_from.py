@@ -61,19 +61,11 @@ def variables(
     labels: Sequence[str],
     picture: tuple[int, ...],
 ) -> tuple[dict, list[str]]:
-    """Puts a checkpoint's parameters and statistics into a model.
+    """Puts a checkpoint's parameters and statistics into a model, of name config.model.name.
 
-    The output layer stays new, unless the checkpoint is of the very same classes. AST's positions are
-    cut or stretched to the length of the pictures.
-
-    Args:
-        source: the checkpoint.
-        model: the network.
-        fresh: its initial variables, 'params' and perhaps 'batch_stats'.
-        name: config.model.name.
-        new: config.init.new, a regular expression of further layers that stay new.
-        labels: classes of the dataset.
-        picture: frames and bins.
+    The output layer stays new, unless the checkpoint is of the very same `labels`, the dataset's classes; so
+    do layers that `new` matches (config.init.new). AST's positions are cut or stretched to the length of the
+    `picture`, frames and bins. `fresh` are the model's initial variables, 'params' and perhaps 'batch_stats'.
 
     Returns the variables, and lines that tell what was taken and what not. Raises a UserError for another
     network, or parameters that one of both lacks, or that have another shape; all in one line.
@@ -106,9 +98,7 @@ def variables(
             faults.append(f'{path} has the shape {array.shape} there and {value.shape} here')
             continue
         filled[path] = array
-    faults += [
-        f'{path} is not in the model' for path in source.variables if path not in own and not stays_new(path)
-    ]
+    faults += [f'{p} is not in the model' for p in source.variables if p not in own and not stays_new(p)]
     if faults:
         raise UserError(
             f'config.init.checkpoint does not fit config.model: {some(faults, 4)}: correct '
@@ -125,10 +115,7 @@ def variables(
 
 
 def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
-    """Compares a front end for audio with that of a checkpoint, field by field.
-
-    Returns a line where they differ and that is `accepted` (config.init.other_front_end), else a UserError.
-    """
+    """Returns how a front end differs from a checkpoint's, field by field; a UserError unless `accepted`."""
     if front_end.kind != 'audio' or not (source.front_end or source.features in features.FLAVOURS):
         return []
     trained = source.front_end or dataclasses.asdict(features.find(source.features)())

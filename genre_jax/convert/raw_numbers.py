@@ -55,12 +55,7 @@ def decode(raw: bytes | memoryview, kind: str, order: str = '<') -> np.ndarray:
 
 
 def shaped(
-    raw: bytes | memoryview,
-    kind: str,
-    shape: Sequence[int],
-    name: str,
-    room: Room,
-    order: str = '<',
+    raw: bytes | memoryview, kind: str, shape: Sequence[int], name: str, room: Room, order: str = '<'
 ) -> np.ndarray:
     """Reads a tensor as `decode` does; nothing is allocated before its shape was checked.
 

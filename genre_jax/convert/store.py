@@ -20,18 +20,13 @@ _KINDS = {
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
-    """Writes a converted checkpoint in place of an earlier one, with facts about the file it came from.
-
-    Returns what conversion.json holds: the verification report.
-    """
+    """Writes a checkpoint, with facts about its source; returns the report that conversion.json holds."""
     kept = [f.name for f in dataclasses.fields(converted) if f.name not in ('variables', 'rows')]
     report = {
         **{name: getattr(converted, name) for name in kept},
         'source': dict(source),
         'parameters_sha256': converted.sha256,
-        'n_parameters': sum(
-            value.size for path, value in converted.variables.items() if path.startswith('params/')
-        ),
+        'n_parameters': sum(v.size for p, v in converted.variables.items() if p.startswith('params/')),
         'shapes': {path: value.shape for path, value in sorted(converted.variables.items())},
         'keys': [
             {'key': key, 'path': path, 'shape': shape, ('layout' if path else 'left_out'): note}

@@ -33,10 +33,9 @@ _INSTEAD = 'read it there with tf.train.load_checkpoint and save its arrays as .
 def read(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
     """Reads all tensors of numbers of a checkpoint, and checks their sums; the data lie beside the index.
 
-    Returns arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left out.
-
-    Raises a UserError, without the file's name, where a file is missing or cut off, or of a kind that is
-    not read; an exception of nearly any kind where it is damaged.
+    Returns arrays by name, read-only. Tensors of strings, such as the graph of a Keras model, are left out. A
+    UserError, without the file's name, where a file is missing or cut off, or of a kind that is not read; an
+    exception of nearly any kind where it is damaged.
     """
     entries = _table(path.read_bytes())
     header = dict(_fields(next(entries, (b'', b''))[1]))

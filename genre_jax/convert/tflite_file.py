@@ -23,11 +23,10 @@ _STRING = 5
 def read(data: bytes, room: Room) -> dict[str, np.ndarray]:
     """Reads the constants of all subgraphs of a file; 8-bit numbers and such in their true scale.
 
-    Returns arrays by the tensors' names; a tensor without a name has ''. Quantised ones are float32,
-    (q - zero_point) * scale, the others as they are. Tensors of strings are left out.
-
-    Raises a UserError, without the file's name, where two different constants have one name, or one is of a
-    kind that is not read; an exception of nearly any kind where the file is damaged.
+    Returns arrays by the tensors' names; a tensor without a name has ''. Quantised ones are float32, (q -
+    zero_point) * scale, the others as they are. Tensors of strings are left out. A UserError, without the
+    file's name, where two constants have one name, or one is of a kind that is not read; an exception of
+    nearly any kind where the file is damaged.
     """
     from tflite.Model import Model  # its nearly two hundred modules take half a second
 

@@ -95,10 +95,7 @@ def _size(storage: Storage) -> int:
 def _arrays(
     tree: object, raw: Mapping[str, bytes | memoryview], order: str, room: Room
 ) -> dict[str, np.ndarray]:
-    """Turns what a pickle held into arrays by name; those of one storage share memory.
-
-    `raw` holds the bytes of each storage by key, in the order '<' or '>'.
-    """
+    """Returns a pickle's arrays by name, those of one storage in shared memory; `raw`: its bytes by key."""
     arrays: dict[str, np.ndarray] = {}
     numbers: dict[tuple[str, str], np.ndarray] = {}
     for name, value in _named(tree, room):
@@ -145,10 +142,7 @@ def _strided(name: str, tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
 
 
 def _named(tree: object, room: Room) -> Iterator[tuple[str, Tensor | NumpyArray]]:
-    """Yields the tensors of nested dicts and lists in order, with their dotted names.
-
-    What holds the same thing often, or itself, ends where there is no room for more names.
-    """
+    """Yields tensors of nested dicts and lists with dotted names, as long as there is room for names."""
     pending: list[tuple[str, object]] = [('', tree)]
     while pending:
         name, value = pending.pop()

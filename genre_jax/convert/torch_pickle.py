@@ -29,10 +29,8 @@ def load(file: BinaryIO, storages: dict[str, Storage], room: Room) -> object:
     """Reads the next pickle of a file in memory; `storages` gets those that the pickle mentions, by key.
 
     Returns what the pickle holds: dicts, lists, tuples, strings, numbers, and the descriptions of
-    torch_stand_ins; None in place of other harmless objects.
-
-    Raises a UserError, without the file's name, where it asks for more than weights, or for more than
-    there is room; an exception of nearly any kind where the pickle is damaged.
+    torch_stand_ins; None in place of other harmless objects. A UserError, without the file's name, where it
+    asks for more than weights, or than there is room; an exception of nearly any kind where it is damaged.
     """
     machine = _Machine(storages, room)
     for opcode, argument, _ in pickletools.genops(file):

@@ -1,8 +1,7 @@
 """All that a pickle of PyTorch may name, and what stands here in place of it.
 
-The stand-ins build dictionaries, numbers and descriptions of tensors, whatever they are called with.
-They never print, hash or compare what is not a string or a number: a tuple may hold itself so often
-that this would not end.
+The stand-ins build dictionaries, numbers and descriptions of tensors, whatever they are called with. They
+never print, hash or compare what is not a string or a number: a tuple may hold itself, endlessly.
 
 Source: torch/_utils.py, torch/_tensor.py, numpy/_core/src/multiarray (__reduce__, __setstate__).
 """

@@ -81,26 +81,16 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
 
 @_apart_from_faults
 def decode(
-    path: str | os.PathLike[str],
-    sample_rate_hz: int,
-    start_s: float = 0.0,
-    end_s: float | None = None,
+    path: str | os.PathLike[str], sample_rate_hz: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
     """Decodes a file, or a span of it, to mono at the given rate: int16 [n], round(32767 x).
 
-    Channels are averaged. Where the mixed and resampled audio exceeds full scale it is divided by
-    its peak, never clipped; quieter audio keeps its level.
+    Channels are averaged. Where the mixed and resampled audio exceeds full scale it is divided by its peak,
+    never clipped; quieter audio keeps its level. The content decides the format, not the suffix.
 
-    Args:
-        path: audio file; its content decides the format, not its suffix.
-        sample_rate_hz: rate of the result.
-        start_s: first second of the span.
-        end_s: second at which the span stops, None for the end of the file; up to half a second
-            past the end counts as the end.
-
-    Raises:
-        BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks the span,
-            or the span is shorter than 0.1 s, silent, or not finite.
+    The span is from second `start_s` to `end_s`, None for the end of the file; up to half a second past the
+    end counts as the end. BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks
+    the span, or the span is shorter than 0.1 s, silent, or not finite.
     """
     if _by_ffmpeg(path):
         audio = _read_mono_by_ffmpeg(path, start_s, end_s, sample_rate_hz)
@@ -207,10 +197,7 @@ def _read_mono_by_ffmpeg(
     with _ffmpeg(path) as (info, blocks):
         rate_hz, frames, parts = info.sample_rate_hz, 0, []
         stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype='float32')
-        first, last = (
-            round(start_s * rate_hz),
-            math.inf if end_s is None else round(end_s * rate_hz),
-        )
+        first, last = round(start_s * rate_hz), math.inf if end_s is None else round(end_s * rate_hz)
         for block in blocks:
             inside = block[max(0, first - frames) : max(0, min(last - frames, len(block)))]
             frames += len(block)

@@ -85,18 +85,13 @@ def find(folder: pathlib.Path) -> Findings:
         'tonic': _tonics(tracks, artists),
     }
     related = []
-    for kind in KINDS:
+    for kind, names in by_kind.items():
         members = collections.defaultdict(list)
-        for track, name in zip(tracks, by_kind[kind], strict=True):
+        for track, name in zip(tracks, names, strict=True):
             if name:
                 members[name].append(track)
         sets = [
-            Related(
-                kind,
-                name,
-                tuple(track['track'] for track in some),
-                tuple(sorted({track['label'] for track in some})),
-            )
+            Related(kind, name, tuple(t['track'] for t in some), tuple(sorted({t['label'] for t in some})))
             for name, some in members.items()
             if len(some) > 1
         ]
@@ -105,10 +100,7 @@ def find(folder: pathlib.Path) -> Findings:
 
 
 def crossing(findings: Findings, part_of_track: Mapping[str, str]) -> list[Crossing]:
-    """Returns what stands in more than one part of a split, in the order of `findings.related`.
-
-    The split is given as 'train', 'val' or 'test' by track; a track that it lacks takes no part.
-    """
+    """Returns what stands in several parts of a split, {track: part}; a track that it lacks takes no part."""
     crossings = []
     for related in findings.related:
         parts = collections.defaultdict(list)

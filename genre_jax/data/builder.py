@@ -25,11 +25,10 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from genre_jax.data import decode
 from genre_jax.data.pipeline import Pipeline
-from genre_jax.data.recordings import Kind, Source
+from genre_jax.data.recordings import STORED_AS, Kind, Source
 from genre_jax.data.storage import Path
 
 _HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
-_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 _NAME, _VERSION = 'recordings', '1.0.0'
 # TFDS's own writer compresses with zstd, which saves 5 % of 16-bit audio and makes reading a record of a
 # second three times as long.
@@ -60,7 +59,7 @@ class _Layout(NamedTuple):
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
         one = (None,) if self.kind == 'audio' else shape[1:]
         # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
-        tensor = tfds.features.Tensor(shape=one, dtype=_STORED[self.kind], encoding='bytes')
+        tensor = tfds.features.Tensor(shape=one, dtype=STORED_AS[self.kind], encoding='bytes')
         return tfds.features.FeaturesDict({self.kind: tensor})
 
     def records(self, clip: _Clip, first: int, stop: int) -> Iterator[dict]:
@@ -75,10 +74,7 @@ class _Layout(NamedTuple):
 def write(
     folder: Path, source: Source, chunk: int, files: Sequence[Path], pipeline: Pipeline | None
 ) -> list[tuple[int, int]]:
-    """Writes the recordings in npy files as records, in their order, into an empty folder.
-
-    Returns the first record of each, and how many samples, rows or pictures it has.
-    """
+    """Writes npy files as records into an empty folder; returns the first record and length of each."""
     layout, clips = _Layout(source.kind, chunk), []
     for file, head in zip(files, decode.read_all(files, _HEADER_BYTES), strict=True):
         stream = io.BytesIO(head)
@@ -114,17 +110,14 @@ def write(
 
 def _template(directory: Path) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(directory),
-        dataset_name=_NAME,
-        split=_SPLIT,
-        filetype_suffix='array_record',
+        data_dir=epath.Path(directory), dataset_name=_NAME, split=_SPLIT, filetype_suffix='array_record'
     )
 
 
 def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_Shard]:
     """Lays out the shards: as many as TFDS would take, 64 MiB to 1 GiB each, of equal numbers of records."""
     counts = [layout.n_records(clip) for clip in clips]
-    itemsize = np.dtype(_STORED[layout.kind]).itemsize
+    itemsize = np.dtype(STORED_AS[layout.kind]).itemsize
     n_bytes = itemsize * sum(math.prod(clip.shape) for clip in clips)
     n_shards = shard_utils.ShardConfig.calculate_number_shards(n_bytes, sum(counts))
     ends = shard_utils.get_shard_boundaries(sum(counts), n_shards)
@@ -146,10 +139,7 @@ def _shards(directory: Path, layout: _Layout, clips: Sequence[_Clip]) -> list[_S
 
 
 def _write_shard(layout: _Layout, shard: _Shard) -> int:
-    """Writes one file; returns its size in bytes.
-
-    Under its name it is whole: more than one worker may be given the same shard, or die over it.
-    """
+    """Writes one file, whole under its name (several workers may be given it); returns its size in bytes."""
     path, parts = shard
     features = layout.features(parts[0][0].shape)
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())

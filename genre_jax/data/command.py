@@ -15,10 +15,7 @@ _FORMER = {'source': 'root', 'out': 'prepared_dir'}
 
 
 def settings_from(argv: Sequence[str]) -> ml_collections.ConfigDict:
-    """Turns a dataset's name and arguments into the section config.data.
-
-    These are ['gtzan', '--root=DIR', '--prepared_dir=DIR', ...]; --source and --out are their former names.
-    """
+    """Returns config.data for ['gtzan', '--root=DIR', ...]; former names of keys are taken as well."""
     config = keys.get_config()
     settings = config.data
     settings.name = argv[0]

@@ -108,10 +108,7 @@ def _truncated(announced: int, held: int) -> BadAudio:
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:
-    """Walks through the pages up to the one that ends the stream; what follows it is ignored.
-
-    Pages whose checksum is wrong are left out by decoders, without a word.
-    """
+    """Walks the pages to the end of the stream: decoders leave out those of wrong checksum, silently."""
     position, flags, serial = 0, 0, b''
     while not flags & 4:
         file.seek(position)

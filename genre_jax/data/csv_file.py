@@ -23,23 +23,14 @@ _ALIASES = {'path': _FILE, 'filename': _FILE, 'label': _CLASS}
 
 
 def read(
-    path: str,
-    required: Sequence[str],
-    other_names: Mapping[str, str] = types.MappingProxyType({}),
+    path: str, required: Sequence[str], other_names: Mapping[str, str] = types.MappingProxyType({})
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Reads a CSV, gzipped or not.
+    """Reads a CSV, gzipped or not, whose `required` columns are filled; `other_names` are {other name: name}.
 
-    Args:
-        path: the file.
-        required: columns that it must have, filled; the delimiter that makes most of them is taken.
-        other_names: columns that may be called otherwise, {other name: name}.
-
-    Returns:
-        The columns in lower case, by their proper names, and of each row that is not blank the number of
-        its line and its cells by column, '' where it is shorter than the first line.
-
-    Raises:
-        UserError: it cannot be read, is not UTF-8, no valid CSV, has a column twice or lacks one.
+    The delimiter that makes most of the required columns is taken. Returns the columns in lower case, by
+    their proper names, and of each row that is not blank the number of its line and its cells by column, ''
+    where it is shorter than the first line. UserError: it cannot be read, is not UTF-8, no valid CSV, has a
+    column twice or lacks one.
     """
     content = text(path)
     if not content.strip():
@@ -117,10 +108,7 @@ def number(cell: str) -> float:
 
 
 def columns(content: str, required: Sequence[str]) -> tuple[list[str], str]:
-    """Returns the names in the first line, and the delimiter that makes most of `required`.
-
-    Raises a csv.Error.
-    """
+    """Returns the names in the first line, and the delimiter that makes most of `required`, or csv.Error."""
     lines = [line for line in content.splitlines()[:2] if not line.startswith(_EXCEL)]
     line = lines[0] if lines else ''
     splits = [

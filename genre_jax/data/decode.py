@@ -116,10 +116,7 @@ def read_all(files: Iterable[Path], size: int = -1) -> Iterator[bytes]:
 def decode_all(
     source: Source, contents: Mapping[str, Recording], folder: Path, pipeline: Pipeline | None
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Decodes contents, a recording of each; what an earlier call decoded is kept.
-
-    Writes one npy file a content. Returns those of the usable contents, and why the others are not.
-    """
+    """Decodes what is not decoded yet into npy files: those that are usable, and why others are not."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {content: folder / f'{content}.npy' for content in contents}
     clips = list(zip(contents.values(), files.values(), strict=True))
@@ -149,9 +146,7 @@ def _decode_here(source: Source, clips: list[tuple[Recording, Path]]) -> list[st
     """Decodes with one process per core; returns '' or the reason for each."""
     # spawn: a forked child of a process that runs XLA's threads can deadlock.
     pool = concurrent.futures.ProcessPoolExecutor(
-        joblib.cpu_count(),
-        mp_context=multiprocessing.get_context('spawn'),
-        initializer=_end_with_parent,
+        joblib.cpu_count(), mp_context=multiprocessing.get_context('spawn'), initializer=_end_with_parent
     )
     with _ctrl_c_noted() as interrupts, pool:
         with _ctrl_c_blocked():

@@ -53,10 +53,7 @@ class Digests:
         return {'_file': None, '_new': False, '_known': {}}  # worker processes hash nothing
 
     def of(self, folder: str, paths: Iterable[str]) -> dict[str, str]:
-        """Returns the digest of each file by its path below a folder, sorted.
-
-        Of one that is empty or cannot be read, a word that no other file has: loading will say why.
-        """
+        """Returns {path below the folder: digest}, sorted; of empty or unreadable files an own word."""
         found = for_each(self._of, folder, paths, 'hashing files')
         return {path: digest or f'no content: {path}' for path, digest in found.items()}
 

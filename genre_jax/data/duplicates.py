@@ -117,13 +117,12 @@ def digest(stored: np.ndarray) -> str:
 def find(content: Prints, by_sound: bool = True) -> list[Pair]:
     """Finds the recordings that are stored twice, by their content alone or by their sound as well.
 
+    Returns of k recordings of identical content the k - 1 pairs with the first of them; and all
+    near-identical pairs among recordings of different content, save that of many copies of one recording some
+    pairs may be left out: all of them hang together by others.
+
     100,000 simulated recordings of half a minute took 12 GB and 8 minutes of a core before lines were fitted
     repeatedly, more than 11 since; as many planted copies were found as without them (docs/data.md).
-
-    Returns:
-        Of k recordings of identical content the k - 1 pairs with the first of them; all near-identical
-        pairs among recordings of different content, save that of many copies of one recording some pairs
-        may be left out: all of them hang together by others.
     """
     same = grouping.alike(content.digests)
     copies = {second for _, second in same}
@@ -159,8 +158,7 @@ def join_copies(
     found = [tracks for tracks in sets.values() if len(tracks) > 1]
     labels = {recording.track: [recording.label] for recording in recordings}
     what = 'recordings are copies of each other by content or sound'
-    notes = grouping.copy_notes(found, labels, what, 'copies by content or sound')
-    if notes:
+    if notes := grouping.copy_notes(found, labels, what, 'copies by content or sound'):
         lost = len({each.group for each in recordings}) - len({each.group for each in joined})
         notes[0] += f': {lost} groups were joined to others'
     return joined, notes
@@ -233,10 +231,7 @@ def _close(
     first: Print, second: Print, moved: np.ndarray, reach: tuple[float, float], pitch: float,
     tolerance: float = _PITCH_TOLERANCE,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Returns pairs of peaks, i and j, and how much higher the first is, in cents.
-
-    They are all whose pitches, and whose times less those that the second's are moved to, are within reach.
-    """
+    """Returns pairs of peaks, i and j, of pitches and moved times in reach, and i's cents above j."""
     start = np.searchsorted(first.times, moved + reach[0], 'left')
     counts = np.searchsorted(first.times, moved + reach[1], 'right') - start
     i, j = _ranges(start, counts), np.repeat(np.arange(len(counts)), counts)

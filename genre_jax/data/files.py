@@ -26,10 +26,7 @@ class Listing:
 
 
 class FileSource(Source):
-    """Labelled audio files below one folder. Nothing is read before it is asked for, or twice.
-
-    A dataset of files lists them (`list_files`) and names its class, its description and its lists.
-    """
+    """Audio files below one folder, as `list_files` lists them; each is read when asked for, and once."""
 
     version = 1  # to be raised when the same files come to be prepared differently
     # Which properties of a recording group it, the first that is not blank; else the file.
@@ -38,8 +35,7 @@ class FileSource(Source):
     def __init__(self, folder: str, *, root: str, sample_rate_hz: int | None, settings: object = ()):
         """Notes the folder that paths start from, the root as the user named it, and the rate to prepare at.
 
-        That is the most common one of the files where it is None. `settings`: whatever else decides what is
-        prepared, for the fingerprint.
+        None is the most common rate of the files. `settings`: whatever else decides what is prepared.
         """
         if sample_rate_hz is not None and not (
             isinstance(sample_rate_hz, int) and 1_000 <= sample_rate_hz <= 768_000
@@ -208,9 +204,7 @@ def most_common(values: Iterable) -> Any:
 
 
 def copy_notes(
-    recordings: Iterable[Recording],
-    digest_of: Mapping[str, str],
-    place: Callable[[str], str] = lambda path: path,
+    recordings: Iterable[Recording], digest_of: Mapping[str, str], place: Callable[[str], str] = str
 ) -> list[str]:
     """Says which files of recordings are the same, by their digests; those all in one place do not count."""
     labels, by_content = collections.defaultdict(set), collections.defaultdict(list)

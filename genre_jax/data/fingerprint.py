@@ -54,10 +54,7 @@ NOTHING = Print(np.empty(0, np.uint32), np.empty(0, np.uint16))
 
 
 def fingerprint(audio: np.ndarray, sample_rate_hz: int) -> Print:
-    """Finds the peaks of a recording, int16 [n] mono: what lies above 3.6 kHz does not count.
-
-    There are about 20 for a second of music, none for silence or less than 0.13 s.
-    """
+    """Finds some 20 peaks a second in int16 [n] mono, below 3.6 kHz; none in silence or less than 0.13 s."""
     wave = audio.astype(np.float32)
     if sample_rate_hz != _RATE_HZ:
         wave = soxr.resample(wave, sample_rate_hz, _RATE_HZ, quality='MQ')

@@ -21,10 +21,7 @@ def leaders(count: int, same: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def join(names: Sequence[str], same: Iterable[tuple[int, int]]) -> list[str]:
-    """Returns the group of each position, pairs of which must come to share one.
-
-    It is named after the first, in order of the alphabet, of the groups that it joins.
-    """
+    """Returns each position's group: those of pairs become one, named after the alphabetically first."""
     groups = sorted(set(names))
     number = {name: i for i, name in enumerate(groups)}
     leader = leaders(len(groups), [(number[names[i]], number[names[j]]) for i, j in same])

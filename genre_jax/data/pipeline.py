@@ -20,9 +20,8 @@ class Pipeline:
     def __init__(self, runner: str, options: str = '') -> None:
         """Checks that it can run there.
 
-        Args:
-            runner: 'DirectRunner' (this machine), 'DataflowRunner', 'FlinkRunner', 'SparkRunner', ...
-            options: of Beam and that runner, as on a command line: '--direct_num_workers=4 ...'.
+        `runner`: 'DirectRunner' (this machine), 'DataflowRunner', 'FlinkRunner', 'SparkRunner', ...;
+        `options`: of Beam and that runner, as on a command line: '--direct_num_workers=4 ...'.
         """
         try:
             import apache_beam

@@ -46,13 +46,9 @@ from genre_jax.errors import UserError
 def from_settings(settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False) -> Path:
     """Returns the folder of the prepared dataset of config.data; its recordings may be gone by then.
 
-    Args:
-        settings: the section config.data.
-        pipeline: what decodes and writes; None for the cores of this machine.
-        verify: whether every file is read, though size and time of its last change are known.
-
-    Raises:
-        UserError: a mistake in the settings, nothing usable in the source, or the folder cannot be written.
+    `pipeline` decodes and writes, None for the cores of this machine; `verify`: read every file, though size
+    and time of its last change are known. UserError: a mistake in the settings, nothing usable in the source,
+    or a folder that cannot be written.
     """
     if settings.get('prepared'):
         folder = pathlib.Path(settings['prepared'])
@@ -97,12 +93,9 @@ def prepare(
 ) -> Path:
     """Prepares a dataset, or finds it prepared; returns its folder.
 
-    Args:
-        source: what to prepare.
-        prepared_dir: folder that holds all prepared datasets, or its address in an object store.
-        chunk_s: longest stretch of audio in one record, in seconds.
-        pipeline: as for `from_settings`, and so `verify`.
-        find_copies: whether recordings are compared by their sound.
+    `prepared_dir` is the folder of all prepared datasets, or its address in an object store; `chunk_s` the
+    longest stretch of audio in one record, in seconds; `find_copies` whether recordings are compared by their
+    sound; the rest is as for `from_settings`.
     """
     home = storage.folder(prepared_dir) / source.name
     source.digests = digests.Digests(home / 'digests.arrow', verify=verify)

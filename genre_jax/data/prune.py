@@ -20,10 +20,7 @@ class Item(NamedTuple):
 
 
 def main(words: list[str]) -> None:
-    """Lists what is prepared, dataset by dataset, and with --yes deletes what nothing needs any more.
-
-    What was asked for last, with each setting of each root, is needed, and the records that it points to.
-    """
+    """Lists what is prepared, and deletes, with --yes, what nothing that was asked for last needs."""
     root = pathlib.Path(keys.BY_NAME['data.prepared_dir'].default)
     for word in words:
         key, separator, value = word.partition('=')

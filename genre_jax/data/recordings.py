@@ -40,6 +40,7 @@ class Quarantined:
 
 
 Kind = Literal['audio', 'image', 'table']
+STORED_AS = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 
 
 def check_spelling(where: str, labels: Iterable[str]) -> None:
@@ -64,6 +65,7 @@ class Source(abc.ABC):
     description: str  # one sentence for people: what the recordings are and where they came from
     fingerprint: str  # hex digest of everything that decides the prepared bytes
     root: str = ''  # folder or file that it lies in, if any
+    _sample_rate_hz = 1  # of every recording
     digests: Digests = Digests()  # of files; set before anything is asked of the dataset
 
     def __getstate__(self) -> dict[str, Any]:
@@ -81,18 +83,14 @@ class Source(abc.ABC):
 
     def sample_rate_hz(self) -> int:
         """Returns the rate, in Hz, that every recording is prepared at; 1 where it is no audio."""
-        return 1
+        return self._sample_rate_hz
 
     @abc.abstractmethod
     def load(self, recording: Recording) -> np.ndarray:
-        """Returns what is stored of a recording.
+        """Returns what is stored of a recording; BadAudio: the file goes to the quarantine list.
 
-        Returns:
-            Audio: int16 [n] mono at `sample_rate_hz()`. Pictures: uint8 [rows, height, width, 3]. Table:
-            float32 [rows, columns]; one row is one segment of the song.
-
-        Raises:
-            genre_jax.errors.BadAudio: the file cannot be used; it goes to the quarantine list.
+        Audio: int16 [n] mono at `sample_rate_hz()`. Pictures: uint8 [rows, height, width, 3]. Table: float32
+        [rows, columns]; one row is one segment of the song.
         """
 
     def content(self, recording: Recording) -> str:

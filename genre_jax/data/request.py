@@ -42,15 +42,10 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
 
 
 def load_source(settings: Mapping, section: str = 'data') -> Source:
-    """Builds `data.<name>.Source` from the section config.data, or one in it.
+    """Builds `data.<name>.Source` from the section config.data, or one in it, called `section` in messages.
 
-    Args:
-        settings: 'name' and whatever that Source takes; in config.data, what is about preparing is left
-            out.
-        section: of the config that they are, for messages.
-
-    Raises:
-        UserError: no such dataset, a key that it does not take, or a value of another type.
+    Settings are 'name' and whatever that Source takes; in config.data, what is about preparing is left out.
+    UserError: no such dataset, a key that it does not take, or a value of another type.
     """
     made = source_class(settings['name'], section)
     for key, hint in typing.get_type_hints(made.__init__).items():

@@ -48,10 +48,7 @@ def is_local(path: Path) -> bool:
 
 @contextlib.contextmanager
 def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
-    """Waits until no other process holds a lock file; object stores have no locks.
-
-    Where it cannot be written a UserError says: refusal (reason): advice.
-    """
+    """Holds a lock file alone (object stores have none); a UserError says: refusal (reason): advice."""
     if not is_local(lock):
         yield
         return
@@ -66,10 +63,7 @@ def only_one(lock: Path, refusal: str, advice: str) -> Iterator[None]:
 
 
 def take_lock(lock: IO, *, wait: bool = True) -> bool:
-    """Takes the lock of an open file for this program; False if another has it, and this one does not wait.
-
-    A file system without locks is warned of: what they keep apart, the user must.
-    """
+    """Locks an open file; False if another has it and this does not wait; warns where there are no locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

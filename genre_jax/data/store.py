@@ -55,16 +55,11 @@ def read(home: Path) -> dict[str, Stored]:
 
 
 def add(
-    home: Path,
-    source: Source,
-    contents: Mapping[str, Recording],
-    chunk: int,
-    pipeline: Pipeline | None,
+    home: Path, source: Source, contents: Mapping[str, Recording], chunk: int, pipeline: Pipeline | None
 ) -> dict[str, str]:
     """Decodes contents and stores them as a batch of their own; returns why some are unusable, by content.
 
-    Cut off half way, the same call goes on with what it has decoded. A record holds so many samples of
-    audio as `chunk` says, or one picture or row.
+    Cut off half way, the same call goes on. A record holds `chunk` samples of audio, or one picture or row.
     """
     # Imported here because only preparing and reading need it, and it takes a second.
     from genre_jax.data import builder

@@ -63,11 +63,8 @@ def draw_amplitudes(
 def to_int16(wave: np.ndarray, rng: np.random.Generator, *, snr_db: float, peak_dbfs: float) -> np.ndarray:
     """Adds white noise and scales to a peak; returns int16 [samples].
 
-    Args:
-        wave: float32 [samples], not silent; overwritten.
-        rng: for the noise.
-        snr_db: power of the wave over that of the noise; infinite for none.
-        peak_dbfs: largest magnitude of the result, in dB below full scale.
+    The wave, float32 [samples], not silent, is overwritten. `snr_db` is its power over that of the noise,
+    infinite for none; `peak_dbfs` the largest magnitude of the result, in dB below full scale.
     """
     power = np.mean(np.square(wave, dtype=np.float64))
     noise = rng.standard_normal(len(wave), np.float32)

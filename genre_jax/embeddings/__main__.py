@@ -19,8 +19,6 @@ from absl import flags
 
 from genre_jax import program
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _OF = flags.DEFINE_string('embeddings_of', '', 'the network, in the place of config.init.checkpoint')
 _CSV = flags.DEFINE_string('csv', '', 'table to write')
 

@@ -40,12 +40,10 @@ class Embeddings(evaluate.Arrays):
 
 
 class Network:
-    """A trained network that gives embeddings.
+    """A trained network that gives embeddings, from the checkpoint `source`.
 
-    Attributes:
-        config: the whole config with the network's own model, front end and length of a window, and
-            nothing of a training: no augmentation, no balancing, no frozen layers.
-        source: the checkpoint.
+    Its `config` is the whole one with the network's own model, front end and length of a window, and nothing
+    of a training: no augmentation, no balancing, no frozen layers.
     """
 
     def __init__(
@@ -90,8 +88,7 @@ class Network:
     def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:
         """Finds out whether the network has learned from songs that another model shall be tested on.
 
-        Returns the split, marked leaky if the network has, or may have; a UserError where
-        config.split.allow_leak does not allow it.
+        Returns the split, marked leaky if it has, or may have; a UserError without config.split.allow_leak.
         """
         if not self._is_run:
             return split
@@ -205,8 +202,7 @@ def embed(
 ) -> dict[str, Embeddings]:
     """Computes the embeddings of the windows of each part of the split: {'train': Embeddings, 'val': ...}.
 
-    The config says which data, which split, how many windows; for the rest see `Network`. A mistake in
-    them, or a network that has learned from the test part's songs, is a UserError.
+    Data, split and windows are the config's; for the rest, and mistakes, see `Network` and its `check_split`.
     """
     network = Network(config, checkpoint, cache)
     dataset = run_data.open_dataset(network.config)
@@ -219,7 +215,7 @@ def embed(
 
 def as_embeddings(table: loader.WindowTable, embedding: np.ndarray) -> Embeddings:
     """Joins the windows of a table with their embeddings, float32 [windows, units]."""
-    names = np.asarray([track['track'] for track in table.dataset.tracks])
+    names = table.dataset.column('track')
     classes = np.asarray(table.dataset.labels)
     return Embeddings(names[table.track], table.start_s, table.labels, embedding, classes)
 

@@ -12,10 +12,9 @@ from typing import Self
 
 import numpy as np
 
+from genre_jax.config.keys import KINDS as KINDS
 from genre_jax.errors import UserError
 from genre_jax.evaluation import intervals
-
-KINDS = ('segment', 'song_max_probability', 'song_majority')
 
 
 class Arrays:
@@ -198,10 +197,7 @@ def evaluate(
 
 
 def majority_class(train_labels: np.ndarray, predictions: Predictions, group_of_track: dict) -> dict:
-    """Scores the classifier that always names the most frequent class of the training songs.
-
-    Only the songs and labels of the predictions matter. Returns {'class', 'accuracy', 'accuracy_ci95'}.
-    """
+    """Scores naming always the commonest class of training songs: {'class', 'accuracy', 'accuracy_ci95'}."""
     songs = pool_songs(predictions)
     classes = predictions.classes.tolist()
     winner = int(np.bincount(train_labels, minlength=len(classes)).argmax())

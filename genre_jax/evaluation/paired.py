@@ -44,13 +44,8 @@ def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Teste
     )
 
 
-def tested(
-    parts: Mapping[str, Sequence[evaluate.Predictions]],
-) -> tuple[dict[str, Tested], np.ndarray]:
-    """Counts what each of several models has right of the same songs, all folds together.
-
-    Returns {name: counts}, and the group of each song; a song without one is its own.
-    """
+def tested(parts: Mapping[str, Sequence[evaluate.Predictions]]) -> tuple[dict[str, Tested], np.ndarray]:
+    """Counts what each model has right of the same songs, all folds: {name: counts}, and songs' groups."""
     first = next(iter(parts.values()))
     track = np.concatenate([part.track for part in first])
     group = np.concatenate([part.track if part.group is None else part.group for part in first])

@@ -32,10 +32,7 @@ _AMOUNTS = {
 
 
 def read_clip(file: str, tune: int = 0) -> np.ndarray:
-    """Reads an audio file, or plays a dance tune where it is '': float32 [time] at 44.1 kHz.
-
-    A file that cannot be used is a UserError.
-    """
+    """Reads an audio file, or plays a dance tune for '': float32 [time] at 44.1 kHz; else a UserError."""
     if file:
         try:
             samples = audio.decode(file, _RATE_HZ)

@@ -33,8 +33,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 def parse(flags: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Separates the recipe's flags from the program's arguments, which keep their order.
 
-    The flags get a `workdir` too, that of the program. A UserError where its arguments lack --config or
-    --workdir.
+    The flags get the program's `workdir`, too. A UserError where its arguments lack --config or --workdir.
     """
     argv = list(argv)
     if '--' in argv:
@@ -69,10 +68,7 @@ def dns_label(value: str) -> str:
 
 
 def submit(document: str, command: Sequence[str], suffix: str, options: argparse.Namespace) -> int:
-    """Writes a document to a temporary file and runs `command FILE`; returns its exit code.
-
-    With --dry-run the document goes to standard output and the command to standard error.
-    """
+    """Runs `command FILE` on a document; returns its exit code. With --dry-run both are printed instead."""
     if options.dry_run:
         print(f'would run: {shlex.join(command)} FILE{suffix}, the file being:', file=sys.stderr)
         print(document, end='')

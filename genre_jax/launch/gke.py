@@ -6,10 +6,9 @@
     python launch/gke.py --name=run-1 --image=IMAGE --nodes=4 --bucket=BUCKET \\
         --accelerator=tpu-v6e-slice --topology=4x4 --devices_per_node=4 -- ...
 
-The pods of a run live and die together: when one stops (143, 75), is preempted or crashes, JobSet
-starts all of them again and the run continues from its workdir, which has to lie on the claim or
-bucket mounted at `--mount`. A mistake of the user (exit code 2) ends it at once.
-Needs the JobSet controller 0.6 or later in the cluster.
+The pods of a run live and die together: when one stops (143, 75), is preempted or crashes, JobSet starts all
+again and the run continues from its workdir, which has to lie on the claim or bucket mounted at `--mount`. A
+mistake of the user (exit code 2) ends it at once. Needs the JobSet controller 0.6 or later in the cluster.
 """
 
 import json

@@ -109,12 +109,7 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def run(
-    words: Sequence[str],
-    variables: Sequence[Mapping[str, str]],
-    received: list[int],
-    grace_s: float,
-) -> int:
+def run(words: Sequence[str], variables: Sequence[Mapping], received: list[int], grace_s: float) -> int:
     """Starts a process for each set of variables and sees them through; returns the exit code, as `wait`."""
     running, echoes = [], []
     try:

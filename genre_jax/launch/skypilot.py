@@ -3,10 +3,9 @@
     python launch/skypilot.py --name=run-1 --accelerators=A100:8 --nodes=2 --spot \\
         --bucket=gs://BUCKET -- --config=configs/x.py --workdir=/bucket/run-1
 
-SkyPilot uploads this checkout, rents the machines, starts the job again elsewhere when they are
-preempted (and when the run exits with 143, or with 75, a machine's fault), and gives them back at
-the end. The run continues from its workdir, which has to lie on the bucket, mounted at /bucket. For
-TPUs: launch/tpu_vm.py, gke.py.
+SkyPilot uploads this checkout, rents machines, starts the job again elsewhere when they are preempted (and
+when the run exits with 143, or with 75, a machine's fault), and gives them back at the end. The run continues
+from its workdir, which has to lie on the bucket, mounted at /bucket. For TPUs: launch/tpu_vm.py, gke.py.
 """
 
 import json

@@ -60,8 +60,7 @@ def main(argv: Sequence[str]) -> int:
         f'--job-name={options.job_name}',
         f'--nodes={options.nodes}',
         f'--ntasks-per-node={max(1, options.gpus_per_node)}',
-        # Not --gpus-per-task: every task must see all GPUs of its node, jax takes the one whose
-        # index is the task's rank on the node.
+        # Not --gpus-per-task: each task must see all GPUs of its node, jax takes that of its rank there.
         *([f'--gpus-per-node={options.gpus_per_node}'] if options.gpus_per_node else []),
         f'--cpus-per-task={options.cpus_per_task}',
         f'--time={options.time}',

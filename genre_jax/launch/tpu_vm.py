@@ -92,10 +92,7 @@ def main(argv: Sequence[str]) -> int:
     flags.add_argument('--delete', action='store_true', help='delete the TPU however the run ends')
     options, arguments = command.parse(flags, argv)
 
-    place = [
-        f'--zone={options.zone}',
-        *([f'--project={options.project}'] if options.project else []),
-    ]
+    place = [f'--zone={options.zone}', *([f'--project={options.project}'] if options.project else [])]
     create = [f'--accelerator-type={options.accelerator_type}']
     create += [f'--runtime-version={options.runtime_version}', *['--spot'] * options.spot]
     install = INSTALL.format(

@@ -50,9 +50,7 @@ def assign_groups(tracks: Sequence[dict], shares: Mapping[str, float], seed: int
         urgent = [label for label in holds if waiting[label] and remaining[label] <= len(waiting[label])]
         allowed = set.intersection(*(waiting[label] for label in urgent)) if urgent else set(shares)
         candidates = [part for part in shares if part in (allowed or set(shares))]
-        lack = [
-            sum(n * lacking[part, label] / total[label] for label, n in holds.items()) for part in candidates
-        ]
+        lack = [sum(n * lacking[p, label] / total[label] for label, n in holds.items()) for p in candidates]
         room = [
             max(0.0, amount) * all(lacking[part, label] >= n for label, n in holds.items())
             for part, amount in zip(candidates, lack, strict=True)

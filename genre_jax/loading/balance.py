@@ -6,13 +6,7 @@ import numpy as np
 
 
 def window_counts(
-    labels: np.ndarray,
-    names: Sequence[str],
-    each: int,
-    *,
-    balance: str,
-    copies: Mapping[int, int],
-    seed: int,
+    labels: np.ndarray, names: Sequence[str], each: int, *, balance: str, copies: Mapping[int, int], seed: int
 ) -> np.ndarray:
     """Counts the windows of one epoch, int64 [n]: those of each song, or of each of its rows or segments.
 

@@ -212,10 +212,7 @@ def eval_batches(
     workers: int = 0,
     places: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields the batches of all windows in order, as `train_batches`; the last window fills the last.
-
-    `workers` are threads: processes take longer to start than most evaluations to end.
-    """
+    """Yields batches of all windows, the last repeated; `workers` are threads: processes start too slowly."""
     span = range(-(-len(table) // batch_size))
     return _iterate(_Batches(table, batch_size, span, rows, places), threads=max(2, workers))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.data import prepare, store
-from genre_jax.data.recordings import Kind
+from genre_jax.data.recordings import STORED_AS, Kind
 from genre_jax.errors import UserError
 
 
@@ -18,8 +18,7 @@ from genre_jax.errors import UserError
 class Stored:
     """What one example is on its way to the device.
 
-    Its kind, 'audio', 'image' or 'table', is also its key in a batch; its shape is (samples,),
-    (height, width, 3) or (columns,).
+    Its kind is also its key in a batch; its shape is (samples,), (height, width, 3) or (columns,).
     """
 
     kind: Kind
@@ -29,10 +28,9 @@ class Stored:
 
     def batch(self, size: int) -> jax.ShapeDtypeStruct:
         """Returns shape and type of so many of them."""
-        return jax.ShapeDtypeStruct((size, *self.shape), _STORED[self.kind])
+        return jax.ShapeDtypeStruct((size, *self.shape), STORED_AS[self.kind])
 
 
-_STORED = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 # Held, a record is read ten times as fast. GTZAN is 1.3 GB; what is larger is read from files in part.
 _HELD_BYTES = 2 * 2**30
 

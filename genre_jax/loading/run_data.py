@@ -45,11 +45,7 @@ def open_data(config: ml_collections.ConfigDict) -> Data:
 
 
 def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
-    """Prepares the dataset on process 0 while the others wait, and opens it.
-
-    Raises:
-        UserError: the data cannot be prepared, or lie where ArrayRecord cannot read.
-    """
+    """Prepares the dataset on process 0 while the others wait, and opens it; UserError: either fails."""
     if '://' in config.data.prepared_dir:
         raise UserError(
             f'config.data.prepared_dir={config.data.prepared_dir}: records are read from files: mount '
@@ -159,10 +155,7 @@ def _odd_groups(dataset: prepared.Dataset) -> list[str]:
 
 
 def leak_audit(dataset: prepared.Dataset, split: splits.Split) -> list[str]:
-    """Returns what belongs together and yet stands in several parts of the split, a line each.
-
-    Copies, recordings of one group or of one artist and title, album, artist, or tonic (data/audit.py).
-    """
+    """Returns a line for each kind of what belongs together (data/audit.py) and stands in several parts."""
     if split.segments is not None:
         return ['segments of the same recording in several parts, whatever else there is']
     part_of_track = {

@@ -72,11 +72,8 @@ def make_split(
 
     The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split' and
     'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
-    `segment_leaky` is a window in samples, or rows.
-
-    Raises:
-        UserError: no such protocol, a class that cannot stand in every part, or a split that leaks and may
-            not.
+    `segment_leaky` is a window in samples, or rows. UserError: no such protocol, a class that cannot stand in
+    every part, or a leak.
     """
     if len(labels) < 2:
         raise UserError(
@@ -199,8 +196,7 @@ def _by_segment(config: ml_collections.ConfigDict, tracks: Sequence[dict], windo
 
 
 def _official_parts(tracks: Sequence[dict]) -> list[str]:
-    unset = [track['track'] for track in tracks if not track['split']]
-    if unset:
+    if unset := [track['track'] for track in tracks if not track['split']]:
         raise UserError(
             f'config.split.protocol=official needs a split for every recording, and {len(unset)} have '
             f'none, such as {unset[0]}: fill the split column, or use config.split.protocol=grouped'
@@ -209,14 +205,9 @@ def _official_parts(tracks: Sequence[dict]) -> list[str]:
 
 
 def _from_list(
-    config: ml_collections.ConfigDict,
-    name: str,
-    detail: str,
-    parts: list[str],
-    tracks: Sequence[dict],
+    config: ml_collections.ConfigDict, name: str, detail: str, parts: list[str], tracks: Sequence[dict]
 ) -> Split:
-    left_out = sum(not part for part in parts)
-    if left_out:
+    if left_out := sum(not part for part in parts):
         detail += f', which leaves out {left_out} of {len(parts)} songs'
     if 'val' not in parts:
         _set_aside(config, tracks, parts)
@@ -319,16 +310,10 @@ def _draw_share(units: Sequence[tuple[str, object]], share: float, seed: int) ->
 
 def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str]) -> None:
     held = {part: {tracks[row]['label'] for row in rows} for part, rows in split.tracks.items()}
-    missing = {
-        label: [part for part in PARTS if label not in held[part]]
-        for label in labels
-        if any(label not in held[part] for part in PARTS)
-    }
-    if missing:
+    lacking = {label: [part for part in PARTS if label not in held[part]] for label in labels}
+    if missing := {label: parts for label, parts in lacking.items() if parts}:
         songs = collections.Counter(track['label'] for track in tracks)
-        groups = collections.Counter(
-            label for label, _ in {(track['label'], track['group']) for track in tracks}
-        )
+        groups = collections.Counter(label for label, _ in {(t['label'], t['group']) for t in tracks})
         named = '; '.join(
             f'{label!r} ({songs[label]} songs, {groups[label]} groups) lacks {" and ".join(parts)}'
             for label, parts in missing.items()

@@ -27,10 +27,7 @@ def words(result: Mapping) -> str:
 
 
 def rows(result: Mapping) -> list[dict]:
-    """Returns the rows of the table: each member, then the blend, honest and, where asked for, leaky.
-
-    Of each 'name', 'weight', 'leaky', and figures by part, {'val' or 'test': {kind: figures}}.
-    """
+    """Returns rows, members, then blends: 'name', 'weight', 'leaky', 'parts' {part: {kind: figures}}."""
     blend = result['blend']
     honest = {'leaky': blend['leaky_members']}
     found = [

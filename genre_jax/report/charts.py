@@ -132,9 +132,7 @@ def share(
     return dot
 
 
-def curve_charts(
-    metrics: list[dict[str, Any]], result: dict[str, Any]
-) -> list[tuple[str, markupsafe.Markup]]:
+def curve_charts(metrics: list[dict], result: dict[str, Any]) -> list[tuple[str, markupsafe.Markup]]:
     """Returns caption and chart of the losses and of the accuracies, where there are any."""
     lines = {
         'loss': (('train/loss', 'train', 'accent', '-'), ('val/loss', 'validation', 'second', '-')),

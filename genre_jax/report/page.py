@@ -92,9 +92,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def render(
-    template: pathlib.Path, path: pathlib.Path, contents: Mapping[str, Any], **filters: Callable
-) -> None:
+def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
     """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
@@ -133,9 +131,6 @@ def _wrong_songs(songs: Songs, classes: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(wrong, key=lambda song: (-song['probability'], song['track']))
 
 
-# Reading
-
-
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text('utf-8'))
@@ -151,8 +146,7 @@ def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | N
     needed = _KEYS[path.name]
     if path.name == 'result.json' and any(_has(value, [key]) for key in _TRAINING_KEYS):
         needed = needed + _TRAINING_KEYS
-    missing = [key for key in needed if not _has(value, key.split('.'))]
-    if missing:
+    if missing := [key for key in needed if not _has(value, key.split('.'))]:
         raise UserError(f'{path}: lacks {", ".join(missing)}; run the same training command again')
     return value
 

@@ -5,8 +5,8 @@
         --workdir=reproductions/herbert [--seeds=1] [--only=200] [--protocols=grouped] [--dry_run]
 
 Papers: herbert, bu, kirby_bhateja, wu, ma. Runs the rows whose data are given, each as run folders of their
-own below --workdir; the same command continues, and further data or rows are added by naming them. A row
-that fails is shown with its reason. What is missing, and how to get it, stands on the page (index.html, its
+own below --workdir; the same command continues, and further data or rows are added by naming them. A row that
+fails is shown with its reason. What is missing, and how to get it, stands on the page (index.html, its
 figures in result.json and figures.csv, all in --workdir); `--dry_run` prints it with all commands and runs
 nothing.
 
@@ -20,8 +20,6 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from genre_jax import program
-
-# Heavy imports are inside the functions: --dry_run and mistakes need none of them.
 
 _MEMORY = 'reproduction.json'
 _DATA = flags.DEFINE_multi_string('data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times')
@@ -107,10 +105,7 @@ def _earlier_data(paper: str, workdir: pathlib.Path) -> list[str]:
 
 
 def _remember(paper: str, wishes) -> None:
-    """Notes what the folder holds, and refuses one that holds something else.
-
-    Data may be added from one call to the next, rows and seeds as well.
-    """
+    """Notes what the folder holds; data, rows and seeds may be added; refuses one of something else."""
     from genre_jax.errors import UserError
     from genre_jax.logbook import read_json, write_json
 

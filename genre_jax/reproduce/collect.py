@@ -22,10 +22,7 @@ from genre_jax.reproduce.run import run_of
 def collect(
     paper: Paper, wishes: Wishes, entries: Sequence[Entry], failed: Mapping[pathlib.Path, str]
 ) -> dict[str, Any]:
-    """Reads the run folders of a plan: what result.json of the reproduction holds, and its page shows.
-
-    `failed` says why the jobs of some folders failed.
-    """
+    """Returns what result.json of the reproduction holds; `failed` says why the jobs of some folders did."""
     tables = []
     for table in paper.tables:
         rows = [_row(row, [e for e in entries if e.row is row], failed) for row in table.rows]
@@ -121,11 +118,7 @@ def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
 
 
 def _figure(path: str, folders: Sequence[pathlib.Path], results: Sequence[Mapping]) -> dict[str, Any] | None:
-    """Returns mean, spread and interval of a figure over some runs; None where a run has it not.
-
-    The interval of several runs is the mean of theirs: what the choice of the songs leaves open. What the
-    seeds leave open is the spread.
-    """
+    """Returns mean, spread over seeds, and mean interval over songs of a figure; None if a run has it not."""
     found = [_value(path, *run) for run in zip(folders, results, strict=True)]
     values = [value for value, _ in found]
     if None in values:

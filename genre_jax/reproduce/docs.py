@@ -53,8 +53,7 @@ def _paper(paper: Paper, results: Sequence[Mapping[str, str]]) -> list[str]:
     from genre_jax.study.table import markdown
 
     known = {(r['table'], r['row'], r['protocol'], r['figure']): r for r in results}
-    strange = {key[:2] for key in known} - {(t.title, row.name) for t, row in paper.rows()}
-    if strange:
+    if strange := {key[:2] for key in known} - {(t.title, row.name) for t, row in paper.rows()}:
         raise UserError(f'docs/results/{paper.name}.csv: {paper.name} has no row {min(strange)}')
     lines = _sources(paper, results)
     for table in paper.tables:

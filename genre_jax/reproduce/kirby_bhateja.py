@@ -17,10 +17,7 @@ _RAAG = Need(
     'raag',
 )
 _CNN14 = weights(
-    'cnn14',
-    "CNN14's published weights",
-    313,
-    'Cnn14_mAP=0.431.pth from https://zenodo.org/records/3987831',
+    'cnn14', "CNN14's published weights", 313, 'Cnn14_mAP=0.431.pth from https://zenodo.org/records/3987831'
 )
 _AST = weights(
     'ast',

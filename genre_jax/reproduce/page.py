@@ -39,10 +39,7 @@ def _code(text: str) -> markupsafe.Markup:
 
 
 def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup | None:
-    """Draws our figures with their intervals against those of the paper; None without any of ours.
-
-    Of each row the first figure that is a share is drawn; `number` is the table's.
-    """
+    """Draws the first share of each row, with its interval, against the paper's; None without any of ours."""
     rows = []
     for row in table['rows']:
         shares = [figure for figure in row['figures'] if figure['share']]

@@ -94,10 +94,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
 
 
 def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
-    """Lays out what is run for each row under each protocol.
-
-    A UserError where no row has that name, or a page does not take a setting.
-    """
+    """Lays out what is run for each row and protocol; UserError: no row of that name, or no such setting."""
     try:
         wanted = re.compile(wishes.only)
     except re.error as error:

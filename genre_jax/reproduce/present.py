@@ -38,10 +38,7 @@ class Given:
 
 
 def parse(paper: Paper, texts: Sequence[str]) -> dict[str, Given]:
-    """Reads and checks what --data names, 'KEY=PATH' or 'KEY=DATASET:PATH': {key: data}.
-
-    A UserError where a key is unknown, there is no such path, data are of another format, or none are given.
-    """
+    """Checks what --data names, KEY=PATH or KEY=DATASET:PATH: {key: data}; UserError: wrong, or nothing."""
     needs = {need.key: need for need in paper.needs}
     given: dict[str, Given] = {}
     for text in texts:

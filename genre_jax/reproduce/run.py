@@ -30,8 +30,7 @@ from genre_jax.run import folder as run_folder
 def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathlib.Path, str]]:
     """Runs jobs one after another, those first that others need.
 
-    Yields after each job {folder: why the job failed}, of those that did so far. Raises Stopped on SIGTERM or
-    SIGINT, after saving.
+    Yields after each {folder: why its job failed}. Raises Stopped on SIGTERM or SIGINT, after saving.
     """
     failed: dict[pathlib.Path, str] = {}
     took_s: dict[str, list[float]] = collections.defaultdict(list)

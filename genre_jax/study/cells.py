@@ -61,7 +61,7 @@ class Fold:
     @functools.cached_property
     def songs(self) -> np.ndarray:
         """The names of all songs, str [songs]."""
-        return np.asarray([track['track'] for track in self.dataset.tracks])
+        return self.dataset.column('track')
 
     def folder(self, model: str) -> pathlib.Path:
         """Returns the folder of a model."""

@@ -78,13 +78,9 @@ def measure(
 
 
 def source_home(workdir: pathlib.Path, protocol: str, source: str) -> pathlib.Path:
-    """Returns the folder of a source under a protocol; a UserError where an earlier version wrote there.
-
-    That was PROTOCOL/fold_N, PROTOCOL/fold_N/MODEL and PROTOCOL/MODEL.
-    """
+    """Returns the folder of a source under a protocol; UserError: an earlier version wrote there."""
     folder = workdir / protocol
-    old = sorted([*folder.glob('fold_*'), *(file.parent for file in folder.glob('*/config.json'))])
-    if old:
+    if old := sorted([*folder.glob('fold_*'), *(file.parent for file in folder.glob('*/config.json'))]):
         raise UserError(
             f'{old[0]} was written by an earlier version, which laid out its folders in another way; '
             f'expected {folder / source}/MODEL/fold_N: use another --workdir'

@@ -33,16 +33,12 @@ from genre_jax import program
 if TYPE_CHECKING:
     from genre_jax.sweep.study import Claim, SharedStudy
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _METHOD = flags.DEFINE_string('method', '', "'grid', 'random' or 'tpe', instead of the page's")
 _TRIALS = flags.DEFINE_integer('trials', None, "number of trials, instead of the page's")
 _METRIC = flags.DEFINE_string('metric', '', "what trials are ranked by, instead of the page's")
 _SEEDS = flags.DEFINE_integer('seeds', 1, 'trainings of each trial, ranked by their mean', lower_bound=1)
 _PRUNE = flags.DEFINE_bool(
-    'prune',
-    None,
-    "end trials below the others' median early; without the flag where the method is 'tpe'",
+    'prune', None, "end trials below the others' median early; without the flag where the method is 'tpe'"
 )
 _STORAGE = flags.DEFINE_string(
     'storage',
@@ -184,9 +180,7 @@ def _train(study: SharedStudy, claim: Claim, config: ml_collections.ConfigDict) 
         watch = functools.partial(_watch, study, claim, folder) if number == 0 else None
         with (folder / 'log.txt').open('a') as log, contextlib.redirect_stdout(log):
             run.run(search_space.apply(one, {'seed': one.seed + number}), folder, watch)
-    results, timings = (
-        [read_json(folder / name) for folder in folders] for name in ('result.json', 'timing.json')
-    )
+    results, timings = ([read_json(f / name) for f in folders] for name in ('result.json', 'timing.json'))
     found = [search_space.figure(result, study.sweep.metric) for result in results]
     values = [value for value, _ in found]
     figures = {

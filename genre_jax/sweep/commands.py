@@ -31,18 +31,14 @@ def _words(page: str, config: ml_collections.ConfigDict) -> list[str]:
 def wandb_yaml(sweep: Sweep, page: str, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     """Returns a checked sweep as `wandb sweep` takes it; its agents call genre_jax.main.
 
-    https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the keys. Each run has a folder of its
-    own in `workdir`.
+    https://docs.wandb.ai/models/sweeps/sweep-config-keys has the keys. Runs have own folders in `workdir`.
     """
     folder = shlex.quote(f'--workdir={workdir}/')
     content = {
         'name': workdir.resolve().name,
         'project': config.tracking.wandb_project,
         'method': _METHODS[sweep.method],
-        'metric': {
-            'name': sweep.metric,
-            'goal': 'minimize' if sweep.lower_is_better else 'maximize',
-        },
+        'metric': {'name': sweep.metric, 'goal': 'minimize' if sweep.lower_is_better else 'maximize'},
         'parameters': {f'config.{key}': _parameter(each) for key, each in sweep.space.items()},
         'program': 'genre_jax/main.py',
         # The shell puts the run's name into --workdir.

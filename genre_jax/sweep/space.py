@@ -3,15 +3,8 @@
 A config page that can be swept has a second function beside get_config():
 
     def sweep():
-        return Sweep(
-            {
-                'optim.learning_rate': LogUniform(1e-4, 1e-2),
-                'model.dropout': Uniform(0.2, 0.5),
-                'train.batch_size': Choice((32, 64, 128)),
-            },
-            method='tpe',
-            trials=40,
-        )
+        space = {'optim.learning_rate': LogUniform(1e-4, 1e-2), 'train.batch_size': Choice((32, 64, 128))}
+        return Sweep(space, method='tpe', trials=40)
 
 `python -m genre_jax.sweep --config=PAGE` trains its trials. The keys are those of the config; what is not
 in the space stays as the page and the command line have it. `sweep(arguments)` gets what follows the colon
@@ -145,20 +138,14 @@ def _draw(each: Choice | Uniform, rng: np.random.Generator) -> object:
 
 
 def figure(result: Mapping, metric: str, part: str = 'val') -> tuple[float, list[float] | None]:
-    """Returns the metric of a finished run, as result.json holds it, and its 95 % interval, None without.
-
-    `metric` is one of genre_jax.config.keys.METRIC; the part 'test' has the same figure there.
-    """
+    """Returns a finished run's metric, of METRIC in config.keys or that of a part, and its 95 % interval."""
     kind, name = ('segment', 'log_loss') if metric == 'val/loss' else metric.split('/')[1:]
     figures = result['parts'][part][kind]
     return figures[name], figures.get(f'{name}_ci95')
 
 
 def check(sweep: Sweep, config: ml_collections.ConfigDict, where: str) -> Sweep:
-    """Checks a sweep against the whole config that it changes; returns it with its metric filled in.
-
-    `where` is what to call the sweep in messages. The first mistake is a UserError.
-    """
+    """Returns a sweep with its metric filled in; UserError, with `where`: it does not fit the config."""
     metric = sweep.metric or f'val/{config.eval.select_on}/accuracy'
     try:
         _check(sweep, config)

@@ -256,9 +256,7 @@ def _without_password(storage: str) -> str:
 
 def _check_same(old: Mapping, new: Mapping, where: str) -> None:
     now = json.loads(json.dumps(new))
-    changes = [
-        change for section in now for change in config_lib.differences(old.get(section, {}), now[section])
-    ]
+    changes = [each for section in now for each in config_lib.differences(old.get(section, {}), now[section])]
     if changes:
         raise UserError(
             f'{where} holds another sweep ({"; ".join(changes[:5])}{"; ..." if len(changes) > 5 else ""}): '

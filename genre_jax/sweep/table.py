@@ -89,10 +89,7 @@ def ended(study: SharedStudy) -> int:
 
 
 def progress(study: SharedStudy, seconds: float, ended_before: int) -> str:
-    """Returns a line: what is done, the best, and how long the rest will take.
-
-    `ended_before` trials had ended when this program began, `seconds` ago.
-    """
+    """Returns a line: what is done, the best, and how long the rest will take at the pace so far."""
     done, size = ended(study), study.sweep.size
     remaining_s = round(seconds / max(1, done - ended_before) * (size - done))
     best, metric = rows(study)[0], study.sweep.metric

@@ -28,8 +28,6 @@ from absl import flags
 
 from genre_jax import program
 
-# Heavy imports are inside the functions: worker processes import this module too.
-
 _SOURCES = flags.DEFINE_list('sources', [], 'networks, untrained, mfcc; with commas between them')
 _HEADS = flags.DEFINE_list('heads', [], 'with commas between them; default: all')
 _FOLDS = flags.DEFINE_integer('folds', 0, 'folds of a cross-validation; 0: one split')

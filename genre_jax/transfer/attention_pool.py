@@ -55,10 +55,7 @@ class Bags:
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances, float32 [n, units], into bags, by the number of the bag of each.
-
-    Numbers are from 0, none left out; all instances of a bag have the same label.
-    """
+    """Sorts instances, float32 [n, units], into bags by number, from 0, none left out, each of one label."""
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
     place = np.empty(len(bag), np.int64)
@@ -112,9 +109,7 @@ def _standardised(bags: Bags, mean: np.ndarray, deviation: np.ndarray) -> np.nda
     return np.where(bags.mask[..., None], (bags.instances - mean) / deviation, 0).astype(np.float32)
 
 
-def fit(
-    train: Bags, val: Bags, num_classes: int, decays: Sequence, seeds: Sequence, recipe: Recipe
-) -> Fitted:
+def fit(train: Bags, val: Bags, n_classes: int, decays: Sequence, seeds: Sequence, recipe: Recipe) -> Fitted:
     """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
     A seed is that of the first weights and of the order of the bags; the validation bags tell when to stop. A
@@ -123,10 +118,8 @@ def fit(
     known = train.instances[train.mask].astype(np.float64)
     deviation = known.std(0)
     mean, deviation = known.mean(0), np.where(deviation > 0, deviation, 1.0)
-    model = AttentionPool(num_classes, recipe.hidden_units)
-    parts = [
-        jax.device_put((_standardised(bags, mean, deviation), bags.mask, bags.label)) for bags in (train, val)
-    ]
+    model = AttentionPool(n_classes, recipe.hidden_units)
+    parts = [jax.device_put((_standardised(b, mean, deviation), b.mask, b.label)) for b in (train, val)]
     decay, seed = (array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij'))
     decay = jnp.asarray(decay, jnp.float32)
 

@@ -58,9 +58,7 @@ def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> 
     seeds = [fold.config.seed + i for i in range(n_seeds)]
 
     def fit(embeddings: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
-        bags = fold.songs
-        if bag == 'group':
-            bags = np.asarray([track['group'] for track in fold.dataset.tracks])
+        bags = fold.dataset.column('group') if bag == 'group' else fold.songs
         parts = {
             part: Windows(embeddings[part], each.labels, fold.songs[each.track], bags[each.track])
             for part, each in fold.tables.items()
@@ -105,8 +103,7 @@ def measure(
 ) -> dict:
     """Fits and tests every head on every source, in one split or in folds; see the flags of the program.
 
-    Returns what genre_jax.transfer.table shows: facts about the target of the config and 'figures', a dict
-    for each cell. A mistake in the config, the data or the sources is a UserError.
+    Returns facts about the target and 'figures', a dict for each cell. UserError: config, data or sources.
     """
     dataset = run_data.open_dataset(config)
     if bag == 'group':

@@ -98,10 +98,7 @@ def fit(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: 
 def _choose(
     setting: str, values: Sequence, answers: Sequence[np.ndarray], val: Windows, rows: np.ndarray
 ) -> tuple[int, dict[str, object]]:
-    """Finds the value with the highest accuracy by song on val, of equal ones that of the lowest log loss.
-
-    Of the answers of each value for some rows of val; returns its place, and what result.json says of it.
-    """
+    """Finds the value of the highest accuracy by song on val, then lowest log loss: its place, and facts."""
     tried, start_s = [], np.zeros(len(rows))
     for value, answer in zip(values, answers, strict=True):
         classes = np.arange(answer.shape[1])

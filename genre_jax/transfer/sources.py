@@ -35,10 +35,7 @@ class Source:
 
 
 def names(wanted: Sequence[str]) -> dict[str, str]:
-    """Returns a short name for each source: of a path its last parts, as many as tell them apart.
-
-    A UserError where one is named twice, or there is nothing that 'untrained' is to control.
-    """
+    """Returns short names of sources by their paths' last parts; UserError: one twice, or none to control."""
     if not wanted or not all(wanted):
         raise UserError(
             '--sources: expected run folders, checkpoints, names of published ones (such as musicnn_msd), '
@@ -62,15 +59,11 @@ def names(wanted: Sequence[str]) -> dict[str, str]:
 
 
 def open_sources(
-    wanted: Sequence[str],
-    config: ml_collections.ConfigDict,
-    dataset: prepared.Dataset,
-    workdir: pathlib.Path,
+    wanted: Sequence[str], config: ml_collections.ConfigDict, dataset: prepared.Dataset, workdir: pathlib.Path
 ) -> list[Source]:
     """Finds the networks, and draws those that have not learnt anything.
 
-    Embeddings and random weights are kept below `workdir`. A UserError where there is no such network, or it
-    does not fit the page.
+    Embeddings and random weights are kept below `workdir`. UserError: no such network, or none that fits.
     """
     cache = workdir / 'embeddings'
     sources, controls = [], {}

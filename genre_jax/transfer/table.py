@@ -113,7 +113,6 @@ def draw_attention(attention: Attention, answers: evaluate.Predictions, file: pa
         axes.set(ylim=(0, None), ylabel='weight')
     axes.set_xlabel('seconds')
     figure.suptitle(
-        'what each window counts: mean, and lowest to highest of the seeds; dotted: all alike',
-        fontsize=9,
+        'what each window counts: mean, and lowest to highest of the seeds; dotted: all alike', fontsize=9
     )
     study_table.save(figure, file)

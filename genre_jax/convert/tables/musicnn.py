@@ -7,10 +7,8 @@ import numpy as np
 from genre_jax.convert.engine import Table
 from genre_jax.convert.tables.lines import rules
 
-_CONVS = (
-    *('timbral_1', 'timbral_2', 'temporal_1', 'temporal_2', 'temporal_3'),
-    *('midend_1', 'midend_2', 'midend_3'),
-)
+_CONVS = 'timbral_1 timbral_2 temporal_1 temporal_2 temporal_3 midend_1 midend_2 midend_3'.split()
+_KERNELS = [f'{name}/conv {"without_height" * name.startswith("midend")}' for name in _CONVS]
 _NORMS = ('bn_input', *(f'{name}/bn' for name in _CONVS), 'bn_pool', 'bn_dense')
 
 
@@ -30,11 +28,7 @@ MUSICNN = Table(
     model='musicnn',
     marks=('conv2d/kernel', 'conv2d_7/kernel', 'batch_normalization_10/gamma', 'dense_1/kernel'),
     rules=rules(
-        _lines(
-            'tf_layer',
-            'conv2d',
-            [f'{name}/conv {"without_height" * name.startswith("midend")}' for name in _CONVS],
-        )
+        _lines('tf_layer', 'conv2d', _KERNELS)
         + _lines('tf_norm', 'batch_normalization', _NORMS)
         + _lines('tf_layer', 'dense', ('dense', 'logits'))
         + 'left_out .*/Adam(_1)?|beta[12]_power(_1)?|.*global_step state of the optimiser',

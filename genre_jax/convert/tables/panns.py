@@ -35,33 +35,29 @@ def _describe_cnn(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     }
 
 
+_CNN14 = r"""
+    tensor      (conv_block\d)\.(conv\d)\.weight  params/\1/\2/kernel  torch_conv
+    torch_norm  (conv_block\d)\.(bn\d)            \1/\2
+"""
 CNN14 = Table(
     title='CNN14, CNN10 or CNN6 of PANNs (.pth)',
     model='cnn14',
     marks=(r'conv_block1\.conv1\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
-    rules=rules(
-        _PANNS
-        + r"""
-        tensor      (conv_block\d)\.(conv\d)\.weight  params/\1/\2/kernel  torch_conv
-        torch_norm  (conv_block\d)\.(bn\d)            \1/\2
-    """
-    ),
+    rules=rules(_PANNS + _CNN14),
     describe=_describe_cnn,
 )
+_MOBILENET_V1 = r"""
+    tensor      features\.0\.0\.weight           params/features_0/conv/kernel        torch_conv
+    torch_norm  features\.0\.2                   features_0/bn
+    tensor      features\.([1-9]\d*)\.0\.weight  params/features_\1/depthwise/kernel  torch_conv
+    torch_norm  features\.([1-9]\d*)\.2          features_\1/bn_depthwise
+    tensor      features\.([1-9]\d*)\.4\.weight  params/features_\1/pointwise/kernel  torch_conv
+    torch_norm  features\.([1-9]\d*)\.5          features_\1/bn_pointwise
+"""
 MOBILENET_V1 = Table(
     title='MobileNetV1 of PANNs (.pth)',
     model='mobilenet_v1',
     marks=(r'features\.0\.0\.weight', r'fc_audioset\.weight', r'bn0\.weight'),
-    rules=rules(
-        _PANNS
-        + r"""
-        tensor      features\.0\.0\.weight           params/features_0/conv/kernel        torch_conv
-        torch_norm  features\.0\.2                   features_0/bn
-        tensor      features\.([1-9]\d*)\.0\.weight  params/features_\1/depthwise/kernel  torch_conv
-        torch_norm  features\.([1-9]\d*)\.2          features_\1/bn_depthwise
-        tensor      features\.([1-9]\d*)\.4\.weight  params/features_\1/pointwise/kernel  torch_conv
-        torch_norm  features\.([1-9]\d*)\.5          features_\1/bn_pointwise
-    """
-    ),
+    rules=rules(_PANNS + _MOBILENET_V1),
     describe=_describe,
 )

@@ -1,4 +1,7 @@
-"""Checkpoints of two course projects: Herbert's shallow CNN, and the networks of Bu et al."""
+"""Checkpoints of two course projects: Herbert's shallow CNN, and the networks of Bu et al.
+
+Sources: github.com/georgeherbert/music-genre-classification, github.com/W-Bu-coder/music_classification.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -7,8 +10,6 @@ import numpy as np
 
 from genre_jax.convert.engine import Table
 from genre_jax.convert.tables.lines import rules
-
-# --- georgeherbert/music-genre-classification ----------------------------------------------------
 
 
 def _rows_time_first(weight: np.ndarray) -> np.ndarray:
@@ -42,8 +43,6 @@ SHALLOW_CNN = Table(
         'picture': (80, 80),
     },
 )
-
-# --- W-Bu-coder/music_classification -------------------------------------------------------------
 
 _TRUNK = r"""
     torch_layer  cnn_features\.0                    cnn_features_0                 torch_conv_mel_first

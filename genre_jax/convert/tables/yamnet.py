@@ -18,8 +18,7 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping, head: str, axis
 
 
 def _describe_torch(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    scaled = [k for k in tensors if k.endswith('.bn.weight') and not np.all(tensors[k] == 1)]
-    if scaled:
+    if scaled := [k for k in tensors if k.endswith('.bn.weight') and not np.all(tensors[k] == 1)]:
         raise UserError(f'{scaled[0]} is not 1 everywhere: YAMNet has no scales')
     return _describe(tensors, given, r'classifier\.weight', 0)
 
@@ -49,22 +48,21 @@ YAMNET_KERAS = Table(
     describe=functools.partial(_describe, head='logits/(?:.*/)?kernel(?::0)?', axis=1),
 )
 
+_LITERT = r"""
+    tensor    layer1/conv/Conv2D                params/layer1/conv/kernel        litert_conv
+    tensor    layer1/conv/bn/FusedBatchNormV3   params/layer1/bn/bias
+    tensor    (layer\d+)/depthwise_conv/bn/FusedBatchNormV3;.*  params/\1/depthwise_conv/kernel  DEPTHWISE
+    tensor    (layer\d+)/(depthwise|pointwise)_conv/bn/FusedBatchNormV3  params/\1/\2_bn/bias
+    tensor    (layer\d+)/pointwise_conv/Conv2D  params/\1/pointwise_conv/kernel  litert_conv
+    tensor    dense/MatMul                      params/logits/kernel             torch_linear
+    tensor    dense/BiasAdd/ReadVariableOp/resource  params/logits/bias
+    left_out  (?!layer|dense).*                 the front end, which is genre_jax.features here
+""".replace('DEPTHWISE', 'litert_depthwise')
 YAMNET_LITERT = Table(
     title='YAMNet for LiteRT (.tflite)',
     model='yamnet',
     marks=('layer1/conv/Conv2D', 'layer14/pointwise_conv/Conv2D', 'dense/MatMul'),
-    rules=rules(
-        r"""
-        tensor    layer1/conv/Conv2D                params/layer1/conv/kernel        litert_conv
-        tensor    layer1/conv/bn/FusedBatchNormV3   params/layer1/bn/bias
-        tensor    (layer\d+)/depthwise_conv/bn/FusedBatchNormV3;.*  params/\1/depthwise_conv/kernel  DEPTHWISE
-        tensor    (layer\d+)/(depthwise|pointwise)_conv/bn/FusedBatchNormV3  params/\1/\2_bn/bias
-        tensor    (layer\d+)/pointwise_conv/Conv2D  params/\1/pointwise_conv/kernel  litert_conv
-        tensor    dense/MatMul                      params/logits/kernel             torch_linear
-        tensor    dense/BiasAdd/ReadVariableOp/resource  params/logits/bias
-        left_out  (?!layer|dense).*                 the front end, which is genre_jax.features here
-    """.replace('DEPTHWISE', 'litert_depthwise')
-    ),
+    rules=rules(_LITERT),
     describe=functools.partial(_describe, head='dense/MatMul', axis=0),
     # LiteRT has folded each normalisation into the kernel before it and a bias.
     constants=(('batch_stats/.*/mean', 0.0), ('batch_stats/.*/var', 1 - 1e-4)),

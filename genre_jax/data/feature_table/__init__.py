@@ -28,22 +28,13 @@ class Source(recordings.Source):
     kind = 'table'
 
     def __init__(
-        self,
-        *,
-        root: str,
-        use_length: bool = False,
-        max_per_class: int = 0,
-        seed: int = 0,
-        index: str = '',
+        self, *, root: str, use_length: bool = False, max_per_class: int = 0, seed: int = 0, index: str = ''
     ):
         """Notes which table; a UserError where there is no such file, or another setting is wrong.
 
-        Args:
-            root: the CSV, gzipped or not.
-            use_length: whether the column `length` is a feature: Ma et al.'s 58 instead of 57.
-            max_per_class: songs of each class, at most, drawn at random; 0 for all.
-            seed: of that draw.
-            index: Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
+        `root` is the CSV, gzipped or not; `use_length` says whether the column `length` is a feature: Ma et
+        al.'s 58 instead of 57. Of each class `max_per_class` songs at most are drawn at random by `seed`, 0
+        for all. `index` is Sturm's file of GTZAN's artists and titles, for tables of GTZAN.
         """
         for key, value in (('max_per_class', max_per_class), ('seed', seed)):
             if value < 0:
@@ -195,10 +186,7 @@ class Source(recordings.Source):
 
 
 def song_of(filename: str) -> str:
-    """Returns the song that a row belongs to: its file name without suffix and number of the piece.
-
-    'blues.00000.wav' and its third piece, 'blues.00000.3.wav', are 'blues.00000'; 'x.3.wav' is 'x'.
-    """
+    """Returns the song of a row, 'blues.00000' of 'blues.00000.wav' and of its piece 'blues.00000.3.wav'."""
     stem = re.sub(r'\.(wav|au|mp3|ogg|flac|aiff?)$', '', filename, flags=re.IGNORECASE)
     # Three digits and more number songs, unless a piece's number follows.
     return re.sub(r'^(.*\.\d{2,})\.\d+$|^(.+)\.\d{1,2}$', r'\1\2', stem)

@@ -36,12 +36,9 @@ class Source(files.FileSource):
     def __init__(self, *, root: str, subset: str = 'small', sample_rate_hz: int = 22050, metadata: str = ''):
         """Unpacks the archives, if any, and finds tracks.csv; a UserError where it or clips are not there.
 
-        Args:
-            root: folder that holds fma_small (or fma_small.zip), that folder itself, or that archive.
-            subset: 'small' or 'medium'.
-            sample_rate_hz: rate to prepare at; most files have 44.1 kHz, and Bu et al. load them at 22.05.
-            metadata: tracks.csv, or the folder or archive that it lies in; '' to use fma_metadata or
-                fma_metadata.zip in or beside root.
+        `root` holds fma_small or fma_small.zip, or is that; `subset` is 'small' or 'medium'; the rate is to
+        prepare at: most files have 44.1 kHz, and Bu et al. load them at 22.05; `metadata` is tracks.csv, or
+        the folder or archive that it lies in, '' for fma_metadata or fma_metadata.zip in or beside root.
         """
         if subset not in _FOLDERS:
             raise UserError(f'subset is {subset!r}; expected one of {", ".join(_FOLDERS)}')
@@ -90,8 +87,7 @@ class Source(files.FileSource):
     def protocols(self) -> dict[str, dict[str, str]]:
         """Returns 'paper': 70, 10 and 20 % of the tracks of each genre, at random as Bu et al. did.
 
-        They publish no list. A track's part depends on the numbers in tracks.csv alone, not on which clips
-        are there. Artists stand on both sides of it.
+        They publish no list. Parts depend on tracks.csv alone, not on which clips are there; artists cross.
         """
         by_genre = collections.defaultdict(list)
         for number, track in self._metadata[0].items():

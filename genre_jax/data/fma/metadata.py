@@ -23,11 +23,8 @@ _LONGEST_CELL = 2**24  # biographies of artists; the limit of csv is 2^17 charac
 def read(path: str, subset: str) -> tuple[dict[str, Recording], frozenset[str]]:
     """Reads tracks.csv, whose header takes two lines (table and column) and a third with 'track_id'.
 
-    Returns {six-digit number: track, without its path} of a subset (a key of `SUBSETS`), and the numbers
-    of all tracks.
-
-    Raises:
-        UserError: the file is not as published: columns, encoding, numbers, splits.
+    Returns {six-digit number: track, without its path} of a subset (a key of `SUBSETS`), and the numbers of
+    all tracks. UserError: the file is not as published: columns, encoding, numbers, splits.
     """
     limit = csv.field_size_limit(_LONGEST_CELL)
     reader = None
@@ -50,8 +47,7 @@ def read(path: str, subset: str) -> tuple[dict[str, Recording], frozenset[str]]:
 
 def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozenset[str]]:
     header = list(zip(next(reader, []), next(reader, []), strict=False))
-    missing = [column for column in _COLUMNS.values() if column not in header]
-    if missing:
+    if missing := [column for column in _COLUMNS.values() if column not in header]:
         names = ', '.join(map(str, missing))
         raise UserError(
             f'{path}: no column {names} in its two header lines; expected tracks.csv of '
@@ -78,12 +74,8 @@ def _read(path: str, reader, subset: str) -> tuple[dict[str, Recording], frozens
         if row['split'] not in _SPLITS:
             raise UserError(f'{where}: split is {row["split"]!r}; expected training, validation or test')
         genre, artist_id = row.pop('genre'), row.pop('artist_id')  # names are not unique
-        tracks[number] = Recording(
-            number,
-            genre,
-            group=f'artist {artist_id}' if artist_id else '',
-            **row | {'split': _SPLITS[row['split']]},
-        )
+        group = f'artist {artist_id}' if artist_id else ''
+        tracks[number] = Recording(number, genre, group, **row | {'split': _SPLITS[row['split']]})
     if not tracks:
         raise UserError(f'{path} lists no track of the subset {subset!r}')
     return tracks, frozenset(known)

@@ -25,11 +25,9 @@ class Source(files.FileSource):
     def __init__(self, *, root: str, sample_rate_hz: int | None = None, group: str = 'auto'):
         """Finds the layout of the folder; a UserError where a setting is wrong or nothing at `root`.
 
-        Args:
-            root: folder with one folder per class, folder with a CSV, or that CSV.
-            sample_rate_hz: rate to prepare at, None for the most common one of the files.
-            group: what may never cross a split: 'artist', 'album' (the file where that is blank),
-                'recording' (the file), or 'auto': group column, else artist, else album, else file.
+        `root` has one folder per class, or a CSV, or is that; `sample_rate_hz` is to prepare at, None for the
+        most common one of the files; `group` may never cross a split: 'artist', 'album' (the file where that
+        is blank), 'recording' (the file), or 'auto': group column, else artist, else album, else file.
         """
         if group not in _LEVELS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_LEVELS)}')

@@ -47,10 +47,7 @@ AUDIO = Kind(
 
 
 def find(root: str) -> tuple[str, str | None]:
-    """Returns the absolute path of the folder, and of the CSV; None where the folders name the classes.
-
-    A UserError where there is no such folder or CSV, or several track lists are in the folder.
-    """
+    """Returns absolute paths of folder and CSV (None: folders are classes); UserError: none, or several."""
     if not root:
         raise UserError(f'the root folder is not set; name a folder: {_LAYOUT}')
     path = os.path.abspath(os.path.expanduser(root))
@@ -123,10 +120,7 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
 
 
 def read_csv(root: str, path: str) -> Listing:
-    """Lists the recordings of a CSV in its order; relative paths start from the folder `root`.
-
-    A UserError where it is not as docs/datasets/folder.md says, or none of its files exists.
-    """
+    """Lists a CSV's recordings in order; UserError: not as in docs/datasets/folder.md, or no file exists."""
     columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)
     seen: dict[tuple[str, float], int] = {}
     recordings, quarantined = [], []
@@ -141,8 +135,7 @@ def read_csv(root: str, path: str) -> Listing:
         seen[key] = line
         # Archives made on a Mac store accents in two letters, whatever the list does.
         spellings = [unicodedata.normalize(form, recording.path) for form in ('NFC', 'NFD')]
-        there = [p for p in (recording.path, *spellings) if os.path.exists(os.path.join(root, p))]
-        if there:
+        if there := [p for p in (recording.path, *spellings) if os.path.exists(os.path.join(root, p))]:
             recordings.append(dataclasses.replace(recording, path=there[0]))
         else:
             quarantined.append(Quarantined(recording.path, 'no such file'))
@@ -201,10 +194,7 @@ def _refuse_folds(root: str, top: Sequence[str], kind: Kind) -> None:
 
 
 def _lost(
-    classes: Iterable[str],
-    recordings: Sequence[Recording],
-    left_out: Iterable[tuple[str, str]],
-    why: str,
+    classes: Iterable[str], recordings: Sequence[Recording], left_out: Iterable[tuple[str, str]], why: str
 ) -> list[str]:
     """Names the classes of which there is no recording; `left_out` are class and reason of other files."""
     there, reasons = {recording.label for recording in recordings}, collections.defaultdict(list)

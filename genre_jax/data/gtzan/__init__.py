@@ -25,11 +25,9 @@ class Source(files.FileSource):
     def __init__(self, *, root: str, sample_rate_hz: int = 22050, index: str = '', splits: str = ''):
         """Unpacks the archive, if it is one, and finds the lists; a UserError where they are not there.
 
-        Args:
-            root: folder or archive with the genre folders at most three levels down.
-            sample_rate_hz: rate to prepare at; that of the published files by default.
-            index: Sturm's file of artists and titles; '' to use the one in or beside root, if any.
-            splits: folder with the split lists; '' to use those in or beside root, if any.
+        `root` is a folder or archive with the genre folders at most three levels down; `sample_rate_hz` is to
+        prepare at; `index` is Sturm's file of artists and titles, `splits` the folder with the split lists,
+        '' for those in or beside root, if any.
         """
         folder, self._archive_notes = archive.find_folder(root, _WANTED, _PUBLISHED)
         named = os.path.abspath(os.path.expanduser(root))
@@ -45,9 +43,7 @@ class Source(files.FileSource):
         recordings = []
         for track, path in sorted(paths.items()):
             artist, title = artists.get(track, ('', ''))
-            recordings.append(
-                Recording(track, track.split('.')[0], '', path=path, artist=artist, title=title)
-            )
+            recordings.append(Recording(track, track.split('.')[0], '', path, artist=artist, title=title))
         notes = [*self._archive_notes, self._index_note(recordings)]
         if missing := sorted(lists.TRACKS - paths.keys()):
             notes.append(

@@ -22,10 +22,7 @@ _SPELLINGS = {'Earth Wind and Fire': 'Earth, Wind & Fire'}
 
 
 def track_of(stem: str) -> str | None:
-    """Returns the track that a file's name without suffix stands for, None if it is none.
-
-    That is 'blues.00000' or, as some copies have it, 'blues00000'.
-    """
+    """Returns the track that a stem, 'blues.00000' or 'blues00000', stands for, None if it is none."""
     match = _TRACK.fullmatch(stem)
     return f'{match[1].lower()}.{match[2]}' if match else None
 

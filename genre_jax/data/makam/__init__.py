@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import hashlib
 import math
 import numbers
 import os
 
 import numpy as np
 
-from genre_jax.data import grouping, recordings, synthesis
+from genre_jax.data import digests, grouping, recordings, synthesis
 from genre_jax.data.makam import synth, tracks
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
@@ -62,7 +61,7 @@ class Source(recordings.Source):
         settings = (_BUILDER_VERSION, self._sample_rate_hz, self._max_s, self._group, self._seed)
         listed = [dataclasses.astuple(item) for items in self._listing for item in items]
         parts = (settings, listed, sorted(self.files().items()))
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return digests.of_text(repr(parts)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings in the order of the annotations, and those without a pitch track.
@@ -71,15 +70,8 @@ class Source(recordings.Source):
         """
         return list(self._listing[0]), list(self._listing[1])
 
-    def sample_rate_hz(self) -> int:
-        """Returns the rate, in Hz, that every recording is made at."""
-        return self._sample_rate_hz
-
     def load(self, recording: Recording) -> np.ndarray:
-        """Plays the melody of one recording: int16 [n] mono.
-
-        BadAudio: its pitch track is damaged, or has no voiced frame.
-        """
+        """Plays a recording's melody: int16 [n] mono; BadAudio: its pitch track is damaged, or unvoiced."""
         f0_hz, hop_s = self._tracks.f0_hz(recording), self._tracks.hop_s
         frames, samples = len(f0_hz), None
         if self._max_s is not None:

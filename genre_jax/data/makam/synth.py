@@ -10,17 +10,12 @@ PEAK = 0.5  # of full scale
 
 
 def render(f0_hz: np.ndarray, hop_s: float, sample_rate_hz: int) -> np.ndarray:
-    """Renders a fundamental frequency to int16 [round(frames * hop_s * sample_rate_hz)].
+    """Renders a fundamental frequency to int16 [round(frames * hop_s * sample_rate_hz)], its peak at `PEAK`.
 
-    Harmonic k has the amplitude 1/k. Between two voiced frames the frequency is interpolated on a
-    logarithmic scale; the phase is its integral. A frame sounds for one hop, from half a hop before its
-    time to half a hop after it, with fades of `FADE_S` around its ends where its neighbour is silent.
-    The peak is at `PEAK` of full scale.
-
-    Args:
-        f0_hz: float [frames], frame i at i * hop_s seconds; 0 is silence. One frame at least is voiced.
-        hop_s: seconds from frame to frame.
-        sample_rate_hz: of the result.
+    Frame i of `f0_hz`, float [frames], is at i * hop_s seconds; 0 is silence, and one frame at least is
+    voiced. Harmonic k has the amplitude 1/k. Between two voiced frames the frequency is interpolated on a
+    logarithmic scale; the phase is its integral. A frame sounds for one hop, from half a hop before its time
+    to half a hop after it, with fades of `FADE_S` around its ends where its neighbour is silent.
     """
     frame = np.arange(round(len(f0_hz) * hop_s * sample_rate_hz)) / (hop_s * sample_rate_hz)
     voiced = np.flatnonzero(f0_hz)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import re
 import zipfile
 from typing import Any
@@ -26,10 +27,7 @@ Found = tuple[Recording, dict[str, list[str]]]
 
 
 def read_annotations(path: str) -> list[Recording]:
-    """Reads annotations.json: MAKAM/MBID with label and tonic, in its order; the groups are ''.
-
-    UserError: the file is damaged or no such list.
-    """
+    """Reads annotations.json: MAKAM/MBID with label and tonic, groups ''; UserError: it is damaged."""
     entries = _read_json(path)
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected a list of recordings with mbid, makam and tonic')
@@ -70,10 +68,7 @@ class Published:
         self._root = root
 
     def look_up(self, recording: Recording) -> Found | None:
-        """Returns a recording with its path, names and identifiers, None where it has no pitch track.
-
-        UserError: its metadata are damaged.
-        """
+        """Returns a recording with path, names, identifiers; None: no pitch track; UserError: metadata."""
         recording = dataclasses.replace(recording, path=f'{PITCH_FOLDER}/{recording.track}.pitch')
         pitch_track = os.path.join(self._root, recording.path)
         if not os.path.exists(pitch_track):
@@ -97,14 +92,10 @@ class Published:
             raise UserError(f'{path}: not the metadata of a recording as published; fetch it again') from None
 
     def f0_hz(self, recording: Recording) -> np.ndarray:
-        """Reads a pitch track: float64 [frames], one every `hop_s`, 0 where it is unvoiced.
-
-        BadAudio: the file cannot be read, or a line is no frequency.
-        """
+        """Reads a pitch track, float64 [frames] every `hop_s`, 0 where unvoiced; BadAudio: it is damaged."""
         try:
-            path = os.path.join(self._root, recording.path)
-            with open(path, encoding='ascii', errors='replace') as file:
-                lines = file.read().split('\n')
+            path = pathlib.Path(self._root, recording.path)
+            lines = path.read_text('ascii', 'replace').split('\n')
         except OSError as error:
             raise BadAudio(f'cannot be read: {error.strerror}') from error
         values = []
@@ -120,8 +111,7 @@ class Published:
 class Packed:
     """All pitch tracks in one archive NAME_f0_xSCALE_hopHOP.npz, without metadata.
 
-    It holds `f0`, integers [all frames], SCALE times the frequency in Hz; `offsets` [recordings + 1],
-    where each recording begins in it; and `mbid` [recordings].
+    Arrays: `f0`, integers [all frames], SCALE times Hz; `offsets` [recordings + 1], their begins; `mbid`.
     """
 
     def __init__(self, root: str, name: str) -> None:
@@ -202,8 +192,7 @@ def find(root: str) -> tuple[str, Published | Packed]:
 
 def _read_json(path: str) -> Any:
     try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
+        return json.loads(pathlib.Path(path).read_text('utf-8'))
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except ValueError as error:

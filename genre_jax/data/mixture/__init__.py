@@ -27,10 +27,9 @@ class Source(recordings.Source):
     def __init__(self, *, parts: Mapping, sample_rate_hz: int | None = None):
         """Builds the parts; a UserError for fewer than two, or one that is wrong or holds no audio.
 
-        Args:
-            parts: for each part, under a name of its own, the section config.data of a dataset: its keys,
-                and 'name', where the part is not called like the dataset.
-            sample_rate_hz: rate to prepare all of them at; None if they have one rate anyway.
+        Each of `parts`, under a name of its own, is the section config.data of a dataset: its keys, and
+        'name' where the part is not called like it. `sample_rate_hz` is that of all; None if they have one
+        anyway.
         """
         if not hasattr(parts, 'items') or len(parts) < 2:
             raise UserError(
@@ -111,8 +110,7 @@ class Source(recordings.Source):
         parts_of = collections.defaultdict(set)
         for recording in self._listing[0]:
             parts_of[recording.label].add(_part(recording.track))
-        shared = {label: sorted(names) for label, names in parts_of.items() if len(names) > 1}
-        if shared:
+        if shared := {label: sorted(names) for label, names in parts_of.items() if len(names) > 1}:
             named = ', '.join(f'{label} ({", ".join(shared[label])})' for label in sorted(shared))
             notes.append(f'classes with recordings of several parts: {named}')
         notes += files.copy_notes(self._listing[0], self.files(), _part)

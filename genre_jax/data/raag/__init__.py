@@ -23,14 +23,12 @@ class Source(folder.SourceWithPaperList):
         """Returns one-line remarks that the user should see before training."""
         notes = super().notes()
         recordings = self._listing.recordings
-        without = [recording.track for recording in recordings if not recording.tonic_hz]
-        if without:
+        if without := [recording.track for recording in recordings if not recording.tonic_hz]:
             notes.append(
                 f'the tonic of {len(without)} of {len(recordings)} recordings is unknown '
                 f'({without[0]}{", ..." if len(without) > 1 else ""}); the CSV column tonic_hz gives it'
             )
-        few = [label for label, songs in self._lengths_s.items() if len(songs) < len(_PAPER_SHARES)]
-        if few:
+        if few := [label for label, songs in self._lengths_s.items() if len(songs) < len(_PAPER_SHARES)]:
             notes.append(
                 f'the list paper has no song for some part of {", ".join(sorted(few))}: '
                 'fewer than three usable recordings'
@@ -38,10 +36,7 @@ class Source(folder.SourceWithPaperList):
         return notes
 
     def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
-        """Assigns about 80, 10 and 10 % of the playing time of a raag.
-
-        Files are never divided; those that are no usable audio are left out.
-        """
+        """Assigns about 80, 10 and 10 % of a raag's playing time, by whole files that are usable audio."""
         return assign_by_duration(self._lengths_s.get(label, {}), f'{self._paper_seed}/{label}')
 
     @functools.cached_property
@@ -57,10 +52,9 @@ class Source(folder.SourceWithPaperList):
 def assign_by_duration(lengths_s: Mapping[str, float], seed: str) -> dict[str, str]:
     """Assigns whole files to parts at random, with a playing time close to 80, 10 and 10 %.
 
-    The files are put in a random order, which is cut in three where the shares come closest, every part
-    with one file at least; of `_DRAWS` orders the one that comes closest counts. One or two files, with
-    which that cannot be, train and validate. The parts by path follow from the seconds by path and the
-    seed alone.
+    The files are put in a random order, which is cut in three where the shares come closest, every part with
+    one file at least; of `_DRAWS` orders the one that comes closest counts. One or two files, with which that
+    cannot be, train and validate. The parts by path follow from the seconds by path and the seed alone.
     """
     paths, parts = sorted(lengths_s), list(_PAPER_SHARES)
     n_files = len(paths)

@@ -1,7 +1,6 @@
 """Raags played by a synthesiser from their grammars, with nothing to download and every note known."""
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import numbers
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from genre_jax.config import nearest
-from genre_jax.data import recordings, synthesis
+from genre_jax.data import digests, recordings, synthesis
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.data.synthetic_raag import melody, sound
 from genre_jax.data.synthetic_raag.grammar import RAAGS
@@ -67,7 +66,7 @@ class Source(recordings.Source):
         """Hex digest of the builder and the arguments."""
         shared = (self._per_class, self._duration_s, self._sample_rate_hz, self._seed)
         parts = (_BUILDER_VERSION, *shared, self._raags, self._tonic_hz, self._musicians)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return digests.of_text(repr(parts)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, sorted by track; none is ever left out."""
@@ -78,10 +77,6 @@ class Source(recordings.Source):
             group = f'artist:{artist}'
             listed.append(Recording(track, raag, group, artist=artist, tonic_hz=tonic_hz))
         return listed, []
-
-    def sample_rate_hz(self) -> int:
-        """Returns the rate, in Hz, that every recording is made at."""
-        return self._sample_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
         """Improvises and plays one recording: int16 [n] mono."""
@@ -95,10 +90,7 @@ class Source(recordings.Source):
         )
 
     def melody(self, track: str) -> list[sound.Note]:
-        """Returns the notes of a recording ('yaman/0007', listed or not), in order: the ground truth.
-
-        UserError: no such track.
-        """
+        """Returns the notes of a recording, 'yaman/0007', listed or not; UserError: no such track."""
         performance = self.performance(track)
         rng = synthesis.generator(self._seed, f'{track} melody')
         return melody.walk(RAAGS[track.split('/')[0]], performance, rng, self._duration_s)

@@ -1,12 +1,10 @@
 """Sixteen raags as data: ascent, descent, vadi, samvadi, pakad and register, and the notes' tuning.
 
-Notation: S r R g G m M P d D n N, of which the small letters are the lower variant (komal; of Ma, m is
-the natural and M the raised one); a dot before a note is the octave below, an apostrophe behind it the
-octave above.
+Notation: S r R g G m M P d D n N, of which the small letters are the lower variant (komal; of Ma, m is the
+natural and M the raised one); a dot before a note is the octave below, an apostrophe behind it that above.
 
-The grammars are Bhatkhande's (Hindustani Sangeet Paddhati: Kramik Pustak Malika, 1920 to 1937), as they
-are taught today. docs/datasets/synthetic_raag.md says what they were compared with, and where tradition
-offers a choice.
+The grammars are Bhatkhande's (Hindustani Sangeet Paddhati: Kramik Pustak Malika, 1920 to 1937), as they are
+taught today. docs/datasets/synthetic_raag.md says what they were compared with, and where there is a choice.
 """
 
 import dataclasses

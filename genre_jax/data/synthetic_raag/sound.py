@@ -103,16 +103,14 @@ def draw_recording(musician: Performance, rng: np.random.Generator) -> Performan
 def contour(notes: Sequence[Note], duration_s: float, sample_rate_hz: int) -> np.ndarray:
     """Returns the fundamental frequency of a melody's notes, in order, of every sample.
 
-    Float64 [round(duration_s * sample_rate_hz)], in Hz; 0 where no note sounds. A glide is half a cosine
-    on the scale of the logarithm.
+    Float64 [round(duration_s * sample_rate_hz)], in Hz, 0 in rests; glides are half cosines of the logarithm.
     """
     hz = np.zeros(round(duration_s * sample_rate_hz))
     before_hz = 0.0
     for note in notes:
         first, end = _samples(note, sample_rate_hz)
         hz[first:end] = note.frequency_hz
-        glide = min(round(note.glide_s * sample_rate_hz), end - first)
-        if glide:
+        if glide := min(round(note.glide_s * sample_rate_hz), end - first):
             share = (1 + np.cos(np.pi * np.arange(glide) / glide)) / 2
             hz[first : first + glide] *= (before_hz / note.frequency_hz) ** share
         before_hz = note.frequency_hz
@@ -187,11 +185,7 @@ def _melody(
 
 
 def _tanpura(
-    drone: str,
-    performance: Performance,
-    rng: np.random.Generator,
-    samples: int,
-    sample_rate_hz: int,
+    drone: str, performance: Performance, rng: np.random.Generator, samples: int, sample_rate_hz: int
 ) -> np.ndarray:
     """Plucks four strings in turn, `drone`, Sa, Sa and the Sa below, float32 [samples]."""
     ring = round(_DRONE_RING_S * sample_rate_hz)

@@ -1,7 +1,6 @@
 """The embedded dataset: old dance tunes played by a synthesiser, with nothing to download."""
 
 import collections
-import hashlib
 import importlib.metadata
 import math
 import numbers
@@ -9,7 +8,7 @@ import numbers
 import numpy as np
 from tqdm import tqdm
 
-from genre_jax.data import recordings, synthesis
+from genre_jax.data import digests, recordings, synthesis
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.data.tunes import corpus, identity, synth
 
@@ -57,7 +56,7 @@ class Source(recordings.Source):
         """Hex digest of the builder, the scores and the arguments."""
         arguments = (self._max_per_class, self._duration_s, self._sample_rate_hz, self._seed)
         parts = (_BUILDER_VERSION, importlib.metadata.version('music21'), *arguments)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return digests.of_text(repr(parts)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the chosen tunes, sorted by track, and the ones that cannot be used.
@@ -85,10 +84,6 @@ class Source(recordings.Source):
                 room[recording.label] -= 1
                 chosen.append(recording)
         return sorted(chosen, key=lambda recording: recording.track), quarantined
-
-    def sample_rate_hz(self) -> int:
-        """Returns the rate, in Hz, that every recording is made at."""
-        return self._sample_rate_hz
 
     def load(self, recording: Recording) -> np.ndarray:
         """Reads one tune again and plays it: int16 [n] mono."""

@@ -62,8 +62,7 @@ def root() -> pathlib.Path:
     """Returns the folder of scores in the installed music21; a UserError where there are none."""
     spec = importlib.util.find_spec('music21')
     folder = pathlib.Path(spec.origin).parent / 'corpus' if spec and spec.origin else None
-    missing = [name for name in _COLLECTIONS if folder is None or not (folder / name).is_dir()]
-    if missing:
+    if missing := [name for name in _COLLECTIONS if folder is None or not (folder / name).is_dir()]:
         raise UserError(
             f'data.tunes needs the scores of the package music21, {missing[0]!r} is '
             'not there: reinstall it with `pip install --force-reinstall music21`'
@@ -155,9 +154,8 @@ def _plain(abc: str) -> str:
 def parse(abc: str) -> Tune:
     """Reads the notes of one tune in ABC notation.
 
-    Of a chord the highest note is taken; grace notes are left out; a first ending gives way to the
-    second one. BadTune: the text cannot be read, the metre is none of ours, or too little fits in its
-    bars.
+    Of a chord the highest note is taken; grace notes are left out; a first ending gives way to the second
+    one. BadTune: the text cannot be read, the metre is none of ours, or too little fits in its bars.
     """
     from music21 import abcFormat, exceptions21
 

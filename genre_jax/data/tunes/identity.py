@@ -37,19 +37,13 @@ def normalise_title(title: str) -> str:
 
 
 def title_keys(titles: tuple[str, ...]) -> list[str]:
-    """Returns the normalised titles in order, every name of 'X, or Y' and 'X, aka Y' on its own.
-
-    A title that names no tune ('A favourite Strathspey') gives no key.
-    """
+    """Returns normalised titles, in order, each of 'X, or Y' and 'X, aka Y', but for what names no tune."""
     names = [name for title in titles for name in re.split(r'(?i)(?:[,.] |^)or |\baka\b', title)]
     return [key for key in map(normalise_title, names) if key not in _NO_NAME]
 
 
 def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
-    """Names the groups of tunes with a common title (of their scores) or a common melody.
-
-    A name, such as 'tune:money musk', is the first title of the first tune of the group.
-    """
+    """Names groups of tunes with a title or melody in common after their first title, 'tune:money musk'."""
     keys = [title_keys(score.titles) for score in scores]
     first = {}
     links = [(first.setdefault(key, i), i) for i, names in enumerate(keys) for key in names]
@@ -59,10 +53,7 @@ def group_names(scores: list[Score], tunes: list[Tune]) -> list[str]:
 
 
 def melody_pairs(tunes: list[Tune]) -> list[tuple[int, int, float]]:
-    """Finds the tunes of one metre that share a strain, in all keys and whatever the tempo.
-
-    Returns (i, j, kappa) with i < j, once a pair: kappa is that of the two strains most alike.
-    """
+    """Finds tunes i < j of a metre that share a strain, in any key: (i, j, kappa of the two most alike)."""
     strains = collections.defaultdict(list)
     for i, tune in enumerate(tunes):
         strains[tune.metre] += [(i, strain) for strain in _strains(tune)]

@@ -79,24 +79,11 @@ def draw(tune: Tune, rng: np.random.Generator) -> Performance:
 
 
 def render(
-    tune: Tune,
-    performance: Performance,
-    rng: np.random.Generator,
-    *,
-    duration_s: float,
-    sample_rate_hz: int,
+    tune: Tune, performance: Performance, rng: np.random.Generator, *, duration_s: float, sample_rate_hz: int
 ) -> np.ndarray:
-    """Plays a tune over and over until the time is up.
+    """Plays a tune over and over until the time is up; timing, strength of the notes and noise are drawn.
 
-    Args:
-        tune: what to play.
-        performance: how to play it.
-        rng: for timing, strength of the notes and noise.
-        duration_s: length of the result.
-        sample_rate_hz: of the result.
-
-    Returns:
-        int16 [round(duration_s * sample_rate_hz)] mono, with its peak at `peak_dbfs`.
+    Returns int16 [round(duration_s * sample_rate_hz)] mono, with its peak at `peak_dbfs`.
     """
     samples = round(duration_s * sample_rate_hz)
     beat_s = 60.0 / performance.beats_per_minute
@@ -142,8 +129,7 @@ def _notes(
     envelope *= np.exp(time_s * np.float32(-1 / performance.decay_s))
     envelope *= strength.astype(np.float32)[note]
     turn = 2 * math.pi * performance.vibrato_hz
-    deviation = 2 ** (performance.vibrato_cents / 1200) - 1
-    if deviation:
+    if deviation := 2 ** (performance.vibrato_cents / 1200) - 1:
         time_s += np.float32(deviation / turn) * np.sin(np.float32(turn) * time_s)
     phase = np.float32(2 * math.pi) * pitch_hz.astype(np.float32)[note] * time_s
     wave = np.zeros(len(note), np.float32)

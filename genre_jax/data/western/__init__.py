@@ -40,10 +40,7 @@ class Source(folder.SourceWithPaperList):
         return dataclasses.replace(listed, recordings=recordings)
 
     def draw(self, label: str, paths: Collection[str]) -> dict[str, str]:
-        """Assigns 75, 10 and 15 % of the songs of a class at random, whoever plays them.
-
-        That depends on nothing but the paths and the seed.
-        """
+        """Assigns 75, 10 and 15 % of a class's songs at random, by nothing but the paths and the seed."""
         order = sorted(paths, key=lambda path: digests.of_text(f'{self._paper_seed}/{path}'))
         counts = paper_counts(len(order))
         names = [part for part, count in counts.items() for _ in range(count)]
@@ -51,10 +48,7 @@ class Source(folder.SourceWithPaperList):
 
 
 def paper_counts(n_songs: int) -> dict[str, int]:
-    """Divides the songs of one class into 75, 10 and 15 %, by largest remainders.
-
-    From three songs on every part gets one, from the largest part where it would be empty.
-    """
+    """Divides a class's songs 75:10:15 by largest remainders; of three or more, each part gets one."""
     counts, rests = {}, {}
     for part, percent in _PAPER_PERCENT.items():
         counts[part], rests[part] = divmod(n_songs * percent, 100)
