@@ -22,34 +22,32 @@ def irfft(spectrum: jax.Array, n: int) -> jax.Array:
 def rfft_by_products(x: jax.Array) -> jax.Array:
     """Computes `rfft` by two products with matrices of about sqrt(n) rows (Cooley and Tukey, 1965)."""
     n = x.shape[-1]
-    first, turn, second = _matrices(n, x.dtype)
-    # Sample i * columns + j becomes bin k + rows * l.
-    x = x.reshape(*x.shape[:-1], *_sides(n))
-    real, imag = _product('...ij,ik->...kj', x, first[0]), _product('...ij,ik->...kj', x, first[1])
-    real, imag = real * turn[0] - imag * turn[1], real * turn[1] + imag * turn[0]
-    real, imag = (
-        _product('...kj,jl->...lk', real, second[0]) - _product('...kj,jl->...lk', imag, second[1]),
-        _product('...kj,jl->...lk', real, second[1]) + _product('...kj,jl->...lk', imag, second[0]),
-    )
-    return jax.lax.complex(real, imag).reshape(*x.shape[:-2], -1)[..., : n // 2 + 1]
+    rows, columns = _sides(n)
+    first, cosine, sine, second = _matrices(n, x.dtype)
+    # Sample i * columns + j becomes bin k + rows * l; real and imaginary parts stand side by side, since the
+    # compiler takes long for products beside each other.
+    x = _product('...ij,ik->...kj', x.reshape(*x.shape[:-1], rows, columns), first)
+    real, imag = x[..., :rows, :], x[..., rows:, :]
+    x = jnp.concatenate([real * cosine - imag * sine, real * sine + imag * cosine], -1)
+    real, imag = jnp.split(_product('...kj,jl->...kl', x, second), 2, -1)
+    spectrum = jax.lax.complex(real, imag).swapaxes(-1, -2)
+    return spectrum.reshape(*spectrum.shape[:-2], -1)[..., : n // 2 + 1]
 
 
 def irfft_by_products(spectrum: jax.Array, n: int) -> jax.Array:
     """Computes `irfft` likewise: but for weights, the steps of `rfft` transposed, the last one first."""
-    (rows, columns), (first, turn, second) = _sides(n), _matrices(n, np.float32)
+    rows, columns = _sides(n)
+    first, cosine, sine, second = _matrices(n, np.float32)
     weights = np.full(n // 2 + 1, 2 / n, np.float32)
     weights[[0, -1] if n % 2 == 0 else [0]] = 1 / n  # these stand for themselves alone
     kept = min(len(weights), spectrum.shape[-1])
     spectrum = spectrum[..., :kept] * weights[:kept]
     lacking = [(0, 0)] * (spectrum.ndim - 1) + [(0, rows * (columns // 2 + 1) - kept)]
-    spectrum = jnp.pad(spectrum, lacking).reshape(*spectrum.shape[:-1], -1, rows)
-    real, imag = spectrum.real, spectrum.imag
-    real, imag = (
-        _product('...lk,jl->...kj', real, second[0]) + _product('...lk,jl->...kj', imag, second[1]),
-        _product('...lk,jl->...kj', imag, second[0]) - _product('...lk,jl->...kj', real, second[1]),
-    )
-    real, imag = real * turn[0] + imag * turn[1], imag * turn[0] - real * turn[1]
-    x = _product('...kj,ik->...ij', real, first[0]) + _product('...kj,ik->...ij', imag, first[1])
+    spectrum = jnp.pad(spectrum, lacking).reshape(*spectrum.shape[:-1], -1, rows).swapaxes(-1, -2)
+    x = _product('...kl,jl->...kj', jnp.concatenate([spectrum.real, spectrum.imag], -1), second)
+    real, imag = x[..., :columns], x[..., columns:]
+    x = jnp.concatenate([real * cosine + imag * sine, imag * cosine - real * sine], -2)
+    x = _product('...kj,ik->...ij', x, first)
     return x.reshape(*x.shape[:-2], n)
 
 
@@ -62,13 +60,15 @@ def _sides(n: int) -> tuple[int, int]:
 
 
 @functools.cache
-def _matrices(n: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns real and imaginary parts: (2, rows, rows), (2, rows, columns), (2, columns, half of them)."""
+def _matrices(n: int, dtype: np.dtype) -> list[np.ndarray]:
+    """Returns the first (rows, 2 rows), cosine and sine of what is between, the second (2 columns, bins)."""
     rows, columns = _sides(n)
-
-    def turns(along: np.ndarray, across: np.ndarray, period: int) -> np.ndarray:
-        angle = -2 * np.pi * (np.outer(along, across) % period) / period
-        return np.stack([np.cos(angle), np.sin(angle)]).astype(dtype)
-
     i, j = np.arange(rows), np.arange(columns)
-    return turns(i, i, rows), turns(i, j, n), turns(j, j[: columns // 2 + 1], columns)
+
+    def turns(along: np.ndarray, across: np.ndarray, period: int) -> list[np.ndarray]:
+        angle = -2 * np.pi * (np.outer(along, across) % period) / period
+        return [np.cos(angle), np.sin(angle)]
+
+    cosine, sine = turns(j, j[: columns // 2 + 1], columns)
+    second = np.block([[cosine, sine], [-sine, cosine]])
+    return [x.astype(dtype) for x in (np.concatenate(turns(i, i, rows), 1), *turns(i, j, n), second)]
