@@ -3,12 +3,13 @@
 # make test        the tests, minutes
 # make test-all    and the slow ones: kills, several processes, long runs
 # make parity      against the original implementations, which it installs
+# make accelerators  every page's steps through the compilers for GPUs and TPUs, which it installs
 # make lint, make bench, make clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env quickstart test test-all parity lint bench clean
+.PHONY: env quickstart test test-all parity accelerators lint bench clean
 
 env: $(VENV)/installed
 
@@ -33,6 +34,17 @@ parity: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
 	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/parity
 
+# The compilers (2.7 GB) in an environment of their own, which finds everything else in .venv.
+accelerators: .venv-accelerators/installed
+	.venv-accelerators/bin/python -m pytest --override-ini=addopts=-ra --numprocesses=2 tests/accelerators
+
+.venv-accelerators/installed: $(VENV)/installed requirements-accelerators.txt
+	$(PYTHON) -m venv .venv-accelerators
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		$$(.venv-accelerators/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth
+	.venv-accelerators/bin/python -m pip install --quiet -r requirements-accelerators.txt
+	touch $@
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +61,4 @@ bench: env
 	$(BIN)/python -m benchmarks.sweep
 
 clean:
-	rm -rf $(VENV) site runs prepared .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-accelerators site runs prepared .pytest_cache .ruff_cache

@@ -36,8 +36,13 @@ class Pictures(FrontEnd):
     def __call__(self, pictures: jax.Array) -> jax.Array:
         """Resizes with a triangle filter, which averages where it shrinks."""
         *batch, height, width, channels = pictures.shape
-        shape = (*batch, self.height or height, self.width or width, channels)
-        return jax.image.resize(pictures.astype(jnp.float32), shape, 'linear')
+        pictures = pictures.astype(jnp.float32)
+        for shape in ((self.height or height, width), (self.height or height, self.width or width)):
+            # One direction after the other: XLA (of jaxlib 0.10.2) compiles no product of both for GPUs.
+            pictures = jax.image.resize(
+                jax.lax.optimization_barrier(pictures), (*batch, *shape, channels), 'linear'
+            )
+        return pictures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

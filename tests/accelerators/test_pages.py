@@ -1,0 +1,75 @@
+"""Every page's steps through the compilers for GPUs and TPUs: `make accelerators`."""
+
+import functools
+
+import pytest
+
+from genre_jax import compile as compiling
+from genre_jax.config import overrides, pages
+
+# Smaller than the page's where that takes long; every kind of layer stays.
+SMALLER = {
+    'ast_raag': ('--config.model.depth=2', '--config.optim.freeze=first 1'),
+}
+GPUS = ('h100x1', 'h100x8')
+# Of the pages that train in 120 s of processor time for their compiler.
+ON_TPUS = ('ma_mlp', 'mlp_features')
+
+
+@functools.cache
+def figures(page, target):
+    words = ['genre_jax.compile', f'--config={page}', *SMALLER.get(page, ())]
+    _, assignments, _ = overrides.split(words)
+    config, _ = overrides.load(page, assignments)
+    config.init.checkpoint = ''
+    for section in ('train', 'eval'):  # a share for each of eight devices, and pairs to mix
+        config[section].batch_size = -(-config[section].batch_size // 16) * 16
+    return compiling.measure(config, target, classes=10)
+
+
+def check(page, target):
+    """It fits on the device, computes in float32 or less, and sends gradients and predictions alone."""
+    for name, found in figures(page, target).items():
+        assert 0 < found['total_bytes'] < found['memory_bytes']
+        assert found['operations'] > 0 and found['accessed_bytes'] > 0 and found['roofline_s'] > 0
+        assert not found['float64']
+        if target.endswith(('x1', '-1')):
+            assert found['collectives'] == {}
+            continue
+        sent = sum(each['bytes'] for each in found['collectives'].values())
+        if name == 'train':
+            # Gradients of what trains, statistics of normalisation, and some numbers.
+            assert set(found['collectives']) <= {'all-reduce'}
+            assert sent < 1.1 * found['arguments_bytes'] + 1e5
+        else:
+            assert set(found['collectives']) <= {'all-gather', 'all-reduce'}
+            assert sent <= 4 * 10 * found['batch_size'] * 2
+
+
+@pytest.mark.parametrize('page', pages.packaged())
+@pytest.mark.parametrize('target', GPUS)
+def test_a_page_compiles_for_gpus(page, target):
+    check(page, target)
+
+
+@pytest.mark.parametrize('page', ON_TPUS)
+@pytest.mark.parametrize('target', ['v6e-1', 'v6e-16'])
+def test_a_page_compiles_for_tpus(page, target):
+    check(page, target)
+
+
+def test_operations_are_those_of_the_products():
+    """AST's products by hand, of one example forwards: patches, four of each block, attention's two, head."""
+    found = figures('ast_raag', 'h100x1')['eval']
+    width, tokens, depth = 768, 12 * 299 + 2, 2
+    block = 2 * tokens * (3 + 1 + 4 + 4) * width**2 + 2 * 2 * tokens**2 * width
+    network = 2 * (tokens - 2) * 256 * width + depth * block + 2 * width * 10
+    # The mel bands, and the transform of 512 samples as TPUs do it, by two products.
+    features = 2998 * (2 * 257 * 128 + 2 * 16 * 32 * 32 + 2 * 16 * 64 * 34)
+    assert found['operations'] / found['batch_size'] == pytest.approx(network + features, rel=1e-3)
+
+
+def test_attention_is_cudnns():
+    """As it is written, with the weights of all heads in memory, a block takes 11 GiB for the gradient."""
+    found = figures('ast_raag', 'h100x1')['train']
+    assert found['temporary_bytes'] / found['batch_size'] < 2**30 / 4
