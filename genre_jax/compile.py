@@ -55,8 +55,9 @@ class Kind:
         name: what it is called.
         memory_bytes: of one device.
         bandwidth: of its memory, bytes a second.
-        bfloat16, float32: operations a second of dense products; float32 in TF32 on GPUs, in three passes of
-            bfloat16 on TPUs.
+        bfloat16: operations a second of dense products.
+        float32: likewise at each config.train.matmul_precision; on TPUs products in six, three and one passes
+            of bfloat16, on GPUs in FP32, three times TF32 and once.
         link: bytes a second that a device sends to the others, one way.
         per_host: devices of one host.
     """
@@ -65,17 +66,25 @@ class Kind:
     memory_bytes: float
     bandwidth: float
     bfloat16: float
-    float32: float
+    float32: Mapping[str, float]
     link: float
     per_host: int
 
 
+def _tpu(name: str, memory_bytes: float, bandwidth: float, bfloat16: float, link: float) -> Kind:
+    passes = {'highest': 6, 'high': 3, 'default': 1}
+    return Kind(
+        name, memory_bytes, bandwidth, bfloat16, {k: bfloat16 / n for k, n in passes.items()}, link, 4
+    )
+
+
+_HOPPER = {'highest': 67e12, 'high': 494e12 / 3, 'default': 494e12}
 KINDS = {
-    'h100': Kind('NVIDIA H100 80GB HBM3', 84942979072, 3.352e12, 989e12, 494e12, 450e9, 8),
-    'h200': Kind('NVIDIA H200', 150754820096, 4.8e12, 989e12, 494e12, 450e9, 8),
-    'v5e': Kind('TPU v5e', 16 * 2**30, 819e9, 197e12, 197e12 / 3, 200e9, 4),
-    'v6e': Kind('TPU v6e', 32 * 2**30, 1640e9, 918e12, 918e12 / 3, 448e9, 4),
-    'v5p': Kind('TPU v5p', 95 * 2**30, 2765e9, 459e12, 459e12 / 3, 600e9, 4),
+    'h100': Kind('NVIDIA H100 80GB HBM3', 84942979072, 3.352e12, 989e12, _HOPPER, 450e9, 8),
+    'h200': Kind('NVIDIA H200', 150754820096, 4.8e12, 989e12, _HOPPER, 450e9, 8),
+    'v5e': _tpu('TPU v5e', 16 * 2**30, 819e9, 197e12, 200e9),
+    'v6e': _tpu('TPU v6e', 32 * 2**30, 1640e9, 918e12, 448e9),
+    'v5p': _tpu('TPU v5p', 95 * 2**30, 2765e9, 459e12, 600e9),
 }
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\('
@@ -162,8 +171,11 @@ def programs(job) -> dict[str, Callable[[int], object]]:
     return {'train': train, 'eval': evaluate}
 
 
-def figures(traced, kind: Kind, n_devices: int, dtype: str) -> dict:
-    """Compiles what was traced; returns its figures per device, in bytes, operations and seconds."""
+def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
+    """Compiles what was traced; returns its figures per device, in bytes, operations and seconds.
+
+    `speed` is that of its products, in operations a second.
+    """
     import jax
     from jax._src.lib import _jax
 
@@ -185,7 +197,7 @@ def figures(traced, kind: Kind, n_devices: int, dtype: str) -> dict:
     operations = count_operations(traced.jaxpr) / n_devices
     sent = 2 * (n_devices - 1) / n_devices * sum(found['bytes'] for found in collectives.values())
     seconds = {
-        'compute': operations / (kind.bfloat16 if dtype == 'bfloat16' else kind.float32),
+        'compute': operations / speed,
         'memory': cost['bytes accessed'] / kind.bandwidth,
         'network': sent / kind.link,
     }
@@ -250,11 +262,12 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
     kind, devices = devices_of(target)
     jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
     job = job_on(config, devices, classes)
-    dtype = config.model.get('dtype', 'float32')
+    in_16_bits = config.model.get('dtype') == 'bfloat16'
+    speed = kind.bfloat16 if in_16_bits else kind.float32[config.train.matmul_precision]
     found = {}
     for name, trace in programs(job).items():
         batch_size = config[name].batch_size
-        one, two = (figures(trace(n * batch_size), kind, len(devices), dtype) for n in (1, 2))
+        one, two = (figures(trace(n * batch_size), kind, len(devices), speed) for n in (1, 2))
         grows = two['total_bytes'] - one['total_bytes']
         spare = kind.memory_bytes - one['total_bytes']
         batches = 1 + spare / grows if grows > 0 else 1.0
