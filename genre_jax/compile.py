@@ -270,10 +270,10 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
         one, two = (figures(trace(n * batch_size), kind, len(devices), speed) for n in (1, 2))
         grows = two['total_bytes'] - one['total_bytes']
         spare = kind.memory_bytes - one['total_bytes']
-        batches = 1 + spare / grows if grows > 0 else 1.0
+        largest = int((1 + spare / max(grows, 1)) * batch_size / len(devices)) * len(devices)
         found[name] = one | {
             'batch_size': batch_size,
-            'largest_batch_size': int(batches * batch_size / len(devices)) * len(devices),
+            'largest_batch_size': largest if grows > 0 else None,
             'memory_bytes': kind.memory_bytes,
         }
     return found
@@ -291,7 +291,7 @@ def line(target: str, name: str, found: Mapping) -> list[str]:
         f'{found["arguments_bytes"] / 2**20:.0f} MiB',
         f'{found["temporary_bytes"] / 2**20:.0f} MiB',
         f'{100 * found["total_bytes"] / found["memory_bytes"]:.1f} %',
-        f'{found["largest_batch_size"]}',
+        str(found['largest_batch_size'] or 'not known'),
         f'{found["operations"] / 1e9:.1f} G',
         f'{found["accessed_bytes"] / 1e9:.2f} GB',
         collectives or 'none',
