@@ -76,10 +76,9 @@ def progress_bar(total: int, unit: str, title: str = '', **more: Any) -> tqdm.tq
 
 def environment() -> dict:
     """Returns versions, devices and the git commit of the code that runs."""
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=40'],
-        cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    # By a shell, which ends quietly where there is no git.
+    describe, folder = 'git describe --always --dirty --abbrev=40', pathlib.Path(__file__).parent
+    commit = subprocess.run(describe, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     versions = {}
     for name in _PACKAGES:
         try:
