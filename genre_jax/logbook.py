@@ -141,9 +141,7 @@ class Logbook:
                     f'{self._metrics_file}, line {number} is damaged: restore it, or delete the line to '
                     'continue without its figures'
                 ) from None
-        temporary = self._metrics_file.with_suffix('.tmp')
-        temporary.write_bytes(b''.join(kept))
-        os.replace(temporary, self._metrics_file)
+        write_text(self._metrics_file, b''.join(kept).decode())
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Appends figures by name, such as 'val/segment/accuracy', to metrics.jsonl and sends them to W&B."""

@@ -85,7 +85,6 @@ def test_a_profile_has_the_steps_after_the_first(finished):
     events = json.loads(gzip.decompress(file.read_bytes()))['traceEvents']
     steps = [event['args']['step_num'] for event in events if event.get('name') == 'train']
     assert sorted(map(int, steps)) == [1, 2, 3]
-    assert {'data', 'compute'} & {event.get('name') for event in events}
     (planes,) = file.parent.glob('*.xplane.pb')
     assert planes.stat().st_size
 

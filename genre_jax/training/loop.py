@@ -1,9 +1,8 @@
 """The loop around the training step: dispatches up to a milestone, there log, evaluate, save, stop."""
 
 import collections
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +32,8 @@ class Clock:
         """Begins with the part 'other'; process 0 traces so many steps into `profile/` of the run folder."""
         self.began_s = self._since_s = time.monotonic()
         self.part, self._spent_s, self._compiled = 'other', collections.Counter(), []
-        self._logbook, self._to_trace, self._tracing = logbook, logbook.enabled * profile_steps, False
+        self._logbook, self._folder, self._tracing = logbook, logbook.workdir / 'profile', False
+        self._to_trace = profile_steps if logbook.enabled else 0
         jax.monitoring.register_event_duration_secs_listener(self._on_duration)
 
     def close(self) -> None:
@@ -44,15 +44,10 @@ class Clock:
         elif self._to_trace > 0:
             self._logbook.say('note: --profile: nothing was traced, for there was one dispatch at most')
 
-    @contextlib.contextmanager
-    def on(self, part: str) -> Iterator[None]:
-        """Counts what goes on inside as a part, under whose name a trace shows it too."""
+    def on(self, part: str) -> None:
+        """Counts as this part what goes on from here."""
         self.seconds()
-        before, self.part = self.part, part
-        with jax.profiler.TraceAnnotation(part):
-            yield
-        self.seconds()
-        self.part = before
+        self.part = part
 
     def seconds(self) -> collections.Counter:
         """Returns the seconds of each part up to now."""
@@ -71,17 +66,10 @@ class Clock:
     def after_dispatch(self, outputs: Mapping[str, jax.Array], steps: int) -> None:
         """Begins the trace after the first dispatch, which compiles, and ends it, with no step under way."""
         self._to_trace -= steps if self._tracing else 0
-        if self._tracing == (self._to_trace > 0):
-            return
-        jax.block_until_ready(outputs)
-        with self.on('other'):
-            if self._tracing:
-                jax.profiler.stop_trace()
-            else:
-                options = jax.profiler.ProfileOptions()
-                options.python_tracer_level = 0  # calls of Python functions hide the rest
-                jax.profiler.start_trace(self._logbook.workdir / 'profile', profiler_options=options)
-        self._tracing = not self._tracing
+        if self._tracing != (self._to_trace > 0):
+            jax.block_until_ready(outputs)
+            self._tracing = not self._tracing
+            jax.profiler.start_trace(self._folder) if self._tracing else jax.profiler.stop_trace()
 
 
 def fit(
@@ -114,18 +102,19 @@ def fit(
         logbook.start_progress(stepper.step, length.total_steps)
         ended = stepper.step == length.total_steps or watch.stopped(config, jax.device_get(state.watch))
         while not ended:
-            with clock.on('compute'):
-                stopped_by = stepper.advance(milestones.next(stepper.step))
+            clock.on('compute')
+            stopped_by = stepper.advance(milestones.next(stepper.step))
             step, due = stepper.step, milestones.due(stepper.step)
             ended = step == length.total_steps
             # Log, then evaluate, then save: what is saved never runs ahead of what is written.
             rank = figures = None
             if 'eval.every' in due:
-                with clock.on('evaluate'):
-                    figures, rank = validate(stepper.state, step)
+                clock.on('evaluate')
+                figures, rank = validate(stepper.state, step)
                 remembered = watch.observe(config, jax.device_get(stepper.state.watch), figures)
                 stepper.replace(watch=sharding.put_replicated(remembered, job.mesh))
                 ended = ended or watch.stopped(config, remembered)
+            clock.on('other')
             if 'train.log_every' in due or ended:
                 sums, rate = jax.device_get((stepper.state.sums, stepper.learning_rate))
                 logbook.write(step, length.epochs(step), train_figures(sums, rate))
@@ -135,10 +124,10 @@ def fit(
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
             if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
-                with clock.on('save'):
-                    if not jax.device_get(all_finite(stepper.state.params)):
-                        raise Diverged(f'the weights are no numbers after step {step}', step)
-                    checkpoints.save(step, stepper.state, None if rank is None else [*rank, -step])
+                clock.on('save')
+                if not jax.device_get(all_finite(stepper.state.params)):
+                    raise Diverged(f'the weights are no numbers after step {step}', step)
+                checkpoints.save(step, stepper.state, None if rank is None else [*rank, -step])
             if stopped_by is not None and not ended:
                 raise Stopped(stopped_by, step)
     logbook.end_progress()
@@ -218,10 +207,11 @@ class Stepper:
                 self._dispatches[tuple(groups)] = train.make_dispatch(self._job, groups, self._feed)
             trace = jax.profiler.StepTraceAnnotation('train', step_num=self.step)
             with jax.transfer_guard('disallow'), trace:
-                with self._clock.on('data'):
-                    steps, block = self._take(until - self.step)
-                    if last is not None and not last[0]['loss'].is_ready():
-                        self._clock.part = 'compute'  # nothing waited for the batch
+                self._clock.on('data')
+                steps, block = self._take(until - self.step)
+                if last is not None and not last[0]['loss'].is_ready():
+                    self._clock.part = 'compute'  # nothing waited for the batch
+                self._clock.on('compute')
                 self.state, outputs = self._dispatches[tuple(groups)](self.state, steps, block)
             self._clock.after_dispatch(outputs, steps)
             # The losses of before: these are still being computed.
@@ -258,10 +248,9 @@ class Stepper:
         spent_s = self._clock.seconds()
         now = np.array([spent_s['compute'] + spent_s['data'], self.step, self._norm_sum])
         (busy_s, steps, norm_sum), self._told = now - self._told, now
-        return {f'time/{part}_s': seconds for part, seconds in spent_s.items()} | {
-            'train/examples_per_s': steps * self._job.config.train.batch_size / busy_s,
-            'train/gradient_norm': norm_sum / steps,
-        }
+        speed = steps * self._job.config.train.batch_size / busy_s
+        tracked = {'train/examples_per_s': speed, 'train/gradient_norm': norm_sum / steps}
+        return tracked | {f'time/{part}_s': seconds for part, seconds in spent_s.items()}
 
 
 class _Norms:

@@ -54,16 +54,18 @@ def clock(tmp_path, monkeypatch):
 def test_the_parts_of_a_training_are_disjoint_and_all_of_its_time(clock):
     parts = clock.parts
     clock.now_s += 1
-    with parts.on('compute'):
-        clock.now_s += 2
-        with parts.on('data'):
-            clock.now_s += 4
-        with parts.on('data'):
-            clock.now_s += 8
-            parts.part = 'compute'  # nothing waited for this batch
-        clock.now_s += 16
-    with parts.on('save'):
-        clock.now_s += 32
+    parts.on('compute')
+    clock.now_s += 2
+    parts.on('data')
+    clock.now_s += 4
+    parts.on('data')
+    clock.now_s += 8
+    parts.part = 'compute'  # nothing waited for this batch
+    parts.on('compute')
+    clock.now_s += 16
+    parts.on('save')
+    clock.now_s += 32
+    parts.on('other')
     clock.now_s += 64
     expected = {'other': 65, 'compute': 26, 'data': 4, 'save': 32, 'compile': 0}
     assert parts.seconds() == expected
@@ -76,19 +78,19 @@ def test_what_is_compiled_inside_something_compiled_counts_once(clock):
     def report(event, duration_s):
         jax.monitoring.record_event_duration_secs(f'/jax/core/compile/{event}', duration_s)
 
-    with clock.parts.on('compute'):
-        clock.now_s = 103.0  # traced from 101 to 102 and 102 to 103, inside of 100.5 to 104
-        report('jaxpr_trace_duration', 1.0)
-        report('jaxpr_trace_duration', 2.0)
-        clock.now_s = 104.0
-        report('jaxpr_trace_duration', 3.5)
-        clock.now_s = 106.0
-        report('backend_compile_duration', 1.0)
-        clock.now_s = 110.0
-    with clock.parts.on('evaluate'):
-        clock.now_s = 111.0
-        report('backend_compile_duration', 1.0)
-        jax.monitoring.record_event_duration_secs('/jax/something_else', 1.0)
+    clock.parts.on('compute')
+    clock.now_s = 103.0  # traced from 101 to 102 and 101 to 103, inside of 100.5 to 104
+    report('jaxpr_trace_duration', 1.0)
+    report('jaxpr_trace_duration', 2.0)
+    clock.now_s = 104.0
+    report('jaxpr_trace_duration', 3.5)
+    clock.now_s = 106.0
+    report('backend_compile_duration', 1.0)
+    clock.now_s = 110.0
+    clock.parts.on('evaluate')
+    clock.now_s = 111.0
+    report('backend_compile_duration', 1.0)
+    jax.monitoring.record_event_duration_secs('/jax/something_else', 1.0)
     assert clock.parts.seconds() == {'compute': 5.5, 'compile': 5.5, 'evaluate': 0, 'other': 0}
 
 
@@ -96,8 +98,8 @@ def test_a_program_is_compiled_once_and_not_counted_as_compute(tmp_path):
     parts = loop.Clock(types.SimpleNamespace(enabled=True, workdir=tmp_path))
     program, seconds = jax.jit(lambda x: jnp.sin(x @ x).sum()), []
     for _ in range(2):
-        with parts.on('compute'):
-            program(jnp.ones((8, 8))).block_until_ready()
+        parts.on('compute')
+        program(jnp.ones((8, 8))).block_until_ready()
         seconds.append(parts.seconds())
     parts.close()
     assert 0 < seconds[0]['compile'] == seconds[1]['compile']
