@@ -145,8 +145,7 @@ def _head_by_head(*inputs):
 def _all_heads(queries, keys, values):
     # Heads come before tokens, so that all products are contiguous, and the sums of the softmax divide the
     # result, not the larger matrix of weights.
-    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype)
-    scores *= queries.shape[-1] ** -0.5
+    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype) * queries.shape[-1] ** -0.5
     # Any constant may be subtracted, which the gradient need not know.
     highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - highest)

@@ -3,6 +3,7 @@
 import collections
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -118,8 +119,7 @@ def fit(
             if 'train.log_every' in due or ended:
                 sums, rate = jax.device_get((stepper.state.sums, stepper.learning_rate))
                 logbook.write(step, length.epochs(step), train_figures(sums, rate))
-                pace = stepper.pace()
-                logbook.track(lambda run, pace=pace, step=step: run.log(pace, step=step))
+                logbook.track(stepper.tell)
                 stepper.replace(sums=clear_sums())
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
@@ -243,14 +243,14 @@ class Stepper:
         self._norm_sum += float(norms.sum())
         self._logbook.advance(float(losses[-1]), steps, gradient=f'{norms[-1]:.2g}')
 
-    def pace(self) -> dict[str, float]:
-        """Returns what W&B is told: seconds so far, and speed and gradients since it was asked last."""
+    def tell(self, run: Any) -> None:
+        """Tells a run of W&B the seconds so far, and speed and gradients since it was told last."""
         spent_s = self._clock.seconds()
         now = np.array([spent_s['compute'] + spent_s['data'], self.step, self._norm_sum])
         (busy_s, steps, norm_sum), self._told = now - self._told, now
         speed = steps * self._job.config.train.batch_size / busy_s
         tracked = {'train/examples_per_s': speed, 'train/gradient_norm': norm_sum / steps}
-        return tracked | {f'time/{part}_s': seconds for part, seconds in spent_s.items()}
+        run.log(tracked | {f'time/{part}_s': spent_s[part] for part in spent_s}, step=self.step)
 
 
 class _Norms:
