@@ -76,10 +76,9 @@ def progress_bar(total: int, unit: str, title: str = '', **more: Any) -> tqdm.tq
 
 def environment() -> dict:
     """Returns versions, devices and the git commit of the code that runs."""
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=40'],
-        cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    # By a shell, which ends quietly where there is no git.
+    describe, folder = 'git describe --always --dirty --abbrev=40', pathlib.Path(__file__).parent
+    commit = subprocess.run(describe, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     versions = {}
     for name in _PACKAGES:
         try:
@@ -142,9 +141,7 @@ class Logbook:
                     f'{self._metrics_file}, line {number} is damaged: restore it, or delete the line to '
                     'continue without its figures'
                 ) from None
-        temporary = self._metrics_file.with_suffix('.tmp')
-        temporary.write_bytes(b''.join(kept))
-        os.replace(temporary, self._metrics_file)
+        write_text(self._metrics_file, b''.join(kept).decode())
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Appends figures by name, such as 'val/segment/accuracy', to metrics.jsonl and sends them to W&B."""
@@ -155,17 +152,17 @@ class Logbook:
             stream.write(line + '\n')
             stream.flush()
             os.fsync(stream.fileno())
-        self._track(lambda run: run.log({'epoch': epoch} | dict(values), step=step))
+        self.track(lambda run: run.log({'epoch': epoch} | dict(values), step=step))
 
     def start_progress(self, step: int, total_steps: int) -> None:
         """Shows the progress bar with its ETA, `step` steps being done."""
         if self.enabled:
             self._bar = progress_bar(total_steps, 'steps', 'training', initial=step)
 
-    def advance(self, loss: float, steps: int) -> None:
-        """Moves the progress bar by some steps and shows the loss of the last."""
+    def advance(self, loss: float, steps: int, **more: str) -> None:
+        """Moves the progress bar by some steps and shows the loss of the last, and more by name."""
         if self._bar is not None:
-            self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
+            self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False, **more)
             self._bar.update(steps)
 
     def end_progress(self) -> None:
@@ -200,15 +197,15 @@ class Logbook:
             table = wandb.Table(columns=['true', 'predicted', 'songs'], data=rows)
             run.log({'test/confusion_matrix': table})
 
-        self._track(send)
+        self.track(send)
 
     def close(self) -> None:
         """Ends the progress bar and the W&B run."""
         self.end_progress()
-        self._track(lambda run: run.finish())
+        self.track(lambda run: run.finish())
         self._wandb = None
 
-    def _track(self, send: Callable[[Any], None]) -> None:
+    def track(self, send: Callable[[Any], None]) -> None:
         """Does something with the W&B run, if there is one; a failure ends tracking, not training."""
         if self._wandb is None:
             return
@@ -290,6 +287,10 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
     lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')
     if result['quarantined']['count']:
         lines.append(f'quarantined: {result["quarantined"]["count"]} files, listed on the page')
+    timing = read_json(workdir / 'timing.json') if (workdir / 'timing.json').exists() else {}
+    if parts_s := timing.get('train_parts_s'):
+        shares = ', '.join(f'{part} {100 * s / timing["train_s"]:.0f} %' for part, s in parts_s.items())
+        lines.append(f'training: {timing["examples_per_s"]:.0f} examples/s; time: {shares}')
     lines += [f'note: {warning}' for warning in result['warnings']]
     lines += ['', f'run folder: {workdir}', f'page:       {workdir / "report.html"}']
     # One for each time that the run was continued.

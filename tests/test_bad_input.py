@@ -219,6 +219,13 @@ def test_damaged_metrics_are_not_dropped(tmp_path):
         assert file.read_bytes() == damage + whole
 
 
+def test_a_machine_without_git(monkeypatch, tmp_path):
+    """As the container is."""
+    (tmp_path / 'sh').symlink_to('/bin/sh')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert logbook.environment()['git_commit'] == 'unknown'
+
+
 @pytest.mark.parametrize('damage', ['', '{"tracks"', 'null', '{}'])
 def test_a_damaged_manifest(places, damage):
     source = folder.Source(root=str(places / 'tones'))

@@ -1,5 +1,6 @@
 """The program from end to end: what a run leaves behind, and on how many devices and processes."""
 
+import gzip
 import json
 import shutil
 import sys
@@ -30,7 +31,8 @@ def places(tmp_path_factory):
 def finished(places):
     """One run with W&B, from the first step to the page."""
     workdir = places / 'finished'
-    words = program.command(workdir, places / 'tones', places / 'prepared', '--config.tracking.wandb=auto')
+    flags = ('--config.tracking.wandb=auto', '--profile=3')
+    words = program.command(workdir, places / 'tones', places / 'prepared', *flags)
     ended = program.run(words, env=program.environment(HOME=str(places), NETRC=str(places / 'none')))
     assert ended.returncode == 0, ended.stderr
     return workdir, ended, words
@@ -62,6 +64,29 @@ def test_a_run_leaves_everything_behind(finished):
     assert (workdir / 'report.html').read_text().startswith('<!')
     assert f'page:       {workdir}/report.html' in ended.stdout
     assert 'chance' in ended.stdout and 'majority class' in ended.stdout
+
+
+def test_the_time_of_the_training_is_accounted_for(finished):
+    workdir, ended, _ = finished
+    timing = json.loads((workdir / 'timing.json').read_text())
+    parts_s = timing['train_parts_s']
+    assert set(parts_s) == {'compute', 'data', 'compile', 'evaluate', 'save', 'other'}
+    assert min(parts_s.values()) >= 0
+    assert sum(parts_s.values()) == pytest.approx(timing['train_s'], abs=0.01)
+    (line,) = (line for line in ended.stdout.splitlines() if line.startswith('training: '))
+    assert f'compile {100 * parts_s["compile"] / timing["train_s"]:.0f} %' in line
+    for file in ('metrics.jsonl', 'result.json'):
+        assert '_s"' not in (workdir / file).read_text() and 'gradient' not in (workdir / file).read_text()
+
+
+def test_a_profile_has_the_steps_after_the_first(finished):
+    """One step a dispatch: so many are traced, no fewer and no more."""
+    (file,) = (finished[0] / 'profile').glob('plugins/profile/*/*.trace.json.gz')
+    events = json.loads(gzip.decompress(file.read_bytes()))['traceEvents']
+    steps = [event['args']['step_num'] for event in events if event.get('name') == 'train']
+    assert sorted(map(int, steps)) == [1, 2, 3]
+    (planes,) = file.parent.glob('*.xplane.pb')
+    assert planes.stat().st_size
 
 
 def test_the_network_learns_the_tones(finished):
@@ -99,7 +124,8 @@ def test_wandb_keeps_its_files_for_a_later_sync(finished):
     (folder,) = (workdir / 'wandb').glob('offline-run-*')
     (file,) = folder.glob('*.wandb')
     content = file.read_bytes()
-    for name in (b'val/song_max_probability/accuracy', b'train/loss', b'test/confusion_matrix'):
+    tracked = (b'time/compute_s', b'time/compile_s', b'train/examples_per_s', b'train/gradient_norm')
+    for name in (b'val/song_max_probability/accuracy', b'train/loss', b'test/confusion_matrix', *tracked):
         assert name in content
     assert f'wandb sync {folder}' in ended.stdout
 

@@ -1,6 +1,8 @@
 """The package as a user installs it: one top-level name, pages and templates inside, run from elsewhere."""
 
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -45,3 +47,22 @@ def test_an_installed_wheel_trains_beside_packages_of_the_same_names(tmp_path):
         cwd=here, env=os.environ | {'PYTHONPATH': str(site)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert shown.stdout.startswith(str(site))
+
+
+def test_the_image_is_made_of_files_that_there_are_and_extras_that_jax_has():
+    """Docker builds nothing here: what its lines name is looked up."""
+    text = (program.ROOT / 'Dockerfile').read_text().replace('\\\n', ' ')
+    extras = set(importlib.metadata.metadata('jax').get_all('Provides-Extra'))
+    named = re.findall(
+        r'--build-arg=ACCELERATOR=(\w+)', text + (program.ROOT / 'docs/launching.md').read_text()
+    )
+    assert {'cpu', 'cuda13', 'tpu'} <= set(named) <= extras
+    assert re.findall(r'^ARG ACCELERATOR=(\w+)', text, re.MULTILINE) == ['cpu']
+    copied = {word for line in re.findall('^COPY (.*)', text, re.MULTILINE) for word in line.split()[:-1]}
+    tracked = subprocess.run(
+        ['git', 'ls-files', '--', *copied], cwd=program.ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert {file.split('/')[0] for file in tracked} == copied
+    # What setuptools reads of pyproject.toml is among them.
+    described = re.findall(r'(?:file|readme) = "([^"]+)"', (program.ROOT / 'pyproject.toml').read_text())
+    assert set(described) <= copied

@@ -11,6 +11,7 @@ from jax._src.lib import cuda_versions
 
 from genre_jax.errors import UserError
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.product import product
 from genre_jax.models.network import Network, check_picture
 
 _PATCH = 16
@@ -152,17 +153,11 @@ def _head_by_head(*inputs):
 
 def _one_head(queries, keys, values):
     # The sums of the softmax divide the result, not the larger matrix of weights.
-    scores = jnp.einsum('...qd,...kd->...qk', queries, keys, preferred_element_type=jnp.float32)
-    scores *= queries.shape[-1] ** -0.5
+    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype) * queries.shape[-1] ** -0.5
     # Any constant may be subtracted, which the gradient need not know.
     highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - highest)
-    attended = jnp.einsum(
-        '...qk,...kd->...qd',
-        weights.astype(values.dtype),
-        values,
-        preferred_element_type=jnp.float32,
-    )
+    attended = product('...qk,...kd->...qd', weights, values, values.dtype)
     return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
 
 

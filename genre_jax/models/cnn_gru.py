@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from genre_jax.models import efficient_cnn
 from genre_jax.models.kernels import pytorch, recurrent_scan
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.product import product
 from genre_jax.models.network import Network
 
 _LAYERS = 2
@@ -43,7 +44,7 @@ class GRU(nn.Module):
         input_bias = self.param('input_bias', init, (width,))
         hidden_bias = self.param('hidden_bias', init, (width,))
 
-        projected = recurrent_scan.product(sequence.swapaxes(0, 1), input_kernel, self.dtype)
+        projected = product(recurrent_scan.TIMES, sequence.swapaxes(0, 1), input_kernel, self.dtype)
         return recurrent_scan.states(
             _cell, projected + input_bias, hidden_kernel, hidden_bias, dtype=self.dtype
         ).swapaxes(0, 1)

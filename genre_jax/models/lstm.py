@@ -13,6 +13,7 @@ from genre_jax.errors import UserError
 from genre_jax.models.kernels import pytorch, recurrent_scan
 from genre_jax.models.kernels.computed_once import computed_once
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.product import product
 from genre_jax.models.network import Network
 
 
@@ -81,7 +82,7 @@ class LSTM(nn.Module):
         if self.flavour == 'torch':
             bias = bias + self.param('hidden_bias', inits[2], (width,))
 
-        projected = recurrent_scan.product(sequence.swapaxes(0, 1), input_kernel, self.dtype)
+        projected = product(recurrent_scan.TIMES, sequence.swapaxes(0, 1), input_kernel, self.dtype)
         return recurrent_scan.states(
             _cell, projected, hidden_kernel, bias, n_states=2, dtype=self.dtype
         ).swapaxes(0, 1)

@@ -71,7 +71,7 @@ class Model(Network):
         rates = iter(dropout_rates(self.dropout, len(self.lstm_units + self.hidden_units)))
         hidden = pooled
         for i, width in enumerate(self.lstm_units, 1):
-            hidden = lstm.LSTM(width, 'keras', name=f'lstm_{i}')(hidden)
+            hidden = lstm.LSTM(width, 'keras', self.dtype, name=f'lstm_{i}')(hidden)
             hidden = Dropout(next(rates))(hidden, train)
         embedding = pooled.mean(1)
         if self.lstm_units:
@@ -83,7 +83,8 @@ class Model(Network):
             spread = jnp.sqrt(pooled.var(1) + 1e-8)
             hidden = jnp.concatenate([embedding, spread], axis=-1)
         for i, width in enumerate(self.hidden_units, 1):
-            hidden = nn.relu(nn.Dense(width, kernel_init=_INIT, name=f'dense_{i}')(hidden))
+            dense = nn.Dense(width, kernel_init=_INIT, dtype=self.dtype, name=f'dense_{i}')
+            hidden = nn.relu(dense(hidden)).astype(jnp.float32)
             hidden = Dropout(next(rates))(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(hidden), embedding
 

@@ -34,11 +34,12 @@ def run(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
+    profile_steps: int = 0,
 ) -> None:
     """Runs or continues a run of a checked config.
 
     `on_validation` is called with the step and the figures of each validation before they are written; a
-    sweep ends a bad trial from there.
+    sweep ends a bad trial from there. `loop.Clock` traces so many steps.
 
     Raises:
         UserError: a mistake in the config or the data, or a loss that is not finite.
@@ -61,10 +62,12 @@ def run(
             run_folder.keep_result(workdir)
         notes = run_folder.write_step_zero(config, workdir, data.dataset, data.split, source, changed)
         logbook = Logbook(workdir, config)
+        clock = loop.Clock(logbook, profile_steps)
         logbook.say('\n'.join(f'note: {line}' for line in notes))
         try:
-            _train_and_test(job, data, logbook, started_s, on_validation)
+            _train_and_test(job, data, logbook, clock, started_s, on_validation)
         finally:
+            clock.close()
             logbook.close()
 
 
@@ -111,11 +114,11 @@ def _train_and_test(
     job: Job,
     data: run_data.Data,
     logbook: Logbook,
+    clock: loop.Clock,
     started_s: float,
     on_validation: Callable[[int, dict[str, float]], None] | None,
 ) -> None:
     config, workdir, tables = job.config, logbook.workdir, data.tables
-    prepared_s = time.monotonic()
     run_data.announce(data, logbook)
     feed = open_feed(config, data.dataset, job.stored, job.mesh)
     predict = make_predict(job, feed)
@@ -145,7 +148,7 @@ def _train_and_test(
     first_step = int(state.step)
     logbook.rewind(first_step)
     try:
-        state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook)
+        state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook, clock)
     except Diverged as error:
         last = checkpoints.newest_before(error.step)
         if logbook.enabled:
@@ -156,7 +159,7 @@ def _train_and_test(
             'continues from there; if it happens again, look for broken input',
             error.step,
         ) from None
-    trained_s = time.monotonic()
+    train_parts_s, trained_s = clock.seconds(), time.monotonic()
 
     best_step, best = checkpoints.restore_best(shapes)
     checkpoints.close()
@@ -168,8 +171,9 @@ def _train_and_test(
         # The test part is opened here, once, with the checkpoint that validation chose.
         {part: predict(best.evaluated, tables[part]) for part in ('val', 'test')},
         started_s,
-        prepared_s,
+        clock.began_s,
         trained_s,
+        train_parts_s,
     )
     result = run_result.write(job, data, ended, logbook)
     logbook.say('\n'.join(summary_lines(result, workdir)))

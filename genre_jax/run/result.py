@@ -31,6 +31,7 @@ class Ended:
     started_s: float  # time.monotonic(), when preparation began
     prepared_s: float
     trained_s: float
+    train_parts_s: Mapping[str, float]  # of `loop.Clock`; {} where a pack trained
 
 
 def validation(
@@ -111,6 +112,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     timing = {
         'prepare_s': ended.prepared_s - ended.started_s,
         'train_s': train_s,
+        'train_parts_s': ended.train_parts_s,
         'evaluate_s': time.monotonic() - ended.trained_s,
         'examples_per_s': examples / train_s,
     }

@@ -1,6 +1,9 @@
 """The loop around the training step: dispatches up to a milestone, there log, evaluate, save, stop."""
 
+import collections
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,57 @@ from genre_jax.training.job import Job
 from genre_jax.training.stop_signal import StopSignal
 
 
+class Clock:
+    """Seconds of a training by what the host waits for, all since the clock began; and a trace of some steps.
+
+    'compute' waits for the devices, 'data' for a batch while they have nothing to do; 'compile' is what jax
+    reports of tracing, lowering and compiling, whatever for.
+    """
+
+    def __init__(self, logbook: Logbook, profile_steps: int = 0) -> None:
+        """Begins with the part 'other'; process 0 traces so many steps into `profile/` of the run folder."""
+        self.began_s = self._since_s = time.monotonic()
+        self.part, self._spent_s, self._compiled = 'other', collections.Counter(), []
+        self._logbook, self._folder, self._tracing = logbook, logbook.workdir / 'profile', False
+        self._to_trace = profile_steps if logbook.enabled else 0
+        jax.monitoring.register_event_duration_secs_listener(self._on_duration)
+
+    def close(self) -> None:
+        """Ends the trace, and listens to jax no more."""
+        jax.monitoring.unregister_event_duration_listener(self._on_duration)
+        if self._tracing:
+            jax.profiler.stop_trace()
+        elif self._to_trace > 0:
+            self._logbook.say('note: --profile: nothing was traced, for there was one dispatch at most')
+
+    def on(self, part: str) -> None:
+        """Counts as this part what goes on from here."""
+        self.seconds()
+        self.part = part
+
+    def seconds(self) -> collections.Counter:
+        """Returns the seconds of each part up to now."""
+        now_s, until_s, compile_s = time.monotonic(), self._since_s, 0.0
+        for begin_s, end_s in sorted(self._compiled):  # one may lie inside another
+            compile_s += max(0.0, end_s - max(begin_s, until_s))
+            until_s = max(until_s, end_s)
+        self._spent_s.update({'compile': compile_s, self.part: now_s - self._since_s - compile_s})
+        self._since_s, self._compiled = now_s, []
+        return self._spent_s.copy()
+
+    def _on_duration(self, event: str, duration_s: float, **_: object) -> None:
+        if event.startswith('/jax/core/compile/'):
+            self._compiled.append((time.monotonic() - duration_s, time.monotonic()))
+
+    def after_dispatch(self, outputs: Mapping[str, jax.Array], steps: int) -> None:
+        """Begins the trace after the first dispatch, which compiles, and ends it, with no step under way."""
+        self._to_trace -= steps if self._tracing else 0
+        if self._tracing != (self._to_trace > 0):
+            jax.block_until_ready(outputs)
+            self._tracing = not self._tracing
+            jax.profiler.start_trace(self._folder) if self._tracing else jax.profiler.stop_trace()
+
+
 def fit(
     job: Job,
     state: train.TrainState,
@@ -27,6 +81,7 @@ def fit(
     validate: Callable[[train.TrainState, int], tuple[dict[str, float], list[float]]],
     checkpoints: Checkpoints,
     logbook: Logbook,
+    clock: Clock,
 ) -> train.TrainState:
     """Trains from the state's step to the end, or until config.train.stop_patience ends it.
 
@@ -44,27 +99,32 @@ def fit(
         lambda tree: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
     )
     with StopSignal() as stop:
-        stepper = Stepper(job, feed, train_table, state, logbook, stop)
+        stepper = Stepper(job, feed, train_table, state, logbook, clock, stop)
         logbook.start_progress(stepper.step, length.total_steps)
         ended = stepper.step == length.total_steps or watch.stopped(config, jax.device_get(state.watch))
         while not ended:
+            clock.on('compute')
             stopped_by = stepper.advance(milestones.next(stepper.step))
             step, due = stepper.step, milestones.due(stepper.step)
             ended = step == length.total_steps
             # Log, then evaluate, then save: what is saved never runs ahead of what is written.
             rank = figures = None
             if 'eval.every' in due:
+                clock.on('evaluate')
                 figures, rank = validate(stepper.state, step)
                 remembered = watch.observe(config, jax.device_get(stepper.state.watch), figures)
                 stepper.replace(watch=sharding.put_replicated(remembered, job.mesh))
                 ended = ended or watch.stopped(config, remembered)
+            clock.on('other')
             if 'train.log_every' in due or ended:
                 sums, rate = jax.device_get((stepper.state.sums, stepper.learning_rate))
                 logbook.write(step, length.epochs(step), train_figures(sums, rate))
+                logbook.track(stepper.tell)
                 stepper.replace(sums=clear_sums())
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
             if 'checkpoint.every' in due or rank is not None or stopped_by is not None:
+                clock.on('save')
                 if not jax.device_get(all_finite(stepper.state.params)):
                     raise Diverged(f'the weights are no numbers after step {step}', step)
                 checkpoints.save(step, stepper.state, None if rank is None else [*rank, -step])
@@ -115,6 +175,7 @@ class Stepper:
         train_table: loader.WindowTable,
         state: train.TrainState,
         logbook: Logbook,
+        clock: Clock,
         stop: StopSignal,
     ) -> None:
         """Begins where the state is."""
@@ -123,6 +184,8 @@ class Stepper:
         self._take = feed.train(train_table, self.step, job.length.total_steps)
         self._dispatches: dict[tuple[str, ...], Callable] = {}
         self._norms = _Norms()
+        # The seconds of 'compute' and 'data', the steps and their gradient norms, of which W&B was told.
+        self._clock, self._norm_sum, self._told = clock, 0.0, np.array([0.0, self.step, 0.0])
 
     def replace(self, **parts: object) -> None:
         """Replaces parts of the state."""
@@ -142,9 +205,15 @@ class Stepper:
             groups = plan.groups(self.step)
             if tuple(groups) not in self._dispatches:
                 self._dispatches[tuple(groups)] = train.make_dispatch(self._job, groups, self._feed)
-            with jax.transfer_guard('disallow'):
+            trace = jax.profiler.StepTraceAnnotation('train', step_num=self.step)
+            with jax.transfer_guard('disallow'), trace:
+                self._clock.on('data')
                 steps, block = self._take(until - self.step)
+                if last is not None and not last[0]['loss'].is_ready():
+                    self._clock.part = 'compute'  # nothing waited for the batch
+                self._clock.on('compute')
                 self.state, outputs = self._dispatches[tuple(groups)](self.state, steps, block)
+            self._clock.after_dispatch(outputs, steps)
             # The losses of before: these are still being computed.
             if last is not None:
                 self._look_at(*last)
@@ -171,7 +240,17 @@ class Stepper:
                     'the training may diverge; a lower config.optim.learning_rate, or '
                     'config.optim.clip_norm=1.0, keeps it short'
                 )
-        self._logbook.advance(float(losses[-1]), steps)
+        self._norm_sum += float(norms.sum())
+        self._logbook.advance(float(losses[-1]), steps, gradient=f'{norms[-1]:.2g}')
+
+    def tell(self, run: Any) -> None:
+        """Tells a run of W&B the seconds so far, and speed and gradients since it was told last."""
+        spent_s = self._clock.seconds()
+        now = np.array([spent_s['compute'] + spent_s['data'], self.step, self._norm_sum])
+        (busy_s, steps, norm_sum), self._told = now - self._told, now
+        speed = steps * self._job.config.train.batch_size / busy_s
+        tracked = {'train/examples_per_s': speed, 'train/gradient_norm': norm_sum / steps}
+        run.log(tracked | {f'time/{part}_s': spent_s[part] for part in spent_s}, step=self.step)
 
 
 class _Norms:

@@ -237,8 +237,61 @@ def test_tpu_vm_script_starts_again_after_a_fault_of_the_machine(tools, tmp_path
 # --- Kubernetes
 
 
+TYPES = json.loads(pathlib.Path(__file__).with_name('jobset_types.json').read_text())
+SCALARS = {'string': str, 'integer': int, 'boolean': bool}
+
+
+def faults(value, kind, place):
+    """Yields where a value is not what Kubernetes takes: a field unknown, missing or of another type.
+
+    The types are those of JobSet v1alpha2 and of all that it holds, as the package kubeflow-trainer-api
+    2.3.0 has them from the published descriptions; '?' ends the name of a field that may be absent.
+    """
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            yield f'{place}: {value!r} is no list'
+            return
+        for i, item in enumerate(value):
+            yield from faults(item, kind[0], f'{place}[{i}]')
+    elif isinstance(kind, dict):
+        for key, item in value.items():
+            yield from faults(item, kind['*'], f'{place}[{key}]')
+    elif kind in TYPES and 'actual_instance?' not in TYPES[kind]:
+        if not isinstance(value, dict):
+            yield f'{place}: {value!r} is no {kind}'
+            return
+        fields = {name.rstrip('?'): inner for name, inner in TYPES[kind].items()}
+        needed = {name for name in TYPES[kind] if not name.endswith('?')}
+        yield from (f'{place}: {name} is not known' for name in value.keys() - fields)
+        yield from (f'{place}: {name} is missing' for name in needed - value.keys())
+        for name in value.keys() & fields:
+            yield from faults(value[name], fields[name], f'{place}.{name}')
+    elif kind in SCALARS and type(value) is not SCALARS[kind]:
+        yield f'{place}: {value!r} is no {kind}'
+
+
+GPUS = cluster('gke', '--spot')
+TPU_AND_BUCKET = (
+    '--name=t --image=i --nodes=4 --bucket=b --accelerator=tpu-v6e-slice --topology=4x4 '
+    '--devices_per_node=4 --config=c.py --workdir=/data/x'
+).split()
+
+
+@pytest.mark.parametrize('arguments', [GPUS, TPU_AND_BUCKET])
+def test_gke_manifest_has_the_types_of_the_published_api(arguments):
+    manifest = yaml.safe_load(launch('gke', '--dry-run', *arguments).stdout)
+    assert list(faults(manifest, 'JobSet', 'jobset')) == []
+    assert manifest['apiVersion'] == 'jobset.x-k8s.io/v1alpha2'
+    job = manifest['spec']['replicatedJobs'][0]['template']['spec']
+    container = job['template']['spec']['containers'][0]
+    container['comand'] = container.pop('command')
+    job['completions'] = '2'
+    del container['name']
+    assert len(list(faults(manifest, 'JobSet', 'jobset'))) == 3
+
+
 def test_gke_manifest_for_gpus():
-    manifest = yaml.safe_load(launch('gke', '--dry-run', *cluster('gke', '--spot')).stdout)
+    manifest = yaml.safe_load(launch('gke', '--dry-run', *GPUS).stdout)
     assert (manifest['kind'], manifest['metadata']['name']) == ('JobSet', 'run-1')
     assert manifest['spec']['network']['enableDNSHostnames'] is True
     policy = manifest['spec']['failurePolicy']
@@ -274,11 +327,7 @@ def test_gke_manifest_for_gpus():
 
 
 def test_gke_manifest_for_a_tpu_slice_and_a_bucket():
-    flags = (
-        '--dry-run --name=t --image=i --nodes=4 --bucket=b --accelerator=tpu-v6e-slice --topology=4x4 '
-        '--devices_per_node=4 --config=c.py --workdir=/data/x'
-    )
-    manifest = yaml.safe_load(launch('gke', *flags.split()).stdout)
+    manifest = yaml.safe_load(launch('gke', '--dry-run', *TPU_AND_BUCKET).stdout)
     assert manifest['metadata']['annotations'] == {
         'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
     }

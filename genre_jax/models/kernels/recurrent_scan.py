@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.kernels.computed_once import computed_once
+from genre_jax.models.kernels.product import product
 
 States = tuple[jax.Array, ...]
 Cell = Callable[[jax.Array, jax.Array, States], States]
+TIMES = '...i,io->...o'  # (..., inputs) times a kernel (inputs, outputs)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 4, 5))
@@ -34,14 +36,9 @@ def states(
     return _forward(cell, projected, kernel, bias, n_states, dtype)[0]
 
 
-def product(values: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
-    """Multiplies (..., inputs) by (inputs, outputs), the factors in `dtype`; the sums are float32."""
-    return jnp.matmul(values.astype(dtype), kernel.astype(dtype), preferred_element_type=jnp.float32)
-
-
 def _forward(cell, projected, kernel, bias, n_states, dtype):
     def step(old, projected):
-        recurrent = product(old[0], kernel, dtype) + bias
+        recurrent = product(TIMES, old[0], kernel, dtype) + bias
         new = cell(projected, recurrent, old)
         return new, (recurrent, old, new[0])
 
@@ -59,7 +56,7 @@ def _backward(cell, n_states, dtype, saved, gradient):
         gradient, *inputs = at_step
         _, pull_back = jax.vjp(cell, *inputs)
         of_projected, of_recurrent, of_states = pull_back((ahead[0] + gradient, *ahead[1:]))
-        of_hidden = of_states[0] + product(of_recurrent, transposed, dtype)
+        of_hidden = of_states[0] + product(TIMES, of_recurrent, transposed, dtype)
         return (of_hidden, *of_states[1:]), (of_projected, of_recurrent)
 
     zeros = (jnp.zeros_like(gradient[0]),) * n_states
@@ -67,7 +64,7 @@ def _backward(cell, n_states, dtype, saved, gradient):
         step, zeros, (gradient, projected, recurrent, before), reverse=True
     )
     flat = of_recurrent.reshape(-1, of_recurrent.shape[-1])
-    of_kernel = product(before[0].reshape(-1, len(kernel)).T, flat, dtype)
+    of_kernel = product(TIMES, before[0].reshape(-1, len(kernel)).T, flat, dtype)
     return of_projected, of_kernel, flat.sum(0)
 
 

@@ -249,6 +249,7 @@ class PackLoop:
                     self.started_s,
                     self._prepared_s,
                     trained_s,
+                    {},
                 )
                 run_result.write(member.job, member.data, result, member.logbook)
                 member.live = False
