@@ -145,7 +145,9 @@ def job_on(config, devices: Sequence, classes: int):
     if front_end.kind == 'audio':
         rate_hz = config.data.get('sample_rate_hz') or front_end.sample_rate_hz
         shape = (math.ceil(config.windows.window_s * rate_hz),)
-    stored = Stored(front_end.kind, shape, rate_hz, tuple(f'class {i}' for i in range(classes)))
+    named = config.augment.get('emphasis', {}).get('classes', ())  # that there have to be
+    labels = (*named, *(f'class {i}' for i in range(len(named), classes)))
+    stored = Stored(front_end.kind, shape, rate_hz, labels)
     return make_job(config, stored, 100 * config.train.batch_size, sharding.make_mesh(devices))
 
 

@@ -63,9 +63,9 @@ def _backward(cell, n_states, dtype, saved, gradient):
     _, (of_projected, of_recurrent) = jax.lax.scan(
         step, zeros, (gradient, projected, recurrent, before), reverse=True
     )
-    flat = of_recurrent.reshape(-1, of_recurrent.shape[-1])
-    of_kernel = product(TIMES, before[0].reshape(-1, len(kernel)).T, flat, dtype)
-    return of_projected, of_kernel, flat.sum(0)
+    # Not flattened: on several devices batches would be gathered for it.
+    of_kernel = product('tbi,tbj->ij', before[0], of_recurrent, dtype)
+    return of_projected, of_kernel, of_recurrent.sum((0, 1))
 
 
 states.defvjp(_forward, _backward)
