@@ -18,12 +18,7 @@ def mixup(key: jax.Array, one: jax.Array, other: jax.Array, *, alpha: float) -> 
 
 
 def cutmix(
-    key: jax.Array,
-    one: jax.Array,
-    other: jax.Array,
-    *,
-    alpha: float = 1.0,
-    whole_bins: bool = False,
+    key: jax.Array, one: jax.Array, other: jax.Array, *, alpha: float = 1.0, whole_bins: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Pastes a rectangle of one picture (frames, bins) into the other.
 

@@ -53,10 +53,7 @@ def get_config(text: str | None = None) -> common.Config:
 
 def sweep(text: str | None = None) -> Sweep:
     """Returns what genre_jax.sweep tries; from scratch all layers learn alike."""
-    space = {
-        'optim.learning_rate': LogUniform(1e-4, 5e-3),
-        'train.label_smoothing': Uniform(0.0, 0.2),
-    }
+    space = {'optim.learning_rate': LogUniform(1e-4, 5e-3), 'train.label_smoothing': Uniform(0.0, 0.2)}
     if common.parse_arguments(text, **_ARGUMENTS).pretrained:
         space['optim.layer_decay'] = Uniform(0.5, 1.0)
     return Sweep(space, method='tpe', trials=12)

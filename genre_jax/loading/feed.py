@@ -41,10 +41,7 @@ class Feed(Protocol):
 
 
 def open_feed(
-    config: ml_collections.ConfigDict,
-    dataset: prepared.Dataset,
-    stored: prepared.Stored,
-    mesh: Mesh,
+    config: ml_collections.ConfigDict, dataset: prepared.Dataset, stored: prepared.Stored, mesh: Mesh
 ) -> Feed:
     """Returns the feed that config.train asks for."""
     if config.train.device_resident:

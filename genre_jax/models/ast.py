@@ -59,10 +59,7 @@ class Model(Network):
 
     def grid(self, frames: int, bins: int) -> tuple[int, int]:
         """Returns how many patches there are along frequency and along time."""
-        return (
-            (bins - _PATCH) // self.frequency_stride + 1,
-            (frames - _PATCH) // self.time_stride + 1,
-        )
+        return ((bins - _PATCH) // self.frequency_stride + 1, (frames - _PATCH) // self.time_stride + 1)
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:

@@ -66,10 +66,7 @@ PAPER = Paper(
             ('Efficient CNN, 16,456 parameters', _untuned('model=efficient_cnn'), '52.59'),
             ('CNN-GRU, 39,050 parameters', _untuned('model=cnn_gru'), '56.35'),
             ('CNN-LSTM, 46,346 parameters', _untuned('model=cnn_lstm'), '55.65'),
-            (
-                'CNN-GRU-Attention, recurrence over time',
-                _untuned('model=cnn_gru_attention,recurrence=time'),
-            ),
+            ('CNN-GRU-Attention, recurrence over time', _untuned('model=cnn_gru_attention,recurrence=time')),
         ),
         Table(
             'Table IV: batch size',

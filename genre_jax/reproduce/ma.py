@@ -55,12 +55,7 @@ PAPER = Paper(
             'Sections 4.2 and 4.3: the Keras network and the blend',
             _COLUMNS,
             ('Keras [58,2048,1024,512,256,128,64,10], dropout 0.5', _KERAS, '94.34', '0.5134'),
-            (
-                'Blend, weights searched on the test part (the paper)',
-                _blend(leaky=True),
-                '95.85',
-                '0.3255',
-            ),
+            ('Blend, weights searched on the test part (the paper)', _blend(leaky=True), '95.85', '0.3255'),
             ('Blend, weights from the validation part', _blend(leaky=False)),
             note="The paper's weights: 1, 3 and 5 for the networks, 1 for XGBoost, 3 for the random forest, "
             '2 for k nearest neighbours.',

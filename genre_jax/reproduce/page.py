@@ -13,10 +13,7 @@ from genre_jax.report.charts import LIGHT
 from genre_jax.reproduce import collect
 
 _ROW_PX = 46
-_TITLES = {
-    'paper': "ours, the paper's protocol",
-    'grouped': 'ours, a protocol that cannot leak',
-}
+_TITLES = {'paper': "ours, the paper's protocol", 'grouped': 'ours, a protocol that cannot leak'}
 _LEAKY_TITLES = {
     'paper': "ours, the paper's protocol (LEAKY)",
     'grouped': 'ours, songs kept apart, fitted to the test part (LEAKY)',

@@ -77,9 +77,7 @@ def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions
     return run_data.describe(data) | {
         'parts': {part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()},
         'majority': evaluate.majority_class(
-            data.dataset.label_ids()[data.split.tracks['train']],
-            predictions['test'],
-            data.groups,
+            data.dataset.label_ids()[data.split.tracks['train']], predictions['test'], data.groups
         ),
     }
 

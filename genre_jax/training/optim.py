@@ -47,9 +47,7 @@ def make_schedule(config: ml_collections.ConfigDict, length: config_lib.Length) 
 
 
 def make_optimizer(
-    config: ml_collections.ConfigDict,
-    schedule: optax.Schedule,
-    factors: Mapping[str, float] | None = None,
+    config: ml_collections.ConfigDict, schedule: optax.Schedule, factors: Mapping[str, float] | None = None
 ) -> optax.GradientTransformation:
     """Builds the optimiser of config.optim, in the formulas of torch.optim.
 

@@ -115,10 +115,7 @@ def train_program(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     """Returns the step as a program of the numbers of the config, the state and a batch."""
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
     return jax.jit(
-        numbered_step(job, groups),
-        in_shardings=(whole, whole, split),
-        out_shardings=whole,
-        donate_argnums=1,
+        numbered_step(job, groups), in_shardings=(whole, whole, split), out_shardings=whole, donate_argnums=1
     )
 
 

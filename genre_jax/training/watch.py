@@ -33,9 +33,7 @@ def initial(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
 
 
 def observe(
-    config: ml_collections.ConfigDict,
-    remembered: Mapping[str, np.ndarray],
-    figures: Mapping[str, float],
+    config: ml_collections.ConfigDict, remembered: Mapping[str, np.ndarray], figures: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Returns what is remembered after an evaluation with these figures.
 

@@ -20,10 +20,7 @@ _PUBLISHED = {
     'fma_large.zip': 'sha1:497109f4dd721066b5ce5e5f250ec604dc78939e',
 }
 # The clips of a subset are among those of the larger ones. fma_full holds whole songs instead.
-_FOLDERS = {
-    'small': ('fma_small', 'fma_medium', 'fma_large'),
-    'medium': ('fma_medium', 'fma_large'),
-}
+_FOLDERS = {'small': ('fma_small', 'fma_medium', 'fma_large'), 'medium': ('fma_medium', 'fma_large')}
 _SHELF = re.compile(r'\d{3}', re.ASCII)  # a folder of clips, by the start of their numbers
 _TEST_SHARE, _VAL_SHARE = 0.2, 0.1  # Bu et al., section III C
 

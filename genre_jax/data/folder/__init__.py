@@ -10,11 +10,8 @@ from genre_jax.data.folder import listing
 from genre_jax.errors import UserError
 
 _LEVELS = {
-    'auto': ('group', 'artist', 'album'),
-    'artist': ('artist',),
-    'album': ('album',),
-    'recording': (),
-}
+    'auto': ('group', 'artist', 'album'), 'artist': ('artist',), 'album': ('album',), 'recording': (),
+}  # fmt: skip
 
 
 class Source(files.FileSource):
@@ -63,12 +60,7 @@ class SourceWithPaperList(Source):
     subject = ''  # what the recordings are, the first words of their description
 
     def __init__(
-        self,
-        *,
-        root: str,
-        sample_rate_hz: int | None = None,
-        group: str = 'auto',
-        paper_seed: int = 0,
+        self, *, root: str, sample_rate_hz: int | None = None, group: str = 'auto', paper_seed: int = 0
     ):
         """Finds the layout as `Source` does; `paper_seed` is of the draw behind the list `paper`."""
         if not (isinstance(paper_seed, int) and paper_seed >= 0):

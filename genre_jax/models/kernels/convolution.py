@@ -132,9 +132,7 @@ single_channel.defvjp(_single_channel_forward, _single_channel_backward)
 
 def _by_platform(on_cpu, elsewhere, *arrays, **settings):
     return jax.lax.platform_dependent(
-        *arrays,
-        cpu=functools.partial(on_cpu, **settings),
-        default=functools.partial(elsewhere, **settings),
+        *arrays, cpu=functools.partial(on_cpu, **settings), default=functools.partial(elsewhere, **settings)
     )
 
 

@@ -71,12 +71,10 @@ class Program:
         whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
         self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
         self._predict = self._compile(
-            lambda own, pictures: jax.nn.softmax(job.model.apply(own, pictures, train=False)[0]),
-            (0, None),
+            lambda own, pictures: jax.nn.softmax(job.model.apply(own, pictures, train=False)[0]), (0, None)
         )
         self._keep = self._compile(
-            lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best),
-            (0, 0, 0),
+            lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best), (0, 0, 0)
         )
 
     def _place(self, chunk: int, spec: PartitionSpec) -> jax.sharding.Sharding:
