@@ -41,7 +41,7 @@ class Job:
 
     @property
     def _smallest_batch(self) -> jax.ShapeDtypeStruct:
-        return self.stored.batch(1 if self.mesh is None else self.mesh.size)
+        return self.stored.batch(1 if self.mesh is None else sharding.batch_parts(self.mesh))
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
@@ -162,11 +162,13 @@ def make_job(
     augmentation.check_kind(stored.kind)
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
-    parts = config.train.accumulate * mesh.size
+    devices = sharding.batch_parts(mesh)  # with other examples each
+    parts = config.train.accumulate * devices
     if config.train.batch_size % parts:
         raise UserError(
             f'config.train.batch_size={config.train.batch_size} with config.train.accumulate='
-            f'{config.train.accumulate} on {mesh.size} devices: expected a multiple of {parts}'
+            f'{config.train.accumulate} on {devices} devices (config.mesh.data * config.mesh.fsdp): '
+            f'expected a multiple of {parts}'
         )
     if augmentation.mixes and config.train.batch_size % (2 * parts):
         raise UserError(

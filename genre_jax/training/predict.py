@@ -19,7 +19,8 @@ def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable]
         logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 
-    step = jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
+    # The variables as they lie: by rules of the model, or whole on every device.
+    step = jax.jit(probabilities, in_shardings=(None, split), out_shardings=whole)
 
     def predict(variables: Mapping, table: loader.WindowTable) -> np.ndarray:
         outputs = [jax.device_get(step(variables, batch)) for batch in feed.evaluate(table)]

@@ -63,16 +63,22 @@ def _averaged(job: Job, params: Any, batch_stats: Any) -> dict[str, Any]:
     return {'params': params, 'batch_stats': batch_stats}
 
 
+def _state_shardings(job: Job) -> Any:
+    """Returns how the training state lies on the mesh, a prefix of it: weights by the model's rules."""
+    shapes = jax.eval_shape(lambda: init_state(job))
+    return sharding.by_rules(shapes, job.model.sharding_rules, job.mesh)
+
+
 def make_state(job: Job) -> TrainState:
-    """Initialises the training state, from the seed or a checkpoint, the same on every device."""
-    whole = sharding.replicated(job.mesh)
-    state = jax.jit(lambda: init_state(job), out_shardings=whole)()
+    """Initialises the training state, from the seed or a checkpoint, on the mesh."""
+    state = jax.jit(lambda: init_state(job), out_shardings=_state_shardings(job))()
     if job.source is None:
         return state
-    fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
-    variables, _ = job.initial(fresh)
-    params = jax.device_put(variables['params'], whole)
-    batch_stats = jax.device_put(variables.get('batch_stats', {}), whole)
+    fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+    places = jax.tree.map(lambda x: x.sharding, fresh)
+    variables, _ = job.initial(sharding.fetch(fresh))
+    params = jax.device_put(variables['params'], places['params'])
+    batch_stats = jax.device_put(variables.get('batch_stats', {}), places['batch_stats'])
     # The averages in memory of their own: the step gives the state's back.
     average = jax.tree.map(jnp.copy, _averaged(job, params, batch_stats))
     return state.replace(params=params, batch_stats=batch_stats, average=average)
@@ -108,11 +114,11 @@ def make_train_step(
 
     `groups` are the parameters that train, of `freezing.Plan.groups`.
     """
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    whole, split, state = sharding.replicated(job.mesh), sharding.by_example(job.mesh), _state_shardings(job)
     step = jax.jit(
         numbered_step(job, groups),
-        in_shardings=(whole, whole, split),
-        out_shardings=whole,
+        in_shardings=(whole, state, split),
+        out_shardings=(state, whole),
         donate_argnums=1,
     )
     return functools.partial(step, placed_numbers(job))
@@ -146,7 +152,7 @@ def make_dispatch(
         outputs['learning_rate'] = jnp.float32(0)
         return jax.lax.fori_loop(0, steps, one, (state, outputs))
 
-    program = jax.jit(train_steps, out_shardings=whole, donate_argnums=1)
+    program = jax.jit(train_steps, out_shardings=(_state_shardings(job), whole), donate_argnums=1)
     numbers = placed_numbers(job)
 
     def dispatch(state: TrainState, steps: int, block: Any) -> tuple[TrainState, dict]:
