@@ -99,11 +99,11 @@ def fetch(tree: Any) -> Any:
     """Returns a tree of arrays whole on the host, wherever parts of them lie; all processes call it."""
 
     def whole(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
-            return leaf
-        return multihost_utils.process_allgather(leaf, tiled=True)
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            leaf = jax.device_put(leaf, replicated(leaf.sharding.mesh))
+        return jax.device_get(leaf)  # one by one: whole, all may be more than a device holds
 
-    return jax.device_get(jax.tree.map(whole, tree))
+    return jax.tree.map(whole, tree)
 
 
 def batch_parts(mesh: Mesh) -> int:
