@@ -74,13 +74,15 @@ def by_example(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(tuple(axis for axis in mesh.axis_names if axis != 'model')))
 
 
-def by_rules(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+def by_rules(tree: Any, rules: Rules, mesh: Mesh, along: Sequence[str] = ('fsdp', 'model')) -> Any:
     """Returns how a tree of parameters, or what is kept for each of them, lies on the mesh: a prefix of it.
 
     The leaves are arrays or shapes. Averages and the optimiser's moments have paths that end as those of
-    their parameters do. A dimension that an axis does not divide, and what no rule names, stays whole.
+    their parameters do. A dimension that an axis does not divide, and what no rule names, stays whole; so
+    does all `along` other axes.
     """
-    if not rules or math.prod(mesh.shape.get(axis, 1) for axis in ('fsdp', 'model')) == 1:
+    along = [axis for axis in along if mesh.shape.get(axis, 1) > 1]
+    if not rules or not along:
         return replicated(mesh)
 
     def of_leaf(path: tuple, leaf: Any) -> NamedSharding:
@@ -88,7 +90,7 @@ def by_rules(tree: Any, rules: Rules, mesh: Mesh) -> Any:
         for expression, axes in rules:
             if re.search(f'(^|/)({expression})$', name) and len(axes) == len(leaf.shape):
                 sizes = zip(axes, leaf.shape, strict=True)
-                spec = (axis if axis and n % mesh.shape[axis] == 0 else None for axis, n in sizes)
+                spec = (axis if axis in along and n % mesh.shape[axis] == 0 else None for axis, n in sizes)
                 return NamedSharding(mesh, PartitionSpec(*spec))
         return replicated(mesh)
 

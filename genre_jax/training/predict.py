@@ -16,6 +16,7 @@ def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable]
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def probabilities(variables, audio):
+        variables = {**variables, 'params': job.gathered(variables['params'])}
         logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 

@@ -217,7 +217,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             pictures, targets = jax.lax.optimization_barrier(
                 job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
             )
-        params = freezing.merge(state.params, *trained.values())
+        params = job.gathered(freezing.merge(state.params, *trained.values()))
         with freezing.frozen_statistics(trained_paths):
             (logits, _), updates = job.model.apply(
                 {'params': params, 'batch_stats': batch_stats},
