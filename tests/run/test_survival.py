@@ -240,7 +240,10 @@ def test_a_run_moves_from_hardware_to_hardware(places):
     stays, moves = places / 'stays', places / 'moves'
     trained(stays, 4)
     trained(moves, 1)
-    eight = ('--config.mesh.fsdp=2', '--config.mesh.model=2')
+    eight = (
+        '--config.mesh.fsdp=2', '--config.mesh.model=2',
+        '--config.train.device_resident=True', '--config.train.steps_per_dispatch=3',
+    )  # fmt: skip
     said = trained(moves, 2, *eight, devices=8)
     assert 'continuing from step' in said and 'devices: 1 -> 8' in said
     across = ('--config.mesh.data=1', '--config.mesh.fsdp=-1', '--config.mesh.model=2')
@@ -258,6 +261,14 @@ def test_a_run_moves_from_hardware_to_hardware(places):
     assert [(each['devices'], each['processes']) for each in begun] == [(1, 1), (8, 1), (4, 2), (1, 1)]
     ours, theirs = (program.result(each)['parts']['test'] for each in (moves, stays))
     assert ours['segment']['confusion'] == theirs['segment']['confusion']
+    # And another training begins with its weights.
+    begins, tuned = f'--config.init.checkpoint={moves}', [places / 'tuned', places / 'tuned_by_two']
+    trained(tuned[0], 1, begins)
+    trained(tuned[1], 1, begins, *across, processes=2, MACHINE='interleaved,guarded')
+    losses = [
+        [line[key] for line in program.metrics(each) for key in line if 'loss' in key] for each in tuned
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -219,3 +219,23 @@ def test_devices_along_model_hold_the_same_rows(shape):
     assert sorted(sum((of_device[row[0]] for row in mesh.devices.reshape(-1, shape[2])), [])) == [*rows]
     with pytest.raises(UserError, match=r'config\.train\.batch_size=9 cannot be divided among'):
         sharding.check_batch_size(9, 'train.batch_size', mesh_of(4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    'sizes', [(4, 1, 4), (8, 1, 2), (4, 2, 2), (2, 4, 2), (1, 4, 4), (1, 8, 2), (16, 1, 1)]
+)
+def test_model_stays_inside_a_host(sizes):
+    """Whatever the order in which the devices are listed: four hosts of four, one device of each in turn."""
+
+    class Device:
+        platform = device_kind = 'cpu'
+
+        def __init__(self, number):
+            self.id, self.process_index = number, number % 4
+
+    ordered = sharding._in_order([Device(number) for number in range(16)], sizes)
+    assert ordered.shape == sizes and len({device.id for device in ordered.flat}) == 16
+    hosts = np.vectorize(lambda device: device.process_index)(ordered)
+    assert (hosts == hosts[..., :1]).all()
+    if sizes[1] * sizes[2] <= 4:  # and `fsdp`, where both fit in a host
+        assert (hosts == hosts[:, :1, :1]).all()
