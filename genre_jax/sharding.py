@@ -36,10 +36,9 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, sizes: Mapping[str, i
     shape = [sizes[axis] for axis in _AXES]
     known = math.prod(size for size in shape if size != -1)
     if shape.count(-1) > 1 or len(devices) % known or (known < len(devices) and -1 not in shape):
-        given = ', '.join(f'{axis}={size}' for axis, size in zip(_AXES, shape, strict=True))
         raise UserError(
-            f'config.mesh ({given}) does not fit {len(devices)} devices: expected sizes whose product is '
-            f'{len(devices)}, one of them may be -1 for all that are left'
+            f'config.mesh (data={shape[0]}, fsdp={shape[1]}, model={shape[2]}) does not fit {len(devices)} '
+            f'devices: expected sizes whose product is {len(devices)}, -1 for all that are left'
         )
     shape = [len(devices) // known if size == -1 else size for size in shape]
     # Auto: under the default, Explicit, dropout and gathers of sharded arrays do not trace.
@@ -48,20 +47,14 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, sizes: Mapping[str, i
 
 def _in_order(devices: Sequence[jax.Device], shape: Sequence[int]) -> np.ndarray:
     """Orders devices by their connections, so that `model` and, where it fits, `fsdp` stay inside a host."""
-    processes = len({device.process_index for device in devices})
-    data, fsdp, model = shape
-    here = len(devices) // processes
-    inner_fsdp = math.gcd(fsdp, here // model) if here % model == 0 else 0
-    inner_data = inner_fsdp and here // model // inner_fsdp
-    if processes == 1 or fsdp * model == 1 or not inner_data or data % inner_data:
-        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return mesh_utils.create_hybrid_device_mesh(
-        (inner_data, inner_fsdp, model),
-        (data // inner_data, fsdp // inner_fsdp, 1),
-        devices,
-        process_is_granule=True,
-        allow_split_physical_axes=True,
-    )
+    (data, fsdp, model), splits = shape, {'allow_split_physical_axes': True}
+    here = len(devices) // len({device.process_index for device in devices})
+    fsdp_here = math.gcd(fsdp, here // model)
+    inner = (here // (fsdp_here * model), fsdp_here, model)
+    if here == len(devices) or fsdp * model == 1 or math.prod(inner) != here or data % inner[0]:
+        return mesh_utils.create_device_mesh(shape, devices, **splits)
+    outer = [size // inside for size, inside in zip(shape, inner, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(inner, outer, devices, process_is_granule=True, **splits)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -77,9 +70,8 @@ def by_example(mesh: Mesh) -> NamedSharding:
 def by_rules(tree: Any, rules: Rules, mesh: Mesh, along: Sequence[str] = ('fsdp', 'model')) -> Any:
     """Returns how a tree of parameters, or what is kept for each of them, lies on the mesh: a prefix of it.
 
-    The leaves are arrays or shapes. Averages and the optimiser's moments have paths that end as those of
-    their parameters do. A dimension that an axis does not divide, and what no rule names, stays whole; so
-    does all `along` other axes.
+    The leaves are arrays or shapes. Moments and averages have paths that end as their parameters' do. What no
+    rule names stays whole, and so does a dimension that an axis does not divide, or is not `along`.
     """
     along = [axis for axis in along if mesh.shape.get(axis, 1) > 1]
     if not rules or not along:

@@ -96,10 +96,9 @@ class Job:
         return self._on_own_device(one_device, n_replicated=1)(key, audio, labels, jnp.arange(len(labels)))
 
     def gathered(self, params: Mapping) -> Mapping:
-        """Has the parameters whole along `fsdp`, where each device computes on its own examples.
+        """Has the parameters whole along `fsdp`: devices compute on their own examples; to be traced.
 
-        To be traced. Left to itself XLA moves the maps of convolutions instead, and on a mesh of three axes
-        the gradients of what they read came out wrong (jaxlib 0.10.2, CPU).
+        Left to itself XLA moves maps instead, with wrong gradients on three axes (docs/design.md).
         """
         if self.mesh is None or self.mesh.shape.get('fsdp', 1) == 1:
             return params

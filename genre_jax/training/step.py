@@ -75,10 +75,9 @@ def make_state(job: Job) -> TrainState:
     if job.source is None:
         return state
     fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-    places = jax.tree.map(lambda x: x.sharding, fresh)
-    variables, _ = job.initial(sharding.fetch(fresh))
-    params = jax.device_put(variables['params'], places['params'])
-    batch_stats = jax.device_put(variables.get('batch_stats', {}), places['batch_stats'])
+    variables = {'batch_stats': {}} | job.initial(sharding.fetch(fresh))[0]
+    placed = jax.device_put(variables, jax.tree.map(lambda x: x.sharding, fresh))
+    params, batch_stats = placed['params'], placed['batch_stats']
     # The averages in memory of their own: the step gives the state's back.
     average = jax.tree.map(jnp.copy, _averaged(job, params, batch_stats))
     return state.replace(params=params, batch_stats=batch_stats, average=average)

@@ -72,14 +72,13 @@ def run(config: Config, points: Sequence[Mapping[str, object]], folders: Sequenc
     """
     if jax.process_count() > 1:
         raise UserError('a packed sweep runs in one process: start it without --distributed')
-    mesh = sharding.make_mesh(sizes=config.mesh)
-    if mesh.shape['data'] != mesh.size:
-        raise UserError(
-            'config.mesh: a packed sweep spreads its runs over all devices: expected fsdp=1 and model=1, or '
-            'a sweep that is not packed'
-        )
     configs = {folder: _at_point(config, point) for folder, point in zip(folders, points, strict=True)}
     for one in configs.values():
+        mesh = sharding.make_mesh(sizes=one.mesh)
+        if mesh.shape['data'] != mesh.size:
+            raise UserError(
+                'config.mesh: a packed sweep spreads its runs along data: expected fsdp=1, model=1'
+            )
         run_lib.check(one, mesh)
     with contextlib.ExitStack() as held:
         for folder, one in configs.items():
