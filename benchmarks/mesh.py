@@ -42,7 +42,7 @@ def main() -> None:
     """Prints a row for each network and mesh."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--only', nargs='+', choices=tuple(_RATE_HZ), default=tuple(_RATE_HZ))
-    parser.add_argument('--meshes', nargs='+', default=('8x1x1', '1x8x1', '1x1x8', '2x2x2'))
+    parser.add_argument('--meshes', nargs='+', default=('8x1x1', '1x8x1', '2x1x4', '2x2x2'))
     options = parser.parse_args()
     for model in options.only:
         for mesh in options.meshes:
