@@ -177,8 +177,8 @@ def make_job(
     if config.train.batch_size % parts:
         raise UserError(
             f'config.train.batch_size={config.train.batch_size} with config.train.accumulate='
-            f'{config.train.accumulate} on {devices} devices (config.mesh.data * config.mesh.fsdp): '
-            f'expected a multiple of {parts}'
+            f'{config.train.accumulate} on {devices} devices: expected a multiple of {parts} '
+            '(config.train.accumulate * config.mesh.data * config.mesh.fsdp)'
         )
     if augmentation.mixes and config.train.batch_size % (2 * parts):
         raise UserError(
