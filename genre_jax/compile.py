@@ -148,7 +148,7 @@ def job_on(config, devices: Sequence, classes: int):
     named = config.augment.get('emphasis', {}).get('classes', ())  # that there have to be
     labels = (*named, *(f'class {i}' for i in range(len(named), classes)))
     stored = Stored(front_end.kind, shape, rate_hz, labels)
-    return make_job(config, stored, 100 * config.train.batch_size, sharding.make_mesh(devices))
+    return make_job(config, stored, 100 * config.train.batch_size, sharding.make_mesh(devices, config.mesh))
 
 
 def programs(job) -> dict[str, Callable[[int], object]]:
@@ -159,6 +159,10 @@ def programs(job) -> dict[str, Callable[[int], object]]:
     from genre_jax.training import predict, step, step_numbers
 
     state = jax.eval_shape(lambda: step.init_state(job))
+    places = jax.tree.broadcast(step.state_shardings(job), state)
+    state = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state, places
+    )
     numbers = jax.eval_shape(lambda: step_numbers.of_config(job.config))
 
     def train(batch_size: int):

@@ -28,6 +28,7 @@ if 'mac' in MACHINES:
             vars(module).pop(name, None)
 
 import jax
+import numpy as np
 from jax._src.array import ArrayImpl
 from jax._src.lib import guard_lib
 
@@ -59,9 +60,10 @@ def interleave_mesh():
     """Orders the devices p0d0 p1d0 p0d1 p1d1 ..."""
     make_mesh = sharding.make_mesh
 
-    def made(devices=None):
+    def made(devices=None, **sizes):
         devices = devices or sorted(jax.devices(), key=lambda d: (d.id % 1000, d.process_index))
-        return jax.sharding.Mesh(devices, make_mesh(devices).axis_names)
+        mesh = make_mesh(devices, **sizes)
+        return jax.sharding.Mesh(np.reshape(devices, mesh.devices.shape), mesh.axis_names)
 
     sharding.make_mesh = made
 

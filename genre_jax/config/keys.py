@@ -78,6 +78,7 @@ LENGTH = Check(
     "a duration such as '30 epochs' or '500 steps'",
     lambda value: is_duration(value) and 'percent' not in value,
 )
+MESH = Check('a whole number of at least 1, or -1: all devices that are left', lambda n: n == -1 or n >= 1)
 KEPT = Check('at least 2: the newest may be cut off by a kill', lambda value: value >= 2)
 KINDS = ('segment', 'song_max_probability', 'song_majority')
 # The figures of an evaluation that may be watched, as metrics.jsonl names them.
@@ -190,6 +191,9 @@ KEYS = (
     Key('train.steps_per_dispatch', 1, whole(1),
         'steps in one program, where the data are resident', free=True),
     Key('train.matmul_precision', 'highest', one_of('highest', 'high', 'default'), _PRECISION),
+    Key('mesh.data', -1, MESH, 'devices along this axis: parts of a batch', free=True),
+    Key('mesh.fsdp', 1, MESH, 'parts of a batch, too; large weights are split as well', free=True),
+    Key('mesh.model', 1, MESH, 'have their examples in common, and split large weights', free=True),
     Key('eval.batch_size', 64, whole(1), 'over all devices together', free=True),
     Key('eval.every', '1 epochs', DURATION, 'between validations', free='unwatched'),
     Key('eval.select_on', 'song_max_probability', one_of(*KINDS), _SELECT),

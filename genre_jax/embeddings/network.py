@@ -82,7 +82,7 @@ class Network:
         accepted = config.init.other_front_end
         for line in init_from.check_front_end(self.source, self._front_end, accepted):
             logging.warning('%s: %s', checkpoint, line)
-        self._mesh = sharding.make_mesh()
+        self._mesh = sharding.make_mesh(sizes=config.mesh)
         sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
 
     def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:

@@ -40,8 +40,9 @@ class Resident:
         first = np.cumsum(counts) - counts
         records = dataset.column('first_record') - first
         records = np.repeat(records, counts) + np.arange(counts.sum())
-        self._device = np.minimum(first * mesh.size // counts.sum(), mesh.size - 1)
-        begins = np.array([first[self._device >= d].min(initial=counts.sum()) for d in range(mesh.size)])
+        parts = sharding.batch_parts(mesh)
+        self._device = np.minimum(first * parts // counts.sum(), parts - 1)
+        begins = np.array([first[self._device >= d].min(initial=counts.sum()) for d in range(parts)])
         self._row = first - begins[self._device]
         # A window that begins in the last record still reads so many: the rest is masked.
         self._reach, one = 1, stored.shape
@@ -62,7 +63,7 @@ class Resident:
                 held[row, : len(array)] = array
             return held
 
-        self.records = jax.make_array_from_callback((rows * mesh.size, *one), sharding.by_example(mesh), part)
+        self.records = jax.make_array_from_callback((rows * parts, *one), sharding.by_example(mesh), part)
         self._cut = jax.jit(self._cut_windows, out_shardings=sharding.by_example(mesh))
 
     def train(
@@ -144,13 +145,13 @@ class Resident:
             return jnp.where(mine & (jnp.arange(window) < length), taken, 0)
 
         def one_device(records: jax.Array, where: Mapping[str, jax.Array]) -> jax.Array:
-            mine = where['device'] == jax.lax.axis_index('data')
+            mine = where['device'] == jax.lax.axis_index(split[0])
             examples = jax.vmap(one, (None, 0, 0, 0, 0))(
                 records, mine, where['row'], where['offset'], where['length']
             )
-            if self._mesh.size == 1:
+            if sharding.batch_parts(self._mesh) == 1:
                 return examples
-            return jax.lax.psum_scatter(examples, 'data', scatter_dimension=0, tiled=True)
+            return jax.lax.psum_scatter(examples, split[0], scatter_dimension=0, tiled=True)
 
         split, whole = sharding.by_example(self._mesh).spec, sharding.replicated(self._mesh).spec
         return jax.shard_map(one_device, mesh=self._mesh, in_specs=(split, whole), out_specs=split)(

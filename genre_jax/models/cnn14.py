@@ -36,6 +36,11 @@ class Model(Network):
             AudioSet, 0.5 in the authors' template for fine-tuning.
     """
 
+    sharding_rules = (
+        (r'conv_block[3-6]/conv\d/kernel', (None, None, 'fsdp', 'model')),
+        ('fc1/kernel', ('fsdp', 'model')),
+    )
+
     variant: Literal['cnn14', 'cnn10', 'cnn6'] = 'cnn14'
     embedding_units: int | None = None
     block_dropout: float = 0.2

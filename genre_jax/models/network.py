@@ -23,7 +23,10 @@ class Network(nn.Module):
     Attributes:
         num_classes: size of the output.
         dtype: of the computation; parameters, statistics and results are float32 always.
+        sharding_rules: which axes of the mesh split which large weights (sharding.Rules).
     """
+
+    sharding_rules = ()
 
     num_classes: int
     dtype: Literal['float32', 'bfloat16'] = 'float32'

@@ -33,6 +33,11 @@ class Model(Network):
         pixels: whose weights, which decides what is subtracted from the pixels.
     """
 
+    sharding_rules = (
+        (r'block[3-5]_conv\d/kernel', (None, None, 'fsdp', 'model')),
+        (r'fc\d/kernel', ('fsdp', 'model')),
+    )
+
     hidden_units: tuple[int, ...] = (4096, 4096)
     pool: Literal['flatten', 'mean'] = 'flatten'
     dropout: float | tuple[float, ...] = 0.5

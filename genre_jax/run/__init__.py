@@ -46,7 +46,7 @@ def run(
         genre_jax.errors.Stopped: on SIGTERM or SIGINT, after saving.
         genre_jax.errors.Pruned: `on_validation` raised it.
     """
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(sizes=config.mesh)
     front_end, source = check(config, mesh)
     with run_folder.own(workdir):
         changed = changes.of_config(config, workdir)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax import sharding
 from genre_jax.convert import init_from
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
@@ -86,6 +87,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
     predictions = {part: data.tables[part].predictions(each) for part, each in ended.probabilities.items()}
+    best = sharding.fetch(ended.best_variables)
     result = {
         'steps': last_step,
         'epochs': job.length.epochs(last_step),
@@ -95,7 +97,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'selected_on': f'val/{config.eval.select_on}/accuracy',
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
-        'best_parameters_sha256': digest(ended.best_variables['params']),
+        'best_parameters_sha256': digest(best['params']),
     } | describe(data, predictions)
     if not logbook.enabled:
         return result
@@ -115,7 +117,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'examples_per_s': examples / train_s,
     }
     write_json(workdir / 'timing.json', timing)
-    best, source = ended.best_variables, {'step': ended.best_step}
+    source = {'step': ended.best_step}
     run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
     logbook.finish(result)
     write_json(workdir / 'result.json', result)

@@ -16,13 +16,14 @@ from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from genre_jax import sharding
 from genre_jax.errors import UserError
 
 
 def digest(tree: Any) -> str:
-    """Returns the SHA-256 of all leaves of a tree held whole: paths, types, shapes and bytes."""
+    """Returns the SHA-256 of all leaves of a tree: paths, types, shapes and bytes; all processes call it."""
     sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(sharding.fetch(tree)):
         leaf = np.asarray(leaf)
         sha.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n'.encode())
         sha.update(np.ascontiguousarray(leaf))

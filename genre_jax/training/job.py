@@ -41,7 +41,7 @@ class Job:
 
     @property
     def _smallest_batch(self) -> jax.ShapeDtypeStruct:
-        return self.stored.batch(1 if self.mesh is None else self.mesh.size)
+        return self.stored.batch(1 if self.mesh is None else sharding.batch_parts(self.mesh))
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
@@ -94,6 +94,16 @@ class Job:
             return augmentation.mixed('picture', key, pictures, targets, index)
 
         return self._on_own_device(one_device, n_replicated=1)(key, audio, labels, jnp.arange(len(labels)))
+
+    def gathered(self, params: Mapping) -> Mapping:
+        """Has the parameters whole along `fsdp`: devices compute on their own examples; to be traced.
+
+        Left to itself XLA moves maps instead, with wrong gradients on three axes (docs/design.md).
+        """
+        if self.mesh is None or self.mesh.shape.get('fsdp', 1) == 1:
+            return params
+        places = sharding.by_rules(params, self.model.sharding_rules, self.mesh, ('model',))
+        return jax.lax.with_sharding_constraint(params, places)
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':
@@ -162,11 +172,13 @@ def make_job(
     augmentation.check_kind(stored.kind)
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
-    parts = config.train.accumulate * mesh.size
+    devices = sharding.batch_parts(mesh)  # with other examples each
+    parts = config.train.accumulate * devices
     if config.train.batch_size % parts:
         raise UserError(
             f'config.train.batch_size={config.train.batch_size} with config.train.accumulate='
-            f'{config.train.accumulate} on {mesh.size} devices: expected a multiple of {parts}'
+            f'{config.train.accumulate} on {devices} devices: expected a multiple of {parts} '
+            '(config.train.accumulate * config.mesh.data * config.mesh.fsdp)'
         )
     if augmentation.mixes and config.train.batch_size % (2 * parts):
         raise UserError(

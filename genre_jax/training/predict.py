@@ -16,10 +16,12 @@ def program(job: Job) -> Callable:
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def probabilities(variables, audio):
+        variables = {**variables, 'params': job.gathered(variables['params'])}
         logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 
-    return jax.jit(probabilities, in_shardings=(whole, split), out_shardings=whole)
+    # The variables as they lie: by rules of the model, or whole on every device.
+    return jax.jit(probabilities, in_shardings=(None, split), out_shardings=whole)
 
 
 def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:

@@ -63,16 +63,21 @@ def _averaged(job: Job, params: Any, batch_stats: Any) -> dict[str, Any]:
     return {'params': params, 'batch_stats': batch_stats}
 
 
+def state_shardings(job: Job) -> Any:
+    """Returns how the training state lies on the mesh, a prefix of it: weights by the model's rules."""
+    shapes = jax.eval_shape(lambda: init_state(job))
+    return sharding.by_rules(shapes, job.model.sharding_rules, job.mesh)
+
+
 def make_state(job: Job) -> TrainState:
-    """Initialises the training state, from the seed or a checkpoint, the same on every device."""
-    whole = sharding.replicated(job.mesh)
-    state = jax.jit(lambda: init_state(job), out_shardings=whole)()
+    """Initialises the training state, from the seed or a checkpoint, on the mesh."""
+    state = jax.jit(lambda: init_state(job), out_shardings=state_shardings(job))()
     if job.source is None:
         return state
-    fresh = jax.device_get({'params': state.params, 'batch_stats': state.batch_stats})
-    variables, _ = job.initial(fresh)
-    params = jax.device_put(variables['params'], whole)
-    batch_stats = jax.device_put(variables.get('batch_stats', {}), whole)
+    fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+    variables = {'batch_stats': {}} | job.initial(sharding.fetch(fresh))[0]
+    placed = jax.device_put(variables, jax.tree.map(lambda x: x.sharding, fresh))
+    params, batch_stats = placed['params'], placed['batch_stats']
     # The averages in memory of their own: the step gives the state's back.
     average = jax.tree.map(jnp.copy, _averaged(job, params, batch_stats))
     return state.replace(params=params, batch_stats=batch_stats, average=average)
@@ -113,9 +118,12 @@ def make_train_step(
 
 def train_program(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
     """Returns the step as a program of the numbers of the config, the state and a batch."""
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
+    whole, split, state = sharding.replicated(job.mesh), sharding.by_example(job.mesh), state_shardings(job)
     return jax.jit(
-        numbered_step(job, groups), in_shardings=(whole, whole, split), out_shardings=whole, donate_argnums=1
+        numbered_step(job, groups),
+        in_shardings=(whole, state, split),
+        out_shardings=(state, whole),
+        donate_argnums=1,
     )
 
 
@@ -147,7 +155,7 @@ def make_dispatch(
         outputs['learning_rate'] = jnp.float32(0)
         return jax.lax.fori_loop(0, steps, one, (state, outputs))
 
-    program = jax.jit(train_steps, out_shardings=whole, donate_argnums=1)
+    program = jax.jit(train_steps, out_shardings=(state_shardings(job), whole), donate_argnums=1)
     numbers = placed_numbers(job)
 
     def dispatch(state: TrainState, steps: int, block: Any) -> tuple[TrainState, dict]:
@@ -212,7 +220,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             pictures, targets = jax.lax.optimization_barrier(
                 job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
             )
-        params = freezing.merge(state.params, *trained.values())
+        params = job.gathered(freezing.merge(state.params, *trained.values()))
         with freezing.frozen_statistics(trained_paths):
             (logits, _), updates = job.model.apply(
                 {'params': params, 'batch_stats': batch_stats},

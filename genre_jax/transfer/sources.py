@@ -114,7 +114,7 @@ def _without_learning(
     job = Job(
         config=config,
         length=config_lib.Length(1, 1),
-        mesh=sharding.make_mesh(),
+        mesh=sharding.make_mesh(sizes=config.mesh),
         model=models.build(config.model, len(stored.labels)),
         front_end=features.build(config.features),
         augmentation=augment.Augmentation(ml_collections.ConfigDict(), stored.labels),

@@ -1,5 +1,7 @@
 """Records on the devices: the windows, the order and the results of the streaming loader."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -54,17 +56,18 @@ def alternating(devices):
     return [*devices[::2], *devices[1::2]][::-1]
 
 
-@pytest.mark.parametrize('devices', [1, 2, 8])
+@pytest.mark.parametrize('shape', [(1, 1, 1), (1, 2, 1), (8, 1, 1), (2, 2, 2)])
 @pytest.mark.parametrize('window_s', [0.5, 1.0, 2.35])
 @pytest.mark.parametrize('draw', ['random', 'grid'])
-def test_the_batches_of_the_stream(dataset, draw, window_s, devices):
+def test_the_batches_of_the_stream(dataset, draw, window_s, shape):
     config = keys.get_config()
     config.windows.window_s, config.windows.train_draw = window_s, draw
     config.windows.train_per_track, config.windows.eval_per_track = 4, 3
     config.train.batch_size = config.eval.batch_size = BATCH
     config.seed = 5
     table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), config.windows, train=True, seed=3)
-    mesh = jax.sharding.Mesh(alternating(jax.devices()[:devices]), ('data',))
+    devices = alternating(jax.devices()[: math.prod(shape)])
+    mesh = jax.sharding.Mesh(np.reshape(devices, shape), ('data', 'fsdp', 'model'))
     read = list(loader.train_batches(table, batch_size=BATCH, seed=5, first_step=1, steps=4))
     for one in (
         resident.Resident(config, dataset, table.stored, mesh),

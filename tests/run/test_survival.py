@@ -1,5 +1,6 @@
 """Killed anywhere, stopped or damaged: the continued run ends in the same bytes as an unharmed one."""
 
+import json
 import os
 import pathlib
 import random
@@ -206,6 +207,68 @@ def test_eight_devices_continue_what_one_began(places):
     ended = program.run(words, env=program.environment(devices=8))
     assert ended.returncode == 0, ended.stderr
     assert 'continuing from step' in ended.stdout
+
+
+_AST = """
+from tests import tiny_page
+
+def get_config():
+    config = tiny_page.get_config()
+    config.model = {'name': 'ast', 'width': 32, 'depth': 2, 'heads': 4}
+    config.optim.schedule = 'constant'
+    config.optim.ema_decay = 0.5
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_run_moves_from_hardware_to_hardware(places):
+    """One device, eight as a mesh of three axes, two processes whose hosts alternate on it, one device."""
+    page = places / 'ast_page.py'
+    page.write_text(_AST)
+
+    def trained(workdir, epochs, *flags, processes=1, **variables):
+        flags = (f'--config.train.length={epochs} epochs', *flags)
+        words = program.command(workdir, places / 'tones', places / 'prepared', *flags, page=page)
+        if processes > 1:
+            recipe = ['launch/local.py', f'--processes={processes}', '--devices_per_process=2']
+            words = [sys.executable, *recipe, '--module=tests.other_machine', '--', *words[3:]]
+        ended = program.run(words, env=program.environment(**variables))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    stays, moves = places / 'stays', places / 'moves'
+    trained(stays, 4)
+    trained(moves, 1)
+    eight = (
+        '--config.mesh.fsdp=2', '--config.mesh.model=2',
+        '--config.train.device_resident=True', '--config.train.steps_per_dispatch=3',
+    )  # fmt: skip
+    said = trained(moves, 2, *eight, devices=8)
+    assert 'continuing from step' in said and 'devices: 1 -> 8' in said
+    across = ('--config.mesh.data=1', '--config.mesh.fsdp=-1', '--config.mesh.model=2')
+    said = trained(moves, 3, *across, processes=2, MACHINE='interleaved,guarded')
+    assert 'devices: 8 -> 4' in said and 'processes: 1 -> 2' in said
+    said = trained(moves, 4, '--config.train.loader_workers=2')
+    assert 'devices: 4 -> 1' in said and 'processes: 2 -> 1' in said
+    for ours, theirs in zip(program.metrics(moves), program.metrics(stays), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            if 'loss' in key or 'cross_entropy' in key:
+                assert ours[key] == pytest.approx(theirs[key], rel=1e-5), (ours['step'], key)
+    environment = json.loads((moves / 'environment.json').read_text())
+    begun = [environment, *environment['continued']]
+    assert [(each['devices'], each['processes']) for each in begun] == [(1, 1), (8, 1), (4, 2), (1, 1)]
+    ours, theirs = (program.result(each)['parts']['test'] for each in (moves, stays))
+    assert ours['segment']['confusion'] == theirs['segment']['confusion']
+    # And another training begins with its weights.
+    begins, tuned = f'--config.init.checkpoint={moves}', [places / 'tuned', places / 'tuned_by_two']
+    trained(tuned[0], 1, begins)
+    trained(tuned[1], 1, begins, *across, processes=2, MACHINE='interleaved,guarded')
+    losses = [
+        [line[key] for line in program.metrics(each) for key in line if 'loss' in key] for each in tuned
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -362,6 +362,8 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(places, tmp_path):
         ({'optim.learning_rate': 'fast'}, r"\{'optim.learning_rate': 'fast'\}: .*float"),
         ({'optim.learning_rate': -1.0}, r'config.optim.learning_rate=-1.0: expected a number'),
         ({'model.dropout': 1.5}, r'config.model.dropout=1.5: expected'),
+        ({'mesh.fsdp': 2}, r'config.mesh: a packed sweep spreads its runs along data: expected fsdp=1'),
+        ({'mesh.fsdp': 3}, r'config.mesh \(data=-1, fsdp=3, model=1\) does not fit 8 devices'),
     ],
 )
 def test_a_point_that_cannot_be(places, tmp_path, point, message):

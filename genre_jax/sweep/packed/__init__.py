@@ -72,9 +72,13 @@ def run(config: Config, points: Sequence[Mapping[str, object]], folders: Sequenc
     """
     if jax.process_count() > 1:
         raise UserError('a packed sweep runs in one process: start it without --distributed')
-    mesh = sharding.make_mesh()
     configs = {folder: _at_point(config, point) for folder, point in zip(folders, points, strict=True)}
     for one in configs.values():
+        mesh = sharding.make_mesh(sizes=one.mesh)
+        if mesh.shape['data'] != mesh.size:
+            raise UserError(
+                'config.mesh: a packed sweep spreads its runs along data: expected fsdp=1, model=1'
+            )
         run_lib.check(one, mesh)
     with contextlib.ExitStack() as held:
         for folder, one in configs.items():
@@ -166,7 +170,8 @@ def _new_packs(configs: Members) -> dict[pathlib.Path, Members]:
 def _train(place: pathlib.Path, configs: Members) -> None:
     """Trains one pack to its end."""
     started_s = time.monotonic()
-    mesh, first = sharding.make_mesh(), next(iter(configs.values()))
+    first = next(iter(configs.values()))
+    mesh = sharding.make_mesh(sizes=first.mesh)
     flat = [config_lib.flatten(config) for config in configs.values()]
     # The numbers in which the members differ and which the step knows.
     varied = [
