@@ -16,7 +16,6 @@ and convolutions, counted from the program as it is written; bytes those of the 
 counts once.
 """
 
-import dataclasses
 import importlib.util
 import math
 import os
@@ -24,6 +23,7 @@ import pathlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from absl import flags
 
@@ -47,49 +47,31 @@ platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 patch: 0 }} device_
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of device, by its maker's data sheet.
-
-    Attributes:
-        name: what it is called.
-        memory_bytes: of one device.
-        bandwidth: of its memory, bytes a second.
-        bfloat16: operations a second of dense products.
-        float32: likewise at each config.train.matmul_precision; on TPUs products in six, three and one passes
-            of bfloat16, on GPUs in FP32, three times TF32 and once.
-        link: bytes a second that a device sends to the others, one way.
-        per_host: devices of one host.
-    """
+class Kind(NamedTuple):
+    """A kind of device, by its maker's data sheet; rates are a second."""
 
     name: str
     memory_bytes: float
-    bandwidth: float
-    bfloat16: float
-    float32: Mapping[str, float]
-    link: float
+    bandwidth: float  # of the memory, bytes
+    bfloat16: float  # operations of dense products
+    float32: tuple[float, float, float]  # likewise at config.train.matmul_precision, 'highest' first
+    link: float  # bytes that it sends to the others
     per_host: int
 
 
-def _tpu(name: str, memory_bytes: float, bandwidth: float, bfloat16: float, link: float) -> Kind:
-    passes = {'highest': 6, 'high': 3, 'default': 1}
-    return Kind(
-        name, memory_bytes, bandwidth, bfloat16, {k: bfloat16 / n for k, n in passes.items()}, link, 4
-    )
-
-
-_HOPPER = {'highest': 67e12, 'high': 494e12 / 3, 'default': 494e12}
+# float32: in FP32, three times and once in TF32; on TPUs in six passes of bfloat16, three and one.
+_HOPPER = (67e12, 494e12 / 3, 494e12)
 KINDS = {
     'h100': Kind('NVIDIA H100 80GB HBM3', 84942979072, 3.352e12, 989e12, _HOPPER, 450e9, 8),
     'h200': Kind('NVIDIA H200', 150754820096, 4.8e12, 989e12, _HOPPER, 450e9, 8),
-    'v5e': _tpu('TPU v5e', 16 * 2**30, 819e9, 197e12, 200e9),
-    'v6e': _tpu('TPU v6e', 32 * 2**30, 1640e9, 918e12, 448e9),
-    'v5p': _tpu('TPU v5p', 95 * 2**30, 2765e9, 459e12, 600e9),
+    'v5e': Kind('TPU v5e', 16 * 2**30, 819e9, 197e12, (33e12, 66e12, 197e12), 200e9, 4),
+    'v6e': Kind('TPU v6e', 32 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
+    'v5p': Kind('TPU v5p', 95 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
 }
 _COLLECTIVE = re.compile(
-    r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\('
+    r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
-_ARRAY = re.compile(r'\b([a-z]+)(\d*)\[([\d,]*)\]')
+_ARRAY = re.compile(r'\b[a-z]+(\d*)\[([\d,]*)\]')
 
 
 def devices_of(target: str) -> tuple[Kind, Sequence]:
@@ -120,17 +102,14 @@ def devices_of(target: str) -> tuple[Kind, Sequence]:
         shape = f'1x{hosts}x{kind.per_host}' if hosts else f'1x1x{rest}'
         topology = topologies.get_topology_desc('', 'cuda', target_config=config, topology=shape)
         return kind, topology.devices
-    chips = int(n) // 2 if tpu == 'v5p' else int(n)
-    doublings = math.log2(chips) if chips else -1
+    chips = int(n) / (2 if tpu == 'v5p' else 1)
+    doublings = math.log2(chips)
     if doublings % 1 or doublings < (2 if tpu == 'v5p' else 0) or chips > 256:
         raise UserError(f'--target={target}: expected a power of two, of 8 to 512 cores or 1 to 256 chips')
     sides = 3 if tpu == 'v5p' else 2
     shape = sorted((2 ** (int(doublings + i) // sides) for i in range(sides)), reverse=sides == 3)
-    topology = topologies.get_topology_desc(
-        f'{tpu}:{"x".join(map(str, shape))}',
-        'tpu',
-        chips_per_host_bounds=[*(min(n, 2) for n in shape[:2]), 1],
-    )
+    name, host = f'{tpu}:{"x".join(map(str, shape))}', [*(min(side, 2) for side in shape[:2]), 1]
+    topology = topologies.get_topology_desc(name, 'tpu', chips_per_host_bounds=host)
     return kind, topology.devices
 
 
@@ -193,12 +172,15 @@ def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
     cost = compiled.cost_analysis() or _jax.hlo_module_cost_analysis(jax.devices()[0].client, module)
     memory, text = compiled.memory_analysis(), compiled.as_text()
     collectives: dict[str, dict] = {}
-    for shapes, name in _COLLECTIVE.findall(text):
+    for shapes, name, begins in _COLLECTIVE.findall(text):
+        arrays = _ARRAY.findall(shapes)
+        if begins and name == 'all-gather':  # operands, then results
+            arrays = arrays[len(arrays) // 2 :]
         found = collectives.setdefault(name, {'calls': 0, 'bytes': 0})
         found['calls'] += 1
         found['bytes'] += sum(
-            math.prod(map(int, filter(None, sides.split(',')))) * max(int(bits or 8), 8) // 8
-            for _, bits, sides in _ARRAY.findall(shapes)
+            math.prod(map(int, filter(None, sides.split(',')))) * int(bits or 8) // 8
+            for bits, sides in arrays
         )
     operations = count_operations(traced.jaxpr) / n_devices
     sent = 2 * (n_devices - 1) / n_devices * sum(found['bytes'] for found in collectives.values())
@@ -226,10 +208,12 @@ def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
 
 def count_operations(jaxpr) -> int:
     """Counts the operations of all products and convolutions of a program, on all devices together."""
+    from jax.extend import core
+
     total = 0
     for equation in jaxpr.eqns:
         name, parameters = equation.primitive.name, equation.params
-        inner = [count_operations(each) for each in _programs_within(parameters)]
+        inner = [count_operations(each) for each in core.jaxprs_in_params(parameters)]
         if name == 'dot_general':
             (contracted, _), _ = parameters['dimension_numbers']
             sides = equation.invars[0].aval.shape
@@ -249,15 +233,6 @@ def count_operations(jaxpr) -> int:
     return total
 
 
-def _programs_within(parameters: Mapping) -> list:
-    from jax.extend import core
-
-    values = [
-        v for value in parameters.values() for v in (value if isinstance(value, tuple | list) else [value])
-    ]
-    return [getattr(v, 'jaxpr', v) for v in values if isinstance(v, core.Jaxpr | core.ClosedJaxpr)]
-
-
 def measure(config, target: str, classes: int) -> dict[str, dict]:
     """Compiles both steps of a checked config for a target; returns their figures, by 'train' and 'eval'.
 
@@ -269,7 +244,8 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
     jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
     job = job_on(config, devices, classes)
     in_16_bits = config.model.get('dtype') == 'bfloat16'
-    speed = kind.bfloat16 if in_16_bits else kind.float32[config.train.matmul_precision]
+    precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
+    speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
     found = {}
     for name, trace in programs(job).items():
         batch_size = config[name].batch_size
@@ -285,31 +261,22 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
     return found
 
 
-def line(target: str, name: str, found: Mapping) -> list[str]:
-    """Returns the cells of a table for one program."""
-    collectives = ', '.join(
-        f'{each["calls"]} {kind} of {each["bytes"] / 2**20:.1f} MiB'
-        for kind, each in sorted(found['collectives'].items())
-    )
-    return [
-        f'{target} {name}',
-        f'{found["batch_size"]}',
-        f'{found["arguments_bytes"] / 2**20:.0f} MiB',
-        f'{found["temporary_bytes"] / 2**20:.0f} MiB',
-        f'{100 * found["total_bytes"] / found["memory_bytes"]:.1f} %',
-        str(found['largest_batch_size'] or 'not known'),
-        f'{found["operations"] / 1e9:.1f} G',
-        f'{found["accessed_bytes"] / 1e9:.2f} GB',
-        collectives or 'none',
-        f'{1e3 * found["roofline_s"]:.2f} ms, {found["bound_by"]}',
-        f'{found["compile_s"]:.0f} s',
-    ]
-
-
-_HEAD = [
-    '', 'batch', 'state and batch', 'in between', 'of the memory', 'largest batch', 'operations', 'bytes',
-    'collectives', 'at least', 'compiled in',
-]  # fmt: skip
+def cells(target: str, name: str, found: Mapping) -> dict[str, str]:
+    """Returns a line of the table, by the heads of its columns."""
+    sent = sorted(found['collectives'].items())
+    return {
+        '': f'{target} {name}',
+        'batch': f'{found["batch_size"]}',
+        'state and batch': f'{found["arguments_bytes"] / 2**20:.0f} MiB',
+        'in between': f'{found["temporary_bytes"] / 2**20:.0f} MiB',
+        'of the memory': f'{100 * found["total_bytes"] / found["memory_bytes"]:.1f} %',
+        'largest batch': str(found['largest_batch_size'] or 'not known'),
+        'operations': f'{found["operations"] / 1e9:.1f} G',
+        'bytes': f'{found["accessed_bytes"] / 1e9:.2f} GB',
+        'collectives': ', '.join(f'{x["calls"]} {kind} of {x["bytes"] / 2**20:.1f} MiB' for kind, x in sent),
+        'at least': f'{1e3 * found["roofline_s"]:.2f} ms, {found["bound_by"]}',
+        'compiled in': f'{found["compile_s"]:.0f} s',
+    }
 
 
 def main(argv: list[str]) -> None:
@@ -326,8 +293,8 @@ def main(argv: list[str]) -> None:
     config.init.checkpoint = ''
     config_lib.validate(config)
     found = {target: measure(config, target, _CLASSES.value) for target in _TARGET.value}
-    rows = [line(target, name, each) for target, both in found.items() for name, each in both.items()]
-    print('\n'.join(aligned([_HEAD, *rows])))
+    rows = [cells(target, name, each) for target, both in found.items() for name, each in both.items()]
+    print('\n'.join(aligned([list(rows[0]), *(list(row.values()) for row in rows)])))
     if _JSON.value:
         write_json(pathlib.Path(_JSON.value), found)
 

@@ -13,7 +13,6 @@ PROGRAMS = {
     'transfer': 'embeddings on another dataset',
     'leak': 'what a leak is worth',
     'reproduce': 'the tables of a paper',
-    'reproduce.docs': 'write the tables of docs/papers.md anew',
     'report': 'write the page of a run anew',
     'convert': 'convert a published checkpoint',
     'compile': 'a step for accelerators that are not there',

@@ -1,10 +1,11 @@
 """The tables of docs/papers.md: what the papers print, beside what was measured here.
 
-    python -m genre_jax.reproduce.docs
+    python -m docs.papers_tables
 
 writes what stands there between `<!-- table NAME -->` and `<!-- end -->` anew: for the name of a paper from
-its file beside this one and from docs/results/NAME.csv, the figures.csv that a reproduction left; for another
-name from docs/results/NAME.csv, the leak.csv that genre_jax.leak left. Without results a table has dashes.
+genre_jax/reproduce/NAME.py and from docs/results/NAME.csv, the figures.csv that a reproduction left; for
+another name from docs/results/NAME.csv, the leak.csv that genre_jax.leak left. Without results a table has
+dashes.
 """
 
 import csv
@@ -17,15 +18,13 @@ from genre_jax.errors import UserError
 from genre_jax.reproduce import paper as paper_lib
 from genre_jax.reproduce.paper import Blend, Classical, Network, NotRun, Paper, Row, Trial
 
-DOCS = pathlib.Path(__file__).parents[2] / 'docs'
+DOCS = pathlib.Path(__file__).parent
 _PART = re.compile(r'(<!-- table (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
 def page(docs: pathlib.Path) -> str:
     """Returns papers.md of a folder with its tables written anew."""
     file = docs / 'papers.md'
-    if not file.exists():
-        raise UserError(f'{file} is missing: the page is written in a checkout of the repository')
 
     def part(found: re.Match) -> str:
         name = found[2]
