@@ -22,8 +22,8 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 quickstart: env
 	$(BIN)/python -m genre_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-# What these tests compile in their own processes is not optimised, which takes half the time; the runs that
-# they start, the slow tests and parity compile as a user's run does.
+# What these tests compile is not optimised, which takes half the time; slow tests and parity compile as a
+# user's run does.
 test: env
 	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(BIN)/python -m pytest -m "not slow"
 

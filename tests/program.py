@@ -37,8 +37,8 @@ def command(workdir, root, prepared, *flags, page=PAGE):
 
 
 def environment(devices=1, **variables):
-    """Returns the environment of a run on some CPU devices, without what W&B and XLA may find outside."""
-    outside = {k: v for k, v in os.environ.items() if not k.startswith(('WANDB', 'JAX', 'XLA'))}
+    """Returns the environment of a run on some CPU devices, without what W&B may find outside."""
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(('WANDB', 'JAX'))}
     # Most runs of the tests compile the same few programs: the second time they are read.
     cache = {
         'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'xla'),
