@@ -279,13 +279,19 @@ def test_folders_without_enough_music(places, tmp_path):
     refused('songs.csv', 'songs.csv, line 1', 'lable -> label')
 
 
-def test_names_that_move_the_cursor_are_written_out(places, tmp_path):
+@pytest.mark.slow(but='data')
+@pytest.mark.parametrize('name', ['data.prepare', 'data.audit', 'main'])
+def test_names_that_move_the_cursor_are_written_out(name, places, tmp_path):
     """A file's and a class's name may hold line breaks and escapes; the terminal gets neither."""
     copy_songs(places, tmp_path / 'songs', 4)
     odd = tmp_path / 'songs' / 'high' / 'a\n\x1b[2Jerror: b.wav'
     odd.write_text('This is no audio.')
     (tmp_path / 'songs' / 'low').rename(tmp_path / 'songs' / 'lo\x1b[31mw')
-    ended = run(places, tmp_path / 'run', root=tmp_path / 'songs', prepared=tmp_path / 'prepared')
+    if name == 'main':
+        ended = run(places, tmp_path / 'run', root=tmp_path / 'songs', prepared=tmp_path / 'prepared')
+    else:
+        words = ('folder', f'--root={tmp_path / "songs"}', '--sample_rate_hz=22050')
+        ended = program.run([sys.executable, '-m', f'genre_jax.{name}', *words, f'--prepared_dir={tmp_path}'])
     assert ended.returncode == 0, ended.stderr
     said = ended.stdout + ended.stderr
     assert '\x1b' not in said.replace('\x1b[A', '')  # which tqdm may write
@@ -336,6 +342,7 @@ def test_a_full_disk(places, unharmed, tmp_path):
         assert (tmp_path / 'run' / name).read_bytes() == (unharmed[0] / name).read_bytes(), name
 
 
+@pytest.mark.slow(but='100')
 @pytest.mark.parametrize('decoded', [1, 100])
 def test_ctrl_c_during_preparation(decoded, places, tmp_path):
     """The signal reaches all processes, as from a terminal; none of them prints a traceback."""

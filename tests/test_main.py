@@ -253,6 +253,7 @@ def test_the_stored_rate_is_resampled_on_the_device(places):
     assert program.result(workdir)['parts']['test']['segment']['accuracy'] > 0.6
 
 
+@pytest.mark.slow  # quick: tests/run/test_leaky_runs.py
 def test_a_csv_with_an_official_split(places):
     """The user's own split is kept to the letter; the artist column makes the groups."""
     rows = ['path,label,artist,split']

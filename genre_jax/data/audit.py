@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from genre_jax import program
 from genre_jax.data import command, duplicates, grouping, prepare
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 # What recordings that belong together have in common, the most telling first.
 KINDS = {
@@ -202,7 +202,7 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
                 lines.append(f'    {item.related.name}: {places}')
             if len(some) > _SHOWN_CROSSINGS:
                 lines.append(f'    ... and {len(some) - _SHOWN_CROSSINGS} more sets')
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))
 
 
 def main(argv: list[str]) -> None:

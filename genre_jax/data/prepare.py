@@ -40,7 +40,7 @@ from genre_jax.data.manifest import read as read_manifest
 from genre_jax.data.pipeline import Pipeline, from_arguments
 from genre_jax.data.recordings import Quarantined, Source
 from genre_jax.data.storage import Path
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 
 def from_settings(settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False) -> Path:
@@ -262,7 +262,8 @@ def summary(manifest: Mapping) -> str:
         lines.append(f'split lists: {", ".join(sorted(manifest["protocols"]))}')
     lines.append(f'quarantined: {len(manifest["quarantined"])}')
     lines += [f'  {item["path"]}: {item["reason"]}' for item in manifest['quarantined']]
-    return '\n'.join(lines + [f'note: {note}' for note in manifest['notes']])
+    lines += [f'note: {note}' for note in manifest['notes']]
+    return '\n'.join(map(printable, lines))
 
 
 if __name__ == '__main__':

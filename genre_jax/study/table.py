@@ -11,6 +11,7 @@ import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 
+from genre_jax.errors import printable
 from genre_jax.logbook import write_rows
 
 COLOURS = ('#2f5f98', '#e0a030', '#5f8f4f', '#c0504d', '#7f5f9f', '#777777')
@@ -27,7 +28,7 @@ def nested(figures: Sequence[Mapping], outer: str, inner: str) -> dict[str, dict
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns the lines of a table whose columns stand below each other; the last may be missing."""
     columns = max(map(len, rows))
-    filled = [[*row, *[''] * (columns - len(row))] for row in rows]
+    filled = [[*map(printable, row), *[''] * (columns - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
     return [
         '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()

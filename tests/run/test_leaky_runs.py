@@ -53,6 +53,7 @@ def test_it_is_removed_where_that_is_asked_for(planted):
     assert 'LEAKY' not in done.stdout + (planted / 'removed' / 'report.html').read_text()
 
 
+@pytest.mark.slow(but='allowed')
 @pytest.mark.parametrize(('name', 'protocol'), [('allowed', 'official'), ('segments', 'segment_leaky')])
 def test_every_figure_is_marked_where_a_leak_is_allowed(planted, name, protocol):
     flags = ('--config.split.allow_leak=True', f'--config.split.protocol={protocol}')

@@ -153,7 +153,7 @@ def assert_same(one, other, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
-@pytest.mark.slow(but='points0')
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('points', 'at_once'),
     [
