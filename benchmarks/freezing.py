@@ -48,10 +48,11 @@ def make_step(model: str, freeze: str) -> tuple:
     labels = rng.integers(0, _CLASSES, _BATCH[model]).astype(np.int32)
     batch = sharding.put_batch({'audio': audio, 'label': labels}, job.mesh)
     held = [train.make_state(job)]
-    step = train.make_train_step(job, job.plan.groups(0)).lower(held[0], batch).compile()
+    numbers = train.placed_numbers(job)
+    step = train.train_program(job, job.plan.groups(0)).lower(numbers, held[0], batch).compile()
 
     def run() -> jax.Array:
-        held[0], facts = step(held[0], batch)
+        held[0], facts = step(numbers, held[0], batch)
         return facts['loss']
 
     return run, step.memory_analysis().temp_size_in_bytes / 2**20

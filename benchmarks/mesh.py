@@ -32,9 +32,9 @@ def memory_mib(model: str, shape: tuple[int, int, int]) -> tuple[float, float]:
     mesh = sharding.make_mesh(sizes=dict(zip(('data', 'fsdp', 'model'), shape, strict=True)))
     job = make_job(config, stored, 1000, mesh)
     shapes = {stored.kind: stored.batch(_BATCH), 'label': jax.ShapeDtypeStruct((_BATCH,), np.int32)}
-    step = train.make_train_step(job, job.plan.groups(0))
+    step = train.train_program(job, job.plan.groups(0))
     state = jax.eval_shape(lambda: train.init_state(job))
-    memory = step.func.lower(*step.args, state, shapes).compile().memory_analysis()
+    memory = step.lower(train.placed_numbers(job), state, shapes).compile().memory_analysis()
     return memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20
 
 
