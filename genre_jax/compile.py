@@ -273,7 +273,8 @@ def cells(target: str, name: str, found: Mapping) -> dict[str, str]:
         'largest batch': str(found['largest_batch_size'] or 'not known'),
         'operations': f'{found["operations"] / 1e9:.1f} G',
         'bytes': f'{found["accessed_bytes"] / 1e9:.2f} GB',
-        'collectives': ', '.join(f'{x["calls"]} {kind} of {x["bytes"] / 2**20:.1f} MiB' for kind, x in sent),
+        'collectives': ', '.join(f'{x["calls"]} {kind} of {x["bytes"] / 2**20:.1f} MiB' for kind, x in sent)
+        or 'none',
         'at least': f'{1e3 * found["roofline_s"]:.2f} ms, {found["bound_by"]}',
         'compiled in': f'{found["compile_s"]:.0f} s',
     }
