@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from genre_jax import compile as compiling
+from genre_jax.compile import steps as compiling
 from genre_jax.config import overrides, pages
 
 # Smaller than the page's where that takes long; every kind of layer stays.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from genre_jax import compile as compiling
+from genre_jax.compile import steps as compiling
 from genre_jax.errors import UserError
 
 
