@@ -310,6 +310,7 @@ def test_chroma_mistakes():
         Chroma(n_chroma=0)
 
 
+@pytest.mark.slow  # quick: of each front end, test_features.py
 def test_what_is_no_number_stays_none():
     clip = signal('noise', 22050, 22050).astype(np.float32)
     clip[10_000] = np.nan

@@ -32,7 +32,7 @@ def places(tmp_path_factory):
     return home
 
 
-@pytest.mark.slow(but='several_steps')
+@pytest.mark.slow  # quick: tests/test_main.py
 @pytest.mark.parametrize('way', WAYS)
 def test_a_training_copies_nothing_unasked(places, way):
     words = program.command(

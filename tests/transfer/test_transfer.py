@@ -132,6 +132,7 @@ def accuracy(head, parts):
     return (songs.max_probability() == songs.label).mean()
 
 
+@pytest.mark.slow  # quick: against NumPy, below
 def test_attention_finds_the_window_that_tells(planted_parts):
     parts, at = planted_parts
     attention, mean = (
