@@ -45,7 +45,7 @@ class Scheduling(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    return Scheduling(config, log)
+    return Scheduling(config, log) if config.getvalue('dist') == 'loadfile' else None
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -214,9 +214,12 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
     """
     import jax
 
+    from genre_jax.sharding import check_batch_size
+
     kind, devices = devices_of(target)
     jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
     job = job_on(config, devices, classes)
+    check_batch_size(config.eval.batch_size, 'eval.batch_size', job.mesh)
     in_16_bits = config.model.get('dtype') == 'bfloat16'
     precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
     speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
