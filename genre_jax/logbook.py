@@ -4,6 +4,7 @@ Only process 0 writes. `metrics.jsonl` holds nothing that depends on the clock, 
 killed and continued leaves the same bytes as one that was not.
 """
 
+import contextlib
 import csv
 import importlib.metadata
 import json
@@ -76,9 +77,11 @@ def progress_bar(total: int, unit: str, title: str = '', **more: Any) -> tqdm.tq
 
 def environment() -> dict:
     """Returns versions, devices and the git commit of the code that runs."""
-    # By a shell, which ends quietly where there is no git.
-    describe, folder = 'git describe --always --dirty --abbrev=40', pathlib.Path(__file__).parent
-    commit = subprocess.run(describe, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    commit, describe = '', ['git', 'describe', '--always', '--dirty', '--abbrev=40']
+    with contextlib.suppress(FileNotFoundError):  # images have no git
+        commit = subprocess.run(
+            describe, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False
+        ).stdout.strip()
     versions = {}
     for name in _PACKAGES:
         try:
@@ -93,7 +96,7 @@ def environment() -> dict:
         'devices': jax.device_count(),
         'device_kind': jax.devices()[0].device_kind,
         'processes': jax.process_count(),
-        'git_commit': commit.stdout.strip() or 'unknown',
+        'git_commit': commit or 'unknown',
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features import stft
-from genre_jax.features.front_end import FrontEnd, require_positive
+from genre_jax.features.front_end import AudioFrontEnd, require_positive
 
 # librosa's constants: where spectral peaks are looked for, and how high they must stand.
 _PEAK_LOW_HZ, _PEAK_HIGH_HZ, _PEAK_SHARE = 150.0, 4000.0, 0.1
@@ -19,7 +19,7 @@ _TUNINGS = np.linspace(-0.5, 0.5, 101)[:-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Chroma(FrontEnd):
+class Chroma(AudioFrontEnd):
     """Energy by pitch class, each frame scaled to a peak of 1, as `librosa.feature.chroma_stft`.
 
     Attributes:

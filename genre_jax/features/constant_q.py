@@ -11,7 +11,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features import stft
-from genre_jax.features.front_end import FrontEnd, require_positive
+from genre_jax.features.front_end import AudioFrontEnd, require_positive
 from genre_jax.features.resample import resample
 from genre_jax.features.spectrogram import decibel
 
@@ -19,7 +19,7 @@ _HANN_BANDWIDTH = 1.50018310546875  # librosa's, in bins of the window's transfo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantQ(FrontEnd):
+class ConstantQ(AudioFrontEnd):
     """Magnitude of the constant-Q transform, as `librosa.cqt`.
 
     Source: Schoerkhuber and Klapuri (2010): the bins of the highest octave are inner products with

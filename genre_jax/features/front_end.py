@@ -1,5 +1,6 @@
 """What every front end is: a function of one clip, applied to any batch of clips."""
 
+import abc
 import dataclasses
 import functools
 import math
@@ -52,11 +53,8 @@ def over_clips(function: Callable[..., Any], *clips: jax.Array, unroll: bool = F
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FrontEnd:
-    """Base of all front ends: `(..., time) -> (..., frames, bins)`, a frozen set of constants.
-
-    A front end defines `clip`, its result for one waveform; batches, pieces and devices are dealt
-    with here. Lengths and hops are samples.
+class FrontEnd(abc.ABC):
+    """Base of all front ends: what is stored to features `(..., frames, bins)`, a frozen set of constants.
 
     Attributes:
         sample_rate_hz: rate of the waveform that comes in.
@@ -64,20 +62,33 @@ class FrontEnd:
     """
 
     sample_rate_hz: int = 1
-    kind: ClassVar[Kind] = 'audio'
-    small: ClassVar[bool] = True  # compiles fast enough to be unrolled, see `over_clips`
+    kind: ClassVar[Kind]
 
     def __post_init__(self) -> None:
         check_choices(self)
 
-    @property
-    def least_samples(self) -> int:
-        """Samples of one frame: a shorter waveform has no features. Of audio alone, as `clip`."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __call__(self, stored: jax.Array) -> jax.Array:
+        """Computes float32 features of any batch."""
 
+
+class AudioFrontEnd(FrontEnd):
+    """Base of front ends of audio, `(..., time) -> (..., frames, bins)`; lengths and hops are samples.
+
+    One defines `clip`, its result for one waveform; batches, pieces and devices are dealt with here.
+    """
+
+    kind: ClassVar[Kind] = 'audio'
+    small: ClassVar[bool] = True  # compiles fast enough to be unrolled, see `over_clips`
+
+    @property
+    @abc.abstractmethod
+    def least_samples(self) -> int:
+        """Samples of one frame: a shorter waveform has no features."""
+
+    @abc.abstractmethod
     def clip(self, waveform: jax.Array) -> jax.Array:
         """Computes float32 (frames, bins) from one float32 waveform (time,)."""
-        raise NotImplementedError
 
     def check_length(self, n_samples: int) -> None:
         """Refuses clips of fewer samples, at `sample_rate_hz`, than one frame: a UserError."""
@@ -93,7 +104,7 @@ class FrontEnd:
         Raises a UserError where the waveform is shorter than one frame.
         """
         n_samples = waveform.shape[-1]
-        FrontEnd.check_length(self, n_samples)
+        AudioFrontEnd.check_length(self, n_samples)
         if waveform.ndim == 1:
             return self.clip(waveform)
         flat = over_clips(self.clip, waveform.reshape(-1, n_samples), unroll=self.small)

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 from genre_jax.features import fourier, mel, stft
-from genre_jax.features.front_end import FrontEnd, require_positive
+from genre_jax.features.front_end import AudioFrontEnd, require_positive
 
 _PREEMPHASIS = 0.97
 _FLOOR = 1.1920929e-07  # float32's epsilon
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KaldiFilterBank(FrontEnd):
+class KaldiFilterBank(AudioFrontEnd):
     """Kaldi filter banks (HTK-compatible, Hann window, no dither), padded, then standardised.
 
     Source: Gong, Chung and Glass, AST (2021), and torchaudio.compliance.kaldi.fbank. Frames that pad

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 from genre_jax.features import mel, stft
-from genre_jax.features.front_end import FrontEnd, require_positive
+from genre_jax.features.front_end import AudioFrontEnd, require_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Spectrogram(FrontEnd):
+class Spectrogram(AudioFrontEnd):
     """Short-time spectrum, gathered into mel bands where asked for, compressed and standardised.
 
     Attributes:

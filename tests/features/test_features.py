@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from genre_jax import features
 from genre_jax.errors import UserError
+from genre_jax.features import front_end as front_end_lib
 from genre_jax.features.kaldi import KaldiFilterBank
 from genre_jax.features.mel import hz_to_mel, mel_filters, mel_to_hz
 from genre_jax.features.mfcc import dct_matrix
@@ -306,6 +307,25 @@ def test_large_batches_in_pieces_and_on_many_devices(front_end):
         alone = apply(batch[i])
         np.testing.assert_allclose(together[i], alone, rtol=0, atol=2e-4)
         np.testing.assert_allclose(split[i], alone, rtol=0, atol=2e-4)
+
+
+@pytest.mark.slow(but='schindler')
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_what_other_platforms_compute_is_the_same(front_end, platform, monkeypatch):
+    """Their branches, taken on a CPU: float32, transforms by products for TPUs, a loop over larger pieces."""
+    clips = np.stack([signal('noise', front_end.sample_rate_hz, 9000 + front_end.least_samples)] * 3)
+    clips = clips * np.float32([[1.0], [0.3], [0.1]])
+    expected = np.asarray(front_end(clips))
+
+    def chosen(*arguments, default=None, **ways):
+        return ways.get(platform, default)(*arguments)
+
+    monkeypatch.setattr(jax.lax, 'platform_dependent', chosen)
+    monkeypatch.setattr(front_end_lib, '_PIECE_SAMPLES', 2 * clips.shape[1])
+    ours = np.asarray(jax.jit(front_end)(clips))
+    assert ours.shape == expected.shape
+    spread = np.abs(expected).max()
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * spread)
 
 
 @pytest.mark.slow(but='schindler')

@@ -1,5 +1,7 @@
 """The attention of the Audio Spectrogram Transformer against JAX's own."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,3 +68,28 @@ def test_no_gradient_holds_the_weights_of_all_heads():
     assert memory.temp_size_in_bytes < 0.6 * heads * tokens**2 * 4
     plain = gradients(jaxs).lower(*qkv, weights).compile().memory_analysis()
     assert plain.temp_size_in_bytes > heads * tokens**2 * 4
+
+
+@pytest.mark.parametrize(
+    ('capability', 'dtype', 'width', 'kernel'),
+    [
+        ('9.0', 'bfloat16', 64, 'cudnn'), ('8.0', 'float16', 128, 'cudnn'), ('12.0', 'bfloat16', 8, 'cudnn'),
+        ('7.5', 'bfloat16', 64, None), ('9.0', 'float32', 64, None), ('9.0', 'bfloat16', 60, None),
+        ('9.0', 'bfloat16', 136, None), (None, 'bfloat16', 64, None),
+    ],
+)  # fmt: skip
+def test_where_gpus_have_a_kernel_of_cudnn(capability, dtype, width, kernel, monkeypatch):
+    """By jax's documentation and NVIDIA's table of support; None is a machine without the plugin."""
+    called = []
+
+    def attention(queries, keys, values, implementation):
+        called.append(implementation)
+        return queries
+
+    gpus = [types.SimpleNamespace(compute_capability=capability)] if capability else []
+    monkeypatch.setattr(jax, 'local_devices', lambda: gpus)
+    monkeypatch.setattr(ast, 'cuda_versions', gpus or None)
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', attention)
+    *qkv, _ = inputs(width=width, dtype=dtype)
+    jax.jit(ast.attend).trace(*qkv)
+    assert called == ([kernel] if kernel else [])
