@@ -1,6 +1,7 @@
 """Compiles a page's training and evaluation step for devices that are not there.
 
-    python -m genre_jax.compile --config=configs/ast_raag.py --target=h100x8,v6e-16 [--classes=10]
+    python -m genre_jax.compile --config=configs/cnn14_western.py --target=h100x1,h200x8 [--classes=10] \
+        [--json=FILE]
 
 Targets: h100xN, h200xN (eight to a host), v5e-N, v6e-N (N chips), v5p-N (N cores, as its maker counts). The
 compilers, not the devices, have to be there: pip install -r requirements-accelerators.txt, in an environment

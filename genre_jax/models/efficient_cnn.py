@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from genre_jax.models.kernels import pooling, pytorch
 from genre_jax.models.kernels.batch_norm import BatchNorm
-from genre_jax.models.kernels.convolution import DepthwiseConv, SingleChannelConv
+from genre_jax.models.kernels.convolution import DepthwiseConv, SingleChannelConv, pointwise
 from genre_jax.models.kernels.dropout import Dropout
 from genre_jax.models.network import Network, check_picture
 
@@ -75,10 +75,7 @@ def trunk(features: jax.Array, train: bool, dropout: float, dtype: str) -> jax.A
 
 
 class PointwiseConv(nn.Module):
-    """A 1 x 1 convolution without bias, as a product of matrices.
-
-    XLA on CPU transposes all maps for the gradient of the kernel of a convolution.
-    """
+    """A 1 x 1 convolution without bias."""
 
     channels: int
     dtype: str
@@ -89,4 +86,4 @@ class PointwiseConv(nn.Module):
         inputs = maps.shape[-1]
         init = pytorch.uniform_fan_in(inputs)
         kernel = self.param('kernel', init, (1, 1, inputs, self.channels))
-        return maps.astype(self.dtype) @ kernel[0, 0].astype(self.dtype)
+        return pointwise(maps.astype(self.dtype), kernel.astype(self.dtype))

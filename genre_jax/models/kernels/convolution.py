@@ -130,6 +130,22 @@ def _single_channel_backward(pads, saved, gradient):
 single_channel.defvjp(_single_channel_forward, _single_channel_backward)
 
 
+def pointwise(maps: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolves (batch, height, width, inputs) with a kernel (1, 1, inputs, channels), on CPUs as a product.
+
+    For the kernel's gradient XLA transposes all maps there. The product it (jaxlib 0.10.2) does not compile
+    for GPUs where batch, height and width are of some sizes.
+    """
+
+    def product(maps, kernel):
+        return maps @ kernel[0, 0]
+
+    def convolution(maps, kernel):
+        return _convolve(maps, kernel, (1, 1), 'VALID')
+
+    return _by_platform(product, convolution, maps, kernel)
+
+
 def _by_platform(on_cpu, elsewhere, *arrays, **settings):
     return jax.lax.platform_dependent(
         *arrays, cpu=functools.partial(on_cpu, **settings), default=functools.partial(elsewhere, **settings)
