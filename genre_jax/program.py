@@ -4,6 +4,7 @@ Exit codes: 0 finished; 1 a fault of the program, with its traceback; 2 a mistak
 fault of the machine or the network that may pass; 130 and 143 stopped by SIGINT and SIGTERM after saving.
 """
 
+import contextlib
 import errno
 import functools
 import logging as python_logging
@@ -21,6 +22,7 @@ from absl import app, flags, logging
 # too, and --help shall be quick.
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_COMPILED_BYTES = 2 * 2**30  # the most that is kept of compiled programs
 _HELP = ('--help', '-help', '-h', '--helpshort', '--helpfull')
 
 
@@ -120,7 +122,8 @@ def start_jax() -> None:
     try:
         import jax
 
-        if flags.FLAGS.distributed:
+        _keep_compiled()
+        if 'distributed' in flags.FLAGS and flags.FLAGS.distributed:
             # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
             jax.distributed.initialize(
                 num_processes=_environment_int('JAX_NUM_PROCESSES'),
@@ -132,6 +135,28 @@ def start_jax() -> None:
             f'jax does not start: {type(error).__name__}: {_one_line(error)}; look at the environment '
             'variables JAX_* and at the driver (GPUs need pip install "jax[cuda13]")'
         ) from error
+
+
+def cache() -> pathlib.Path:
+    """Returns the folder that programs share: $GENRE_JAX_CACHE, else ~/.cache/genre_jax."""
+    place = os.environ.get('GENRE_JAX_CACHE')
+    return pathlib.Path(place) if place else pathlib.Path.home() / '.cache' / 'genre_jax'
+
+
+def _keep_compiled() -> None:
+    """Has jax keep what it compiles in the cache of the package, unless the user has said otherwise.
+
+    JAX_ENABLE_COMPILATION_CACHE=false turns it off, JAX_COMPILATION_CACHE_DIR names another folder.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        with contextlib.suppress(OSError):  # a home that cannot be written
+            folder = cache() / 'compiled'
+            folder.mkdir(parents=True, exist_ok=True)
+            jax.config.update('jax_compilation_cache_dir', str(folder))
+            jax.config.update('jax_compilation_cache_max_size', _COMPILED_BYTES)
+            jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def _environment_int(name: str) -> int | None:

@@ -9,7 +9,7 @@ import math
 import pathlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,6 +87,23 @@ def by_rules(tree: Any, rules: Rules, mesh: Mesh, along: Sequence[str] = ('fsdp'
         return replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(of_leaf, tree)
+
+
+def on_own_device(function: Callable, mesh: Mesh | None, n_replicated: int = 0) -> Callable:
+    """Lets each device compute its own examples, to be traced; the first arguments may be the same for all.
+
+    Without a mesh the function is as it was.
+    """
+    if mesh is None:
+        return function
+    # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
+    split, whole = by_example(mesh).spec, replicated(mesh).spec
+
+    def sharded(*arguments: jax.Array) -> Any:
+        specs = tuple(whole if i < n_replicated else split for i in range(len(arguments)))
+        return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split)(*arguments)
+
+    return sharded
 
 
 def fetch(tree: Any) -> Any:

@@ -57,6 +57,7 @@ class Table:
             flavour of front end, and 'picture', the shape of features that fit, without the batch.
         constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
         optional: pattern of paths that a checkpoint without output layer lacks.
+        tags: numbers of outputs with which it is a tagger: each output by itself says yes or no.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Table:
     describe: Callable[[Mapping[str, np.ndarray], Mapping], dict]
     constants: tuple[tuple[str, float], ...] = ()
     optional: str = '(?!)'
+    tags: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Converted:
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
     labels: list[str] | None = None  # names of the classes where they are known
     front_end: dict | None = None  # fields of the one that a run trained with; None: those of the flavour
+    window_s: float | None = None  # length of the windows of a run
+    sample_rate_hz: int | None = None  # that the recordings of a run were stored at
 
     @property
     def sha256(self) -> str:

@@ -1,8 +1,8 @@
 """Fetches published checkpoints by name into a cache, with their digests verified."""
 
+import ast
 import contextlib
 import hashlib
-import os
 import pathlib
 import shutil
 import subprocess
@@ -17,8 +17,10 @@ import tqdm
 from absl import logging
 
 from genre_jax import config as config_lib
+from genre_jax.data import csv_file
 from genre_jax.data.storage import take_lock
 from genre_jax.errors import UserError
+from genre_jax.program import cache
 
 _TIMEOUT_S = 30
 _BLOCK = 1 << 20
@@ -32,19 +34,35 @@ class Published(NamedTuple):
     digest: str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
     model: str
     member: str = ''  # folder in the package
+    # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
+    classes: str = ''
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
     name = file.replace('=', '%3D')
-    return Published(f'https://zenodo.org/records/3987831/files/{name}?download=1', file, f'md5:{md5}', model)
+    url = f'https://zenodo.org/records/3987831/files/{name}?download=1'
+    return Published(url, file, f'md5:{md5}', model, classes='audioset')
 
 
-def _musicnn(folder: str) -> Published:
+def _musicnn(tags: str) -> Published:
     digest = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
-    return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{folder}')
+    classes = f'musicnn/configuration.py:{tags}_LABELS'
+    return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{tags}_musicnn', classes)
 
 
+_GITHUB = 'https://raw.githubusercontent.com/'
+# Tables whose column display_name names classes in the order of the outputs: address, file, digest.
+LISTS = {
+    'audioset': (
+        _GITHUB + 'qiuqiangkong/audioset_tagging_cnn/master/metadata/class_labels_indices.csv',
+        'class_labels_indices.csv', '',
+    ),
+    'yamnet': (
+        _GITHUB + 'tensorflow/models/master/research/audioset/yamnet/yamnet_class_map.csv',
+        'yamnet_class_map.csv', 'sha256:cdf24d193e196d9e95912a2667051ae203e92a2ba09449218ccb40ef787c6df2',
+    ),
+}  # fmt: skip
 _KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
 _VGG16 = 'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
 _VGG16_CONV = 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'
@@ -55,7 +73,7 @@ PUBLISHED = {
     'cnn6': _panns('Cnn6_mAP=0.343.pth', 'e25e26b84585b14c7754c91e48efc9be'),
     'ast': Published(
         'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
-        'audioset_10_10_0.4593.pth', '', 'ast',
+        'audioset_10_10_0.4593.pth', '', 'ast', classes='audioset',
     ),
     'vgg16': Published(_KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'),
     'vgg16_conv': Published(
@@ -68,16 +86,11 @@ PUBLISHED = {
     'yamnet': Published(
         'https://storage.googleapis.com/audioset/yamnet.h5', 'yamnet.h5',
         'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'yamnet',
+        classes='yamnet',
     ),
-    'musicnn_msd': _musicnn('MSD_musicnn'),
-    'musicnn_mtt': _musicnn('MTT_musicnn'),
+    'musicnn_msd': _musicnn('MSD'),
+    'musicnn_mtt': _musicnn('MTT'),
 }  # fmt: skip
-
-
-def cache() -> pathlib.Path:
-    """Returns the folder of the cache: $GENRE_JAX_CACHE, else ~/.cache/genre_jax."""
-    place = os.environ.get('GENRE_JAX_CACHE')
-    return pathlib.Path(place) if place else pathlib.Path.home() / '.cache' / 'genre_jax'
 
 
 def fetch(name: str) -> pathlib.Path:
@@ -91,6 +104,24 @@ def fetch(name: str) -> pathlib.Path:
         return _fetch(name)
 
 
+def labels(name: str) -> list[str] | None:
+    """Returns the names of a published checkpoint's classes, fetched as it is; None where none are known."""
+    published = PUBLISHED[name]
+    if not published.classes:
+        return None
+    with alone(cache()):
+        if published.classes in LISTS:
+            url, file, digest = LISTS[published.classes]
+            table = _whole(published._replace(url=url, file=file, digest=digest), name)
+            _, rows = csv_file.read(str(table), ('display_name',))
+            return [row['display_name'] for _, row in rows]
+        member, _, variable = published.classes.partition(':')
+        with zipfile.ZipFile(_whole(published, name)) as archive:
+            module = ast.parse(archive.read(member))
+    values = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
+    return ast.literal_eval(values[variable])
+
+
 @contextlib.contextmanager
 def alone(folder: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time write to a folder of the cache, which is made; the others wait."""
@@ -102,6 +133,12 @@ def alone(folder: pathlib.Path) -> Iterator[None]:
 
 def _fetch(name: str) -> pathlib.Path:
     published = PUBLISHED[name]
+    file = _whole(published, name)
+    return _unpacked(file, published) if published.member else file
+
+
+def _whole(published: Published, name: str) -> pathlib.Path:
+    """Returns a file in the cache, fetched unless it is there, its digest verified."""
     file = cache() / published.file
     if file.is_file():
         _verify(file, published, name)
@@ -115,7 +152,7 @@ def _fetch(name: str) -> pathlib.Path:
             part.unlink()  # going on from it would never end well
             raise
         part.rename(file)
-    return _unpacked(file, published) if published.member else file
+    return file
 
 
 def _offline(published: Published, reason: object) -> UserError:

@@ -18,10 +18,11 @@ from genre_jax.convert import fetch, store
 from genre_jax.convert.engine import Converted, some
 from genre_jax.errors import UserError
 from genre_jax.models import ast
+from genre_jax.program import cache
 
 
-def find(setting: str) -> Converted:
-    """Returns the checkpoint that config.init.checkpoint names.
+def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
+    """Returns the checkpoint that a setting names, by default that of config.init.checkpoint.
 
     That is a folder that `python -m genre_jax.convert` wrote, the folder of a finished run, a checkpoint's
     file, or the name of a published checkpoint (genre_jax.convert.fetch). Raises a UserError where it is
@@ -34,16 +35,14 @@ def find(setting: str) -> Converted:
     if path.exists():
         # The folder of a model of transformers has a file of that name, too.
         if (path / 'config.json').exists() and not any(path.glob('*.safetensors')):
-            raise UserError(
-                f'config.init.checkpoint={setting}: the run has not finished, it has no model yet'
-            )
+            raise UserError(f'{key}={setting}: the run has not finished, it has no model yet')
         return convert.convert_checkpoint(setting)[0]
     if setting not in fetch.PUBLISHED:
         raise UserError(
-            f'config.init.checkpoint={setting!r}: there is no such folder or file, and no published '
+            f'{key}={setting!r}: there is no such folder or file, and no published '
             f'checkpoint of that name: {", ".join(fetch.PUBLISHED)}'
         )
-    folder = fetch.cache() / 'converted' / setting
+    folder = cache() / 'converted' / setting
     with fetch.alone(folder):
         if not store.is_converted(folder):
             converted, source = convert.convert_checkpoint(setting)

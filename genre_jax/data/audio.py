@@ -4,14 +4,14 @@ libsndfile decodes what it can and keeps quiet about the rest; `containers` find
 """
 
 import contextlib
-import functools
 import itertools
 import math
 import os
 import stat
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -34,7 +34,6 @@ _SILENCE_PEAK = 1e-4  # -80 dBFS: some ten times the quantisation noise of 16-bi
 _END_TOLERANCE_S = 0.5
 _BLOCK_SAMPLES = 2**20
 _MP3_PADDING = 4608  # samples of encoder delay and padding that a decoder may leave out
-_STDERR_LOCK = threading.Lock()
 
 
 class AudioInfo(NamedTuple):
@@ -46,40 +45,35 @@ class AudioInfo(NamedTuple):
     format: str
 
 
-def _apart_from_faults(read: Callable) -> Callable:
-    """Has a reader of a path raise what the medium does, an OSError: a file is not bad because of it."""
-
-    @functools.wraps(read)
-    def reader(path: str | os.PathLike[str], *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return read(path, *arguments, **keywords)
-        except BadAudio:  # decoders do not say
-            if not os.path.isfile(path):  # a pipe would be waited for
-                raise
-            try:
-                with open(path, 'rb') as file:
-                    while file.read(_BLOCK_SAMPLES):
-                        pass
-            except OSError as error:
-                if machine_fault(error):
-                    raise
+@contextlib.contextmanager
+def _apart_from_faults(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raises what the medium does, an OSError: a file is not bad because of it."""
+    try:
+        yield
+    except BadAudio:  # decoders do not say
+        if not os.path.isfile(path):  # a pipe would be waited for
             raise
+        try:
+            with open(path, 'rb') as file:
+                while file.read(_BLOCK_SAMPLES):
+                    pass
+        except OSError as error:
+            if machine_fault(error):
+                raise
+        raise
 
-    return reader
 
-
-@_apart_from_faults
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
-    if _by_ffmpeg(path):
-        with _ffmpeg(path) as (info, _):
-            return info
-    with _opened(path) as (handle, frames):
-        rate = handle.samplerate
-        return AudioInfo(rate, handle.channels, frames / rate, handle.format)
+    with _apart_from_faults(path):
+        if _by_ffmpeg(path):
+            with _ffmpeg(path) as (info, _):
+                return info
+        with _opened(path) as (handle, frames):
+            rate = handle.samplerate
+            return AudioInfo(rate, handle.channels, frames / rate, handle.format)
 
 
-@_apart_from_faults
 def decode(
     path: str | os.PathLike[str], sample_rate_hz: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
@@ -92,20 +86,86 @@ def decode(
     end counts as the end. BadAudio: the file cannot be read, is not audio, was cut short or damaged, lacks
     the span, or the span is shorter than 0.1 s, silent, or not finite.
     """
-    if _by_ffmpeg(path):
-        audio = _read_mono_by_ffmpeg(path, start_s, end_s, sample_rate_hz)
-    else:
-        with _opened(path) as (handle, frames):
-            first, last = _span(start_s, end_s, frames, handle.samplerate)
-            audio = _read_mono(handle, first, last, sample_rate_hz)
-    peak = float(max(audio.max(), -audio.min()))
+    audio = np.concatenate(list(_mono_blocks(path, sample_rate_hz, start_s, end_s)))
+    return _as_int16(audio, _checked_peak(lambda: [audio]))
+
+
+def of_samples(samples: np.ndarray, from_hz: int, sample_rate_hz: int) -> np.ndarray:
+    """Does to samples in memory what `decode` does to a file's: int16 [n].
+
+    `samples` are [n] or [n, channels], float in [-1, 1] or integers of full scale.
+    """
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in 'fi':
+        raise BadAudio(
+            f'samples of shape {samples.shape} and type {samples.dtype}: expected [n] or [n, channels], '
+            'float in [-1, 1] or integers of full scale'
+        )
+    scale = 1.0 if samples.dtype.kind == 'f' else -float(np.iinfo(samples.dtype).min)
+    mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float64) / scale
+    _span(0.0, None, len(mono), from_hz)  # for its errors
+    stream = soxr.ResampleStream(from_hz, sample_rate_hz, 1, dtype='float32')
+    mono = mono.astype(np.float32)
+    audio = mono if from_hz == sample_rate_hz else stream.resample_chunk(mono, last=True)
+    return _as_int16(audio, _checked_peak(lambda: [audio]))
+
+
+def decode_long(path: str | os.PathLike[str], sample_rate_hz: int) -> tuple[int, Iterator[np.ndarray]]:
+    """Decodes a file as `decode` does, block by block, so that its length needs no memory.
+
+    Returns the samples per channel, and the blocks, int16 [n]; for their common level the file is decoded
+    before. BadAudio is raised at once, and again by the blocks where the file has changed meanwhile.
+    """
+    n_samples = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        return _mono_blocks(path, sample_rate_hz, 0.0, None)
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal n_samples
+        n_samples = 0
+        for block in blocks():
+            n_samples += len(block)
+            yield block
+
+    peak = _checked_peak(counted)
+    return n_samples, (_as_int16(block, peak) for block in blocks())
+
+
+def _mono_blocks(
+    path: str | os.PathLike[str], sample_rate_hz: int, start_s: float, end_s: float | None
+) -> Iterator[np.ndarray]:
+    """Yields a span averaged over channels and resampled, float32 [n]."""
+    with _apart_from_faults(path):
+        if _by_ffmpeg(path):
+            yield from _read_mono_by_ffmpeg(path, start_s, end_s, sample_rate_hz)
+        else:
+            with _opened(path) as (handle, frames):
+                first, last = _span(start_s, end_s, frames, handle.samplerate)
+                yield from _read_mono(handle, first, last, sample_rate_hz)
+
+
+def _checked_peak(blocks: Callable[[], Iterable[np.ndarray]]) -> float:
+    """Returns the peak of float audio in blocks, or BadAudio where it cannot be used.
+
+    The blocks are asked for once more where a second look is needed.
+    """
+    ends = [(block.max(), -block.min()) for block in blocks() if len(block)]
+    peak = float(np.max(ends))  # NaN where one is
     if not np.isfinite(peak):
         raise BadAudio('non-finite samples (NaN or infinity)')
-    if peak > _LOUDEST and np.quantile(np.abs(audio), 0.999) < peak / 10_000:
-        raise BadAudio(f'damaged: some samples are up to {peak:.0e} times full scale, the others are not')
+    if peak > _LOUDEST:
+        sizes = [(len(block), np.count_nonzero(np.abs(block) >= peak / 10_000)) for block in blocks()]
+        n_samples, n_loud = np.sum(sizes, 0)
+        if n_loud <= 0.001 * n_samples:
+            raise BadAudio(f'damaged: some samples are up to {peak:.0e} times full scale, the others are not')
     if peak < _SILENCE_PEAK:
         level = f'{20 * np.log10(peak):.0f} dBFS' if peak else 'digital zero'
         raise BadAudio(f'silent (the peak of its mono mix is {level})')
+    return peak
+
+
+def _as_int16(audio: np.ndarray, peak: float) -> np.ndarray:
+    """Returns round(32767 x), divided by a peak above full scale; overwrites the audio."""
     audio *= 32767 / max(peak, 1.0)
     return np.rint(audio).astype(np.int16)
 
@@ -128,24 +188,24 @@ def _span(start_s: float, end_s: float | None, frames: int, rate_hz: int) -> tup
     return first, last
 
 
-def _read_mono(handle: soundfile.SoundFile, first: int, last: int, sample_rate_hz: int) -> np.ndarray:
-    """Returns frames [first, last) averaged over channels and resampled, float32 [n]."""
+def _read_mono(
+    handle: soundfile.SoundFile, first: int, last: int, sample_rate_hz: int
+) -> Iterator[np.ndarray]:
+    """Yields frames [first, last) averaged over channels and resampled, float32 [n]."""
     resample = sample_rate_hz != handle.samplerate
     stream = soxr.ResampleStream(handle.samplerate, sample_rate_hz, 1, dtype='float32')
     block = max(1, _BLOCK_SAMPLES // handle.channels)
     if handle.seek(first) != first:
         raise BadAudio('truncated or damaged: its span cannot be reached')
-    parts = []
     while first < last:
         wanted = min(block, last - first)
         frames = handle.read(wanted, dtype='float32', always_2d=True)
         if len(frames) < wanted:
             raise BadAudio('truncated or damaged: it yields less audio than it announces')
         first += wanted
-        with np.errstate(over='ignore', invalid='ignore'):  # `decode` refuses what is not finite
+        with np.errstate(over='ignore', invalid='ignore'):  # what is not finite is refused later
             mono = frames.mean(axis=1)
-        parts.append(stream.resample_chunk(mono, last=first == last) if resample else mono)
-    return np.concatenate(parts)
+        yield stream.resample_chunk(mono, last=first == last) if resample else mono
 
 
 def _by_ffmpeg(path: str | os.PathLike[str]) -> bool:
@@ -192,22 +252,22 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
 
 def _read_mono_by_ffmpeg(
     path: str | os.PathLike[str], start_s: float, end_s: float | None, sample_rate_hz: int
-) -> np.ndarray:
-    """Returns the span averaged over channels and resampled, float32 [n], as `_read_mono` does."""
+) -> Iterator[np.ndarray]:
+    """Yields the span averaged over channels and resampled, float32 [n], as `_read_mono` does."""
     with _ffmpeg(path) as (info, blocks):
-        rate_hz, frames, parts = info.sample_rate_hz, 0, []
+        rate_hz, frames = info.sample_rate_hz, 0
         stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype='float32')
         first, last = round(start_s * rate_hz), math.inf if end_s is None else round(end_s * rate_hz)
         for block in blocks:
             inside = block[max(0, first - frames) : max(0, min(last - frames, len(block)))]
             frames += len(block)
-            parts.append(stream.resample_chunk(inside.mean(axis=1)))
+            yield stream.resample_chunk(inside.mean(axis=1))
     if frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
         raise BadAudio(
             f'truncated: {frames / rate_hz:.1f} of the {info.duration_s:.1f} s that it announces are there'
         )
     _span(start_s, end_s, frames, rate_hz)  # for its errors
-    return np.concatenate([*parts, stream.resample_chunk(np.zeros(0, np.float32), last=True)])
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 @contextlib.contextmanager
@@ -224,7 +284,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile,
             source, mp3_frames = containers.check(file, status.st_size)
     except OSError as error:
         raise BadAudio(f'cannot be read: {error.strerror}') from error
-    with _quiet_stderr() if mp3_frames is not None else contextlib.nullcontext():
+    with quiet_decoders if mp3_frames is not None else contextlib.nullcontext():
         try:
             handle = soundfile.SoundFile(source or os.fspath(path))
         except soundfile.LibsndfileError as error:
@@ -267,15 +327,33 @@ def _frames(handle: soundfile.SoundFile, mp3_frames: int) -> int:
     return frames
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keeps the notes that libmpg123 writes past Python from the terminal."""
-    with _STDERR_LOCK:
-        saved = os.dup(2)
-        with open(os.devnull, 'wb') as null:
-            os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+class _QuietDecoders:
+    """Keeps the notes that libmpg123 writes past Python from the terminal, while anything is in here.
+
+    What Python writes to sys.stderr as it is in here still goes there.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._terminal, self._python = os.dup(2), sys.stderr
+            if sys.stderr is sys.__stderr__ and sys.stderr is not None:
+                sys.stderr = open(self._terminal, 'w', buffering=1, closefd=False)
+            with open(os.devnull, 'wb') as null:
+                os.dup2(null.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                os.dup2(self._terminal, 2)
+                sys.stderr = self._python
+                os.close(self._terminal)
+
+
+quiet_decoders = _QuietDecoders()

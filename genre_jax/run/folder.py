@@ -26,13 +26,13 @@ _KEPT_RESULT = 'result_at_step_{}.json'
 
 
 @contextlib.contextmanager
-def own(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the run folder for this program alone; a killed program lets go of it by itself.
+def own(workdir: pathlib.Path, key: str = '--workdir') -> Iterator[None]:
+    """Holds a folder, that of a flag, for this program alone; a killed program lets go of it by itself.
 
     One that cannot be written, that another program is running in, or that not all hosts see, is a UserError.
     """
     if jax.process_index() != 0:
-        sharding.check_shared(workdir, '--workdir')
+        sharding.check_shared(workdir, key)
         yield
         return
     try:
@@ -40,13 +40,13 @@ def own(workdir: pathlib.Path) -> Iterator[None]:
         lock = (workdir / '.lock').open('w')
     except OSError as error:
         raise UserError(
-            f'--workdir={workdir} cannot be used ({error.strerror}): name a folder that can be written'
+            f'{key}={workdir} cannot be used ({error.strerror}): name a folder that can be written'
         ) from None
     with lock:
         if not storage.take_lock(lock, wait=False):
-            raise UserError(f'--workdir={workdir}: another program is running in it')
-        storage.check_renames(workdir, '--workdir')
-        sharding.check_shared(workdir, '--workdir')
+            raise UserError(f'{key}={workdir}: another program is running in it')
+        storage.check_renames(workdir, key)
+        sharding.check_shared(workdir, key)
         yield
 
 
@@ -137,6 +137,8 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         variables=flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
+        window_s=job.config.windows.window_s,
+        sample_rate_hz=job.stored.sample_rate_hz,
     )
     front_end = dataclasses.asdict(job.front_end)
     store.save(model, folder, {**source, 'front_end': front_end})

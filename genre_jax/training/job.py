@@ -1,8 +1,7 @@
 """What stays fixed during one training, and how stored audio becomes what the model sees."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import flax
 import jax
@@ -71,7 +70,11 @@ class Job:
 
     def featurize(self, audio: jax.Array) -> jax.Array:
         """Turns what is stored into features (batch, frames, bins), on their devices."""
-        return self._on_own_device(lambda audio: self.front_end(self._waveform(audio)))(audio)
+
+        def one_device(audio: jax.Array) -> jax.Array:
+            return self.front_end(self._waveform(audio))
+
+        return sharding.on_own_device(one_device, self.mesh)(audio)
 
     def training_examples(
         self, key: jax.Array, audio: jax.Array, labels: jax.Array
@@ -93,7 +96,8 @@ class Job:
             pictures = augmentation.pictures(key, self.front_end(waveforms), labels, index)
             return augmentation.mixed('picture', key, pictures, targets, index)
 
-        return self._on_own_device(one_device, n_replicated=1)(key, audio, labels, jnp.arange(len(labels)))
+        everywhere = sharding.on_own_device(one_device, self.mesh, n_replicated=1)
+        return everywhere(key, audio, labels, jnp.arange(len(labels)))
 
     def gathered(self, params: Mapping) -> Mapping:
         """Has the parameters whole along `fsdp`: devices compute on their own examples; to be traced.
@@ -108,23 +112,16 @@ class Job:
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':
             return audio.astype(jnp.float32)
-        waveform = audio.astype(jnp.float32) / 32767
-        rate_hz = self.front_end.sample_rate_hz
-        waveform = resample(waveform, self.stored.sample_rate_hz, rate_hz)
-        return waveform[:, : round(self.config.windows.window_s * rate_hz)]
+        return as_heard(audio, self.stored.sample_rate_hz, self.front_end, self.config.windows.window_s)
 
-    def _on_own_device(self, function: Callable, n_replicated: int = 0) -> Callable:
-        """Lets each device compute its own examples; the first arguments may be the same for all."""
-        if self.mesh is None:
-            return function
-        # shard_map: left to itself XLA gathers the whole batch on every device before an FFT.
-        split, whole = sharding.by_example(self.mesh).spec, sharding.replicated(self.mesh).spec
 
-        def sharded(*arguments: jax.Array) -> Any:
-            specs = tuple(whole if i < n_replicated else split for i in range(len(arguments)))
-            return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=split)(*arguments)
-
-        return sharded
+def as_heard(
+    audio: jax.Array, sample_rate_hz: int, front_end: features.FrontEnd, window_s: float
+) -> jax.Array:
+    """Turns stored audio, int16 (batch, time), into what a front end takes, float32 at its rate."""
+    waveform = audio.astype(jnp.float32) / 32767
+    waveform = resample(waveform, sample_rate_hz, front_end.sample_rate_hz)
+    return waveform[:, : round(window_s * front_end.sample_rate_hz)]
 
 
 def make_job(

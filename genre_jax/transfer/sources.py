@@ -96,10 +96,7 @@ def open_sources(
 def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.Path) -> Network:
     """Finds a network; its model and its front end are its own, not those of the page."""
     own = config.copy_and_resolve_references()
-    try:
-        found = init_from.find(checkpoint)
-    except UserError as error:
-        raise UserError(str(error).replace('config.init.checkpoint=', '--sources=')) from None
+    found = init_from.find(checkpoint, '--sources')
     if found.model != config.model.name:
         own.model = ml_collections.ConfigDict({'name': found.model, **found.settings})
         own.features = ml_collections.ConfigDict({'name': found.features})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from genre_jax import program
 from genre_jax.convert import fetch
 from genre_jax.convert.read import read_checkpoint
 from genre_jax.errors import UserError
@@ -197,7 +198,7 @@ def test_damage_is_one_line_at_most(as_zip, tmp_path):
 def test_musicnns_checkpoints(name, tmp_path):
     """Files that TensorFlow wrote: their checksums hold, and all of their data has a name."""
     fetch.fetch('musicnn_msd')
-    with zipfile.ZipFile(fetch.cache() / fetch.PUBLISHED['musicnn_msd'].file) as wheel:
+    with zipfile.ZipFile(program.cache() / fetch.PUBLISHED['musicnn_msd'].file) as wheel:
         wheel.extractall(
             tmp_path, [entry for entry in wheel.namelist() if entry.startswith(f'musicnn/{name}/')]
         )

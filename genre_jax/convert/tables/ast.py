@@ -71,6 +71,7 @@ def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict
 AST = Table(
     title='AST by its authors (.pth)',
     model='ast',
+    tags=(527,),
     marks=(r'v\.pos_embed', r'v\.patch_embed\.proj\.weight', r'mlp_head\.1\.weight'),
     rules=rules(r"""
         tensor            v\.(cls_token|dist_token|pos_embed)  params/\1
@@ -126,6 +127,7 @@ _TRANSFORMERS_RULES = r"""
 AST_HUGGING_FACE = Table(
     title='AST of transformers 4 or 5 (.safetensors, .bin)',
     model='ast',
+    tags=(527,),
     marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
     rules=rules(_TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')),
     describe=_describe_transformers,

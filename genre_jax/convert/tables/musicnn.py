@@ -26,6 +26,7 @@ def _without_height(kernel: np.ndarray) -> np.ndarray:
 MUSICNN = Table(
     title='musicnn by its authors (TensorFlow bundle)',
     model='musicnn',
+    tags=(50,),
     marks=('conv2d/kernel', 'conv2d_7/kernel', 'batch_normalization_10/gamma', 'dense_1/kernel'),
     rules=rules(
         _lines('tf_layer', 'conv2d', _KERNELS)

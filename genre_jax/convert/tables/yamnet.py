@@ -39,6 +39,7 @@ _KERAS = r"""
 YAMNET_KERAS = Table(
     title='YAMNet by its authors (.h5)',
     model='yamnet',
+    tags=(521,),
     marks=(
         'layer1/conv/(?:.*/)?kernel(?::0)?',
         'layer14/depthwise_conv/(?:.*/)?depthwise_kernel(?::0)?',
@@ -61,6 +62,7 @@ _LITERT = r"""
 YAMNET_LITERT = Table(
     title='YAMNet for LiteRT (.tflite)',
     model='yamnet',
+    tags=(521,),
     marks=('layer1/conv/Conv2D', 'layer14/pointwise_conv/Conv2D', 'dense/MatMul'),
     rules=rules(_LITERT),
     describe=functools.partial(_describe, head='dense/MatMul', axis=0),
@@ -71,6 +73,7 @@ YAMNET_LITERT = Table(
 YAMNET_TORCH = Table(
     title='YAMNet of torch-vggish-yamnet (.pth)',
     model='yamnet',
+    tags=(521,),
     marks=(r'layer1\.fused\.conv\.weight', r'classifier\.weight'),
     rules=rules(r"""
         tensor       layer1\.fused\.conv\.weight      params/layer1/conv/kernel  torch_conv

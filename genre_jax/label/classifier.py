@@ -1,0 +1,284 @@
+"""A trained model as one opens it: what it hears, and what it answers."""
+
+import bisect
+import collections
+import dataclasses
+import functools
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_jax import features, models, sharding
+from genre_jax.convert import fetch, init_from, tables
+from genre_jax.convert.engine import Converted
+from genre_jax.data import audio
+from genre_jax.errors import BadAudio, UserError
+from genre_jax.label import windows
+from genre_jax.label.song import Song
+from genre_jax.logbook import read_json
+from genre_jax.training.job import as_heard
+
+BATCH_SIZE = 32
+_LONGEST_S = 60  # of a window that is looked for
+
+Recording = str | os.PathLike[str] | np.ndarray
+
+
+class Heard(NamedTuple):
+    """What the network makes of a recording."""
+
+    n_samples: int  # of the recording, at the classifier's rate
+    logits: np.ndarray  # of its windows, float32 [n, C]
+    embeddings: np.ndarray  # float32 [n, units]
+
+
+class Classifier:
+    """A trained model: recordings in, classes out.
+
+    Attributes:
+        labels: names of its classes, in the order of its outputs.
+        tags: whether each class is a yes or no by itself; else the probabilities of a window sum to 1.
+        sample_rate_hz: at which it hears recordings; other rates are resampled.
+        window_s: length of a window, which it gives one answer for.
+        title: the kind of model.
+        sha256: digest of its parameters.
+    """
+
+    def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int = BATCH_SIZE) -> None:
+        """Opens a model as `genre_jax.load` does."""
+        source = init_from.find(name, 'MODEL')
+        if source.features not in features.FLAVOURS:
+            raise UserError(
+                f'MODEL={name} does not hear sound (its features: {source.features or "not known"}): '
+                f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
+            )
+        self.title, self.sha256 = source.title, source.sha256
+        self.labels = tuple(labels or _labels(name, source))
+        if len(self.labels) != source.num_classes:
+            raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')
+        known = {table.title: table for table in tables.TABLES}
+        self.tags = source.title in known and source.num_classes in known[source.title].tags
+        front_end = _front_end(source)
+        self.window_s, self.sample_rate_hz = _heard_at(pathlib.Path(name), source, front_end)
+        self.window = round(self.window_s * self.sample_rate_hz)
+        self._mesh = sharding.make_mesh()
+        self.batch_size = batch_size
+        if batch_size % self._mesh.size:
+            raise UserError(
+                f'batch_size={batch_size} cannot be divided among {self._mesh.size} devices: expected a '
+                'multiple'
+            )
+        self._forward = self._program(source, front_end)
+
+    def label(
+        self,
+        recordings: Recording | Sequence[Recording],
+        sample_rate_hz: int | None = None,
+        hop_s: float | None = None,
+    ) -> list[Song]:
+        """Labels recordings: paths of files, or samples at `sample_rate_hz`.
+
+        Samples are [n] or [n, channels], float in [-1, 1] or integers of full scale. A window begins every
+        `hop_s` seconds, by default where the last one ends. A UserError for one that cannot be used.
+        """
+        listed, hop = _listed(recordings), self.hop(hop_s)
+        return [
+            self.song(name, heard.n_samples, heard.logits, hop)
+            for name, heard in self._heard(listed, sample_rate_hz, hop)
+        ]
+
+    def embed(
+        self,
+        recordings: Recording | Sequence[Recording],
+        sample_rate_hz: int | None = None,
+        hop_s: float | None = None,
+    ) -> list[np.ndarray]:
+        """Returns what the network has before its output layer, for recordings as `label` takes them.
+
+        Float32 [windows, units] each; `Song.start_s` says where the windows start.
+        """
+        listed, hop = _listed(recordings), self.hop(hop_s)
+        return [heard.embeddings for _, heard in self._heard(listed, sample_rate_hz, hop)]
+
+    def hop(self, hop_s: float | None) -> int:
+        """Returns how many samples there are from window to window."""
+        if hop_s is None:
+            return self.window
+        if not round(hop_s * self.sample_rate_hz) >= 1:
+            raise UserError(f'hop_s={hop_s}: expected seconds above 0')
+        return round(hop_s * self.sample_rate_hz)
+
+    def song(self, track: str, n_samples: int, logits: np.ndarray, hop: int) -> Song:
+        """Returns what the network says of a recording of so many samples, by logits [windows, C]."""
+        start_s = windows.starts(n_samples, self.window, hop) / self.sample_rate_hz
+        duration_s = n_samples / self.sample_rate_hz
+        logits = logits.astype(np.float64)
+        if self.tags:
+            probabilities = 1 / (1 + np.exp(-logits))
+        else:
+            weights = np.exp(logits - logits.max(1, keepdims=True))
+            probabilities = weights / weights.sum(1, keepdims=True)
+        end_s = np.minimum(start_s + self.window / self.sample_rate_hz, duration_s)
+        return Song(track, duration_s, self.labels, start_s, end_s, probabilities)
+
+    def hear(
+        self, recordings: Iterable[windows.Decoded | BadAudio], hop: int, passed: int = 0
+    ) -> Iterator[Heard | BadAudio]:
+        """Yields in order what the network makes of decoded recordings, or why one cannot be used.
+
+        All their windows are one stream, which is cut into batches: so short recordings share them, and
+        where one is cut off follows from the recordings alone. The first `passed` windows are left out, and
+        the recordings that they are of have so many fewer.
+        """
+        waiting: collections.deque[_Waiting] = collections.deque()
+
+        def stream() -> Iterator[np.ndarray]:
+            left_out = passed
+            for decoded in recordings:
+                waiting.append(each := _Waiting())
+                try:
+                    if isinstance(decoded, BadAudio):
+                        raise decoded
+                    for window in windows.cut(decoded, self.window, hop):
+                        if left_out:
+                            left_out -= 1
+                            continue
+                        each.windows += 1
+                        yield window
+                    each.answer = decoded[0]
+                except BadAudio as error:
+                    each.answer = error
+
+        logits, embeddings = [], []
+
+        def finished() -> Iterator[Heard | BadAudio]:
+            while waiting and waiting[0].answer is not None and len(logits) >= waiting[0].windows:
+                first = waiting.popleft()
+                parts = [np.array(rows[: first.windows]) for rows in (logits, embeddings)]
+                del logits[: first.windows], embeddings[: first.windows]
+                yield Heard(first.answer, *parts) if isinstance(first.answer, int) else first.answer
+
+        for outputs in self._batches(stream()):
+            logits.extend(outputs[0])
+            embeddings.extend(outputs[1])
+            yield from finished()
+        yield from finished()
+
+    def _batches(self, stream: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields logits and embeddings of windows, batch by batch; while one is computed the next is read."""
+        ahead: collections.deque = collections.deque()
+
+        def oldest() -> tuple[np.ndarray, np.ndarray]:
+            count, outputs = ahead.popleft()
+            return tuple(jax.device_get(each)[:count] for each in outputs)
+
+        while batch := list(itertools.islice(stream, self.batch_size)):
+            size = self.batch_size
+            while size % 2 == 0 and size // 2 >= len(batch) and size // 2 % self._mesh.size == 0:
+                size //= 2
+            padded = np.stack(batch + [batch[-1]] * (size - len(batch)))
+            ahead.append(
+                (len(batch), self._forward(sharding.put_batch({'audio': padded}, self._mesh)['audio']))
+            )
+            if len(ahead) > 1:
+                yield oldest()
+        while ahead:
+            yield oldest()
+
+    def _program(self, source: Converted, front_end: features.FrontEnd) -> Callable:
+        """Returns the network as a program: windows, int16 [batch, window], to logits and embeddings."""
+        whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
+        model = models.build({'name': source.model, **_with_tuples(source.settings)}, source.num_classes)
+        nested = flax.traverse_util.unflatten_dict(source.variables, sep='/')
+        variables = jax.device_put(nested, whole)
+
+        def hear(audio: jax.Array) -> jax.Array:
+            return front_end(as_heard(audio, self.sample_rate_hz, front_end, self.window_s))
+
+        @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
+        def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
+            with jax.default_matmul_precision('highest'):
+                return model.apply(variables, sharding.on_own_device(hear, self._mesh)(audio), train=False)
+
+        return functools.partial(forward, variables)
+
+    def _heard(
+        self, recordings: Sequence[Recording], sample_rate_hz: int | None, hop: int
+    ) -> Iterator[tuple[str, Heard]]:
+        paths = [os.fspath(each) for each in recordings if not isinstance(each, np.ndarray)]
+        files = windows.decode_ahead(paths, self.sample_rate_hz)
+        names = ['' if isinstance(each, np.ndarray) else os.fspath(each) for each in recordings]
+
+        def decoded() -> Iterator[windows.Decoded | BadAudio]:
+            for each in recordings:
+                yield self._samples(each, sample_rate_hz) if isinstance(each, np.ndarray) else next(files)
+
+        for name, heard in zip(names, self.hear(decoded(), hop), strict=True):
+            if isinstance(heard, BadAudio):
+                raise UserError(f'{name or "samples"}: {heard}')
+            yield name, heard
+
+    def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded:
+        if from_hz is None:
+            raise UserError('samples without their rate: expected sample_rate_hz=...')
+        pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
+        return len(pcm), [pcm]
+
+
+@dataclasses.dataclass
+class _Waiting:
+    """A recording whose windows are being computed; its answer is the number of its samples, or why none."""
+
+    windows: int = 0
+    answer: int | BadAudio | None = None
+
+
+def _listed(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
+    single = isinstance(recordings, str | os.PathLike | np.ndarray)
+    return [recordings] if single else list(recordings)
+
+
+def _labels(name: str, source: Converted) -> Sequence[str]:
+    if source.labels:
+        return source.labels
+    found = fetch.labels(name) if name in fetch.PUBLISHED and not pathlib.Path(name).exists() else None
+    if not found:
+        raise UserError(
+            f'MODEL={name} knows {source.num_classes} classes by number alone: name them, in their order, '
+            'one a line in a file: --labels=FILE'
+        )
+    return found
+
+
+def _front_end(source: Converted) -> features.FrontEnd:
+    return features.find(source.features)(**_with_tuples(source.front_end or {}))
+
+
+def _heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontEnd) -> tuple[float, int]:
+    """Returns the length of a window in seconds, and the rate of the recordings, that a model knows."""
+    if source.window_s:
+        return source.window_s, source.sample_rate_hz
+    if (folder / 'result.json').exists():  # a run of a time when its model did not keep them
+        config, environment = (read_json(folder / f'{each}.json') for each in ('config', 'environment'))
+        return config['windows']['window_s'], environment['dataset']['sample_rate_hz']
+    rate_hz, frames = front_end.sample_rate_hz, source.picture[0]
+
+    def frames_of(n_samples: int) -> int:
+        clip = jax.ShapeDtypeStruct((n_samples,), jnp.float32)
+        return jax.eval_shape(front_end.clip, clip).shape[0]
+
+    # The fewest samples that make as many frames as the parameters fit.
+    lengths = range(front_end.least_samples, _LONGEST_S * rate_hz)
+    return lengths[bisect.bisect_left(lengths, frames, key=frames_of)] / rate_hz, rate_hz
+
+
+def _with_tuples(settings: Mapping) -> dict:
+    """Returns settings as they were: JSON knows no tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}

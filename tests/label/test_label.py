@@ -1,0 +1,276 @@
+"""Labels of recordings: against the network applied by hand, after kills, on other devices, of bad files."""
+
+import csv
+import doctest
+import json
+import shutil
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import soundfile
+
+import genre_jax
+from genre_jax import features, models
+from genre_jax.config import load_page
+from genre_jax.convert import store
+from genre_jax.data import audio
+from genre_jax.errors import BadAudio, UserError
+from genre_jax.label import files
+from genre_jax.label.classifier import Classifier
+from genre_jax.label.journal import Journal
+from tests import program
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run on tones, and twelve new recordings of other lengths, rates and formats."""
+    home = tmp_path_factory.mktemp('trained')
+    tones = program.write_tones(home / 'tones', songs=8)
+    done = program.run(program.command(home / 'run', tones, home / 'prepared'))
+    assert done.returncode == 0, done.stderr
+    rng = np.random.default_rng(1)
+    (home / 'new' / 'deeper').mkdir(parents=True)
+    for i in range(12):
+        rate_hz = (22050, 44100, 16000)[i % 3]
+        time_s = np.arange(int(rate_hz * rng.uniform(0.3, 6))) / rate_hz
+        sound = 0.4 * np.sin(2 * np.pi * rng.uniform(200, 2000) * time_s) + 0.05 * rng.standard_normal(
+            len(time_s)
+        )
+        folder = home / 'new' / ('deeper' if i % 2 else '')
+        soundfile.write(folder / f'{i:02d}.{("wav", "flac", "ogg", "mp3")[i % 4]}', sound, rate_hz)
+    return home
+
+
+@pytest.fixture(scope='module')
+def model(trained):
+    return genre_jax.load(str(trained / 'run'))
+
+
+def paths(trained):
+    return sorted(map(str, (trained / 'new').rglob('*.*')))
+
+
+def label(*words, **keywords):
+    """Runs the program."""
+    return program.run([sys.executable, '-m', 'genre_jax.label', *map(str, words)], **keywords)
+
+
+def test_they_are_those_by_hand(trained, model):
+    assert model.labels == ('high', 'low', 'mid')
+    assert (model.sample_rate_hz, model.window_s, model.tags) == (22050, 0.6, False)
+    own = load_page(str(program.PAGE))
+    front_end, network = features.build(own.features), models.build(own.model, 3)
+    variables = {}
+    for path, value in store.load(trained / 'run' / 'model').variables.items():
+        *layers, leaf = path.split('/')
+        inner = variables
+        for layer in layers:
+            inner = inner.setdefault(layer, {})
+        inner[leaf] = value
+    for path in paths(trained)[:4]:
+        pcm = np.pad(audio.decode(path, 22050), (0, 13230))
+        [song] = model.label(path, hop_s=0.25)
+        starts = np.rint(song.start_s * 22050).astype(int)
+        cut = np.stack([pcm[start : start + 13230] for start in starts]).astype(np.float32) / 32767
+        logits, embedding = network.apply(variables, front_end(cut), train=False)
+        weights = np.exp(np.asarray(logits, np.float64))
+        assert np.allclose(song.probabilities, weights / weights.sum(1, keepdims=True), atol=1e-5)
+        assert np.allclose(model.embed(path, hop_s=0.25)[0], embedding, atol=1e-4)
+
+
+def test_the_run_labels_its_own_classes(trained, model):
+    """It has learned the tones: what it says of them is what it said in its own test."""
+    songs = model.label(sorted(map(str, (trained / 'tones').rglob('*.wav'))))
+    right = np.mean([song.track.split('/')[-2] == song.label for song in songs])
+    assert right >= 0.9
+
+
+def test_samples_of_any_rate(trained, model):
+    sound, rate_hz = soundfile.read(trained / 'new' / '00.wav')
+    [a], [b] = model.label(sound, sample_rate_hz=rate_hz), model.label(str(trained / 'new' / '00.wav'))
+    assert np.allclose(a.probabilities, b.probabilities, atol=1e-3)  # the file has 16 bits
+    with pytest.raises(UserError, match='sample_rate_hz'):
+        model.label(sound)
+
+
+def all_of(found):
+    """What a labelling comes to, to the last bit."""
+    return [(path, each.probabilities.tobytes(), each.duration_s) for path, each in found]
+
+
+def test_what_was_stopped_goes_on_to_the_same_bits(trained, tmp_path):
+    classifier = Classifier(str(trained / 'run'), batch_size=8)
+    wanted = all_of(files.label(classifier, paths(trained), 5000))
+    for stop in range(12):
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        for first in (stop, 12):  # some, then all
+            found = files.label(classifier, paths(trained), 5000, Journal(folder, {}))
+            got = all_of(each for each, _ in zip(found, range(first), strict=False))
+            found.close()
+        assert got == wanted, stop
+    # Half a line, as a kill leaves it.
+    journal = tmp_path / '5' / 'journal.jsonl'
+    journal.write_bytes(journal.read_bytes()[:-100])
+    assert all_of(files.label(classifier, paths(trained), 5000, Journal(tmp_path / '5', {}))) == wanted
+
+
+def test_a_file_that_has_changed_is_labelled_again(trained, tmp_path):
+    classifier = Classifier(str(trained / 'run'))
+    shutil.copytree(trained / 'new', tmp_path / 'new')
+    mine = sorted(map(str, (tmp_path / 'new').rglob('*.*')))
+    list(files.label(classifier, mine, 5000, Journal(tmp_path, {})))
+    shutil.copy(mine[0], mine[5])
+    found = dict(files.label(classifier, mine, 5000, Journal(tmp_path, {})))
+    assert np.allclose(found[mine[5]].probabilities, found[mine[0]].probabilities, atol=1e-6)
+
+
+def test_another_model_or_hop_does_not_mix(trained, tmp_path):
+    Journal(tmp_path, {'model': 'a', 'hop_s': 1})
+    with pytest.raises(UserError, match='another hop_s'):
+        Journal(tmp_path, {'model': 'a', 'hop_s': 2})
+    (tmp_path / 'journal.jsonl').write_text('{"settings": {}}\nnonsense\n')
+    with pytest.raises(UserError, match='line 2 is damaged'):
+        Journal(tmp_path, {})
+
+
+def test_batches_and_order_do_not_matter(trained, model):
+    one = dict(files.label(model, paths(trained), 5000))
+    other = Classifier(str(trained / 'run'), batch_size=8)
+    for path, song in files.label(other, paths(trained)[::-1], 5000):
+        assert np.allclose(song.probabilities, one[path].probabilities, atol=1e-5)
+
+
+def test_the_program_writes_what_python_returns(trained, model, tmp_path):
+    out = tmp_path / 'out'
+    words = (trained / 'run', trained / 'new', f'--out={out}', '--formats=csv,jsonl,parquet,tracks,html')
+    done = label(*words)
+    assert done.returncode == 0, done.stderr
+    songs = model.label(paths(trained))
+    with (out / 'songs.csv').open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row['track'], row['label']) for row in rows] == [(song.track, song.label) for song in songs]
+    for row, song in zip(rows, songs, strict=True):
+        assert float(row['probability']) == pytest.approx(song.probability.max(), abs=1e-5)
+        assert float(row['agreement']) == pytest.approx(song.agreement, abs=1e-5)
+        assert int(row['windows']) == len(song.start_s)
+    with (out / 'segments.csv').open() as stream:
+        rows = list(csv.DictReader(stream))
+    timelines = [each for song in songs for each in song.timeline()]
+    assert [row['label'] for row in rows] == [each.label for each in timelines]
+    assert np.allclose([float(row['end_s']) for row in rows], [each.end_s for each in timelines], atol=1e-3)
+    assert pyarrow.parquet.read_table(out / 'segments.parquet').to_pylist() == [
+        {key: value if key in ('track', 'label') else float(value) for key, value in row.items()}
+        for row in rows
+    ]
+    lines = [json.loads(line) for line in (out / 'songs.jsonl').read_text().splitlines()]
+    assert [line['track'] for line in lines] == [song.track for song in songs]
+    assert len(lines[0]['timeline']) == len(songs[0].timeline())
+    track = (out / 'tracks' / f'{songs[0].track.split("/")[-1]}.txt').read_text().splitlines()
+    assert [line.split('\t')[2] for line in track] == [each.label for each in songs[0].timeline()]
+    page = (out / 'label.html').read_text()
+    assert page.count('<article>') == 12 and 'http' not in page
+    # Again: nothing to do, the same bytes.
+    before = {file: file.read_bytes() for file in out.rglob('*.*') if file.is_file()}
+    assert label(*words).returncode == 0
+    assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.slow
+def test_eight_devices_say_the_same(trained, model, tmp_path):
+    out = tmp_path / 'out'
+    words = (trained / 'run', trained / 'new', f'--out={out}', '--formats=jsonl')
+    done = label(*words, env=program.environment(devices=8))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (out / 'songs.jsonl').read_text().splitlines()]
+    for line, song in zip(lines, model.label(paths(trained)), strict=True):
+        assert line['probability'] == pytest.approx(song.probability.max(), abs=1e-5)
+
+
+def test_bad_files_are_named_and_counted(trained, tmp_path):
+    shutil.copytree(trained / 'new', tmp_path / 'new')
+    (tmp_path / 'new' / 'broken.wav').write_bytes(b'RIFF' + bytes(50))
+    (tmp_path / 'new' / 'empty.mp3').touch()
+    (tmp_path / 'new' / 'notes.txt').write_text('not audio')
+    soundfile.write(tmp_path / 'new' / 'silence.wav', np.zeros(22050), 22050)
+    words = (trained / 'run', tmp_path / 'new', f'--out={tmp_path / "out"}')
+    done = label(*words)
+    assert done.returncode == 2
+    assert 'error: 3 of 15 files cannot be used' in done.stderr and 'Traceback' not in done.stderr
+    assert 'notes.txt' in done.stdout
+    with (tmp_path / 'out' / 'bad.csv').open() as stream:
+        bad = {row['track'].split('/')[-1]: row['reason'] for row in csv.DictReader(stream)}
+    assert set(bad) == {'broken.wav', 'empty.mp3', 'silence.wav'} and 'silent' in bad['silence.wav']
+    with (tmp_path / 'out' / 'songs.csv').open() as stream:
+        assert len(list(csv.DictReader(stream))) == 12
+    assert label(*words).returncode == 2  # nor the second time
+    strict = label(*words[:2], f'--out={tmp_path / "strict"}', '--strict')
+    assert strict.returncode == 2 and 'broken.wav' in strict.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        ([], 'MODEL PATHS'),
+        (['{run}'], 'MODEL PATHS'),
+        (['{run}', '{home}/nowhere'], 'nowhere: there is no such file'),
+        (['{home}/nothing', '{home}/new'], 'MODEL='),
+        (['muscinn_msd', '{home}/new'], 'musicnn_msd'),
+        (['{home}/prepared', '{home}/new'], 'prepared: is a folder'),
+        (['{run}', '{home}/run'], 'no audio files'),
+        (['{run}', '{home}/new', '--formats=csv,cvs'], '--formats=cvs'),
+        (['{run}', '{home}/new', '--hop_s=0'], 'hop_s=0'),
+        (['{run}', '{home}/new', '--labels={home}/new/00.wav'], 'UTF-8'),
+        (['{run}', '{home}/new', '--out={home}/new/00.wav/x'], '--out='),
+    ],
+)
+def test_mistakes_are_one_line(trained, words, said):
+    done = label(*(word.format(run=trained / 'run', home=trained) for word in words))
+    assert done.returncode == 2
+    *_, last = done.stderr.splitlines()
+    assert last.startswith('error: ') and said in last, done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_table_of_paths(trained, tmp_path):
+    (tmp_path / 'list.csv').write_text('path,title\n' + ''.join(f'{path},x\n' for path in paths(trained)[:3]))
+    done = label(trained / 'run', tmp_path / 'list.csv', paths(trained)[0])
+    assert done.returncode == 0, done.stderr
+    assert [line.split(':')[0] for line in done.stdout.splitlines()] == paths(trained)[:3]
+
+
+@pytest.mark.slow
+def test_three_hours_in_bounded_memory(trained, tmp_path):
+    noise = (np.random.default_rng(0).standard_normal(44100 * 60) * 3000).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / 'long.wav', 'w', 44100, 1) as file:
+        for _ in range(180):
+            file.write(noise)
+    code = (
+        'import resource, runpy, sys; sys.argv = ["label"] + sys.argv[1:]\n'
+        'try: runpy.run_module("genre_jax.label", run_name="__main__", alter_sys=True)\n'
+        'finally: print("KiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    )
+    words = [sys.executable, '-c', code, str(trained / 'run'), str(tmp_path / 'long.wav')]
+    done = program.run(words, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert '18000 windows' in done.stdout
+    assert int(done.stdout.split('KiB')[1]) < 1.5 * 2**20
+
+
+def test_the_example_of_the_docstring_is_true(trained, monkeypatch):
+    """It is of a published model; here it is tried on the one that was trained."""
+    monkeypatch.chdir(trained)
+    text = Classifier.__doc__ + genre_jax.load.__doc__
+    assert '>>>' in text
+    examples = doctest.DocTestParser().get_doctest(text, {}, 'load', None, 0)
+    assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_a_bad_recording_among_good_ones_is_raised_in_python(trained, model, tmp_path):
+    (tmp_path / 'x.wav').write_bytes(b'nothing')
+    with pytest.raises(UserError, match='x.wav'):
+        model.label([str(trained / 'new' / '00.wav'), str(tmp_path / 'x.wav')])
+    [(_, found)] = files.label(model, [str(tmp_path / 'x.wav')], 5000)
+    assert isinstance(found, BadAudio)
