@@ -1,6 +1,7 @@
 """The programs of the package, and one line for a module that is none, which Python would run silently."""
 
 import difflib
+import runpy
 import sys
 from collections.abc import Sequence
 
@@ -42,4 +43,24 @@ def refuse_others(command: Sequence[str]) -> None:
         hint = f'did you mean genre_jax.{close[0]}?' if close else 'programs are'
         known = '' if close else ' ' + ', '.join(f'genre_jax.{each}' for each in PROGRAMS)
         print(f'error: genre_jax{name and "." + name} is no program; {hint}{known}', file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    """The command `genre-jax PROGRAM ...`, python -m genre_jax.PROGRAM ... from any folder; `train` is main."""
+    names = {'train' if name == 'main' else name: what for name, what in PROGRAMS.items() if name != 'embed'}
+    name, *words = sys.argv[1:] or ['--help']
+    if name == '--completion':  # eval "$(genre-jax --completion)"
+        print(f'complete -o default -W "{" ".join(names)}" genre-jax')
+    elif name in ('--help', '-h', 'help'):
+        print('genre-jax PROGRAM ...; genre-jax PROGRAM --help says more, --completion is for the shell\n')
+        print('\n'.join(f'  {each:20} {what}' for each, what in names.items()))
+    elif name in names:
+        sys.argv[1:] = words
+        module = f'genre_jax.{"main" if name == "train" else name}'
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+    else:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f'did you mean {close[0]}?' if close else 'genre-jax --help lists them'
+        print(f'error: {name} is no program; {hint}', file=sys.stderr)
         sys.exit(2)

@@ -85,16 +85,20 @@ class Songs:
 
 def pool_songs(predictions: Predictions) -> Songs:
     """Pools segments, in any order, to songs by summed probability and by votes (Schindler, Herbert)."""
-    names, first, song = np.unique(predictions.track, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    position = np.empty_like(order)
-    position[order] = np.arange(len(order))
-    song = position[song]
-    shape = (len(names), predictions.probabilities.shape[1])
+    first, song = number_songs(predictions.track)
+    shape = (len(first), predictions.probabilities.shape[1])
     summed, votes = np.zeros(shape), np.zeros(shape, np.int64)
     np.add.at(summed, song, predictions.probabilities.astype(np.float64))
     np.add.at(votes, (song, predictions.probabilities.argmax(-1)), 1)
-    return Songs(names[order], predictions.label[first[order]], summed / summed.sum(-1, keepdims=True), votes)
+    share = summed / summed.sum(-1, keepdims=True)
+    return Songs(predictions.track[first], predictions.label[first], share, votes)
+
+
+def number_songs(track: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each song's first segment, in order of first appearance, and each segment's song [n]."""
+    _, first, song = np.unique(track, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[song]
 
 
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -25,6 +25,9 @@ _MERGE = flags.DEFINE_bool('merge', True, 'join neighbouring windows of one clas
 _TOP = flags.DEFINE_integer('top', 1, 'the most classes of a window', lower_bound=1)
 _THRESHOLD = flags.DEFINE_float('threshold', 0.0, 'the least probability of a class of a window')
 _FORMATS = flags.DEFINE_list('formats', ['csv', 'html'], 'of csv, jsonl, parquet, tracks (Audacity), html')
+_REJECT = flags.DEFINE_bool(
+    'reject', False, "say 'none of these' where the model is less sure than in training"
+)
 _STRICT = flags.DEFINE_bool('strict', False, 'stop at the first file that cannot be used')
 _LABELS = flags.DEFINE_string(
     'labels', '', 'file that names the classes of a model without names, one a line'
@@ -56,6 +59,10 @@ def main(argv: list[str]) -> None:
 
     classifier = Classifier(argv[1], _read_labels(), _BATCH_SIZE.value)
     hop = classifier.hop(_HOP_S.value)
+    if _REJECT.value and not classifier.rejects:
+        raise UserError(
+            f'--reject: MODEL={argv[1]} is no run of this package that found out when to: leave it out'
+        )
     if _OUT.value:
         out = pathlib.Path(_OUT.value).expanduser()
         with run_folder.own(out, '--out'):
@@ -81,6 +88,8 @@ def _label(found: Iterable[tuple]) -> tuple[list, list]:
     import tqdm
 
     from genre_jax.errors import BadAudio, UserError, printable
+    from genre_jax.label.outputs import Labelled
+    from genre_jax.label.song import NONE
 
     songs, bad = [], []
     for path, song in found:
@@ -90,9 +99,12 @@ def _label(found: Iterable[tuple]) -> tuple[list, list]:
             bad.append((path, song))
             line = f'{path}: cannot be used: {song}'
         else:
-            songs.append((song, song.timeline(_MERGE.value, _TOP.value, _THRESHOLD.value)))
+            reject = _REJECT.value
+            timeline = song.timeline(_MERGE.value, _TOP.value, _THRESHOLD.value, reject)
+            songs.append(Labelled(song, song.decision(reject), timeline))
+            none = f'{NONE}; at most ' if reject and not song.known else ''
             top = ', '.join(f'{label} {100 * p:.1f} %' for label, p in song.top(_PRINTED))
-            line = f'{path}: {top}; {100 * song.agreement:.0f} % of {len(song.start_s)} windows agree'
+            line = f'{path}: {none}{top}; {100 * song.agreement:.0f} % of {len(song.start_s)} windows agree'
         with tqdm.tqdm.external_write_mode():
             print(printable(line), flush=True)
     return songs, bad

@@ -14,29 +14,34 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from genre_jax import features, models, sharding
 from genre_jax.convert import fetch, init_from, tables
 from genre_jax.convert.engine import Converted
 from genre_jax.data import audio
 from genre_jax.errors import BadAudio, UserError
+from genre_jax.evaluation.confidence import sureness, tempered
 from genre_jax.label import windows
 from genre_jax.label.song import Song
 from genre_jax.logbook import read_json
+from genre_jax.run import confidence
 from genre_jax.training.job import as_heard
 
 BATCH_SIZE = 32
 _LONGEST_S = 60  # of a window that is looked for
 
+_NOTHING_KNOWN = {'segment': {'temperature': 1.0}, 'song': {'temperature': 1.0}, 'reject': None}
+
 Recording = str | os.PathLike[str] | np.ndarray
 
 
-class Heard(NamedTuple):
-    """What the network makes of a recording."""
+class Answer(NamedTuple):
+    """What is kept of a recording."""
 
-    n_samples: int  # of the recording, at the classifier's rate
+    n_samples: int  # at the classifier's rate
     logits: np.ndarray  # of its windows, float32 [n, C]
-    embeddings: np.ndarray  # float32 [n, units]
+    sureness: np.ndarray  # by the rule of the run, float32 [n]; 0 without one
 
 
 class Classifier:
@@ -67,6 +72,10 @@ class Classifier:
         self.tags = source.title in known and source.num_classes in known[source.title].tags
         front_end = _front_end(source)
         self.window_s, self.sample_rate_hz = _heard_at(pathlib.Path(name), source, front_end)
+        found = None
+        for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):
+            found = found or confidence.load(folder)
+        self._confidence, self._space = found or (_NOTHING_KNOWN, None)
         self.window = round(self.window_s * self.sample_rate_hz)
         self._mesh = sharding.make_mesh()
         self.batch_size = batch_size
@@ -76,6 +85,11 @@ class Classifier:
                 'multiple'
             )
         self._forward = self._program(source, front_end)
+
+    @property
+    def rejects(self) -> bool:
+        """Says whether it knows when a recording is none of what it was trained for."""
+        return bool(self._confidence['reject'])
 
     def label(
         self,
@@ -89,10 +103,7 @@ class Classifier:
         `hop_s` seconds, by default where the last one ends. A UserError for one that cannot be used.
         """
         listed, hop = _listed(recordings), self.hop(hop_s)
-        return [
-            self.song(name, heard.n_samples, heard.logits, hop)
-            for name, heard in self._heard(listed, sample_rate_hz, hop)
-        ]
+        return [self.song(name, answer, hop) for name, answer, _ in self._heard(listed, sample_rate_hz, hop)]
 
     def embed(
         self,
@@ -105,7 +116,7 @@ class Classifier:
         Float32 [windows, units] each; `Song.start_s` says where the windows start.
         """
         listed, hop = _listed(recordings), self.hop(hop_s)
-        return [heard.embeddings for _, heard in self._heard(listed, sample_rate_hz, hop)]
+        return [embeddings for *_, embeddings in self._heard(listed, sample_rate_hz, hop)]
 
     def hop(self, hop_s: float | None) -> int:
         """Returns how many samples there are from window to window."""
@@ -115,23 +126,30 @@ class Classifier:
             raise UserError(f'hop_s={hop_s}: expected seconds above 0')
         return round(hop_s * self.sample_rate_hz)
 
-    def song(self, track: str, n_samples: int, logits: np.ndarray, hop: int) -> Song:
-        """Returns what the network says of a recording of so many samples, by logits [windows, C]."""
-        start_s = windows.starts(n_samples, self.window, hop) / self.sample_rate_hz
-        duration_s = n_samples / self.sample_rate_hz
-        logits = logits.astype(np.float64)
+    def song(self, track: str, answer: Answer, hop: int) -> Song:
+        """Returns what the network says of a recording, its confidence put right as validation taught."""
+        start_s = windows.starts(answer.n_samples, self.window, hop) / self.sample_rate_hz
+        duration_s = answer.n_samples / self.sample_rate_hz
+        logits, known, known_windows = answer.logits.astype(np.float64), True, None
         if self.tags:
             probabilities = 1 / (1 + np.exp(-logits))
+            probability = probabilities.mean(0)
         else:
-            weights = np.exp(logits - logits.max(1, keepdims=True))
-            probabilities = weights / weights.sum(1, keepdims=True)
+            raw = scipy.special.softmax(logits, -1)
+            probabilities = tempered(raw, self._confidence['segment']['temperature'])
+            probability = tempered(raw.mean(0), self._confidence['song']['temperature'])
+        if rule := self._confidence['reject']:
+            known = bool(answer.sureness.mean() >= rule['least']['song'])
+            known_windows = answer.sureness >= rule['least']['window']
         end_s = np.minimum(start_s + self.window / self.sample_rate_hz, duration_s)
-        return Song(track, duration_s, self.labels, start_s, end_s, probabilities)
+        return Song(
+            track, duration_s, self.labels, start_s, end_s, probabilities, probability, known, known_windows
+        )
 
     def hear(
         self, recordings: Iterable[windows.Decoded | BadAudio], hop: int, passed: int = 0
-    ) -> Iterator[Heard | BadAudio]:
-        """Yields in order what the network makes of decoded recordings, or why one cannot be used.
+    ) -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
+        """Yields answers and embeddings of decoded recordings in order, or why one cannot be used.
 
         All their windows are one stream, which is cut into batches: so short recordings share them, and
         where one is cut off follows from the recordings alone. The first `passed` windows are left out, and
@@ -158,12 +176,15 @@ class Classifier:
 
         logits, embeddings = [], []
 
-        def finished() -> Iterator[Heard | BadAudio]:
+        def finished() -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
             while waiting and waiting[0].answer is not None and len(logits) >= waiting[0].windows:
                 first = waiting.popleft()
-                parts = [np.array(rows[: first.windows]) for rows in (logits, embeddings)]
+                own = [np.array(rows[: first.windows]) for rows in (logits, embeddings)]
                 del logits[: first.windows], embeddings[: first.windows]
-                yield Heard(first.answer, *parts) if isinstance(first.answer, int) else first.answer
+                if isinstance(first.answer, BadAudio):
+                    yield first.answer
+                else:
+                    yield Answer(first.answer, own[0], self._sureness(*own)), own[1]
 
         for outputs in self._batches(stream()):
             logits.extend(outputs[0])
@@ -211,7 +232,7 @@ class Classifier:
 
     def _heard(
         self, recordings: Sequence[Recording], sample_rate_hz: int | None, hop: int
-    ) -> Iterator[tuple[str, Heard]]:
+    ) -> Iterator[tuple[str, Answer, np.ndarray]]:
         paths = [os.fspath(each) for each in recordings if not isinstance(each, np.ndarray)]
         files = windows.decode_ahead(paths, self.sample_rate_hz)
         names = ['' if isinstance(each, np.ndarray) else os.fspath(each) for each in recordings]
@@ -223,7 +244,15 @@ class Classifier:
         for name, heard in zip(names, self.hear(decoded(), hop), strict=True):
             if isinstance(heard, BadAudio):
                 raise UserError(f'{name or "samples"}: {heard}')
-            yield name, heard
+            yield name, *heard
+
+    def _sureness(self, logits: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        """Returns how sure the network is of windows by the rule of the run, float32 [n]."""
+        if not self._confidence['reject']:
+            return np.zeros(len(logits), np.float32)
+        probabilities, energy = scipy.special.softmax(logits, -1), scipy.special.logsumexp(logits, -1)
+        rules = sureness(probabilities, energy, self._space.distance(embeddings))
+        return rules[self._confidence['reject']['rule']].astype(np.float32)
 
     def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded:
         if from_hz is None:

@@ -8,7 +8,7 @@ import numpy as np
 from genre_jax.data import audio
 from genre_jax.errors import BadAudio
 from genre_jax.label import windows
-from genre_jax.label.classifier import Classifier
+from genre_jax.label.classifier import Answer, Classifier
 from genre_jax.label.journal import Journal
 from genre_jax.label.song import Song
 from genre_jax.logbook import progress_bar
@@ -25,7 +25,7 @@ def label(
     """
     known = [journal and journal.find(path) for path in paths]
     first = next((i for i, each in enumerate(known) if each is None), len(paths))
-    counts = [0 if isinstance(each, BadAudio) else len(each[1]) for each in known[:first]]
+    counts = [0 if isinstance(each, BadAudio) else len(each.logits) for each in known[:first]]
     before, back = sum(counts), first
     boundary = before - before % classifier.batch_size
     while before > boundary:
@@ -43,13 +43,13 @@ def label(
             found = next(outputs)
             if journal:
                 journal.add(path, found)
-        yield path, found if isinstance(found, BadAudio) else classifier.song(path, *found, hop)
+        yield path, found if isinstance(found, BadAudio) else classifier.song(path, found, hop)
 
 
 def _outputs(
     classifier: Classifier, paths: Sequence[str], hop: int, passed: int
-) -> Iterator[tuple[int, np.ndarray] | BadAudio]:
-    """Yields samples and logits of each file; the progress is that of bytes, since lengths are not known."""
+) -> Iterator[Answer | BadAudio]:
+    """Yields the answer to each file; the progress is that of bytes, since lengths are not known."""
     sizes = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
     heard_s = 0.0
     with audio.quiet_decoders, progress_bar(sum(sizes), 'B', 'labelling', unit_scale=True) as bar:
@@ -72,4 +72,4 @@ def _outputs(
                 f'{number} of {len(paths)} files, {heard_s / 3600:.2f} h of audio, {speed:.0f} x real time'
             )
             bar.set_postfix_str(words, refresh=False)
-            yield heard if isinstance(heard, BadAudio) else (heard.n_samples, heard.logits)
+            yield heard if isinstance(heard, BadAudio) else heard[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from genre_jax.data.files import readable
 from genre_jax.errors import BadAudio, UserError
+from genre_jax.label.classifier import Answer
 
 
 class Journal:
@@ -43,28 +44,28 @@ class Journal:
         temporary.write_bytes(b''.join(lines) or (json.dumps({'settings': settings}) + '\n').encode())
         temporary.replace(self._file)
 
-    def find(self, path: str) -> tuple[int, np.ndarray] | BadAudio | None:
-        """Returns what is known of a file: its samples, and logits, float32 [windows, C]; or why it is bad.
-
-        None: nothing, or it is another file by now.
-        """
+    def find(self, path: str) -> Answer | BadAudio | None:
+        """Returns the answer to a file, or why it is bad; None: nothing is known, or it is another by now."""
         line = self._lines.get(readable(path))
         if line is None or line['state'] != _state(path):
             return None
         if 'bad' in line:
             return BadAudio(line['bad'])
-        logits = np.frombuffer(base64.b64decode(line['logits']), '<f4')
-        return line['n_samples'], logits.reshape(line['windows'], -1)
+        logits, sureness = (
+            np.frombuffer(base64.b64decode(line[key]), '<f4').reshape(line['windows'], -1)
+            for key in ('logits', 'sureness')
+        )
+        return Answer(line['n_samples'], logits, sureness[:, 0])
 
-    def add(self, path: str, found: tuple[int, np.ndarray] | BadAudio) -> None:
+    def add(self, path: str, found: Answer | BadAudio) -> None:
         """Notes what `find` shall return of a file."""
         line = {'path': readable(path), 'state': _state(path)}
         if isinstance(found, BadAudio):
             line['bad'] = str(found)
         else:
-            n_samples, logits = found
-            text = base64.b64encode(logits.astype('<f4').tobytes()).decode()
-            line |= {'n_samples': n_samples, 'windows': len(logits), 'logits': text}
+            line |= {'n_samples': found.n_samples, 'windows': len(found.logits)}
+            for key in ('logits', 'sureness'):
+                line[key] = base64.b64encode(getattr(found, key).astype('<f4').tobytes()).decode()
         self._lines[line['path']] = line
         with self._file.open('a') as stream:
             stream.write(json.dumps(line) + '\n')

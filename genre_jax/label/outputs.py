@@ -4,7 +4,7 @@ import json
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from genre_jax.data.files import readable
 from genre_jax.errors import BadAudio
@@ -15,7 +15,14 @@ from genre_jax.report import page
 TOP = 5  # classes of a song that are written down
 _SONG = ('track', 'duration_s', 'windows', 'label', 'probability', 'agreement')
 _SEGMENT = ('track', 'start_s', 'end_s', 'label', 'probability')
-Labelled = tuple[Song, Sequence[Stretch]]
+
+
+class Labelled(NamedTuple):
+    """A song, what it is called, and its classes over time."""
+
+    song: Song
+    label: str
+    stretches: Sequence[Stretch]
 
 
 def write(
@@ -35,11 +42,11 @@ def write(
 def song_rows(songs: Sequence[Labelled]) -> list[dict[str, Any]]:
     """Returns a row for each song, with its most probable classes."""
     rows = []
-    for song, _ in songs:
-        top = song.top(TOP)
-        facts = (song.duration_s, len(song.start_s), song.label, top[0][1], song.agreement)
+    for song, label, _ in songs:
+        probability = song.probability.max() if label == song.label else ''
+        facts = (song.duration_s, len(song.start_s), label, probability, song.agreement)
         row = dict(zip(_SONG, (readable(song.track), *facts), strict=True))
-        for k, (label, probability) in enumerate(top[1:], 2):
+        for k, (label, probability) in enumerate(song.top(TOP), 1):
             row |= {f'label_{k}': label, f'probability_{k}': probability}
         rows.append(_rounded(row))
     return rows
@@ -48,7 +55,9 @@ def song_rows(songs: Sequence[Labelled]) -> list[dict[str, Any]]:
 def segment_rows(songs: Sequence[Labelled]) -> list[dict[str, Any]]:
     """Returns a row for each stretch of each song."""
     return [
-        _rounded({'track': readable(song.track), **each._asdict()}) for song, found in songs for each in found
+        _rounded({'track': readable(song.track), **each._asdict()})
+        for song, _, found in songs
+        for each in found
     ]
 
 
@@ -67,7 +76,7 @@ def _csv(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
 
 def _jsonl(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     lines = []
-    for (song, stretches), row in zip(songs, song_rows(songs), strict=True):
+    for (song, _, stretches), row in zip(songs, song_rows(songs), strict=True):
         kept = {key: row[key] for key in _SONG}
         top = [_rounded({'label': label, 'probability': p}) for label, p in song.top(TOP)]
         timeline = [_rounded(each._asdict()) for each in stretches]
@@ -90,7 +99,7 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     """Writes a label track a song: start, end and label, a line each, with tabs between."""
     folder, taken = out / 'tracks', set()
     folder.mkdir(exist_ok=True)
-    for number, (song, stretches) in enumerate(songs, 1):
+    for number, (song, _, stretches) in enumerate(songs, 1):
         name = pathlib.PurePath(readable(song.track)).name
         name = f'{name} {number}' if name in taken else name
         taken.add(name)
@@ -100,16 +109,17 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _html(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
-    classes = sorted({each.label for _, stretches in songs for each in stretches})
+    classes = sorted({each.label for _, _, stretches in songs for each in stretches})
     rows = [
         {
             'track': readable(song.track),
             'source': urllib.parse.quote(pathlib.Path(song.track).absolute().as_posix()),
             'song': song,
+            'label': label,
             'top': song.top(TOP),
             'stretches': stretches,
         }
-        for song, stretches in songs
+        for song, label, stretches in songs
     ]
     template = pathlib.Path(__file__).with_name('page.html.j2')
     page.render(template, out / 'label.html', {'rows': rows, 'classes': classes})

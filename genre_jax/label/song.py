@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+NONE = 'none of these'
+
 
 class Stretch(NamedTuple):
     """A class over a stretch of time, with the mean probability of its windows."""
@@ -25,16 +27,18 @@ class Song:
     start_s: np.ndarray  # of the windows, float64 [n]
     end_s: np.ndarray
     probabilities: np.ndarray  # of the windows, float64 [n, C]
-
-    @property
-    def probability(self) -> np.ndarray:
-        """Returns the mean over all windows, float64 [C]."""
-        return self.probabilities.mean(0)
+    probability: np.ndarray  # of the recording, float64 [C]
+    known: bool = True  # whether the model is as sure as of what it was trained for
+    known_windows: np.ndarray | None = None  # the same of each window, bool [n]; None: all
 
     @property
     def label(self) -> str:
         """Returns the most probable class."""
         return self.labels[self.probability.argmax()]
+
+    def decision(self, reject: bool) -> str:
+        """Returns the most probable class, or with `reject` NONE for a recording that is not known."""
+        return NONE if reject and not self.known else self.label
 
     @property
     def agreement(self) -> float:
@@ -47,18 +51,25 @@ class Song:
         order = np.argsort(-probability, kind='stable')[:k]
         return [(self.labels[i], float(probability[i])) for i in order]
 
-    def timeline(self, merge: bool = True, top: int = 1, threshold: float = 0.0) -> list[Stretch]:
+    def timeline(
+        self, merge: bool = True, top: int = 1, threshold: float = 0.0, reject: bool = False
+    ) -> list[Stretch]:
         """Returns the classes over time, by their start, then the most probable first.
 
         A window answers for the time until the next one begins. Of each at most `top` classes count, those
-        that reach `threshold`. With `merge`, neighbouring windows of one class become one stretch.
+        that reach `threshold`. With `merge`, neighbouring windows of one class become one stretch. With
+        `reject`, windows that are not known are of the class NONE, with the probability of their best one.
         """
+        best = self.probabilities.max(1)
         ends = np.minimum(self.end_s, np.append(self.start_s[1:], np.inf))
         stretches, open_at = [], {}  # [class, first window, last window]; where each class goes on
         for i, probabilities in enumerate(self.probabilities):
             order = np.argsort(-probabilities, kind='stable')[:top]
+            classes = order[probabilities[order] >= threshold]
+            if reject and self.known_windows is not None and not self.known_windows[i]:
+                classes = [-1]
             before, open_at = open_at, {}
-            for c in order[probabilities[order] >= threshold]:
+            for c in classes:
                 at = before.get(c)
                 if merge and at is not None and ends[i - 1] == self.start_s[i]:
                     stretches[at][2] = i
@@ -70,8 +81,8 @@ class Song:
             Stretch(
                 float(self.start_s[first]),
                 float(ends[last]),
-                self.labels[c],
-                float(self.probabilities[first : last + 1, c].mean()),
+                NONE if c < 0 else self.labels[c],
+                float((best if c < 0 else self.probabilities[:, c])[first : last + 1].mean()),
             )
             for c, first, last in stretches
         ]

@@ -204,6 +204,25 @@ def confusion_chart(result: dict[str, Any]) -> markupsafe.Markup:
     return svg(figure, 'confusion', summary, result['leaky'])
 
 
+def reliability_chart(level: str, found: dict[str, Any], leaky: bool) -> markupsafe.Markup:
+    """Draws how often the most probable class is right by its probability, on test, as it was and calibrated.
+
+    `found` is what confidence.json holds of a level, 'segment' or 'song'.
+    """
+    figure, axes = new_figure(300, 260)
+    axes.plot([0, 100], [0, 100], ':', color=LIGHT['muted'], linewidth=1)
+    for key, legend, colour in (('before', 'as it was', 'second'), ('after', 'calibrated', 'accent')):
+        bins = found['test'][key]['bins']
+        points = 100 * np.array([(each['probability'], each['accuracy']) for each in bins])
+        sizes = 8 + 120 * np.array([each['n'] for each in bins]) / sum(each['n'] for each in bins)
+        axes.plot(*points.T, color=LIGHT[colour], linewidth=1.5, label=legend)
+        axes.scatter(*points.T, s=sizes, color=LIGHT[colour])
+    axes.set(xlim=(-1, 101), ylim=(-1, 101), xlabel='probability, %', ylabel='right, %')
+    axes.legend(loc='upper left', bbox_to_anchor=(0, 1))
+    summary = f'Reliability of the probability of a {level} on test, before and after calibration'
+    return svg(figure, f'reliability-{level}', summary, leaky)
+
+
 def roc_chart(
     curves: list[tuple[np.ndarray, np.ndarray, float] | None], result: dict[str, Any]
 ) -> markupsafe.Markup:

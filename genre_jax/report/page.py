@@ -44,6 +44,9 @@ _KEYS = {
         'dataset.fingerprint', 'dataset.sample_rate_hz', 'dataset.recordings', 'dataset.hours',
         'dataset.group_key',
     ],
+    'confidence.json': [
+        'reject', *(f'{level}.{key}' for level in ('segment', 'song') for key in ('temperature', 'test')),
+    ],
     'timing.json': ['prepare_s', 'train_s', 'evaluate_s', 'examples_per_s'],
 }  # fmt: skip
 
@@ -52,8 +55,8 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     """Writes `report.html` into the folder of a finished run, from its files alone; returns its path.
 
     The files are `config.json` and `result.json`, and, where they are there, `environment.json`,
-    `metrics.jsonl`, `timing.json`, `parameters.txt` and `predictions/test.npz`. One that is missing or
-    damaged, or a page that cannot be written, is a UserError.
+    `metrics.jsonl`, `timing.json`, `parameters.txt`, `predictions/test.npz` and `model/confidence.json`. One
+    that is missing or damaged, or a page that cannot be written, is a UserError.
     """
     run_dir = run_dir.resolve()
     result = _read_json(run_dir / 'result.json')
@@ -62,6 +65,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     parameters = run_dir / 'parameters.txt'
     config = _read_json(run_dir / 'config.json')
     environment = _read_json(run_dir / 'environment.json', optional=True)
+    confidence = _read_json(run_dir / 'model' / 'confidence.json', optional=True)
     curves, wrong = [None] * len(result['classes']), None
     if predictions is not None:
         songs = pool_songs(predictions)
@@ -72,6 +76,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'result': result,
         'config': config,
         'environment': environment,
+        'confidence': confidence,
         'timing': _read_json(run_dir / 'timing.json', optional=True),
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
         'per_class': _per_class(result, curves),
@@ -85,6 +90,11 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
             'intervals': report_charts.interval_chart(result),
             'curves': report_charts.curve_charts(metrics, result),
             'confusion': report_charts.confusion_chart(result),
+            'reliability': [
+                (level, report_charts.reliability_chart(level, confidence[level], result['leaky']))
+                for level in ('segment', 'song')
+                if confidence
+            ],
             'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
         }
     path = run_dir / 'report.html'

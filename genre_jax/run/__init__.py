@@ -20,14 +20,14 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
-from genre_jax.run import changes
+from genre_jax.run import changes, confidence
 from genre_jax.run import folder as run_folder
 from genre_jax.run import result as run_result
 from genre_jax.training import loop
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import Checkpoints
 from genre_jax.training.job import Job, make_job
-from genre_jax.training.predict import make_predict
+from genre_jax.training.predict import make_outputs, make_predict
 
 
 def run(
@@ -163,17 +163,23 @@ def _train_and_test(
 
     best_step, best = checkpoints.restore_best(shapes)
     checkpoints.close()
+    outputs_of = make_outputs(job)
+    # The test part is opened here, once, with the checkpoint that validation chose.
+    parts = {
+        part: outputs_of(best.evaluated, feed.evaluate(tables[part]), len(tables[part]))
+        for part in ('val', 'test')
+    }
     ended = run_result.Ended(
         state,
         first_step,
         best_step,
         best.evaluated,
-        # The test part is opened here, once, with the checkpoint that validation chose.
-        {part: predict(best.evaluated, tables[part]) for part in ('val', 'test')},
+        {part: each.probabilities for part, each in parts.items()},
         started_s,
         clock.began_s,
         trained_s,
         train_parts_s,
+        confidence.find_out(job, data, feed, outputs_of, best.evaluated, parts),
     )
     result = run_result.write(job, data, ended, logbook)
     logbook.say('\n'.join(summary_lines(result, workdir)))

@@ -17,6 +17,7 @@ from genre_jax.config import load_page
 from genre_jax.convert import store
 from genre_jax.data import audio
 from genre_jax.errors import BadAudio, UserError
+from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.label import files
 from genre_jax.label.classifier import Classifier
 from genre_jax.label.journal import Journal
@@ -69,13 +70,14 @@ def test_they_are_those_by_hand(trained, model):
         for layer in layers:
             inner = inner.setdefault(layer, {})
         inner[leaf] = value
+    temperatures = json.loads((trained / 'run' / 'model' / 'confidence.json').read_text())
     for path in paths(trained)[:4]:
         pcm = np.pad(audio.decode(path, 22050), (0, 13230))
         [song] = model.label(path, hop_s=0.25)
         starts = np.rint(song.start_s * 22050).astype(int)
         cut = np.stack([pcm[start : start + 13230] for start in starts]).astype(np.float32) / 32767
         logits, embedding = network.apply(variables, front_end(cut), train=False)
-        weights = np.exp(np.asarray(logits, np.float64))
+        weights = np.exp(np.asarray(logits, np.float64) / temperatures['segment']['temperature'])
         assert np.allclose(song.probabilities, weights / weights.sum(1, keepdims=True), atol=1e-5)
         assert np.allclose(model.embed(path, hop_s=0.25)[0], embedding, atol=1e-4)
 
@@ -134,6 +136,57 @@ def test_another_model_or_hop_does_not_mix(trained, tmp_path):
     (tmp_path / 'journal.jsonl').write_text('{"settings": {}}\nnonsense\n')
     with pytest.raises(UserError, match='line 2 is damaged'):
         Journal(tmp_path, {})
+
+
+def test_calibration_is_that_by_hand(trained):
+    """From the predictions that the run has left, with loops."""
+    found = json.loads((trained / 'run' / 'model' / 'confidence.json').read_text())
+    val, test = (
+        Predictions.load(trained / 'run' / 'predictions' / f'{part}.npz') for part in ('val', 'test')
+    )
+    other = 1 / (len(set(val.track)) + 2)
+
+    def loss(temperature):
+        total = 0
+        for label, probabilities in zip(val.label, val.probabilities.astype(float), strict=True):
+            raised = probabilities ** (1 / temperature)
+            target = [1 - other if c == label else other / 2 for c in range(3)]
+            total -= sum(t * np.log(p) for t, p in zip(target, raised / raised.sum(), strict=True))
+        return total
+
+    temperature = found['segment']['temperature']
+    assert loss(temperature) <= min(loss(0.97 * temperature), loss(1.03 * temperature))
+    gap = 0
+    for low in np.arange(15) / 15:
+        top = test.probabilities.astype(float).max(1)
+        inside = (top >= low) & (top < low + 1 / 15)
+        if inside.any():
+            right = test.probabilities[inside].argmax(1) == test.label[inside]
+            gap += inside.sum() * abs(right.mean() - top[inside].mean())
+    assert found['segment']['test']['before']['expected_error'] == pytest.approx(
+        gap / len(test.label), abs=1e-6
+    )
+
+
+def test_what_is_no_music_is_none_of_these(trained, model, tmp_path):
+    """The tones were learned from noisy sines of a register each; chords and noise are something else."""
+    time_s = np.arange(22050 * 4) / 22050
+    rng = np.random.default_rng(5)
+    strange = {
+        'noise': 0.3 * rng.standard_normal(len(time_s)),
+        'clicks': (rng.uniform(size=len(time_s)) < 1e-3) * 0.9,
+    }
+    for name, sound in strange.items():
+        soundfile.write(tmp_path / f'{name}.wav', sound, 22050)
+    assert model.rejects
+    done = label(trained / 'run', tmp_path, '--reject', f'--out={tmp_path / "out"}')
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / 'out' / 'songs.csv').open() as stream:
+        assert {row['label'] for row in csv.DictReader(stream)} == {'none of these'}
+    with (tmp_path / 'out' / 'segments.csv').open() as stream:
+        assert {row['label'] for row in csv.DictReader(stream)} == {'none of these'}
+    songs = model.label(sorted(map(str, (trained / 'tones').rglob('*.wav'))))
+    assert np.mean([song.known for song in songs]) > 0.8
 
 
 def test_batches_and_order_do_not_matter(trained, model):

@@ -92,7 +92,15 @@ def song(winners, hop_s=1.0, window_s=1.0):
     start_s = hop_s * np.arange(len(winners))
     probabilities = np.full((len(winners), 3), 0.125)
     probabilities[np.arange(len(winners)), winners] = 0.75
-    return Song('x', start_s[-1] + window_s, ('a', 'b', 'c'), start_s, start_s + window_s, probabilities)
+    return Song(
+        'x',
+        start_s[-1] + window_s,
+        ('a', 'b', 'c'),
+        start_s,
+        start_s + window_s,
+        probabilities,
+        probabilities.mean(0),
+    )
 
 
 def test_neighbours_of_one_class_are_one_stretch():

@@ -1,0 +1,159 @@
+"""What a run finds out about its own confidence, for those who apply its model.
+
+Temperatures and rules are fitted on the validation part; the test part only says what they are worth.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+
+from genre_jax import sharding
+from genre_jax.evaluation import confidence
+from genre_jax.evaluation.evaluate import Predictions, number_songs, pool_songs
+from genre_jax.loading import loader, run_data
+from genre_jax.loading.feed import Feed
+from genre_jax.logbook import read_json, write_json
+from genre_jax.training.job import Job
+from genre_jax.training.predict import Outputs
+
+_FILE, _SPACE = 'confidence.json', 'space.npz'
+_TRAINING_SONGS = 500  # that tell where the classes lie
+_EACH = 8  # sounds of a kind that are no music
+
+
+def calibrate(predictions: Mapping[str, Predictions]) -> dict:
+    """Returns temperatures by segment and by song, and calibration on 'val' and 'test' with and without."""
+    found = {}
+    levels = {
+        'segment': {part: (each.label, each.probabilities) for part, each in predictions.items()},
+        'song': {
+            part: (songs.label, songs.probability)
+            for part, songs in ((part, pool_songs(each)) for part, each in predictions.items())
+        },
+    }
+    n_songs = len(levels['song']['val'][0])
+    for level, parts in levels.items():
+        temperature = confidence.fit_temperature(*parts['val'], n_songs)
+        found[level] = {'temperature': temperature} | {
+            part: {
+                'before': confidence.calibration(labels, probabilities),
+                'after': confidence.calibration(labels, confidence.tempered(probabilities, temperature)),
+            }
+            for part, (labels, probabilities) in parts.items()
+        }
+    return found
+
+
+def training_windows(job: Job, data: run_data.Data) -> loader.WindowTable:
+    """Lays out windows of up to 500 songs of the training part as evaluation has them."""
+    tracks = data.split.tracks['train']
+    some = tracks[np.unique(np.linspace(0, len(tracks) - 1, _TRAINING_SONGS).astype(int))]
+    segments = data.split.segments and data.split.segments['train']
+    own = {'train': False, 'seed': job.config.split.seed, 'segments': segments}
+    return loader.WindowTable(data.dataset, some, job.config.windows, **own)
+
+
+def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
+    """Returns sounds that are no music, int16 [n, n_samples]: noises, tones, hum, clicks, babble."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(n_samples) / sample_rate_hz
+    rates_hz = np.fft.rfftfreq(n_samples, 1 / sample_rate_hz)
+    sounds = []
+    for _ in range(_EACH):
+        spectrum = np.fft.rfft(rng.standard_normal(n_samples))
+        for slope in (0, 0.5, 1):  # white, pink, brown
+            sounds.append(np.fft.irfft(spectrum / np.maximum(rates_hz, 20) ** slope, n_samples))
+        sounds.append(np.sin(2 * np.pi * np.exp(rng.uniform(np.log(80), np.log(3000))) * time_s))
+        hum_hz = rng.uniform(49, 61)
+        sounds.append(sum(np.sin(2 * np.pi * k * hum_hz * time_s) / k for k in range(1, 12)))
+        clicks = np.zeros(n_samples)
+        clicks[rng.integers(0, n_samples, max(1, int(10 * time_s[-1])))] = 1
+        sounds.append(clicks)
+        # Noise in the band of speech whose loudness goes with syllables.
+        band = np.fft.irfft(spectrum * ((rates_hz > 200) & (rates_hz < 3500)), n_samples)
+        sounds.append(band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s)))
+    sounds = np.array([sound / np.abs(sound).max() for sound in sounds])
+    loud = 10 ** rng.uniform(-2, 0, (len(sounds), 1))
+    return np.rint(32767 * loud * sounds).astype(np.int16)
+
+
+def batches(job: Job, windows: np.ndarray) -> Iterator[jax.Array]:
+    """Yields windows in batches on the devices, the last one filled up."""
+    size = job.config.eval.batch_size
+    for first in range(0, len(windows), size):
+        rows = np.minimum(first + sharding.rows_here(size, job.mesh), len(windows) - 1)
+        yield sharding.put_batch({job.stored.kind: windows[rows]}, job.mesh)[job.stored.kind]
+
+
+def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> tuple[dict, confidence.Space]:
+    """Returns when to answer 'none of these', and where the classes lie.
+
+    `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and, of sound, of 'no_music'. A
+    song, or a window, is turned away that the rule is less sure of than of 95 % of the validation part.
+    """
+    labels = training_windows(job, data).labels
+    space = confidence.Space.fit(outputs['train'].embedding, labels, len(data.dataset.labels))
+    windows = {
+        part: confidence.sureness(each.probabilities, each.energy, space.distance(each.embedding))
+        for part, each in outputs.items()
+    }
+    songs, right = {}, {}
+    for part in ('val', 'test'):
+        _, song = number_songs(data.tables[part].track)
+        songs[part] = {rule: confidence.of_songs(sure, song) for rule, sure in windows[part].items()}
+        pooled = pool_songs(data.tables[part].predictions(outputs[part].probabilities))
+        right[part] = pooled.max_probability() == pooled.label
+    strange = windows.get('no_music', dict.fromkeys(windows['val'], np.zeros(0)))
+    found = confidence.choose_rule(songs['val'], right['val'], strange)
+    rule = found['rule']
+    least = {
+        'song': float(np.quantile(songs['val'][rule], 1 - confidence.KEPT, method='lower')),
+        'window': float(np.quantile(windows['val'][rule], 1 - confidence.KEPT, method='lower')),
+    }
+    kept = {part: songs[part][rule] >= least['song'] for part in songs}
+    parts = {
+        part: {
+            'kept': float(kept[part].mean()),
+            'accuracy': float(right[part].mean()),
+            'accuracy_of_kept': float(right[part][kept[part]].mean()) if kept[part].any() else None,
+        }
+        for part in songs
+    }
+    turned_away = float((strange[rule] < least['song']).mean()) if len(strange[rule]) else None
+    return found | {'least': least, 'parts': parts, 'no_music_turned_away': turned_away}, space
+
+
+def find_out(
+    job: Job,
+    data: run_data.Data,
+    feed: Feed,
+    outputs_of: Callable,
+    variables: Mapping,
+    parts: Mapping[str, Outputs],
+) -> tuple[dict, confidence.Space]:
+    """Computes what `find_rule` needs besides the outputs of 'val' and 'test', and calls it."""
+    table = training_windows(job, data)
+    outputs = {**parts, 'train': outputs_of(variables, feed.evaluate(table), len(table))}
+    if job.stored.kind == 'audio':
+        strange = no_music(job.stored.sample_rate_hz, job.stored.shape[0])
+        outputs['no_music'] = outputs_of(variables, batches(job, strange), len(strange))
+    return find_rule(job, data, outputs)
+
+
+def save(found: Mapping, space: confidence.Space | None, folder: pathlib.Path) -> None:
+    """Writes what was found out beside a model."""
+    write_json(folder / _FILE, found)
+    if space is not None:
+        space.save(folder / _SPACE)
+
+
+def load(folder: pathlib.Path) -> tuple[dict, confidence.Space | None] | None:
+    """Reads what `save` wrote, None where there is nothing; a UserError where it is damaged."""
+    if not (folder / _FILE).exists():
+        return None
+    remedy = 'restore it, or delete it to do without calibration'
+    found = read_json(folder / _FILE, remedy)
+    space = confidence.Space.read(folder / _SPACE, remedy) if found.get('reject') else None
+    return found, space
