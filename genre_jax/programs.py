@@ -47,7 +47,7 @@ def refuse_others(command: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """The command `genre-jax PROGRAM ...`, python -m genre_jax.PROGRAM ... from any folder; `train` is main."""
+    """The command `genre-jax PROGRAM ...`: python -m genre_jax.PROGRAM ... from any folder."""
     names = {'train' if name == 'main' else name: what for name, what in PROGRAMS.items() if name != 'embed'}
     name, *words = sys.argv[1:] or ['--help']
     if name == '--completion':  # eval "$(genre-jax --completion)"
