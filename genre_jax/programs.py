@@ -8,6 +8,7 @@ from collections.abc import Sequence
 PROGRAMS = {
     'main': 'train and evaluate',
     'label': 'name the classes of new recordings',
+    'evaluate': 'test a finished model on another dataset',
     'sweep': 'search hyperparameters',
     'classical': 'classical models, cross-validated',
     'embeddings': 'what a network makes of windows',

@@ -53,6 +53,7 @@ class Classifier:
         sample_rate_hz: at which it hears recordings; other rates are resampled.
         window_s: length of a window, which it gives one answer for.
         title: the kind of model.
+        features: flavour of its front end.
         sha256: digest of its parameters.
     """
 
@@ -64,7 +65,7 @@ class Classifier:
                 f'MODEL={name} does not hear sound (its features: {source.features or "not known"}): '
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
             )
-        self.title, self.sha256 = source.title, source.sha256
+        self.title, self.sha256, self.features = source.title, source.sha256, source.features
         self.labels = tuple(labels or _labels(name, source))
         if len(self.labels) != source.num_classes:
             raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')

@@ -65,6 +65,20 @@ def keep_result(workdir: pathlib.Path) -> None:
         file.rename(workdir / _KEPT_RESULT.format(read_json(file)['steps']))
 
 
+def about(dataset: prepared.Dataset) -> dict:
+    """Returns what environment.json says of a dataset."""
+    hours = sum(track['n_samples'] for track in dataset.tracks) / dataset.sample_rate_hz / 3600
+    return {
+        'name': dataset.manifest['name'],
+        'description': dataset.manifest['description'],
+        'fingerprint': dataset.manifest['fingerprint'],
+        'sample_rate_hz': dataset.sample_rate_hz,
+        'recordings': len(dataset.tracks),
+        'hours': round(hours, 4) if dataset.kind == 'audio' else 0.0,
+        'group_key': dataset.manifest['group_key'],
+    }
+
+
 def write_step_zero(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
@@ -78,17 +92,8 @@ def write_step_zero(
     Returns what is to be told of a continuation by other code, on another machine, or with a changed config.
     """
     file = workdir / 'environment.json'
-    hours = sum(track['n_samples'] for track in dataset.tracks) / dataset.sample_rate_hz / 3600
     now = environment() | {
-        'dataset': {
-            'name': dataset.manifest['name'],
-            'description': dataset.manifest['description'],
-            'fingerprint': dataset.manifest['fingerprint'],
-            'sample_rate_hz': dataset.sample_rate_hz,
-            'recordings': len(dataset.tracks),
-            'hours': round(hours, 4) if dataset.kind == 'audio' else 0.0,
-            'group_key': dataset.manifest['group_key'],
-        },
+        'dataset': about(dataset),
         'init': source and {'title': source.title, 'parameters_sha256': source.sha256},
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }

@@ -119,6 +119,7 @@ def test_what_was_stopped_goes_on_to_the_same_bits(trained, tmp_path):
     assert all_of(files.label(classifier, paths(trained), 5000, Journal(tmp_path / '5', {}))) == wanted
 
 
+@pytest.mark.slow
 def test_a_file_that_has_changed_is_labelled_again(trained, tmp_path):
     classifier = Classifier(str(trained / 'run'))
     shutil.copytree(trained / 'new', tmp_path / 'new')
@@ -287,6 +288,7 @@ def test_mistakes_are_one_line(trained, words, said):
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_of_paths(trained, tmp_path):
     (tmp_path / 'list.csv').write_text('path,title\n' + ''.join(f'{path},x\n' for path in paths(trained)[:3]))
     done = label(trained / 'run', tmp_path / 'list.csv', paths(trained)[0])

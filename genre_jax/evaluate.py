@@ -1,0 +1,214 @@
+"""Tests finished models on another labelled dataset.
+
+    python -m genre_jax.evaluate MODEL [MODEL ...] --config=folder --config.data.root=DIR \
+        --workdir=runs/elsewhere [--mapping=FILE]
+
+MODEL is as in genre_jax.label. Of the page the dataset is taken; window, front end and classes are the
+model's. The dataset's classes are found among the model's by name; --mapping is a CSV with the columns
+`label` (there) and `class` (of the model; blank: these recordings are left out).
+
+Writes a folder for each model like that of a run, with result.json, predictions and page: the figures of a
+training's test, with their intervals. Models after the first are compared with it, song by song.
+"""
+
+import json
+import pathlib
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+from absl import flags
+
+from genre_jax import program
+
+_MAPPING = flags.DEFINE_string(
+    'mapping', '', 'CSV with columns label,class: which class of the model is meant'
+)
+
+
+def match(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int | None]:
+    """Returns the model's class, by number, of each label of a dataset; None where it is left out.
+
+    A UserError where one is found neither by name nor in the mapping, {label: class}.
+    """
+    from genre_jax.errors import UserError
+
+    def spelled(name: str) -> str:
+        return unicodedata.normalize('NFC', name).casefold().strip()
+
+    known = {spelled(name): i for i, name in enumerate(classes)}
+    given = {spelled(label): name for label, name in mapping.items()}
+    found, lost = {}, []
+    for label in labels:
+        name = given.get(spelled(label), label)
+        found[label] = known.get(spelled(name))
+        if name and found[label] is None:
+            lost.append(label if name == label else f'{label} -> {name}')
+    if lost:
+        raise UserError(
+            f'the model has no class {", ".join(lost)}. Labels of the dataset: {", ".join(labels)}. Classes '
+            f'of the model: {", ".join(classes)}. Say which are meant: --mapping=FILE, a CSV with columns '
+            'label,class'
+        )
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say."""
+    from genre_jax.errors import UserError
+
+    names = argv[1:]
+    if not names:
+        raise UserError('expected MODEL; --help says more')
+    config, workdir = program.prepare(argv[:1])
+
+    from genre_jax.data import csv_file
+    from genre_jax.evaluation import paired
+    from genre_jax.loading import run_data
+    from genre_jax.logbook import summary_lines
+    from genre_jax.run import folder as run_folder
+
+    mapping = {}
+    if _MAPPING.value:
+        columns, rows = csv_file.read(_MAPPING.value, ('label',))
+        if 'class' not in columns:
+            raise UserError(f'--mapping={_MAPPING.value}, line 1: no column class among {", ".join(columns)}')
+        mapping = {row['label']: row['class'] for _, row in rows}
+    with run_folder.own(workdir):
+        dataset = run_data.open_dataset(config)
+        if dataset.kind != 'audio':
+            raise UserError(
+                f'config.data.name={config.data.name!r} holds no audio: models of sound are tested'
+            )
+        tested = {}
+        for number, name in enumerate(names, 1):
+            folder = workdir / f'{number}_{pathlib.Path(name).name}'
+            result, predictions = _test(name, config, dataset, mapping, folder)
+            tested[name] = predictions
+            print('\n'.join([f'\n{name}', *summary_lines(result, folder)]))
+    first, *others = tested
+    for other in others:
+        found = paired.difference(tested[other], tested[first])
+        figures = paired.shown(found['song']['difference'], found['song']['difference_ci95'], '+')
+        p = found['mcnemar']['p']
+        print(f'{other} minus {first}, songs: {figures}, McNemar p {p:.3g}')
+
+
+def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathlib.Path) -> tuple:
+    """Tests one model and writes its folder; returns what result.json holds, and the predictions."""
+    import numpy as np
+
+    from genre_jax import config as config_lib
+    from genre_jax.data import audio, digests
+    from genre_jax.errors import BadAudio
+    from genre_jax.evaluation import evaluate
+    from genre_jax.label.classifier import Classifier
+    from genre_jax.logbook import environment, progress_bar, write_json
+    from genre_jax.report import page
+    from genre_jax.run import folder as run_folder
+
+    classifier = Classifier(name)
+    classes = match(dataset.labels, classifier.labels, mapping)
+    tracks, notes, leaky = _unseen(name, config, dataset)
+    tracks = [i for i in tracks if classes[dataset.tracks[i]['label']] is not None]
+    if left_out := [label for label, number in classes.items() if number is None]:
+        notes.append(f'left out by --mapping: {", ".join(left_out)}')
+
+    def decoded(bar) -> Iterator[tuple | BadAudio]:
+        for i in tracks:
+            pcm = dataset.read(i, 0, dataset.tracks[i]['n_samples'])
+            bar.update()
+            try:
+                if dataset.sample_rate_hz != classifier.sample_rate_hz:
+                    pcm = audio.of_samples(pcm, dataset.sample_rate_hz, classifier.sample_rate_hz)
+                yield len(pcm), [pcm]
+            except BadAudio as error:
+                yield error
+
+    parts, bad = [], []
+    with progress_bar(len(tracks), 'songs', 'testing') as bar:
+        for i, heard in zip(tracks, classifier.hear(decoded(bar), classifier.window), strict=True):
+            track = dataset.tracks[i]
+            if isinstance(heard, BadAudio):
+                bad.append({'path': track['track'], 'reason': str(heard)})
+                continue
+            song = classifier.song(track['track'], heard[0], classifier.window)
+            n, number = len(song.start_s), classes[track['label']]
+            facts = [
+                np.full(n, track['track']),
+                song.start_s.astype(np.float32),
+                np.full(n, number, np.int32),
+            ]
+            parts.append([*facts, song.probabilities.astype(np.float32), np.full(n, track['group'])])
+    track, start_s, label, probabilities, group = (np.concatenate(each) for each in zip(*parts, strict=True))
+    predictions = evaluate.Predictions(
+        track, start_s, label, probabilities, np.asarray(classifier.labels), group
+    )
+    groups = dict(zip(track.tolist(), group.tolist(), strict=True))
+    first, _ = evaluate.number_songs(track)
+    quarantined = [*dataset.manifest['quarantined'], *bad]
+    counts = np.bincount(label[first], minlength=len(classifier.labels))
+    result = {
+        'protocol': 'elsewhere',
+        'protocol_detail': f'{len(first)} recordings of {dataset.manifest["name"]}, tested by {name}',
+        'leaky': leaky,
+        'classes': list(classifier.labels),
+        'n_songs': {'train': 0, 'val': 0, 'test': len(first)},
+        'n_groups': {'train': 0, 'val': 0, 'test': len(set(groups.values()))},
+        'n_segments': {'train': 0, 'val': 0, 'test': len(track)},
+        'songs_per_class': {
+            each: {'train': 0, 'val': 0, 'test': int(n)}
+            for each, n in zip(classifier.labels, counts, strict=True)
+        },
+        'chance': 1 / len(classifier.labels),
+        'quarantined': {'count': len(quarantined), 'files': quarantined},
+        'warnings': [*dataset.manifest['notes'], *notes],
+        'parts': {'test': evaluate.evaluate(predictions, groups)},
+        'majority': evaluate.majority_class(label[first], predictions, groups),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions.save(folder / 'predictions' / 'test.npz')
+    settings = json.loads(config_lib.to_json(config))
+    settings |= {'model': {'name': classifier.title}, 'features': {'name': classifier.features}}
+    write_json(folder / 'config.json', settings)
+    facts = {'dataset': run_folder.about(dataset), 'init': {'title': classifier.title}}
+    facts['split_fingerprint'] = digests.of_text('\n'.join(sorted(set(track.tolist())))).hex()
+    write_json(folder / 'environment.json', environment() | facts)
+    write_json(folder / 'result.json', result)
+    page.write_report(folder)
+    return result, predictions
+
+
+def _unseen(name: str, config, dataset) -> tuple[list[int], list[str], bool]:
+    """Returns which tracks a model was not trained on, remarks, and whether it may know others.
+
+    A run on the same recordings is tested on its own test part. On others from the same place, or where
+    nothing tells, a UserError without config.split.allow_leak.
+    """
+    from genre_jax.errors import UserError
+    from genre_jax.evaluation.evaluate import Predictions
+    from genre_jax.logbook import read_json
+
+    everything, run = range(len(dataset.tracks)), pathlib.Path(name)
+    if not (run / 'result.json').exists():
+        return list(everything), [f'what {name} was trained on is not known here'], False
+    environment, trained = (
+        read_json(run / f'{each}.json', 'restore it') for each in ('environment', 'config')
+    )
+    if environment['dataset']['fingerprint'] == dataset.manifest['fingerprint']:
+        test = set(Predictions.read(run / 'predictions' / 'test.npz', 'restore it').track.tolist())
+        own = [i for i in everything if dataset.tracks[i]['track'] in test]
+        return own, [f'{name} was trained on these recordings: its own test part is tested'], False
+    root = config.data.get('root')
+    if not root or root != trained['data'].get('root'):
+        return list(everything), [], False
+    if not config.split.allow_leak:
+        raise UserError(
+            f'config.data.root={root}: {name} was trained on recordings from there, which are others by now: '
+            'it may know these; name other recordings, or set config.split.allow_leak=True to have every '
+            'figure marked LEAKY'
+        )
+    return list(everything), [f'{name} was trained on recordings from {root}'], True
+
+
+if __name__ == '__main__':
+    program.run(main)
