@@ -268,8 +268,9 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
         if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
             _fail(
                 f'error: out of memory ({_one_line(error)[:200]}): lower config.train.batch_size, '
-                'config.eval.batch_size or config.windows; what was already saved is kept. If others use the '
-                'GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false or XLA_PYTHON_CLIENT_MEM_FRACTION leaves them room'
+                'config.eval.batch_size, config.windows or --batch_size; what was already saved is kept. If '
+                'others use the GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false or XLA_PYTHON_CLIENT_MEM_FRACTION '
+                'leaves them room'
             )
         if isinstance(error, OSError):
             where = f'{error.filename}: ' if error.filename else ''

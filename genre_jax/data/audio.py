@@ -286,7 +286,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile,
         raise BadAudio(f'cannot be read: {error.strerror}') from error
     with quiet_decoders if mp3_frames is not None else contextlib.nullcontext():
         try:
-            handle = soundfile.SoundFile(source or os.fspath(path))
+            handle = soundfile.SoundFile(source or os.fsencode(path))
         except soundfile.LibsndfileError as error:
             # 1 says just this, and 7 calls an .mp3 without any MPEG frame a missing file.
             detail = '' if error.code in (1, 7) else f' ({error.error_string.rstrip(".")})'

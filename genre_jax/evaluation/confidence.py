@@ -1,19 +1,19 @@
 """How far confidence can be relied on: temperatures, calibration, and when to say 'none of these'."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
-import scipy.linalg
-import scipy.optimize
-import scipy.stats
 
 from genre_jax.evaluation.evaluate import Arrays
+from genre_jax.logbook import read_json, write_json
 
 _TINY = np.finfo(np.float32).tiny
 _TEMPERATURES = (0.05, 20.0)
 _BINS = 15
+_FILE, _SPACE = 'confidence.json', 'space.npz'
 # The share of the validation part that is not turned away.
 KEPT = 0.95
 
@@ -38,6 +38,8 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, n_songs: int)
     def loss(log_temperature: float) -> float:
         changed = tempered(probabilities, np.exp(log_temperature))
         return -float((targets * np.log(np.maximum(changed, _TINY))).sum(-1).mean())
+
+    import scipy.optimize  # here, as below: who only applies a model need not wait for it
 
     bounds = tuple(np.log(_TEMPERATURES))
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method='bounded').x))
@@ -76,6 +78,8 @@ class Space(Arrays):
 
         Half of the variance is that of all units alike: windows may be fewer than units.
         """
+        import scipy.linalg
+
         embeddings = embeddings.astype(np.float64)
         means = np.array(
             [
@@ -107,6 +111,8 @@ def sureness(probabilities: np.ndarray, energy: np.ndarray, distance: np.ndarray
 
 def separation(above: np.ndarray, below: np.ndarray) -> float | None:
     """Returns how often an item of the first kind exceeds one of the second: the area under a ROC curve."""
+    import scipy.stats
+
     if not (len(above) and len(below)):
         return None
     ranks = scipy.stats.rankdata(np.concatenate([above, below]))[: len(above)]
@@ -138,3 +144,20 @@ def choose_rule(
         return sum(there) / len(there) if there else 0.0
 
     return {'rule': max(found, key=merit), 'separation': found}
+
+
+def save(found: Mapping, space: Space | None, folder: pathlib.Path) -> None:
+    """Writes what was found out beside a model."""
+    write_json(folder / _FILE, found)
+    if space is not None:
+        space.save(folder / _SPACE)
+
+
+def load(folder: pathlib.Path) -> tuple[dict, Space | None] | None:
+    """Reads what `save` wrote, None where there is nothing; a UserError where it is damaged."""
+    if not (folder / _FILE).exists():
+        return None
+    remedy = 'restore it, or delete it to do without calibration'
+    found = read_json(folder / _FILE, remedy)
+    space = Space.read(folder / _SPACE, remedy) if found.get('reject') else None
+    return found, space

@@ -55,7 +55,6 @@ def main(argv: list[str]) -> None:
     from genre_jax.label import files
     from genre_jax.label.classifier import Classifier
     from genre_jax.label.journal import Journal
-    from genre_jax.run import folder as run_folder
 
     classifier = Classifier(argv[1], _read_labels(), _BATCH_SIZE.value)
     hop = classifier.hop(_HOP_S.value)
@@ -64,6 +63,8 @@ def main(argv: list[str]) -> None:
             f'--reject: MODEL={argv[1]} is no run of this package that found out when to: leave it out'
         )
     if _OUT.value:
+        from genre_jax.run import folder as run_folder
+
         out = pathlib.Path(_OUT.value).expanduser()
         with run_folder.own(out, '--out'):
             settings = {

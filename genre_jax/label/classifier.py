@@ -21,11 +21,10 @@ from genre_jax.convert import fetch, init_from, tables
 from genre_jax.convert.engine import Converted
 from genre_jax.data import audio
 from genre_jax.errors import BadAudio, UserError
-from genre_jax.evaluation.confidence import sureness, tempered
+from genre_jax.evaluation import confidence
 from genre_jax.label import windows
 from genre_jax.label.song import Song
 from genre_jax.logbook import read_json
-from genre_jax.run import confidence
 from genre_jax.training.job import as_heard
 
 BATCH_SIZE = 32
@@ -137,8 +136,8 @@ class Classifier:
             probability = probabilities.mean(0)
         else:
             raw = scipy.special.softmax(logits, -1)
-            probabilities = tempered(raw, self._confidence['segment']['temperature'])
-            probability = tempered(raw.mean(0), self._confidence['song']['temperature'])
+            probabilities = confidence.tempered(raw, self._confidence['segment']['temperature'])
+            probability = confidence.tempered(raw.mean(0), self._confidence['song']['temperature'])
         if rule := self._confidence['reject']:
             known = bool(answer.sureness.mean() >= rule['least']['song'])
             known_windows = answer.sureness >= rule['least']['window']
@@ -252,7 +251,7 @@ class Classifier:
         if not self._confidence['reject']:
             return np.zeros(len(logits), np.float32)
         probabilities, energy = scipy.special.softmax(logits, -1), scipy.special.logsumexp(logits, -1)
-        rules = sureness(probabilities, energy, self._space.distance(embeddings))
+        rules = confidence.sureness(probabilities, energy, self._space.distance(embeddings))
         return rules[self._confidence['reject']['rule']].astype(np.float32)
 
     def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded:

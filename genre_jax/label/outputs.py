@@ -1,6 +1,7 @@
 """Labels as files: tables, lines of JSON, tracks for editors of audio, and a page."""
 
 import json
+import os
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -10,7 +11,6 @@ from genre_jax.data.files import readable
 from genre_jax.errors import BadAudio
 from genre_jax.label.song import Song, Stretch
 from genre_jax.logbook import write_rows, write_text
-from genre_jax.report import page
 
 TOP = 5  # classes of a song that are written down
 _SONG = ('track', 'duration_s', 'windows', 'label', 'probability', 'agreement')
@@ -109,11 +109,13 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _html(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+    from genre_jax.report import page  # with matplotlib
+
     classes = sorted({each.label for _, _, stretches in songs for each in stretches})
     rows = [
         {
             'track': readable(song.track),
-            'source': urllib.parse.quote(pathlib.Path(song.track).absolute().as_posix()),
+            'source': urllib.parse.quote(os.fsencode(pathlib.Path(song.track).absolute())),
             'song': song,
             'label': label,
             'top': song.top(TOP),

@@ -3,7 +3,6 @@
 Temperatures and rules are fitted on the validation part; the test part only says what they are worth.
 """
 
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -14,11 +13,9 @@ from genre_jax.evaluation import confidence
 from genre_jax.evaluation.evaluate import Predictions, number_songs, pool_songs
 from genre_jax.loading import loader, run_data
 from genre_jax.loading.feed import Feed
-from genre_jax.logbook import read_json, write_json
 from genre_jax.training.job import Job
 from genre_jax.training.predict import Outputs
 
-_FILE, _SPACE = 'confidence.json', 'space.npz'
 _TRAINING_SONGS = 500  # that tell where the classes lie
 _EACH = 8  # sounds of a kind that are no music
 
@@ -140,20 +137,3 @@ def find_out(
         strange = no_music(job.stored.sample_rate_hz, job.stored.shape[0])
         outputs['no_music'] = outputs_of(variables, batches(job, strange), len(strange))
     return find_rule(job, data, outputs)
-
-
-def save(found: Mapping, space: confidence.Space | None, folder: pathlib.Path) -> None:
-    """Writes what was found out beside a model."""
-    write_json(folder / _FILE, found)
-    if space is not None:
-        space.save(folder / _SPACE)
-
-
-def load(folder: pathlib.Path) -> tuple[dict, confidence.Space | None] | None:
-    """Reads what `save` wrote, None where there is nothing; a UserError where it is damaged."""
-    if not (folder / _FILE).exists():
-        return None
-    remedy = 'restore it, or delete it to do without calibration'
-    found = read_json(folder / _FILE, remedy)
-    space = confidence.Space.read(folder / _SPACE, remedy) if found.get('reject') else None
-    return found, space

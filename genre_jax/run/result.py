@@ -9,13 +9,13 @@ import numpy as np
 
 from genre_jax import sharding
 from genre_jax.convert import init_from
-from genre_jax.evaluation import evaluate
-from genre_jax.evaluation.confidence import Space
+from genre_jax.evaluation import confidence, evaluate
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.report import page as report
-from genre_jax.run import changes, confidence
+from genre_jax.run import changes
 from genre_jax.run import folder as run_folder
+from genre_jax.run.confidence import calibrate
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import digest
 from genre_jax.training.job import Job
@@ -34,7 +34,9 @@ class Ended:
     prepared_s: float
     trained_s: float
     train_parts_s: Mapping[str, float]  # of `loop.Clock`; {} where a pack trained
-    rejection: tuple[dict, Space] | None = None  # of confidence.find_rule; None where a pack trained
+    rejection: tuple[dict, confidence.Space] | None = (
+        None  # of confidence.find_rule; None where a pack trained
+    )
 
 
 def validation(
@@ -122,7 +124,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     source = {'step': ended.best_step}
     run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
     rule, space = ended.rejection or (None, None)
-    confidence.save({**confidence.calibrate(predictions), 'reject': rule}, space, workdir / 'model')
+    confidence.save({**calibrate(predictions), 'reject': rule}, space, workdir / 'model')
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)
