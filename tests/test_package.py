@@ -42,6 +42,14 @@ def test_an_installed_wheel_trains_beside_packages_of_the_same_names(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (here / 'run' / 'report.html').stat().st_size > 10_000
     assert str(program.ROOT) not in done.stderr + done.stdout
+    # With the command of the package, a page of labels among what it writes.
+    labelled = subprocess.run(
+        [site / 'bin' / 'genre-jax', 'label', 'run', 'tones/low', '--out=labels'],
+        cwd=here, env=program.environment() | {'PYTHONPATH': str(site)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert labelled.returncode == 0, labelled.stderr
+    assert (here / 'labels' / 'label.html').read_text().count('<article>') == 6
     shown = subprocess.run(
         [sys.executable, '-c', 'import genre_jax.config; print(genre_jax.__file__)'],
         cwd=here, env=os.environ | {'PYTHONPATH': str(site)}, capture_output=True, text=True, check=True,
@@ -66,3 +74,15 @@ def test_the_image_is_made_of_files_that_there_are_and_extras_that_jax_has():
     # What setuptools reads of pyproject.toml is among them.
     described = re.findall(r'(?:file|readme) = "([^"]+)"', (program.ROOT / 'pyproject.toml').read_text())
     assert set(described) <= copied
+
+
+def test_the_command_lists_programs_and_runs_them():
+    for words, said in (
+        ([], 'train and evaluate'),
+        (['--completion'], 'complete -o default -W "train label'),
+        (['label', '--help'], 'MODEL PATHS'),
+    ):
+        done = program.run([sys.executable, '-c', 'from genre_jax.programs import main; main()', *words])
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    done = program.run([sys.executable, '-c', 'from genre_jax.programs import main; main()', 'lable'])
+    assert done.returncode == 2 and done.stderr == 'error: lable is no program; did you mean label?\n'
