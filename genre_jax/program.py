@@ -148,12 +148,16 @@ def _keep_compiled() -> None:
 
     JAX_ENABLE_COMPILATION_CACHE=false turns it off, JAX_COMPILATION_CACHE_DIR names another folder.
     """
+    import filelock
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        with contextlib.suppress(OSError):  # a home that cannot be written
+        # A home that cannot be written, or locked, with which jax would warn at every program.
+        with contextlib.suppress(OSError, NotImplementedError):
             folder = cache() / 'compiled'
             folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / '.try', timeout=1):
+                pass
             jax.config.update('jax_compilation_cache_dir', str(folder))
             jax.config.update('jax_compilation_cache_max_size', _COMPILED_BYTES)
             jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

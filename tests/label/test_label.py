@@ -301,6 +301,18 @@ def test_mistakes_are_one_line(trained, words, said):
 
 
 @pytest.mark.slow
+def test_what_was_compiled_is_kept_where_that_can_be_written(trained, tmp_path):
+    song = next((trained / 'tones' / 'low').iterdir())
+    (tmp_path / 'file').touch()
+    for place, kept in ((tmp_path / 'cache', True), (tmp_path / 'file' / 'cache', False)):
+        env = program.environment(GENRE_JAX_CACHE=str(place))
+        del env['JAX_COMPILATION_CACHE_DIR']
+        done = label(trained / 'run', song, env=env)
+        assert done.returncode == 0 and 'cache' not in done.stderr
+        assert bool(list(place.glob('compiled/jit_forward-*'))) == kept
+
+
+@pytest.mark.slow
 def test_a_table_of_paths(trained, tmp_path):
     tones = sorted(map(str, (trained / 'tones' / 'low').iterdir()))
     (tmp_path / 'list.csv').write_text('path,title\n' + ''.join(f'{path},x\n' for path in tones[:3]))
