@@ -20,10 +20,15 @@ import soxr
 from genre_jax.data import containers
 from genre_jax.errors import BadAudio, machine_fault
 
-AUDIO_SUFFIXES = frozenset(('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff'))
+AUDIO_SUFFIXES = frozenset(
+    ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mpga', '.au', '.snd', '.aif', '.aiff')
+)
 
 # What FFmpeg's libraries read, where PyAV brings them.
-FFMPEG_SUFFIXES = frozenset('.m4a .m4b .mp4 .aac .webm .mka .wma .mp2 .3gp .amr .ac3 .ape .wv .caf'.split())
+FFMPEG_SUFFIXES = frozenset(
+    '.m4a .m4b .m4r .mp4 .mov .aac .webm .weba .mka .mkv .wma .asf .mp2 .3gp .3g2 .amr .awb .ac3 .ape .wv '
+    '.caf'.split()
+)
 
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
 _RATES_HZ = (1_000, 768_000)
@@ -247,6 +252,8 @@ def _frames(handle: soundfile.SoundFile, mp3_frames: int) -> int:
         raise BadAudio(f'format {handle.format} is not read: convert it to WAV or FLAC')
     if not _RATES_HZ[0] <= handle.samplerate <= _RATES_HZ[1]:
         raise BadAudio(f'its header gives an implausible sample rate of {handle.samplerate} Hz')
+    if not handle.seekable():
+        raise BadAudio(f'coding {handle.subtype} is not read: convert it to FLAC, or to WAV in PCM')
     if handle.format == 'FLAC':
         if frames >= 2**36:  # more than the field in STREAMINFO can hold: libsndfile's 'unknown'
             raise BadAudio('a FLAC without its length (written to a pipe): encode it again')

@@ -556,7 +556,7 @@ def encode_by_av(path: pathlib.Path, codec: str, rate_hz: int = 48000, seconds: 
 @pytest.mark.parametrize(
     ('name', 'codec'),
     [('a.m4a', 'aac'), ('a.M4B', 'aac'), ('a.webm', 'libopus'), ('a.mka', 'libopus'), ('a.wma', 'wmav2'),
-     ('a.mp2', 'mp2'), ('a.ac3', 'ac3')],
+     ('a.mp2', 'mp2'), ('a.ac3', 'ac3'), ('a.mov', 'aac'), ('a.mkv', 'libopus')],
 )  # fmt: skip
 def test_formats_of_ffmpeg(tmp_path, name, codec):
     path = encode_by_av(tmp_path / name.lower(), codec).rename(tmp_path / name)
@@ -604,6 +604,12 @@ def test_flipped_and_cut_bytes_of_ffmpeg_never_crash(tmp_path, name, codec):
             assert str(tmp_path) not in str(error)
         else:
             assert samples.dtype == np.int16 and len(samples) <= 2 * 22050
+
+
+def test_a_coding_that_cannot_be_read_from_any_place(tmp_path):
+    soundfile.write(tmp_path / 'a.wav', tone(8000, 1), 8000, subtype='GSM610')
+    with pytest.raises(audio.BadAudio, match='coding GSM610 is not read: convert it'):
+        audio.decode(tmp_path / 'a.wav', 8000)
 
 
 @pytest.mark.parametrize('name', ['ogg', 'opus'])
