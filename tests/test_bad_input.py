@@ -312,6 +312,13 @@ def test_home_folders_and_object_stores(places, tmp_path):
     assert_refused(run(places, 'gs://bucket/run'), '--workdir=gs://bucket/run', 'file system')
 
 
+@pytest.mark.parametrize('name', ['images', 'feature_table'])
+def test_a_home_folder_in_any_flag(name, tmp_path):
+    words = [sys.executable, '-m', 'genre_jax.data.prepare', name, '--root=~/none']
+    ended = program.run(words, env=program.environment(HOME=str(tmp_path)))
+    assert_refused(ended, f'{tmp_path}/none')
+
+
 # --- while it trains -----------------------------------------------------------------------------
 
 
