@@ -58,6 +58,9 @@ def load(folder: pathlib.Path) -> Converted:
         fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
         if wrong := [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]:
             raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
+        for path, value in variables.items():
+            if value.dtype != np.float32 or not np.isfinite(value).all():
+                raise ValueError(f'{path} holds {value.dtype}, or what is not finite')
         fields['front_end'] = report.get('front_end') or report['source'].get('front_end')
         converted = Converted(variables=variables, rows=[], **fields)
     # As in read.py: damaged content raises nearly anything.

@@ -64,9 +64,8 @@ def same_booleans_often(n):
 
 
 def same_pairs_often(n):
-    pair = files.text('k') + b'N\x86'
     make = files.name('collections.OrderedDict') + b'q\x010'
-    pairs = b'](' + pair * (n // 16) + b'eq\x020'
+    pairs = b'](' + b''.join(files.text(f'{i:06d}') + b'N\x86' for i in range(n // 26)) + b'eq\x020'
     return zipped(make + pairs + b'](' + b'h\x01h\x02\x85R' * (n // 16) + b'e')
 
 
@@ -110,6 +109,12 @@ def same_buffer_often(n, kind=0):
     return bytes(files.Flatbuffer({2: [graph], 4: [{}, {0: bytes(n // 2)}]}).data)
 
 
+def keys_in_one_place(n):
+    """Multiples of 2**61 - 1, the hash of all of which is 0: each is compared with all before."""
+    keys = (b'\x8a\x0a' + (i * (2**61 - 1)).to_bytes(10, 'little') + b'N' for i in range(n // 13))
+    return zipped(b'}(' + b''.join(keys) + b'u')
+
+
 def many(opcode):
     return lambda n: zipped(b'N' + opcode * n)
 
@@ -121,6 +126,7 @@ ATTACKS = {
     'shared pairs.pth': (same_pairs_often, MANY),
     'shared storage.pth': (same_storage_often, MANY),
     'dimensions.pth': (long_dimensions, 'a shape that is none'),
+    'keys.pth': (keys_in_one_place, 'holds no arrays'),
     'dicts.pth': (many(b'}'), MANY),
     'lists.pth': (many(b']'), MANY),
     'tuples.pth': (many(b'\x85'), MANY),
