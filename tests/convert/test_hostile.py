@@ -1,5 +1,6 @@
 """Files made to fill the memory or to take forever, and damaged ones: one line at most, within the bounds."""
 
+import dataclasses
 import functools
 import io
 import json
@@ -188,10 +189,22 @@ def test_a_converted_folder_that_is_compressed(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize('change', [lambda w: w.astype(np.complex64), lambda w: w * np.nan, lambda w: w > 0])
+def test_a_converted_folder_of_other_numbers(change, tmp_path):
+    """Its digest is right: whoever made it computed it."""
+    converted = convert(small('ast'))
+    path = 'params/norm/scale'
+    variables = converted.variables | {path: change(converted.variables[path])}
+    store.save(dataclasses.replace(converted, variables=variables), tmp_path, {'file': 'x', 'sha256': ''})
+    with pytest.raises(UserError, match=f'{path} holds .*: convert it again'):
+        store.load(tmp_path)
+
+
 def test_a_converted_folder_that_is_damaged(tmp_path):
     """What is loaded holds the same arrays, under settings that are some."""
     converted = convert(small('ast'))
     store.save(converted, tmp_path, {'file': 'x', 'sha256': ''})
+    whole_report = (tmp_path / 'conversion.json').read_text()
     rng, refused = random.Random(0), 0
     for name in ('conversion.json', 'parameters.npz'):
         file = tmp_path / name
@@ -211,6 +224,11 @@ def test_a_converted_folder_that_is_damaged(tmp_path):
                 refused += 1
         file.write_bytes(whole)
     assert refused > 40
+    report = json.loads(whole_report)
+    for key, value in (('labels', 7), ('front_end', 'x'), ('front_end', [1]), ('picture', ['a', 64])):
+        (tmp_path / 'conversion.json').write_text(json.dumps(report | {key: value}))
+        with pytest.raises(UserError, match=f'conversion.json has no such {key}'):
+            store.load(tmp_path)
     for text in ('[]', '7', '{}', '[' * 100_000, '{"title": 1}'):
         (tmp_path / 'conversion.json').write_text(text)
         with pytest.raises(UserError, match='cannot be read'):

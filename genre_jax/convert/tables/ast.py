@@ -106,8 +106,8 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
         for key, name, default in (('width', 'hidden_size', 768), ('depth', 'num_hidden_layers', 12)):
             if (value := config.get(name, default)) != described[key]:
                 raise UserError(
-                    f'config.json beside it has {name}={value!r}, the tensors {described[key]}: it is that of '
-                    'another model'
+                    f'config.json beside it has {name}={value!r}, the tensors {described[key]}: it is that '
+                    'of another model'
                 )
     return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
 
