@@ -1,5 +1,6 @@
 """What is decoded and stored, counted, when names, labels and folders change."""
 
+import concurrent.futures
 import errno
 import hashlib
 import os
@@ -231,6 +232,13 @@ def test_pruning_deletes_what_nothing_needs(root, tmp_path, capsys):
     assert ' prune ' not in capsys.readouterr().out.split('can be freed')[-2]
     with pytest.raises(UserError, match='no folder'):
         prepare.main(['--prune', f'--prepared_dir={tmp_path / "nowhere"}'])
+
+
+def test_a_thread_prepares_as_the_program_does(root):
+    """Only the main thread may say what signals do."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        dataset = pool.submit(opened, root).result()
+    assert len(dataset.tracks) == 6
 
 
 def test_a_bucket_that_renames_no_folders_is_refused(root, monkeypatch):
