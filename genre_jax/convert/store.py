@@ -10,7 +10,7 @@ import numpy as np
 
 from genre_jax.convert import raw_numbers
 from genre_jax.convert.engine import Converted
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
 _KINDS = {
@@ -95,4 +95,4 @@ def report_lines(report: Mapping) -> str:
         some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))
