@@ -30,6 +30,9 @@ FFMPEG_SUFFIXES = frozenset(
     '.caf'.split()
 )
 
+# FFmpeg's names of containers that say how long they are: of others it guesses, by the first bit rate.
+_WITH_LENGTH = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'asf', 'caf', 'ape', 'wv')
+
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
 _RATES_HZ = (1_000, 768_000)
 _SHORTEST_S = 0.1
@@ -153,6 +156,17 @@ def _read_mono(handle: soundfile.SoundFile, first: int, last: int, sample_rate_h
     return np.concatenate(parts)
 
 
+def _size(path: str | os.PathLike[str]) -> int:
+    """Returns how many bytes a file holds; BadAudio for none, and where there is no regular file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
+        raise BadAudio(f'cannot be read: {kind}')
+    if status.st_size == 0:
+        raise BadAudio('empty file (0 bytes)')
+    return status.st_size
+
+
 def _by_ffmpeg(path: str | os.PathLike[str]) -> bool:
     return os.path.splitext(path)[1].lower() in FFMPEG_SUFFIXES
 
@@ -165,6 +179,7 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
     except ImportError:
         raise BadAudio('read only with PyAV: pip install av, or convert it to FLAC') from None
     try:
+        size = _size(path)
         with av.open(os.fspath(path)) as container:
             # Without a decoder a stream has none of the attributes that are asked for below.
             streams = [each for each in container.streams.audio if each.codec_context]
@@ -173,7 +188,6 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
             stream = streams[0]
             channels = len(stream.layout.channels)
             duration_s = float((stream.duration or 0) * (stream.time_base or 0))
-            # Other containers without lengths of streams only guess.
             if not duration_s and 'matroska' in container.format.name:
                 duration_s = (container.duration or 0) / av.time_base
 
@@ -183,6 +197,9 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
                     for packed in resampler.resample(frame):
                         yield packed.to_ndarray().reshape(-1, channels)
 
+            if container.format.name == 'asf':
+                with open(path, 'rb') as file:
+                    containers.check_asf(file, size)
             info = AudioInfo(stream.rate, channels, duration_s, container.format.name)
             if not _RATES_HZ[0] <= info.sample_rate_hz <= _RATES_HZ[1]:
                 raise BadAudio(f'its header gives an implausible sample rate of {stream.rate} Hz')
@@ -207,7 +224,7 @@ def _read_mono_by_ffmpeg(
             inside = block[max(0, first - frames) : max(0, min(last - frames, len(block)))]
             frames += len(block)
             parts.append(stream.resample_chunk(inside.mean(axis=1)))
-    if frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
+    if info.format in _WITH_LENGTH and frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
         raise BadAudio(
             f'truncated: {frames / rate_hz:.1f} of the {info.duration_s:.1f} s that it announces are there'
         )
@@ -219,14 +236,9 @@ def _read_mono_by_ffmpeg(
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile, int]]:
     """Opens a file after its checks; yields the handle and the number of frames to expect."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
-            raise BadAudio(f'cannot be read: {kind}')
-        if status.st_size == 0:
-            raise BadAudio('empty file (0 bytes)')
+        size = _size(path)
         with open(path, 'rb') as file:
-            source, mp3_frames = containers.check(file, status.st_size)
+            source, mp3_frames = containers.check(file, size)
     except OSError as error:
         raise BadAudio(f'cannot be read: {error.strerror}') from error
     with _quiet_stderr() if mp3_frames is not None else contextlib.nullcontext():

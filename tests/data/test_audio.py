@@ -569,6 +569,44 @@ def test_formats_of_ffmpeg(tmp_path, name, codec):
     assert amplitude == pytest.approx(0.375, rel=0.03) and ratio_db > 25  # the mean of both channels
 
 
+def test_a_stream_without_its_length_is_read_to_the_end(tmp_path):
+    """FFmpeg guesses how long it is by its beginning: quiet music that becomes loud seemed to be cut."""
+    av = pytest.importorskip('av')
+    seconds, quiet = 10, tone(48000, 10, 440.0) / 400
+    samples = np.concatenate([quiet, 0.3 * np.random.default_rng(0).standard_normal(len(quiet))])
+    path = tmp_path / 'a.aac'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=48000, layout='mono')
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), 'fltp', 'mono')
+        frame.sample_rate = 48000
+        resampler = av.AudioResampler(stream.format, 'mono', 48000, stream.codec_context.frame_size)
+        for each in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(each))
+    assert audio.probe(path).duration_s > 2 * seconds + 1
+    assert len(audio.decode(path, 22050)) / 22050 == pytest.approx(2 * seconds, abs=0.1)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_windows_media_that_is_cut_between_packets(tmp_path, share):
+    path = encode_by_av(tmp_path / 'a.wma', 'wmav2')
+    content = path.read_bytes()
+    for cut in range(int(share * len(content)), int(share * len(content)) + 4000, 200):
+        path.write_bytes(content[:cut])
+        with pytest.raises(audio.BadAudio):
+            audio.decode(path, 22050)
+
+
+@pytest.mark.parametrize('suffix', ['m4a', 'webm', 'wma'])
+def test_pipes_and_empty_files_of_ffmpeg(tmp_path, suffix):
+    pytest.importorskip('av')
+    (tmp_path / f'empty.{suffix}').touch()
+    os.mkfifo(tmp_path / f'pipe.{suffix}')
+    for name, said in (('empty', r'empty file \(0 bytes\)'), ('pipe', 'not a regular file')):
+        for read in (audio.probe, lambda path: audio.decode(path, 22050)):
+            with pytest.raises(audio.BadAudio, match=said):
+                read(tmp_path / f'{name}.{suffix}')
+
+
 def test_damaged_and_unreadable_files_of_ffmpeg(tmp_path, monkeypatch):
     content = encode_by_av(tmp_path / 'a.webm', 'libopus').read_bytes()
     (tmp_path / 'cut.webm').write_bytes(content[: len(content) // 2])
