@@ -176,6 +176,7 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
         sys.exit(0)
     try:
         words = flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
+        words = list(map(_with_home, words))
         config = None
         if 'config' in flags.FLAGS:
             from genre_jax.config import overrides
@@ -194,6 +195,12 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
         _fail(f'error: {given}: expected {flags.FLAGS[name].parser.flag_type()}')
     except (flags.Error, UserError) as error:
         _fail(f'error: {_one_line(error)}')
+
+
+def _with_home(word: str) -> str:
+    """Puts the home folder in the place of ~ at the beginning of a flag's value, where shells leave it."""
+    name, mark, value = word.partition('=')
+    return name + mark + os.path.expanduser(value) if name.startswith('--') else word
 
 
 def _help() -> list[str]:

@@ -254,10 +254,13 @@ class Classifier:
         rules = confidence.sureness(probabilities, energy, self._space.distance(embeddings))
         return rules[self._confidence['reject']['rule']].astype(np.float32)
 
-    def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded:
+    def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded | BadAudio:
         if from_hz is None:
             raise UserError('samples without their rate: expected sample_rate_hz=...')
-        pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
+        try:
+            pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
+        except BadAudio as error:
+            return error
         return len(pcm), [pcm]
 
 

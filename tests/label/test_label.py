@@ -103,6 +103,18 @@ def test_samples_of_any_rate(trained, model):
     assert np.allclose(a.probabilities, b.probabilities, atol=1e-3)  # the file has 16 bits
     with pytest.raises(UserError, match='sample_rate_hz'):
         model.label(sound)
+    for wrong, said in (
+        (np.zeros(0), 'no samples'),
+        (np.zeros(9000), 'silent'),
+        (np.full(9000, np.nan), 'non-finite'),
+        (np.ones((2, 9000)), 'shorter'),  # channels come last
+        (np.ones((9, 9, 9)), 'shape'),
+        (np.ones(9000, bool), 'bool'),
+    ):
+        with pytest.raises(UserError, match=said):
+            model.label(wrong, sample_rate_hz=22050)
+    with pytest.raises(UserError, match='rate of 0 Hz'):
+        model.label(sound, sample_rate_hz=0)
 
 
 def all_of(found):
