@@ -284,7 +284,7 @@ def _labels(name: str, source: Converted) -> Sequence[str]:
     if not found:
         raise UserError(
             f'MODEL={name} knows {source.num_classes} classes by number alone: name them, in their order, '
-            'one a line in a file: --labels=FILE'
+            'in a file, one a line or a CSV with a column display_name: --labels=FILE'
         )
     return found
 

@@ -366,3 +366,26 @@ def test_a_bad_recording_among_good_ones_is_raised_in_python(trained, model, tmp
         model.label([paths(trained)[0], str(tmp_path / 'x.wav')])
     [(_, found)] = files.label(model, [str(tmp_path / 'x.wav')], 5000)
     assert isinstance(found, BadAudio)
+
+
+YAMNET = program.DATA / 'weights' / 'yamnet'
+
+
+@pytest.mark.skipif(not YAMNET.exists(), reason=f'no {YAMNET}')
+def test_yamnet_hears_what_its_authors_expect(tmp_path):
+    """White noise first in noise, a sine wave among the first ten in one (their own test)."""
+    soundfile.write(tmp_path / 'noise.wav', np.random.default_rng(0).uniform(-1, 1, 48000), 16000)
+    soundfile.write(tmp_path / 'sine.wav', np.sin(2 * np.pi * 440 * np.arange(48000) / 16000), 16000)
+    names = YAMNET / 'yamnet_class_map.csv'
+    out = tmp_path / 'out'
+    done = label(YAMNET / 'yamnet.tflite', tmp_path, f'--labels={names}', f'--out={out}', '--formats=csv')
+    assert done.returncode == 0, done.stderr
+    with (out / 'songs.csv').open() as stream:
+        noise, _ = csv.DictReader(stream)
+    assert noise['label'] == 'White noise'
+    with names.open() as stream:
+        labels = [row['display_name'] for row in csv.DictReader(stream)]
+    [sine] = genre_jax.load(str(YAMNET / 'yamnet.tflite'), labels).label(str(tmp_path / 'sine.wav'))
+    assert 'Sine wave' in [name for name, _ in sine.top(10)]
+    unnamed = label(YAMNET / 'yamnet.tflite', tmp_path / 'sine.wav')
+    assert unnamed.returncode == 2 and '521 classes by number alone' in unnamed.stderr
