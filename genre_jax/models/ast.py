@@ -7,11 +7,10 @@ code (YuanGongND/ast, on timm's distilled DeiT). The front end is the flavour `a
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax._src.lib import cuda_versions
 
 from genre_jax.errors import UserError
+from genre_jax.models.kernels.attention import attend
 from genre_jax.models.kernels.dropout import Dropout
-from genre_jax.models.kernels.product import product
 from genre_jax.models.network import Network, check_picture
 
 _PATCH = 16
@@ -129,42 +128,6 @@ class Block(nn.Module):
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
         hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
         return tokens + dense(width, 'mlp_fc2')(hidden)
-
-
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-    """Computes scaled dot-product attention: three of (batch, heads, tokens, width) to one.
-
-    The softmax is float32 whatever their dtype. On NVIDIA GPUs by cuDNN's kernel, in 16 bits; else with the
-    weights of one head at a time, which gradients compute anew.
-    """
-    return jax.lax.platform_dependent(queries, keys, values, cuda=_by_cudnn, default=_head_by_head)
-
-
-def _by_cudnn(queries, keys, values):
-    width = queries.shape[-1]
-    # This is traced on machines without a GPU, too, where there is no plugin to tell its version; before
-    # Ampere GPUs have no such kernel, of which jax does not tell.
-    old = any(float(getattr(gpu, 'compute_capability', 8)) < 8 for gpu in jax.local_devices())
-    if cuda_versions is None or old or queries.dtype.itemsize != 2 or width % 8 or width > 128:
-        return _head_by_head(queries, keys, values)
-    by_token = (x.swapaxes(1, 2) for x in (queries, keys, values))
-    return jax.nn.dot_product_attention(*by_token, implementation='cudnn').swapaxes(1, 2)
-
-
-def _head_by_head(*inputs):
-    # The weights of one head stay in a CPU's cache; those of all heads, with 3590 tokens, are gigabytes.
-    one_head = jax.checkpoint(lambda head: _one_head(*head), prevent_cse=False)
-    return jax.lax.map(one_head, [x.swapaxes(0, 1) for x in inputs]).swapaxes(0, 1)
-
-
-def _one_head(queries, keys, values):
-    # The sums of the softmax divide the result, not the larger matrix of weights.
-    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype) * queries.shape[-1] ** -0.5
-    # Any constant may be subtracted, which the gradient need not know.
-    highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-    weights = jnp.exp(scores - highest)
-    attended = product('...qk,...kd->...qd', weights, values, values.dtype)
-    return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
 
 
 def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:

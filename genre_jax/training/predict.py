@@ -17,7 +17,7 @@ def program(job: Job) -> Callable:
 
     def probabilities(variables, audio):
         variables = {**variables, 'params': job.gathered(variables['params'])}
-        logits, _ = job.model.apply(variables, job.featurize(audio), train=False)
+        logits, _ = job.apply(variables, job.featurize(audio), train=False)
         return jax.nn.softmax(logits)
 
     # The variables as they lie: by rules of the model, or whole on every device.
