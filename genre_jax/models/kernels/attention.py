@@ -28,14 +28,20 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _by_cudnn(queries, keys, values):
-    width = queries.shape[-1]
+    batch, _, tokens, width = queries.shape
     # This is traced on machines without a GPU, too, where there is no plugin to tell its version; before
     # Ampere GPUs have no such kernel, of which jax does not tell.
     old = any(float(getattr(gpu, 'compute_capability', 8)) < 8 for gpu in jax.local_devices())
     if cuda_versions is None or old or queries.dtype.itemsize != 2 or width % 8 or width > 128:
         return _head_by_head(queries, keys, values)
-    by_token = (x.swapaxes(1, 2) for x in (queries, keys, values))
-    return jax.nn.dot_product_attention(*by_token, implementation='cudnn').swapaxes(1, 2)
+    # jax refuses gradients of an odd number of tokens.
+    odd, by_token = tokens % 2, (x.swapaxes(1, 2) for x in (queries, keys, values))
+    attended = jax.nn.dot_product_attention(
+        *(jnp.pad(x, ((0, 0), (0, odd), (0, 0), (0, 0))) for x in by_token),
+        key_value_seq_lengths=jnp.full(batch, tokens) if odd else None,
+        implementation='cudnn',
+    )
+    return attended[:, :tokens].swapaxes(1, 2)
 
 
 def _by_splash(queries, keys, values):

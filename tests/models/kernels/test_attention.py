@@ -85,7 +85,7 @@ def test_where_gpus_have_a_kernel_of_cudnn(capability, dtype, width, kernel, mon
     """By jax's documentation and NVIDIA's table of support; None is a machine without the plugin."""
     called = []
 
-    def of_jax(queries, keys, values, implementation):
+    def of_jax(queries, keys, values, implementation, **settings):
         called.append(implementation)
         return queries
 
@@ -96,6 +96,26 @@ def test_where_gpus_have_a_kernel_of_cudnn(capability, dtype, width, kernel, mon
     *qkv, _ = inputs(width=width, dtype=dtype)
     jax.jit(attention.attend).trace(*qkv)
     assert called == ([kernel] if kernel else [])
+
+
+def test_odd_tokens_on_gpus(monkeypatch):
+    """jax refuses gradients of the kernel for them; its other way gets the same padding and lengths here."""
+    even, of_jax = [], jax.nn.dot_product_attention
+
+    def elsewhere(queries, *others, implementation, **settings):
+        even.append(queries.shape[1] % 2 == 0)
+        return of_jax(queries, *others, implementation='xla', **settings)
+
+    monkeypatch.setattr(attention, 'cuda_versions', 'there')
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', elsewhere)
+    monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *x, cuda, **others: cuda(*x))
+    *qkv, weights = inputs(tokens=7, width=8, dtype='bfloat16')
+    ours = [attention.attend(*qkv), *gradients(attention.attend)(*qkv, weights)]
+    monkeypatch.undo()
+    assert even and all(even)
+    wide = [jnp.float32(x) for x in (*qkv, weights)]
+    for mine, reference in zip(ours, [jaxs(*wide[:3]), *gradients(jaxs)(*wide)], strict=True):
+        np.testing.assert_allclose(jnp.float32(mine), reference, rtol=0, atol=0.02 * jnp.abs(reference).max())
 
 
 @pytest.fixture
