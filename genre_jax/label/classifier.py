@@ -225,7 +225,9 @@ class Classifier:
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
         def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
-            with jax.default_matmul_precision('highest'):
+            # The precision of all devices, and the mesh, for kernels that XLA does not divide.
+            mesh = jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh)
+            with jax.default_matmul_precision('highest'), mesh:
                 return model.apply(variables, sharding.on_own_device(hear, self._mesh)(audio), train=False)
 
         return functools.partial(forward, variables)
