@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src.lib import cuda_versions
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
 
 from genre_jax import sharding
 from genre_jax.models.kernels.product import product
@@ -83,6 +81,10 @@ def _precision(values):
 
 
 def _padded(queries, keys, values):
+    # Here: a third of a second, for networks that have attention.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
+
     batch, heads, tokens, width = queries.shape
     least = min(4 * _LANES, tokens + -tokens % _LANES)
     block = min(range(least, 8 * _LANES + 1, _LANES), key=lambda size: (-tokens % size, -size))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.sharding import NamedSharding
 
 from genre_jax import sharding
@@ -121,13 +122,13 @@ def test_odd_tokens_on_gpus(monkeypatch):
 @pytest.fixture
 def as_on_tpus(monkeypatch):
     """Takes the branch for TPUs, and Pallas' interpreter for the kernel; returns the shapes that it gets."""
-    shapes, make = [], attention.splash.make_splash_mha
+    shapes, make = [], splash.make_splash_mha
 
     def made(mask, **settings):
         shapes.append(mask.shape)
         return make(mask, interpret=True, **settings)
 
-    monkeypatch.setattr(attention.splash, 'make_splash_mha', made)
+    monkeypatch.setattr(splash, 'make_splash_mha', made)
     monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *x, tpu, **others: tpu(*x))
     return shapes
 
