@@ -32,7 +32,9 @@ _STRICT = flags.DEFINE_bool('strict', False, 'stop at the first file that cannot
 _LABELS = flags.DEFINE_string(
     'labels', '', 'names of classes where a model has none: one a line, or a CSV with display_name'
 )
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'windows that are computed at a time', lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', None, 'windows that are computed at a time; without: 32 or so', lower_bound=1
+)
 
 _PRINTED = 3  # classes of a recording
 

@@ -27,7 +27,7 @@ from genre_jax.label.song import Song
 from genre_jax.logbook import read_json
 from genre_jax.training.job import as_heard
 
-BATCH_SIZE = 32
+_BATCH_SIZE = 32  # or as much more as the devices divide
 _LONGEST_S = 60  # of a window that is looked for
 
 _NOTHING_KNOWN = {'segment': {'temperature': 1.0}, 'song': {'temperature': 1.0}, 'reject': None}
@@ -56,7 +56,7 @@ class Classifier:
         sha256: digest of its parameters.
     """
 
-    def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int | None = None) -> None:
         """Opens a model as `genre_jax.load` does."""
         source = init_from.find(name, 'MODEL')
         if source.features not in features.FLAVOURS:
@@ -78,11 +78,11 @@ class Classifier:
         self._confidence, self._space = found or (_NOTHING_KNOWN, None)
         self.window = round(self.window_s * self.sample_rate_hz)
         self._mesh = sharding.make_mesh()
-        self.batch_size = batch_size
-        if batch_size % self._mesh.size:
+        devices = self._mesh.size
+        self.batch_size = -(-_BATCH_SIZE // devices) * devices if batch_size is None else batch_size
+        if self.batch_size % devices:
             raise UserError(
-                f'batch_size={batch_size} cannot be divided among {self._mesh.size} devices: expected a '
-                'multiple'
+                f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
             )
         self._forward = self._program(source, front_end)
 
@@ -128,7 +128,10 @@ class Classifier:
 
     def song(self, track: str, answer: Answer, hop: int) -> Song:
         """Returns what the network says of a recording, its confidence put right as validation taught."""
-        start_s = windows.starts(answer.n_samples, self.window, hop) / self.sample_rate_hz
+        starts = windows.starts(answer.n_samples, self.window, hop)
+        # Divided alike, so that a window ends where the next one begins.
+        ends = np.minimum(starts + self.window, answer.n_samples)
+        start_s, end_s = starts / self.sample_rate_hz, ends / self.sample_rate_hz
         duration_s = answer.n_samples / self.sample_rate_hz
         logits, known, known_windows = answer.logits.astype(np.float64), True, None
         if self.tags:
@@ -141,7 +144,6 @@ class Classifier:
         if rule := self._confidence['reject']:
             known = bool(answer.sureness.mean() >= rule['least']['song'])
             known_windows = answer.sureness >= rule['least']['window']
-        end_s = np.minimum(start_s + self.window / self.sample_rate_hz, duration_s)
         return Song(
             track, duration_s, self.labels, start_s, end_s, probabilities, probability, known, known_windows
         )

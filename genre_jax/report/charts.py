@@ -214,11 +214,11 @@ def reliability_chart(level: str, found: dict[str, Any], leaky: bool) -> markups
     for key, legend, colour in (('before', 'as it was', 'second'), ('after', 'calibrated', 'accent')):
         bins = found['test'][key]['bins']
         points = 100 * np.array([(each['probability'], each['accuracy']) for each in bins])
-        sizes = 8 + 120 * np.array([each['n'] for each in bins]) / sum(each['n'] for each in bins)
+        sizes = 10 + 200 * np.array([each['n'] for each in bins]) / sum(each['n'] for each in bins)
         axes.plot(*points.T, color=LIGHT[colour], linewidth=1.5, label=legend)
         axes.scatter(*points.T, s=sizes, color=LIGHT[colour])
     axes.set(xlim=(-1, 101), ylim=(-1, 101), xlabel='probability, %', ylabel='right, %')
-    axes.legend(loc='upper left', bbox_to_anchor=(0, 1))
+    axes.legend(bbox_to_anchor=(0, 1), ncols=2)
     summary = f'Reliability of the probability of a {level} on test, before and after calibration'
     return svg(figure, f'reliability-{level}', summary, leaky)
 

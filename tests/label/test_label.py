@@ -242,6 +242,8 @@ def test_the_program_writes_what_python_returns(trained, model, tmp_path):
         for row in rows
     ]
     lines = [json.loads(line) for line in (out / 'songs.jsonl').read_text().splitlines()]
+    assert all(len(line['timeline']) == 1 for line in lines if line['agreement'] == 1)
+    assert sum(line['agreement'] == 1 and line['windows'] > 4 for line in lines) > 2
     assert [line['track'] for line in lines] == [readable(song.track) for song in songs]
     assert len(lines[0]['timeline']) == len(songs[0].timeline())
     track = (out / 'tracks' / f'{songs[0].track.split("/")[-1]}.txt').read_text().splitlines()
