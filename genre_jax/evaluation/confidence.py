@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Arrays
 from genre_jax.logbook import read_json, write_json
 
@@ -160,4 +161,13 @@ def load(folder: pathlib.Path) -> tuple[dict, Space | None] | None:
     remedy = 'restore it, or delete it to do without calibration'
     found = read_json(folder / _FILE, remedy)
     space = Space.read(folder / _SPACE, remedy) if found.get('reject') else None
+    try:
+        used = [found[level]['temperature'] for level in ('segment', 'song')]
+        if found['reject']:
+            used += [found['reject']['least'][kind] for kind in ('song', 'window')]
+        sound = all(isinstance(number, float) for number in used) and min(used[:2]) > 0
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise UserError(f'{folder / _FILE} is damaged: {remedy}')
     return found, space

@@ -7,6 +7,7 @@ import scipy.special
 import sklearn.covariance
 import sklearn.metrics
 
+from genre_jax.errors import UserError
 from genre_jax.evaluation import confidence
 
 
@@ -102,3 +103,24 @@ def test_the_rule_that_separates_is_chosen():
 
 def test_songs_have_the_mean_of_their_windows():
     assert confidence.of_songs(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1])).tolist() == [2, 5]
+
+
+def test_what_was_found_is_read_again_and_damage_is_said(tmp_path):
+    assert confidence.load(tmp_path) is None
+    space = confidence.Space.fit(np.eye(4, dtype=np.float32), np.arange(4), 4)
+    found = {
+        'segment': {'temperature': 2.0},
+        'song': {'temperature': 1.0},
+        'reject': {'rule': 'energy', 'least': {'song': -1.0, 'window': -2.0}},
+    }
+    confidence.save(found, space, tmp_path)
+    again, also = confidence.load(tmp_path)
+    assert again == found and np.array_equal(also.means, space.means)
+    for damaged in ('{}', '{"segment": 3}', 'nothing', '{"segment": {"temperature": 0.0}}'):
+        (tmp_path / 'confidence.json').write_text(damaged)
+        with pytest.raises(UserError, match='damaged'):
+            confidence.load(tmp_path)
+    confidence.save(found, space, tmp_path)
+    (tmp_path / 'space.npz').write_bytes(b'nothing')
+    with pytest.raises(UserError, match='damaged'):
+        confidence.load(tmp_path)
