@@ -268,3 +268,35 @@ def test_the_smallest_pictures():
 def test_build_refuses(settings, message):
     with pytest.raises(UserError, match=message):
         models.build(settings, 10)
+
+
+@pytest.mark.slow(but='mlp')
+@pytest.mark.parametrize(
+    ('settings', 'shape', 'train'),
+    [
+        ({'name': 'mlp'}, (4, 8), True), ({'name': 'mean_deviation'}, (9, 8), True),
+        ({'name': 'vgg16', 'hidden_units': (4,), 'pool': 'mean'}, (32, 32), True),
+        ({'name': 'cnn14', 'variant': 'cnn6'}, (32, 32), False),
+    ],
+    ids=['mlp', 'mean_deviation', 'vgg16', 'cnn14'],
+)  # fmt: skip
+def test_derivatives_forwards_are_those_in_reverse(settings, shape, train):
+    """Of the networks that docs/models.md names."""
+    rng = np.random.default_rng(0)
+    pictures = np.float32(rng.standard_normal((3, *shape)))
+    model = models.build(settings, 5)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), pictures, train=False))()
+    weights = np.float32(rng.standard_normal((3, 5)))
+
+    def objective(params):
+        rngs = {'dropout': jax.random.key(1)}
+        return (
+            weights * model.apply(variables | {'params': params}, pictures, train=train, rngs=rngs)[0]
+        ).sum()
+
+    params = variables['params']
+    along = jax.tree.map(lambda x: np.float32(rng.standard_normal(x.shape)), params)
+    _, forwards = jax.jit(lambda *x: jax.jvp(objective, x[:1], x[1:]))(params, along)
+    terms = jax.tree.map(lambda a, b: np.float64(a) * b, jax.jit(jax.grad(objective))(params), along)
+    terms = np.concatenate([x.ravel() for x in jax.tree.leaves(terms)])
+    assert forwards == pytest.approx(terms.sum(), abs=1e-5 * np.abs(terms).sum())
