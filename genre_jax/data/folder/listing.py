@@ -117,6 +117,8 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
         classes = dict.fromkeys(name for part in parts for name in _folders(os.path.join(root, part)))
     else:
         classes = top
+    if kind is AUDIO:
+        notes += remarks.on_groups([tuple(r.path.split('/')[in_parts:]) for r in recordings])
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')
