@@ -169,7 +169,9 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
     """Returns what was found in a dataset as text for people."""
     tracks = manifest['tracks']
     label = {track['track']: track['label'] for track in tracks}
-    lines = [f'{name}: {len(tracks)} recordings; groups: {manifest["group_key"]}', '']
+    lines = [f'{name}: {len(tracks)} recordings; groups: {manifest["group_key"]}']
+    lines.append(f'quarantined: {len(manifest["quarantined"])}')
+    lines += [*(f'note: {note}' for note in manifest['notes']), '']
     lines.append(f'copies: {len(findings.copies)} pairs')
     for pair in findings.copies[:_SHOWN]:
         how = pair.kind

@@ -1,6 +1,7 @@
 """Folders and track lists as users have them, with every mistake they can make in them."""
 
 import csv
+import errno
 import os
 import pathlib
 import pickle
@@ -690,6 +691,20 @@ def test_hidden_audio_links_to_nothing_and_every_other_suffix_are_named(tmp_path
     said = notes(tmp_path)
     assert '2 files of audio are hidden, and are not read: .dub/3.wav, rock/.4.flac' in said
     assert all(f'1 {suffix}' in said for suffix in suffixes)
+
+
+def test_a_list_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    make(tmp_path, 'rock/1.wav', 'folk/2.wav')
+    write_csv(tmp_path, 'path,label\nrock/1.wav,rock\nfolk/2.wav,folk\n', 'list.csv')
+
+    def refuse(path, *arguments, **keywords):
+        if str(path).endswith('list.csv'):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return open_file(path, *arguments, **keywords)
+
+    open_file = open
+    monkeypatch.setattr('builtins.open', refuse)
+    assert 'list.csv cannot be read: Permission denied' in refusal(tmp_path)
 
 
 def test_audio_that_the_list_leaves_out_is_counted(tmp_path):

@@ -183,10 +183,15 @@ def _csv_names(root: str) -> list[str]:
 
 def _columns(root: str, name: str) -> list[str]:
     """Returns the columns of a CSV, which may be anything."""
+    path = os.path.join(root, name)
     try:
-        with open(os.path.join(root, name), 'rb') as file:
+        with open(path, 'rb') as file:
             return csv_file.columns(csv_file.decoded(file.read(_HEAD_BYTES), 'replace'), _REQUIRED)[0]
-    except (OSError, csv.Error):
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be read: {error.strerror}; it may be the list of recordings'
+        ) from error
+    except csv.Error:
         return []
 
 
