@@ -115,7 +115,7 @@ def variables(
 
 
 def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
-    """Returns how a front end differs from a checkpoint's, if that is known; a UserError unless `accepted`."""
+    """Says how a front end differs from a checkpoint's, if that is known; a UserError unless `accepted`."""
     if front_end.kind != 'audio' or len(source.picture) == 3:  # of colours
         return []
     if not (source.front_end or source.features in features.FLAVOURS):
