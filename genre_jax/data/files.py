@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data import audio, digests, grouping
-from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.recordings import Quarantined, Recording, Source, folded
 from genre_jax.errors import UserError
 
 # Folders that macOS, Windows, Linux and network disks make.
@@ -144,11 +144,10 @@ class FileSource(Source):
         spellings: dict[tuple[str, str], str] = {}
         wished = []
         for level, value in map(self._level, recordings):
-            folded = value
+            plain = value
             if level != 'recording':
-                value = ' '.join(value.split())
-                folded = value.casefold()
-            wished.append(spellings.setdefault((level, folded), f'{level}:{value}'))
+                value, plain = ' '.join(value.split()), folded(value)
+            wished.append(spellings.setdefault((level, plain), f'{level}:{value}'))
         contents = [self._digests[recording.path] for recording in recordings]
         return grouping.regrouped(recordings, wished, grouping.alike(contents))
 

@@ -361,6 +361,12 @@ def test_spellings_of_an_artist_are_one_group_across_classes(six):
     assert source.group_key() == 'artist, else recording'
 
 
+@pytest.mark.parametrize('other', ['Beyonce\u0301', 'BEYONC\u00c9', ' Beyonc\u00e9\u200b'])
+def test_an_accent_that_is_stored_in_another_way_is_no_other_artist(six, other):
+    write_csv(six, f'path,label,artist\na.wav,x,Beyonc\u00e9\nb.wav,y,{other}\nc.wav,x,Beyonce\n')
+    assert groups(Source(root=str(six))) == ['artist:Beyonc\u00e9'] * 2 + ['artist:Beyonce']
+
+
 def test_levels_can_be_forced(six):
     write_csv(six, 'path,label,artist,album,group\na.wav,x,A,X,1\nb.wav,y,A,Y,\nc.wav,y,,X,\nd.wav,y,,,\n')
 
