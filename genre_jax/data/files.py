@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -212,6 +212,14 @@ def suffix(path: str) -> str:
 def is_hidden(name: str) -> bool:
     """Tells whether a file or folder is none of the user's own."""
     return name.startswith('.') or name in _SYSTEM
+
+
+def passed_over(why: str, paths: Sequence[str], kind: str = 'audio') -> list[str]:
+    """Counts files of a kind that are not read, and names some, for notes."""
+    if not paths:
+        return []
+    some = ', '.join(map(readable, paths[:3])) + ', ...' * (len(paths) > 3)
+    return [f'{len(paths)} files of {kind} {why}, and are not read: {some}']
 
 
 def readable(path: str) -> str:
