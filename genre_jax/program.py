@@ -198,9 +198,11 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
 
 
 def _with_home(word: str) -> str:
-    """Puts the home folder in the place of ~ at the beginning of a flag's value, where shells leave it."""
+    """Puts the home folder in the place of ~ at the beginning of a flag's values, where shells leave it."""
     name, mark, value = word.partition('=')
-    return name + mark + os.path.expanduser(value) if name.startswith('--') else word
+    if not name.startswith('--'):
+        return word
+    return name + mark + ','.join(map(os.path.expanduser, value.split(',')))
 
 
 def _help() -> list[str]:

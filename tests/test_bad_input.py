@@ -334,6 +334,13 @@ def test_a_home_folder_in_any_flag(name, tmp_path):
     assert_refused(ended, f'{tmp_path}/none')
 
 
+def test_home_folders_in_a_list(tmp_path):
+    (tmp_path / 'one').mkdir()
+    words = [sys.executable, '-m', 'genre_jax.blend', '--members=~/one,~/two', '--workdir=~/run']
+    ended = program.run(words, env=program.environment(HOME=str(tmp_path)))
+    assert_refused(ended, f'--members: {tmp_path}/two is no folder')
+
+
 # --- while it trains -----------------------------------------------------------------------------
 
 

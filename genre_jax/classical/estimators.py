@@ -15,6 +15,7 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -92,7 +93,8 @@ def choose(names: str, overrides: Sequence[str]) -> dict[str, dict[str, object]]
     chosen = {name: dict(model.settings) for name, model in MODELS.items() if name in wanted}
     if 'xgboost' in chosen and importlib.util.find_spec('xgboost') is None:
         others = ','.join(name for name in MODELS if name != 'xgboost')
-        raise UserError(f'the model xgboost needs XGBoost: pip install xgboost-cpu, or --models={others}')
+        package = 'xgboost' if sys.platform == 'darwin' else 'xgboost-cpu'  # which has no wheel for macOS
+        raise UserError(f'the model xgboost needs XGBoost: pip install {package}, or --models={others}')
     for text in overrides:
         key, separator, value = text.partition('=')
         name, dot, setting = key.partition('.')

@@ -114,9 +114,11 @@ def variables(
 
 
 def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
-    """Returns how a front end differs from a checkpoint's, field by field; a UserError unless `accepted`."""
-    if front_end.kind != 'audio' or not (source.front_end or source.features in features.FLAVOURS):
+    """Says how a front end differs from a checkpoint's, if that is known; a UserError unless `accepted`."""
+    if front_end.kind != 'audio' or len(source.picture) == 3:  # of colours
         return []
+    if not (source.front_end or source.features in features.FLAVOURS):
+        return ['the checkpoint does not say which front end it was trained with: make sure it is this one']
     trained = source.front_end or dataclasses.asdict(features.find(source.features)())
     there, here = (json.loads(json.dumps(f)) for f in (trained, dataclasses.asdict(front_end)))
     strange = [

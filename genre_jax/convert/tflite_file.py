@@ -73,4 +73,5 @@ def _constant(tensor, name: str, raw: memoryview, room: Room) -> np.ndarray:
         sides[quantised.QuantizedDimension()] = scale.size
         scale, zero = scale.reshape(sides), zero.reshape(sides)
     room.take(4 * values.size)
-    return ((values.astype(np.float64) - zero) * scale).astype(np.float32)
+    with np.errstate(over='ignore', invalid='ignore'):  # what is not finite is refused as a weight
+        return ((values.astype(np.float64) - zero) * scale).astype(np.float32)

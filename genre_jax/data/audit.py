@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from genre_jax import program
 from genre_jax.data import command, duplicates, grouping, prepare
+from genre_jax.data.recordings import folded
 from genre_jax.errors import UserError, printable
 
 # What recordings that belong together have in common, the most telling first.
@@ -140,10 +141,9 @@ def splits(manifest: Mapping) -> dict[str, dict[str, str]]:
 
 
 def _folded(names: Iterable[str]) -> list[str]:
-    """Returns the first spelling of a name for all its spellings that differ in case and spaces."""
+    """Returns the first spelling of a name for all its spellings that differ in case, spaces and the like."""
     spellings: dict[str, str] = {}
-    names = (' '.join(name.split()) for name in names)
-    return [spellings.setdefault(name.casefold(), name) for name in names]
+    return [spellings.setdefault(folded(name), ' '.join(name.split())) for name in names]
 
 
 def _tonics(tracks: Sequence[Mapping], artists: Sequence[str]) -> list[str]:
@@ -169,7 +169,9 @@ def table(name: str, findings: Findings, manifest: Mapping) -> str:
     """Returns what was found in a dataset as text for people."""
     tracks = manifest['tracks']
     label = {track['track']: track['label'] for track in tracks}
-    lines = [f'{name}: {len(tracks)} recordings; groups: {manifest["group_key"]}', '']
+    lines = [f'{name}: {len(tracks)} recordings; groups: {manifest["group_key"]}']
+    lines.append(f'quarantined: {len(manifest["quarantined"])}')
+    lines += [*(f'note: {note}' for note in manifest['notes']), '']
     lines.append(f'copies: {len(findings.copies)} pairs')
     for pair in findings.copies[:_SHOWN]:
         how = pair.kind

@@ -49,7 +49,8 @@ def read(
         for name in missing(names, required):
             there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
             raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
-        reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
+        lines = io.StringIO(content, newline='')
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
         if content.startswith(_EXCEL):
             next(reader)
         next(reader)
@@ -116,10 +117,10 @@ def columns(content: str, required: Sequence[str]) -> tuple[list[str], str]:
     """Returns the names in the first line, and the delimiter that makes most of `required`, or csv.Error."""
     lines = [line for line in content.splitlines()[:2] if not line.startswith(_EXCEL)]
     line = lines[0] if lines else ''
-    splits = [
-        ([cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), [])], mark)
-        for mark in _DELIMITERS
-    ]
+    splits = []
+    for mark in _DELIMITERS:
+        cells = next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])
+        splits.append(([cell.strip().lower() for cell in cells], mark))
     return max(splits, key=lambda split: (-len(missing(split[0], required)), len(split[0])))
 
 

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from genre_jax.data import audio, digests, grouping
-from genre_jax.data.recordings import Quarantined, Recording, Source
+from genre_jax.data.recordings import Quarantined, Recording, Source, folded
 from genre_jax.errors import UserError
 
 # Folders that macOS, Windows, Linux and network disks make.
@@ -144,11 +144,10 @@ class FileSource(Source):
         spellings: dict[tuple[str, str], str] = {}
         wished = []
         for level, value in map(self._level, recordings):
-            folded = value
+            plain = value
             if level != 'recording':
-                value = ' '.join(value.split())
-                folded = value.casefold()
-            wished.append(spellings.setdefault((level, folded), f'{level}:{value}'))
+                value, plain = ' '.join(value.split()), folded(value)
+            wished.append(spellings.setdefault((level, plain), f'{level}:{value}'))
         contents = [self._digests[recording.path] for recording in recordings]
         return grouping.regrouped(recordings, wished, grouping.alike(contents))
 
@@ -213,6 +212,14 @@ def suffix(path: str) -> str:
 def is_hidden(name: str) -> bool:
     """Tells whether a file or folder is none of the user's own."""
     return name.startswith('.') or name in _SYSTEM
+
+
+def passed_over(why: str, paths: Sequence[str], kind: str = 'audio') -> list[str]:
+    """Counts files of a kind that are not read, and names some, for notes."""
+    if not paths:
+        return []
+    some = ', '.join(map(readable, paths[:3])) + ', ...' * (len(paths) > 3)
+    return [f'{len(paths)} files of {kind} {why}, and are not read: {some}']
 
 
 def readable(path: str) -> str:

@@ -43,19 +43,23 @@ Kind = Literal['audio', 'image', 'table']
 STORED_AS = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 
 
+def folded(name: str) -> str:
+    """Returns what all spellings of a name share: without case, further spaces, ways to store accents."""
+    plain = unicodedata.normalize('NFC', ' '.join(name.split())).casefold()
+    return ''.join(c for c in plain if unicodedata.category(c) != 'Cf')  # of no width
+
+
 def check_spelling(where: str, labels: Iterable[str]) -> None:
     """Refuses two names that differ by case, spaces, how an accent is stored, or as 1, 01 and 1.0 do."""
     spellings: dict[str, str] = {}
     for label in sorted(set(labels)):
-        folded = unicodedata.normalize('NFC', ' '.join(label.split())).casefold()
-        folded = ''.join(c for c in folded if unicodedata.category(c) != 'Cf')  # of no width
-        folded = re.sub(r'\A0*(\d+)(\.0*)?\Z', r'\1', folded)
-        if folded in spellings:
+        plain = re.sub(r'\A0*(\d+)(\.0*)?\Z', r'\1', folded(label))
+        if plain in spellings:
             raise UserError(
-                f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '
+                f'{where}: the labels {spellings[plain]!r} and {label!r} differ only '
                 'in spelling; write them alike'
             )
-        spellings[folded] = label
+        spellings[plain] = label
 
 
 class Source(abc.ABC):

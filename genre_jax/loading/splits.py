@@ -319,8 +319,10 @@ def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str])
             for label, parts in missing.items()
         )
         left = len(labels) - len(missing)
+        in_folds = split.protocol in ('artist', 'kfold', 'segment_leaky')
+        fewer = ', have fewer config.split.folds' if in_folds else ''
         keep = ', or keep the others only: config.data.classes' if left > 1 else ''
         raise UserError(
             f'the {split.protocol} split leaves {len(missing)} of {len(labels)} classes without songs in a '
-            f'part: {named}: add recordings{keep}'
+            f'part: {named}: add recordings{fewer}{keep}'
         )

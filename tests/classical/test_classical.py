@@ -299,9 +299,12 @@ def test_mistakes_in_flags(models, overrides, said):
     assert said in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_xgboost_that_is_not_installed(monkeypatch):
+@pytest.mark.parametrize(('platform', 'package'), [('linux', 'xgboost-cpu'), ('darwin', 'xgboost')])
+def test_xgboost_that_is_not_installed(platform, package, monkeypatch):
+    """The package without its libraries for GPUs has no wheel for macOS."""
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match=r'pip install xgboost-cpu, or --models=forest,knn,'):
+    monkeypatch.setattr(estimators.sys, 'platform', platform)
+    with pytest.raises(UserError, match=rf'pip install {package}, or --models=forest,knn,'):
         estimators.choose('all', [])
     assert list(estimators.choose('tree', [])) == ['tree']
 

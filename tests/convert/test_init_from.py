@@ -240,6 +240,9 @@ def test_a_front_end_is_that_of_the_checkpoint():
     with pytest.raises(UserError, match='n_fft 1024 there, 512 here'):
         init_from.check_front_end(run, of_yamnet, accepted=False)
     assert init_from.check_front_end(run, dataclasses.replace(of_yamnet, n_fft=1024), False) == []
-    # Of a file of weights alone nothing is known.
+    # Of a file of weights alone nothing is known; photographs have no front end.
     unknown = dataclasses.replace(source, features='')
-    assert init_from.check_front_end(unknown, panns, accepted=False) == []
+    (line,) = init_from.check_front_end(unknown, panns, accepted=False)
+    assert line.startswith('the checkpoint does not say which front end it was trained with')
+    of_colours = dataclasses.replace(unknown, picture=(224, 224, 3))
+    assert init_from.check_front_end(of_colours, panns, accepted=False) == []

@@ -262,6 +262,7 @@ def test_the_command_prints_a_table_and_writes_json(recorded, tmp_path, capsys):
     audit.main([*arguments, '--json', str(file)])
     text = capsys.readouterr().out
     assert 'folder: 7 recordings' in text and 'copies: 4 pairs' in text
+    assert 'quarantined: 0\n' in text and 'note: 3 recordings are copies' in text
     assert 'b/louder.wav' in text and 'DIFFERENT LABELS' in text and 'score ' in text
     assert ' s (score 1.00, offset +0.00 s, speed 1.000, +0.0 cents)' in text
     assert "split 'official' (3/3/1 recordings): in more than one part stand" in text

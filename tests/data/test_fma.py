@@ -188,7 +188,10 @@ def test_what_else_lies_there(tmp_path):
     write_clip(root / 'fma_small/000/001777.mp3', 510)  # in the wrong folder
     write_clip(root / 'fma_small/000/song.wav', 520)
     write_clip(root / 'fma_small/002/002000.mp3', 530)  # of fma_medium: passed over
+    write_clip(root / 'fma_small/more/1.mp3', 540)
     (root / 'fma_small/000/._000002.mp3').write_bytes(b'x')
+    said = '1 files of audio are in no folder 000 to 155, and are not read: more/1.mp3'
+    assert said in source(root).notes()
     recordings, quarantined = source(root).recordings()
     assert [r.track for r in recordings] == ['000002', '000005', '000140', '001486']
     assert [item.path for item in quarantined] == [

@@ -94,6 +94,8 @@ def test_other_things_in_root_do_not_matter(tmp_path):
     write_tone(root / 'demo/podcast.wav', 999)
     recordings, quarantined = source(root).recordings()
     assert (len(recordings), quarantined) == (10, [])
+    said = '1 files of audio are neither in a folder of a genre nor called like a track, and are not read: '
+    assert said + 'demo/podcast.wav' in source(root).notes()
 
 
 def test_files_in_genre_folders_that_are_no_tracks_are_quarantined(tmp_path):

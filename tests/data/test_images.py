@@ -166,6 +166,13 @@ def test_bad_pictures_are_quarantined_with_the_reason(root, tmp_path):
     assert 'pictures' in prepare.summary(dataset.manifest)
 
 
+def test_what_other_programs_would_open_is_no_picture(root, tmp_path):
+    """PostScript is a program, which Pillow would have Ghostscript run, whatever the file is called."""
+    save(tmp_path / 'a.eps', pixels(9)).rename(root / 'jazz' / 'eps.png')
+    with pytest.raises(BadAudio, match='not a picture, or a format that is not read'):
+        load(root, 'jazz/eps')
+
+
 def test_copies_share_a_group_across_classes_and_formats(root, tmp_path):
     save(root / 'rock' / '1.png', pixels(0))
     save(root / 'rock' / 'web.webp', pixels(1), lossless=True)  # jazz/1 in another format

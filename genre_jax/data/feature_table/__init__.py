@@ -169,7 +169,7 @@ class Source(recordings.Source):
         group = song
         for name in ('artist', 'group'):  # in whatever case and spacing
             if facts[name]:
-                group = f'{name}:{" ".join(facts[name].split()).casefold()}'
+                group = f'{name}:{recordings.folded(facts[name])}'
         return Recording(
             track=song,
             # Some tables number the classes, and name them in a column of its own.

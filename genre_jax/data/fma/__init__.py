@@ -7,7 +7,7 @@ import os
 import re
 
 from genre_jax.data import archive, digests, files
-from genre_jax.data.audio import AUDIO_SUFFIXES
+from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.fma import metadata as metadata_lib
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -51,7 +51,7 @@ class Source(files.FileSource):
     def list_files(self) -> files.Listing:
         """Lists the clips by number; a track's name is its number, '000002'."""
         tracks, known = self._metadata
-        paths, quarantined = self._find_tracks()
+        paths, quarantined, elsewhere = self._find_tracks()
         recordings = []
         for number, path in sorted(paths.items()):
             track = tracks.get(number)
@@ -75,6 +75,7 @@ class Source(files.FileSource):
                 f'{len(missing)} of the {len(tracks)} clips of the subset {self._subset!r} are missing '
                 f'({", ".join(missing[:3])}{", ..." if len(missing) > 3 else ""})'
             )
+        notes += files.passed_over('are in no folder 000 to 155', elsewhere)
         return files.Listing(recordings, quarantined, notes=tuple(notes))
 
     def group_key(self) -> str:
@@ -140,14 +141,15 @@ class Source(files.FileSource):
             'there, or name it as metadata'
         )
 
-    def _find_tracks(self) -> tuple[dict[str, str], list[Quarantined]]:
-        """Returns path by six-digit number, and audio files whose names are none."""
+    def _find_tracks(self) -> tuple[dict[str, str], list[Quarantined], list[str]]:
+        """Returns path by six-digit number, audio files whose names are none, and those in other folders."""
         paths: dict[str, str] = {}
-        quarantined = []
-        for path in files.walk(self._folder, AUDIO_SUFFIXES, 1):
+        quarantined, elsewhere = [], []
+        for path in files.walk(self._folder, AUDIO_SUFFIXES | FFMPEG_SUFFIXES, 1):
             shelf, _, name = path.rpartition('/')
             number = os.path.splitext(name)[0]
             if not _SHELF.fullmatch(shelf):
+                elsewhere.append(path)
                 continue
             if not re.fullmatch(rf'{shelf}\d\d\d', number, re.ASCII):
                 reason = f'not named as a track of {shelf}, such as {shelf}002.mp3'
@@ -158,4 +160,4 @@ class Source(files.FileSource):
                 )
             else:
                 paths[number] = path
-        return paths, quarantined
+        return paths, quarantined, elsewhere

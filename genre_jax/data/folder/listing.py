@@ -110,13 +110,15 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
             f'{others.total()} files are no {kind.name} by their suffix, and are not read: '
             + ', '.join(kinds)
         )
-    notes += _passed_over('are hidden', files.hidden(root, {*kind.read, *kind.unread}), kind)
+    notes += files.passed_over('are hidden', files.hidden(root, {*kind.read, *kind.unread}), kind.name)
     if in_parts:
         parts = [name for name in top if name.lower() in _SPLITS]
         notes.append(f'{", ".join(parts)} are taken as the official split, the folders in them as classes')
         classes = dict.fromkeys(name for part in parts for name in _folders(os.path.join(root, part)))
     else:
         classes = top
+    if kind is AUDIO:
+        notes += remarks.on_groups([tuple(r.path.split('/')[in_parts:]) for r in recordings])
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')
@@ -167,7 +169,7 @@ def unlisted(root: str, path: str, listed: Listing) -> list[str]:
     """Counts the audio below the folder of a CSV that the CSV does not name."""
     named = {recording.path for recording in listed.recordings}
     left_out = [each for each in files.walk(root) if AUDIO.includes(each) and each not in named]
-    return _passed_over(f'are not in {os.path.basename(path)}', left_out, AUDIO)
+    return files.passed_over(f'are not in {os.path.basename(path)}', left_out, AUDIO.name)
 
 
 def _csv_names(root: str) -> list[str]:
@@ -181,10 +183,15 @@ def _csv_names(root: str) -> list[str]:
 
 def _columns(root: str, name: str) -> list[str]:
     """Returns the columns of a CSV, which may be anything."""
+    path = os.path.join(root, name)
     try:
-        with open(os.path.join(root, name), 'rb') as file:
+        with open(path, 'rb') as file:
             return csv_file.columns(csv_file.decoded(file.read(_HEAD_BYTES), 'replace'), _REQUIRED)[0]
-    except (OSError, csv.Error):
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be read: {error.strerror}; it may be the list of recordings'
+        ) from error
+    except csv.Error:
         return []
 
 
@@ -218,14 +225,6 @@ def _are_parts(root: str, paths: Iterable[str], kind: Kind) -> bool:
             f'{kind.layout}, or folders train, val and test alone with one folder per class in each'
         )
     return len(parts) > 1
-
-
-def _passed_over(why: str, paths: Sequence[str], kind: Kind) -> list[str]:
-    """Counts files of a kind that are not read, and names some."""
-    if not paths:
-        return []
-    some = ', '.join(map(files.readable, paths[:3])) + ', ...' * (len(paths) > 3)
-    return [f'{len(paths)} files of {kind.name} {why}, and are not read: {some}']
 
 
 def _lost(

@@ -1,7 +1,8 @@
-"""What in a list may be meant otherwise: columns that are not used, labels that are none."""
+"""What in a list or a folder may be meant otherwise: unused columns, odd labels, pieces of songs."""
 
 import collections
 import difflib
+import os
 import re
 from collections.abc import Collection, Sequence
 
@@ -10,6 +11,8 @@ _MEANT = dict.fromkeys(('subset', 'set', 'partition'), 'split') | {'fold': 'grou
 _MEANT |= dict.fromkeys(('band', 'composer', 'musician', 'performer', 'singer', 'speaker'), 'artist')
 _MEANT |= {'record': 'album', 'release': 'album', 'begin': 'start_s', 'start': 'start_s', 'onset': 'start_s'}
 _MEANT |= {'end': 'end_s', 'stop': 'end_s', 'offset': 'end_s'}
+# What numbers pieces of a song, or the songs of an album, at the end of a name.
+_NUMBERED = re.compile(r'[\W_]*(?:part|pt|seg(?:ment)?|clip|chunk|slice|piece|split)?[\W_]*\d+\Z', re.I)
 
 
 def on_columns(name: str, columns: Sequence[str], free: Collection[str]) -> list[str]:
@@ -47,3 +50,33 @@ def on_labels(name: str, labels: Sequence[str]) -> list[str]:
             'combination is a class of its own here'
         )
     return notes
+
+
+def on_groups(places: Collection[tuple[str, ...]]) -> list[str]:
+    """Names what may belong together in class folders; `places`: folders and name of each file, class first.
+
+    Nothing else says what a group is there, so that each file is one.
+    """
+    inner = {parts[1].lower() for parts in places if len(parts) > 2}
+    if inner and all(re.fullmatch(r'train|val|valid|test|folds?[ _-]?\d+', name) for name in inner):
+        return [
+            f'the folders {", ".join(sorted(inner)[:3])} in the classes are not taken as a split: have a CSV '
+            'with a column split or group, or folders train, val and test above the classes'
+        ]
+    names = [(*parts[:-1], _NUMBERED.sub('', os.path.splitext(parts[-1])[0])) for parts in places]
+    kinds = {
+        'lie in folders below the classes': [parts[:-1] for parts in places if len(parts) > 2],
+        'are called alike but for a number': [name for name in names if name[-1]],
+    }
+    for what, of in kinds.items():
+        several = {key: count for key, count in collections.Counter(of).items() if count > 1}
+        # A class whose files are simply numbered is one such set.
+        sets_of_class = collections.Counter(key[0] for key in several)
+        found = {key: count for key, count in several.items() if sets_of_class[key[0]] > 1}
+        if sum(found.values()) > len(places) / 2:
+            return [
+                f'{sum(found.values())} files {what}, {len(found)} sets such as {"/".join(min(found))}: '
+                'where such a set is one song, album or artist, say so in a CSV with a column group, or its '
+                'files train and test'
+            ]
+    return []

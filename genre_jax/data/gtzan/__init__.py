@@ -3,7 +3,7 @@
 import os
 
 from genre_jax.data import archive, digests, files
-from genre_jax.data.audio import AUDIO_SUFFIXES
+from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -38,13 +38,14 @@ class Source(files.FileSource):
 
     def list_files(self) -> files.Listing:
         """Lists the tracks, by genre and number; a track's name is its number's, 'blues.00000'."""
-        paths, quarantined = self._find_tracks()
+        paths, quarantined, elsewhere = self._find_tracks()
         artists = lists.read_index(self._index)
         recordings = []
         for track, path in sorted(paths.items()):
             artist, title = artists.get(track, ('', ''))
             recordings.append(Recording(track, track.split('.')[0], '', path, artist=artist, title=title))
         notes = [*self._archive_notes, self._index_note(recordings)]
+        notes += files.passed_over('are neither in a folder of a genre nor called like a track', elsewhere)
         if missing := sorted(lists.TRACKS - paths.keys()):
             notes.append(
                 f'{len(missing)} of the 1000 tracks of GTZAN are missing ({", ".join(missing[:3])}'
@@ -90,11 +91,11 @@ class Source(files.FileSource):
             f'{unknown} of the {len(recordings)} tracks open'
         )
 
-    def _find_tracks(self) -> tuple[dict[str, str], list[Quarantined]]:
-        """Returns path by track, and the audio files in genre folders that are none of the tracks."""
+    def _find_tracks(self) -> tuple[dict[str, str], list[Quarantined], list[str]]:
+        """Returns path by track, and audio files that are none of them, in genre folders and elsewhere."""
         paths: dict[str, str] = {}
-        quarantined = []
-        for path in files.walk(self._folder, AUDIO_SUFFIXES, _DEPTH):
+        quarantined, elsewhere = [], []
+        for path in files.walk(self._folder, AUDIO_SUFFIXES | FFMPEG_SUFFIXES, _DEPTH):
             stem, suffix = os.path.splitext(os.path.basename(path))
             genre = os.path.basename(os.path.dirname(path))
             track = lists.track_of(stem)
@@ -102,6 +103,8 @@ class Source(files.FileSource):
                 if genre in lists.GENRES:
                     reason = f'not named as a track of {genre}, such as {genre}.00000{suffix}'
                     quarantined.append(Quarantined(files.readable(path), reason))
+                else:
+                    elsewhere.append(path)
                 continue
             if track in paths:
                 raise UserError(
@@ -115,4 +118,4 @@ class Source(files.FileSource):
             archives = [name for name in os.listdir(self._folder) if archive.is_archive(name)]
             hint = f'; is {sorted(archives)[0]} meant?' if archives and not labels else ''
             raise UserError(f'{self.root} holds {held}; expected {_WANTED}{hint}')
-        return paths, quarantined
+        return paths, quarantined, elsewhere

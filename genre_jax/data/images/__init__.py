@@ -14,6 +14,8 @@ from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Recording
 from genre_jax.errors import BadAudio, UserError
 
+# Pillow knows more by their content, and hands some of them to other programs.
+_FORMATS = ('PNG', 'WEBP', 'JPEG', 'BMP', 'GIF', 'TIFF')
 _PICTURES = listing.Kind(
     'pictures',
     ('.png', '.webp', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff'),
@@ -90,7 +92,7 @@ class Source(files.FileSource):
 
 def _read(path: str) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             if picture.mode[0] in 'IF':  # Pillow would cut values above 255 off
                 raise BadAudio('grey values of more than 8 bits are not read: save it with 8')
             return np.asarray(picture.convert('RGB'))
@@ -103,7 +105,7 @@ def _read(path: str) -> np.ndarray:
 
 def _size_or_none(path: str) -> tuple[int, int] | None:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             return picture.height, picture.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

@@ -143,7 +143,8 @@ class Source(recordings.Source):
             listed, left_out = part.recordings()
             for recording in listed:
                 by_artist = recording.group.startswith('artist:')
-                artists.append(recording.group.casefold() if by_artist else f'{name}/{recording.track}')
+                group = recordings.folded(recording.group)
+                artists.append(group if by_artist else f'{name}/{recording.track}')
                 values = {key: getattr(recording, key) for key in _PREFIXED}
                 named = {key: f'{name}/{value}' for key, value in values.items() if value}
                 usable.append(dataclasses.replace(recording, **named))
