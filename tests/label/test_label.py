@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import urllib.parse
 
 import jax
@@ -137,6 +138,30 @@ def test_what_was_stopped_goes_on_to_the_same_bits(trained, tmp_path):
     journal = tmp_path / '5' / 'journal.jsonl'
     journal.write_bytes(journal.read_bytes()[:-100])
     assert all_of(files.label(classifier, paths(trained), 5000, Journal(tmp_path / '5', {}))) == wanted
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_in_the_same_bytes(trained, tmp_path):
+    words = (trained / 'run', trained / 'new', trained / 'tones', '--hop_s=0.05', '--batch_size=16')
+    formats = '--formats=csv,jsonl,tracks,html'
+    assert label(*words, formats, f'--out={tmp_path / "whole"}').returncode == 0
+    out = tmp_path / 'killed'
+    command = [sys.executable, '-m', 'genre_jax.label', *map(str, words), formats, f'--out={out}']
+    journal, kills = out / 'journal.jsonl', 0
+    while True:
+        before = journal.stat().st_size if journal.exists() else 0
+        process = program.start(command)
+        while process.poll() is None and (not journal.exists() or journal.stat().st_size < before + 4_000):
+            time.sleep(0.005)
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert process.returncode == 0 and kills > 2, process.stdout.read()
+    for file in (tmp_path / 'whole').rglob('*'):
+        if file.is_file() and file.name not in ('.lock', 'journal.jsonl'):
+            assert (out / file.relative_to(tmp_path / 'whole')).read_bytes() == file.read_bytes(), file
 
 
 @pytest.mark.slow
