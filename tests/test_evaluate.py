@@ -38,6 +38,7 @@ def evaluate(home, root, *words):
     )
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_its_labels(home):
     words = (f'--workdir={home / "elsewhere"}', f'--mapping={home / "mapping.csv"}')
     done = evaluate(home, home / 'other', *words)
@@ -56,6 +57,7 @@ def test_figures_are_those_of_its_labels(home):
     assert 'left out by --mapping: noise' in done.stdout
 
 
+@pytest.mark.slow
 def test_a_class_that_it_does_not_know_is_refused_with_both_lists(home):
     done = evaluate(home, home / 'other', f'--workdir={home / "refused"}')
     assert done.returncode == 2 and 'Traceback' not in done.stderr

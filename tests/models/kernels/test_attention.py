@@ -144,8 +144,9 @@ def on(mesh, function):
 @pytest.mark.parametrize(
     ('tokens', 'padded', 'dtype', 'tolerance'),
     [
-        (1, 128, 'float32', 1e-5), (128, 128, 'float32', 1e-5), (391, 512, 'bfloat16', 0.02),
-        (1214, 1280, 'float32', 1e-5),
+        (1, 128, 'float32', 1e-5), (391, 512, 'bfloat16', 0.02),
+        pytest.param(128, 128, 'float32', 1e-5, marks=pytest.mark.slow),
+        pytest.param(1214, 1280, 'float32', 1e-5, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_kernel_of_tpus(tokens, padded, dtype, tolerance, as_on_tpus):
@@ -163,7 +164,12 @@ def test_kernel_of_tpus(tokens, padded, dtype, tolerance, as_on_tpus):
 
 @pytest.mark.parametrize(
     ('sizes', 'heads', 'of_one'),
-    [((8, 1, 1), 3, 3), ((2, 2, 2), 4, 4), ((1, 2, 4), 4, 4), ((2, 1, 4), 3, None)],
+    [
+        ((2, 2, 2), 4, 4),
+        ((2, 1, 4), 3, None),
+        pytest.param((8, 1, 1), 3, 3, marks=pytest.mark.slow),
+        pytest.param((1, 2, 4), 4, 4, marks=pytest.mark.slow),
+    ],  # fmt: skip
 )
 def test_kernel_of_tpus_on_a_mesh(sizes, heads, of_one, as_on_tpus):
     """Every device has its examples' and its heads' part, and none is sent; else it goes head by head."""
