@@ -156,13 +156,34 @@ class Block(nn.Module):
 
         # The norms' statistics are float32 whatever the dtype.
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
-        qkv = dense(3 * width, 'attn_qkv')(normed)
-        qkv = qkv.reshape(batch, n_tokens, 3, self.heads, width // self.heads)
+        qkv = Heads(self.heads, self.dtype, name='attn_qkv')(normed)
         attended = attend(*qkv.transpose(2, 0, 3, 1, 4)).swapaxes(1, 2)
         tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
         hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
         return tokens + dense(width, 'mlp_fc2')(hidden)
+
+
+class Heads(nn.Module):
+    """A dense layer that makes queries, keys and values; parameters and numbers of `nn.Dense`.
+
+    The kernel is divided into heads, not what comes out: devices along `model`, of which each holds some
+    columns of the kernel, send each other less.
+    """
+
+    heads: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Maps (batch, tokens, width) to (batch, tokens, 3, heads, width of a head)."""
+        width = tokens.shape[-1]
+        shape = (3, self.heads, width // self.heads)
+        init = nn.initializers.truncated_normal(0.02)
+        kernel = self.param('kernel', init, (width, 3 * width))
+        bias = self.param('bias', nn.initializers.zeros, (3 * width,))
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        return jnp.einsum('btw,wchd->btchd', tokens, kernel.reshape(width, *shape)) + bias.reshape(shape)
 
 
 def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:

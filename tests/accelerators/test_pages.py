@@ -86,6 +86,12 @@ def test_attention_is_cudnns_with_an_odd_number_of_tokens():
     assert found['temporary_bytes'] / found['batch_size'] < 2**30 / 4
 
 
+def test_devices_along_model_send_no_queries_keys_or_values():
+    """They gather the kernels of the projections instead, two blocks with their gradients."""
+    found = figures('ast_raag', 'h100x8', '--config.mesh.model=4')['train']['collectives']
+    assert found['all-gather']['bytes'] < 2 * 3 * 2 * 768 * 3 * 768
+
+
 @pytest.mark.parametrize(('target', 'model'), [('v6e-1', 1), ('v6e-8', 1), ('v6e-8', 4)])
 def test_attention_is_a_kernel_on_tpus(target, model):
     """Of ast_raag's size, 8 examples a device; nothing is sent, and a layer takes 1 GiB instead of 7."""
