@@ -110,6 +110,8 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
     classes = match(dataset.labels, classifier.labels, mapping)
     tracks, notes, leaky = _unseen(name, config, dataset)
     tracks = [i for i in tracks if classes[dataset.tracks[i]['label']] is not None]
+    if classifier.tags:
+        notes.append(f'{name} answers yes or no for each class by itself: log losses do not say much')
     if left_out := [label for label, number in classes.items() if number is None]:
         notes.append(f'left out by --mapping: {", ".join(left_out)}')
 

@@ -9,7 +9,6 @@ Files that cannot be used are named at the end.
 """
 
 import errno
-import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from absl import flags
 
 from genre_jax import program
 from genre_jax.data.recordings import Quarantined, Recording
-from genre_jax.errors import BadAudio, UserError
+from genre_jax.errors import BadAudio, UserError, printable
 
 _ROOT = flags.DEFINE_string('root', '', 'folder with one folder per class, or with a CSV')
 _OUT = flags.DEFINE_string('out', 'features.csv', 'table to write')
@@ -88,17 +87,26 @@ def main(argv: Sequence[str]) -> None:
     recordings, quarantined = source.recordings()
     recordings = sorted(recordings, key=lambda each: (each.label, each.track))
     compute = Handcrafted(padding=_PADDING.value)
-    rows = _rows(source, recordings, _SEGMENT_S.value, compute, quarantined)
-    out, heading = pathlib.Path(_OUT.value), ['filename', 'length', *COLUMNS]
+    out, written = pathlib.Path(_OUT.value), set()
+
+    def rows() -> Iterator[list]:
+        yield ['filename', 'length', *COLUMNS, 'label', 'song', 'group']
+        for row in _rows(source, recordings, _SEGMENT_S.value, compute, quarantined):
+            written.add(row[-3])
+            yield row
+
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        count = write_rows(out, itertools.chain([[*heading, 'label', 'song', 'group']], rows)) - 1
+        count = write_rows(out, rows()) - 1
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None
-    for each in quarantined:
-        print(f'left out: {each.path}: {each.reason}')
-    print(f'{out}: {count} rows, {len(quarantined)} files left out')
+    lines = [f'left out: {each.path}: {each.reason}' for each in quarantined]
+    lines += [f'note: {note}' for note in source.notes()]
+    lost = sorted({each.label for each in recordings} - written)
+    lines += [f'note: class {label!r} is left out: none of its recordings can be used' for label in lost]
+    lines.append(f'{out}: {count} rows, {len(quarantined)} files left out')
+    print('\n'.join(map(printable, lines)))
 
 
 if __name__ == '__main__':

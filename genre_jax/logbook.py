@@ -299,4 +299,4 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
     # One for each time that the run was continued.
     if offline := sorted(map(str, workdir.glob('wandb/offline-run-*'))):
         lines.append(f'W&B files:  wandb sync {" ".join(map(shlex.quote, offline))} uploads them')
-    return lines
+    return list(map(printable, lines))

@@ -148,12 +148,16 @@ def _keep_compiled() -> None:
 
     JAX_ENABLE_COMPILATION_CACHE=false turns it off, JAX_COMPILATION_CACHE_DIR names another folder.
     """
+    import filelock
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        with contextlib.suppress(OSError):  # a home that cannot be written
+        # A home that cannot be written, or locked, with which jax would warn at every program.
+        with contextlib.suppress(OSError, NotImplementedError):
             folder = cache() / 'compiled'
             folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / '.try', timeout=1):
+                pass
             jax.config.update('jax_compilation_cache_dir', str(folder))
             jax.config.update('jax_compilation_cache_max_size', _COMPILED_BYTES)
             jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
@@ -172,6 +176,7 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
         sys.exit(0)
     try:
         words = flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
+        words = list(map(_with_home, words))
         config = None
         if 'config' in flags.FLAGS:
             from genre_jax.config import overrides
@@ -190,6 +195,12 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
         _fail(f'error: {given}: expected {flags.FLAGS[name].parser.flag_type()}')
     except (flags.Error, UserError) as error:
         _fail(f'error: {_one_line(error)}')
+
+
+def _with_home(word: str) -> str:
+    """Puts the home folder in the place of ~ at the beginning of a flag's value, where shells leave it."""
+    name, mark, value = word.partition('=')
+    return name + mark + os.path.expanduser(value) if name.startswith('--') else word
 
 
 def _help() -> list[str]:

@@ -300,6 +300,21 @@ def test_names_that_move_the_cursor_are_written_out(name, places, tmp_path):
     assert not [line for line in ended.stderr.splitlines() if line.startswith('error: ')]
 
 
+def test_names_in_the_last_lines_are_written_out(tmp_path):
+    figures = {'accuracy': 0.5, 'accuracy_ci95': (0.2, 0.8)}
+    kinds = ('segment', 'song_max_probability', 'song_majority')
+    result = {
+        'parts': {'test': dict.fromkeys(kinds, figures)}, 'leaky': False, 'classes': ['a', 'b'],
+        'n_songs': {'test': 2}, 'n_groups': {'test': 2}, 'protocol': 'grouped', 'protocol_detail': 'x',
+        'majority': {'class': 'lo\x1b[31mw', **figures}, 'chance': 0.5, 'quarantined': {'count': 0},
+        'warnings': ['2 files are copies (a\n\x1b[2Jerror: b.wav)'],
+    }  # fmt: skip
+    lines = logbook.summary_lines(result, tmp_path)
+    assert all(line.isprintable() for line in lines)
+    assert any('always lo\\x1b[31mw' in line for line in lines)
+    assert r'note: 2 files are copies (a\n\x1b[2Jerror: b.wav)' in lines
+
+
 def test_home_folders_and_object_stores(places, tmp_path):
     ended = run(
         places, '~/run', '--config.model.name=none', root='~/tones', prepared='~/prepared',
@@ -310,6 +325,13 @@ def test_home_folders_and_object_stores(places, tmp_path):
     assert_refused(ended, f'{tmp_path}/tones')
     assert (tmp_path / 'run').is_dir() and not (program.ROOT / '~').exists()
     assert_refused(run(places, 'gs://bucket/run'), '--workdir=gs://bucket/run', 'file system')
+
+
+@pytest.mark.parametrize('name', ['images', 'feature_table'])
+def test_a_home_folder_in_any_flag(name, tmp_path):
+    words = [sys.executable, '-m', 'genre_jax.data.prepare', name, '--root=~/none']
+    ended = program.run(words, env=program.environment(HOME=str(tmp_path)))
+    assert_refused(ended, f'{tmp_path}/none')
 
 
 # --- while it trains -----------------------------------------------------------------------------

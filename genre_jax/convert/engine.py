@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_jax import config as config_lib
 from genre_jax import models
 from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
@@ -110,7 +111,7 @@ class _Tensors(dict):
 
 def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], where: str) -> Table:
     """Finds the one table whose marks a checkpoint has; none, or several, are a UserError."""
-    found = [table for table in tables if _wrapping(tensors, table) is not None]
+    found = [table for table in tables if _wrappings(tensors, table)]
     if len(found) == 1:
         return found[0]
     first = ', '.join(one_line(key, 60) for key in sorted(tensors)[:4])
@@ -121,16 +122,29 @@ def recognise(tensors: Mapping[str, np.ndarray], tables: tuple[Table, ...], wher
     )
 
 
-def _wrapping(tensors: Mapping[str, np.ndarray], table: Table) -> str | None:
-    """Returns what stands before the table's marks in the keys, or None where they are not all there."""
+def _wrappings(tensors: Mapping[str, np.ndarray], table: Table) -> list[str]:
+    """Returns each of what stands before all of the table's marks in the keys."""
     common = None
     for mark in table.marks:
         pattern = re.compile(rf'((?:.*?[./])??)(?:{mark})')
         found = {match[1]: None for key in tensors if (match := pattern.fullmatch(key))}
         common = found if common is None else {p: None for p in common if p in found}
         if not common:
-            return None
-    return next(iter(common))
+            return []
+    return list(common)
+
+
+def _wrong_settings(model: str, overrides: Mapping) -> list[str]:
+    """Says which settings that the user gives a model does not take."""
+    takes, wrong = models.takes(model), []
+    for key, value in overrides.items():
+        if key not in takes:
+            wrong.append(f'{model} has no setting {key!r}{config_lib.nearest(key, takes)}')
+        elif takes[key].type is int and not (isinstance(value, int) and value > 0):
+            wrong.append(f'{key}={value!r}: expected a whole number from 1 up')
+        elif not np.isfinite(value):
+            wrong.append(f'{key}={value!r}: expected a number')
+    return wrong
 
 
 def convert(
@@ -151,7 +165,11 @@ def convert(
         if faults:
             raise UserError(f'{where}: as {table.title}: {some(faults)}')
 
-    prefix = _wrapping(tensors, table)
+    prefix, *others = _wrappings(tensors, table)
+    if others:
+        names = ', '.join(one_line(repr(name), 60) for name in (prefix, *others)[:4])
+        check([f'holds the network {1 + len(others)} times, under {names}: save the tensors of one of them'])
+    check(_wrong_settings(table.model, overrides))
     inner, rows = _Tensors(), []
     for key, value in tensors.items():
         if key.startswith(prefix):
@@ -207,6 +225,8 @@ def convert(
                 faults.append(f'{path} consists of tensors whose shapes do not fit together')
                 continue
             variables[path] = value
+            if path.endswith('/var') and (value < 0).any():
+                faults.append(f'{path} holds negative variances')
             if value.shape != expected[path]:
                 faults.append(f'{path} has the shape {value.shape}, expected {expected[path]}')
     for path, shape in expected.items():

@@ -74,8 +74,13 @@ def shaped(
 
 
 def check_stored(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises a ValueError where the records of a zip archive of this size may become more than it is."""
+    """Raises a ValueError where records of a zip archive of this size may become more than it is, or are two.
+
+    Which of two records of one name is read depends on the program.
+    """
     records = archive.infolist()
+    if len(archive.NameToInfo) < len(records):
+        raise ValueError('two of its records have the same name')
     # Of the few bytes of a record a decompressor may also take a dictionary of gigabytes.
     if any(info.compress_type for info in records) or sum(info.file_size for info in records) > size:
         raise ValueError('its records overlap or are compressed, as those of weights never are')

@@ -10,13 +10,14 @@ import numpy as np
 
 from genre_jax.convert import raw_numbers
 from genre_jax.convert.engine import Converted
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
 _KINDS = {
     'title': str, 'model': str, 'settings': dict, 'num_classes': int, 'features': str,
     'picture': list,
 }  # fmt: skip
+_OPTIONAL = {'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int}
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
@@ -56,9 +57,15 @@ def load(folder: pathlib.Path) -> Converted:
         with np.load(file, allow_pickle=False) as arrays:
             variables = {path: arrays[path] for path in arrays.files}
         fields = {f.name: report[f.name] for f in dataclasses.fields(Converted) if f.name in report}
-        if wrong := [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]:
-            raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
         fields['front_end'] = report.get('front_end') or report['source'].get('front_end')
+        wrong = [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]
+        wrong += [key for key, kind in _OPTIONAL.items() if not isinstance(fields.get(key), kind | None)]
+        wrong += ['picture'] * any(type(side) is not int for side in report['picture'])
+        if wrong:
+            raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
+        for path, value in variables.items():
+            if value.dtype != np.float32 or not np.isfinite(value).all():
+                raise ValueError(f'{path} holds {value.dtype}, or what is not finite')
         converted = Converted(variables=variables, rows=[], **fields)
     # As in read.py: damaged content raises nearly anything.
     except Exception as error:
@@ -88,4 +95,4 @@ def report_lines(report: Mapping) -> str:
         some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))

@@ -89,7 +89,11 @@ def add_items(target: object, items: list) -> None:
                 'save model.state_dict() alone'
             )
         if target is not None:
-            target[key] = value
+            # As a text: many whole numbers can be made that a dictionary seeks in the same place.
+            name = str(key)
+            if name in target:
+                raise UserError(f'has two entries with the name {name!r}: save them under different names')
+            target[name] = value
 
 
 def find(module: object, name: object) -> _Global:

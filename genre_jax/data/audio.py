@@ -20,10 +20,18 @@ import soxr
 from genre_jax.data import containers
 from genre_jax.errors import BadAudio, machine_fault
 
-AUDIO_SUFFIXES = frozenset(('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.au', '.snd', '.aif', '.aiff'))
+AUDIO_SUFFIXES = frozenset(
+    ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mpga', '.au', '.snd', '.aif', '.aiff')
+)
 
 # What FFmpeg's libraries read, where PyAV brings them.
-FFMPEG_SUFFIXES = frozenset('.m4a .m4b .mp4 .aac .webm .mka .wma .mp2 .3gp .amr .ac3 .ape .wv .caf'.split())
+FFMPEG_SUFFIXES = frozenset(
+    '.m4a .m4b .m4r .mp4 .mov .aac .webm .weba .mka .mkv .wma .asf .mp2 .3gp .3g2 .amr .awb .ac3 .ape .wv '
+    '.caf'.split()
+)
+
+# FFmpeg's names of containers that say how long they are: of others it guesses, by the first bit rate.
+_WITH_LENGTH = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'asf', 'caf', 'ape', 'wv')
 
 _FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
 _RATES_HZ = (1_000, 768_000)
@@ -100,9 +108,11 @@ def of_samples(samples: np.ndarray, from_hz: int, sample_rate_hz: int) -> np.nda
             f'samples of shape {samples.shape} and type {samples.dtype}: expected [n] or [n, channels], '
             'float in [-1, 1] or integers of full scale'
         )
+    if not _RATES_HZ[0] <= from_hz <= _RATES_HZ[1]:
+        raise BadAudio(f'implausible sample rate of {from_hz} Hz')
+    _span(0.0, None, len(samples), from_hz)  # for its errors
     scale = 1.0 if samples.dtype.kind == 'f' else -float(np.iinfo(samples.dtype).min)
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float64) / scale
-    _span(0.0, None, len(mono), from_hz)  # for its errors
     stream = soxr.ResampleStream(from_hz, sample_rate_hz, 1, dtype='float32')
     mono = mono.astype(np.float32)
     audio = mono if from_hz == sample_rate_hz else stream.resample_chunk(mono, last=True)
@@ -208,6 +218,17 @@ def _read_mono(
         yield stream.resample_chunk(mono, last=first == last) if resample else mono
 
 
+def _size(path: str | os.PathLike[str]) -> int:
+    """Returns how many bytes a file holds; BadAudio for none, and where there is no regular file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
+        raise BadAudio(f'cannot be read: {kind}')
+    if status.st_size == 0:
+        raise BadAudio('empty file (0 bytes)')
+    return status.st_size
+
+
 def _by_ffmpeg(path: str | os.PathLike[str]) -> bool:
     return os.path.splitext(path)[1].lower() in FFMPEG_SUFFIXES
 
@@ -220,6 +241,7 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
     except ImportError:
         raise BadAudio('read only with PyAV: pip install av, or convert it to FLAC') from None
     try:
+        size = _size(path)
         with av.open(os.fspath(path)) as container:
             # Without a decoder a stream has none of the attributes that are asked for below.
             streams = [each for each in container.streams.audio if each.codec_context]
@@ -228,7 +250,6 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
             stream = streams[0]
             channels = len(stream.layout.channels)
             duration_s = float((stream.duration or 0) * (stream.time_base or 0))
-            # Other containers without lengths of streams only guess.
             if not duration_s and 'matroska' in container.format.name:
                 duration_s = (container.duration or 0) / av.time_base
 
@@ -238,6 +259,9 @@ def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[
                     for packed in resampler.resample(frame):
                         yield packed.to_ndarray().reshape(-1, channels)
 
+            if container.format.name == 'asf':
+                with open(path, 'rb') as file:
+                    containers.check_asf(file, size)
             info = AudioInfo(stream.rate, channels, duration_s, container.format.name)
             if not _RATES_HZ[0] <= info.sample_rate_hz <= _RATES_HZ[1]:
                 raise BadAudio(f'its header gives an implausible sample rate of {stream.rate} Hz')
@@ -262,7 +286,7 @@ def _read_mono_by_ffmpeg(
             inside = block[max(0, first - frames) : max(0, min(last - frames, len(block)))]
             frames += len(block)
             yield stream.resample_chunk(inside.mean(axis=1))
-    if frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
+    if info.format in _WITH_LENGTH and frames / rate_hz + _END_TOLERANCE_S < info.duration_s:
         raise BadAudio(
             f'truncated: {frames / rate_hz:.1f} of the {info.duration_s:.1f} s that it announces are there'
         )
@@ -274,14 +298,9 @@ def _read_mono_by_ffmpeg(
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile, int]]:
     """Opens a file after its checks; yields the handle and the number of frames to expect."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
-            raise BadAudio(f'cannot be read: {kind}')
-        if status.st_size == 0:
-            raise BadAudio('empty file (0 bytes)')
+        size = _size(path)
         with open(path, 'rb') as file:
-            source, mp3_frames = containers.check(file, status.st_size)
+            source, mp3_frames = containers.check(file, size)
     except OSError as error:
         raise BadAudio(f'cannot be read: {error.strerror}') from error
     with quiet_decoders if mp3_frames is not None else contextlib.nullcontext():
@@ -307,6 +326,8 @@ def _frames(handle: soundfile.SoundFile, mp3_frames: int) -> int:
         raise BadAudio(f'format {handle.format} is not read: convert it to WAV or FLAC')
     if not _RATES_HZ[0] <= handle.samplerate <= _RATES_HZ[1]:
         raise BadAudio(f'its header gives an implausible sample rate of {handle.samplerate} Hz')
+    if not handle.seekable():
+        raise BadAudio(f'coding {handle.subtype} is not read: convert it to FLAC, or to WAV in PCM')
     if handle.format == 'FLAC':
         if frames >= 2**36:  # more than the field in STREAMINFO can hold: libsndfile's 'unknown'
             raise BadAudio('a FLAC without its length (written to a pipe): encode it again')

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from genre_jax.errors import BadAudio
 
 _MAGIC = (b'RIFF', b'RIFX', b'RF64', b'FORM', b'.snd', b'OggS', b'fLaC')
+_ASF_FILE_PROPERTIES = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
 _MIRRORED = bytes(int(f'{byte:08b}'[::-1], 2) for byte in range(256))
 _MP3_KBPS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -101,6 +102,21 @@ def _check_au(file: BinaryIO, size: int) -> None:
     held = max(0, size - offset)
     if held < length < 0xFFFFFFFF:
         raise _truncated(length, held)
+
+
+def check_asf(file: BinaryIO, size: int) -> None:
+    """Compares the size in the header of ASF (Windows Media) with a file's, which tags may have changed.
+
+    FFmpeg disregards the duration beside it where they differ by more than 5 %.
+    """
+    head = file.read(2**16)
+    at = head.find(_ASF_FILE_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return
+    (announced,), (flags,) = struct.unpack_from('<Q', head, at + 40), struct.unpack_from('<I', head, at + 88)
+    is_live = flags & 1
+    if not is_live and size < announced / 1.05:
+        raise _truncated(announced, size)
 
 
 def _truncated(announced: int, held: int) -> BadAudio:

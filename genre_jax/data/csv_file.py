@@ -5,6 +5,7 @@ import csv
 import difflib
 import gzip
 import io
+import itertools
 import math
 import re
 import types
@@ -13,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from genre_jax.errors import UserError
 
-_DELIMITERS = ',;\t'
-_EXCEL = 'sep='  # the line that tells Excel the delimiter
+_DELIMITERS = ',;\t|'
+_EXCEL = ('sep=', '"sep=')  # the line that tells Excel the delimiter
 _NAMED = 8  # of the columns, in the message about a missing one
 # What other programs call the columns, without spaces and the like.
 _FILE = ('path', 'file', 'filename', 'filepath', 'audio', 'audiofile', 'wav', 'location')
@@ -42,9 +43,16 @@ def read(
         names, delimiter = columns(content, required)
         if not any(names):
             raise UserError(f'{path}, line 1: blank; expected columns {",".join(required)}')
+        names = [other_names.get(name, name) for name in names]
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
+        for name in missing(names, required):
+            there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
+            raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
         reader = csv.reader(io.StringIO(content, newline=''), delimiter=delimiter, strict=True)
-        if ''.join(next(reader)).startswith(_EXCEL):
+        if content.startswith(_EXCEL):
             next(reader)
+        next(reader)
         for cells in reader:
             if len(cells) > len(names):
                 raise UserError(
@@ -58,12 +66,6 @@ def read(
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise UserError(f'{path}, line {line}: not a valid CSV ({error})') from error
-    names = [other_names.get(name, name) for name in names]
-    if twice := [name for name in names if name and names.count(name) > 1]:
-        raise UserError(f'{path}, line 1: two columns are called {twice[0]!r}')
-    for name in missing(names, required):
-        there = ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
-        raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
     if not rows:
         raise UserError(f'{path} lists no recordings; expected a line for each below the first')
     named = [(n, dict(zip(names, map(str.strip, cells), strict=True))) for n, cells in rows]
@@ -85,12 +87,15 @@ def text(path: str) -> str:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path} cannot be read: {reason}') from error
     try:
-        return decoded(raw)
+        content = decoded(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b'\n', 0, error.start) + 1
         raise UserError(
             f'{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8'
         ) from error
+    if '\0' in content:  # UTF-16 without its mark, UTF-32, or no text at all
+        raise UserError(f'{path}: holds bytes of zero, as no text in UTF-8 does; save the file as UTF-8')
+    return content
 
 
 def decoded(raw: bytes, errors: str = 'strict') -> str:
@@ -128,8 +133,9 @@ def meant(names: Sequence[str], required: Sequence[str]) -> str:
     free = {re.sub(r'[\W_]', '', name): name for name in names if name not in required}
     found = []
     for name in missing(names, required):
-        for alias in (name, *_ALIASES.get(name, ())):
-            if close := difflib.get_close_matches(alias, free, 1, 0.75):
-                found.append(f'{free.pop(close[0])} -> {name}')
-                break
+        aliases = (name, *_ALIASES.get(name, ()))
+        near = (difflib.get_close_matches(alias, free, 1, 0.75) for alias in aliases)
+        holding = ([key for key in free if alias in re.split('[_-]', free[key])] for alias in aliases)
+        if close := next(filter(None, itertools.chain(near, holding)), None):
+            found.append(f'{free.pop(close[0])} -> {name}')
     return f'; columns that may be meant: {", ".join(found)}' if found else ''

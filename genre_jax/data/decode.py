@@ -79,6 +79,9 @@ def read_prints(files: Iterable[Path]) -> duplicates.Prints:
 def _ctrl_c_noted() -> Iterator[list[int]]:
     """Collects Ctrl-C in a list: raised while the pool holds a lock, it would leave it locked for ever."""
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # which alone may have handlers
+        yield came
+        return
     old = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield came

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ import numpy as np
 from genre_jax.data import audio, digests, grouping
 from genre_jax.data.recordings import Quarantined, Recording, Source
 from genre_jax.errors import UserError
+
+# Folders that macOS, Windows, Linux and network disks make.
+_SYSTEM = frozenset(
+    ('__MACOSX', '$RECYCLE.BIN', 'System Volume Information', 'lost+found', '@eaDir', '#recycle', '#snapshot')
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,15 +187,32 @@ def walk(root: str, suffixes: Collection[str] | None = None, depth: float = floa
             found += [
                 '/'.join([*below, name])
                 for name in names
-                if not is_hidden(name) and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes)
+                if not is_hidden(name) and (suffixes is None or suffix(name) in suffixes)
             ]
         seen.add(real)
     return sorted(found)
 
 
+def hidden(root: str, suffixes: Collection[str]) -> list[str]:
+    """Returns what a user may have hidden: files below a folder with a dot in front of one of their names."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in _SYSTEM]
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), root).replace(os.sep, '/')
+            if re.search(r'(\A|/)\.', path) and not name.startswith('._') and suffix(name) in suffixes:
+                found.append(path)
+    return sorted(found)
+
+
+def suffix(path: str) -> str:
+    """Returns the suffix of a file's name in lower case, with its dot; '' for none."""
+    return os.path.splitext(path)[1].lower()
+
+
 def is_hidden(name: str) -> bool:
     """Tells whether a file or folder is none of the user's own."""
-    return name.startswith('.') or name == '__MACOSX'
+    return name.startswith('.') or name in _SYSTEM
 
 
 def readable(path: str) -> str:

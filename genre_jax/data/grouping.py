@@ -7,6 +7,8 @@ import numpy as np
 
 from genre_jax.data.recordings import Recording
 
+_NAMED = 10  # of copies, in notes
+
 
 def leaders(count: int, same: Iterable[tuple[int, int]]) -> list[int]:
     """Returns for each position the first that it belongs with, by pairs that do, and by chains of pairs."""
@@ -45,10 +47,13 @@ def copy_notes(
         count = sum(map(len, copies))
         example = ' = '.join(copies[0][:2]) + (', ...' if count > 2 else '')
         notes.append(f'{count} {what} ({example}); copies share a group')
-    for names in copies:
-        if len({label for name in names for label in labels[name]}) > 1:
-            named = ' = '.join(f'{name} ({", ".join(sorted(labels[name]))})' for name in names)
-            notes.append(f'{kind} carry different labels: {named}')
+    strange = [names for names in copies if len({label for name in names for label in labels[name]}) > 1]
+    for names in strange[:_NAMED]:
+        named = ' = '.join(f'{name} ({", ".join(sorted(labels[name]))})' for name in names[:_NAMED])
+        more = f', and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+        notes.append(f'{kind} carry different labels: {named}{more}')
+    if len(strange) > _NAMED:
+        notes.append(f'{kind} carry different labels: {len(strange) - _NAMED} more sets of them')
     return notes
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from genre_jax.config import keys
 from genre_jax.data import manifest as manifest_lib
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, printable
 
 
 class Item(NamedTuple):
@@ -34,7 +34,8 @@ def main(words: list[str]) -> None:
     items = [item for home in homes for item in _of_dataset(home)]
     for item in items:
         mark = '' if item.needed else 'prune'
-        print(f'{item.n_bytes / 2**20:10.1f} MiB  {mark:5}  {item.folder}  ({item.what})')
+        line = f'{item.n_bytes / 2**20:10.1f} MiB  {mark:5}  {item.folder}  ({item.what})'
+        print(printable(line))
     unneeded = [item for item in items if not item.needed]
     print(f'{sum(item.n_bytes for item in unneeded) / 2**20:10.1f} MiB  can be freed')
     if '--yes' in words:

@@ -44,11 +44,12 @@ STORED_AS = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
 
 
 def check_spelling(where: str, labels: Iterable[str]) -> None:
-    """Refuses two names that differ only by case, in how an accent is stored, or as 1 and 1.0 do."""
+    """Refuses two names that differ by case, spaces, how an accent is stored, or as 1, 01 and 1.0 do."""
     spellings: dict[str, str] = {}
     for label in sorted(set(labels)):
-        folded = unicodedata.normalize('NFC', label).casefold()
-        folded = re.sub(r'\A(\d+)\.0+\Z', r'\1', folded)
+        folded = unicodedata.normalize('NFC', ' '.join(label.split())).casefold()
+        folded = ''.join(c for c in folded if unicodedata.category(c) != 'Cf')  # of no width
+        folded = re.sub(r'\A0*(\d+)(\.0*)?\Z', r'\1', folded)
         if folded in spellings:
             raise UserError(
                 f'{where}: the labels {spellings[folded]!r} and {label!r} differ only '

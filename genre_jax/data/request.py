@@ -84,5 +84,5 @@ def roots(settings: Mapping) -> list[str]:
         if hasattr(value, 'items'):
             found += roots(value)
         elif key == 'root' and value:
-            found.append(value)
+            found.append(os.path.expanduser(value))
     return found

@@ -179,7 +179,7 @@ class Network:
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
         def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
-            return job.model.apply(variables, job.featurize(examples), train=False)[1]
+            return job.apply(variables, job.featurize(examples), train=False)[1]
 
         outputs, batch_size = [], self.config.eval.batch_size
         with progress_bar(len(table), 'windows', 'embeddings') as bar:

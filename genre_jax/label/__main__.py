@@ -30,7 +30,7 @@ _REJECT = flags.DEFINE_bool(
 )
 _STRICT = flags.DEFINE_bool('strict', False, 'stop at the first file that cannot be used')
 _LABELS = flags.DEFINE_string(
-    'labels', '', 'file that names the classes of a model without names, one a line'
+    'labels', '', 'names of classes where a model has none: one a line, or a CSV with display_name'
 )
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'windows that are computed at a time', lower_bound=1)
 
@@ -116,6 +116,8 @@ def _read_labels() -> list[str]:
 
     if not _LABELS.value:
         return []
+    if _LABELS.value.lower().endswith('.csv'):  # as AudioSet's are published
+        return [row['display_name'] for _, row in csv_file.read(_LABELS.value, ('display_name',))[1]]
     return [line.strip() for line in csv_file.text(_LABELS.value).splitlines() if line.strip()]
 
 

@@ -225,7 +225,9 @@ class Classifier:
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
         def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
-            with jax.default_matmul_precision('highest'):
+            # The precision of all devices, and the mesh, for kernels that XLA does not divide.
+            mesh = jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh)
+            with jax.default_matmul_precision('highest'), mesh:
                 return model.apply(variables, sharding.on_own_device(hear, self._mesh)(audio), train=False)
 
         return functools.partial(forward, variables)
@@ -254,10 +256,13 @@ class Classifier:
         rules = confidence.sureness(probabilities, energy, self._space.distance(embeddings))
         return rules[self._confidence['reject']['rule']].astype(np.float32)
 
-    def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded:
+    def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded | BadAudio:
         if from_hz is None:
             raise UserError('samples without their rate: expected sample_rate_hz=...')
-        pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
+        try:
+            pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
+        except BadAudio as error:
+            return error
         return len(pcm), [pcm]
 
 
@@ -281,7 +286,7 @@ def _labels(name: str, source: Converted) -> Sequence[str]:
     if not found:
         raise UserError(
             f'MODEL={name} knows {source.num_classes} classes by number alone: name them, in their order, '
-            'one a line in a file: --labels=FILE'
+            'in a file, one a line or a CSV with a column display_name: --labels=FILE'
         )
     return found
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 
 import jax
@@ -46,7 +47,9 @@ class Dataset:
         """Opens the folder that `data.prepare.prepare` returned, with the classes named; none named: all."""
         self.manifest = prepare.read_manifest(folder)
         self.labels: list[str] = self.manifest['labels']
-        classes = [str(name) for name in classes]  # on the command line 1,2 are numbers
+        composed = {unicodedata.normalize('NFC', label): label for label in self.labels}
+        names = map(str, classes)  # on the command line 1,2 are numbers
+        classes = [composed.get(unicodedata.normalize('NFC', name), name) for name in names]
         for name in classes:
             if name not in self.labels:
                 hint = config_lib.nearest(name, self.labels)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping
 
 import jax
@@ -17,8 +18,13 @@ from genre_jax.errors import UserError
 from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
-# Names that stand for no artist, and join what has nothing in common.
-_NOBODY = frozenset(('various artists', 'various', 'va', 'unknown', 'unknown artist', 'n/a', 'none', '-'))
+# Names that stand for no artist, and join what has nothing in common; of their letters and digits alone.
+_NOBODY = frozenset(
+    (
+        '', 'anonymous', 'compilation', 'diverse', 'na', 'nan', 'noartist', 'none', 'null', 'unknown',
+        'unknownartist', 'va', 'variousartist', 'variousartists', 'various', 'verschiedene',
+    )
+)  # fmt: skip
 # Below this, intervals say little.
 _FEW_GROUPS = 30
 
@@ -110,7 +116,8 @@ def describe(data: Data) -> dict:
     few = len(np.unique(groups[split.tracks['test']]))
     if few < _FEW_GROUPS:
         warnings.append(f'the test part has only {few} groups: its intervals are wide')
-    if split.protocol in ('grouped', 'artist') and any(track['split'] for track in dataset.tracks):
+    drawn = split.protocol not in ('official', *dataset.manifest['protocols'])
+    if drawn and any(track['split'] for track in dataset.tracks):
         warnings.append(
             f'the data bring a split of their own, which protocol {split.protocol} does not use: '
             'config.split.protocol=official does'
@@ -143,7 +150,7 @@ def _odd_groups(dataset: prepared.Dataset) -> list[str]:
     lines = [
         f'{count} songs have the artist {name!r}: where that is nobody in particular, leave it blank'
         for name, count in artists.items()
-        if name.strip().lower() in _NOBODY
+        if name and re.sub(r'[\W_]', '', name).casefold() in _NOBODY
     ]
     labels, groups = dataset.column('label'), dataset.column('group')
     for label in dataset.labels:

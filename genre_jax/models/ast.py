@@ -1,17 +1,17 @@
 """Audio Spectrogram Transformer: a vision transformer on overlapping patches of a log-mel picture.
 
 Source: Gong, Chung and Glass, AST: Audio Spectrogram Transformer (2021); layers are named as in its
-code (YuanGongND/ast, on timm's distilled DeiT). The front end is the flavour `ast`.
+code (YuanGongND/ast, on timm's distilled DeiT). The front end is the flavour `ast`. Patchout is that of
+Koutini, Schlueter, Eghbal-zadeh and Widmer, Efficient Training of Audio Transformers with Patchout (2022).
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax._src.lib import cuda_versions
 
 from genre_jax.errors import UserError
+from genre_jax.models.kernels.attention import attend
 from genre_jax.models.kernels.dropout import Dropout
-from genre_jax.models.kernels.product import product
 from genre_jax.models.network import Network, check_picture
 
 _PATCH = 16
@@ -28,6 +28,10 @@ class Model(Network):
         frequency_stride: bins from patch to patch, 16 without overlap.
         time_stride: frames from patch to patch.
         head_dropout: rate of dropout before the output layer.
+        patchout_time: columns of patches that each training step leaves out, other ones each time; the same
+            of all examples, as in its authors' code.
+        patchout_frequency: rows, likewise.
+        patchout: single patches of those that are left, likewise.
         layer_norm_epsilon: of the blocks and the last norm; the port in transformers has 1e-12.
         head_norm_epsilon: of the head's norm; likewise.
         remat: compute the blocks' activations again in the backward pass instead of keeping them: memory
@@ -47,6 +51,9 @@ class Model(Network):
     frequency_stride: int = 10
     time_stride: int = 10
     head_dropout: float = 0.0
+    patchout_time: int = 0
+    patchout_frequency: int = 0
+    patchout: int = 0
     layer_norm_epsilon: float = 1e-6
     head_norm_epsilon: float = 1e-5
     remat: bool = False
@@ -91,6 +98,11 @@ class Model(Network):
         ]
         place = self.param('pos_embed', small, (1, rows * columns + _TOKENS, width))
         tokens = jnp.concatenate([*tokens, patches], axis=1) + place
+        if train or self.is_initializing():
+            self._check_patchout(rows, columns)
+        if train and (self.patchout_time or self.patchout_frequency or self.patchout):
+            stay = jnp.concatenate([jnp.arange(_TOKENS), _TOKENS + self._patches_that_stay(rows, columns)])
+            tokens = tokens.at[:, stay].get(unique_indices=True, indices_are_sorted=True)
         tokens = tokens.astype(self.dtype)
         block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
@@ -102,6 +114,28 @@ class Model(Network):
         hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
         hidden = Dropout(self.head_dropout)(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=small, name='mlp_head')(hidden), embedding
+
+    def _check_patchout(self, rows: int, columns: int) -> None:
+        left = (rows - self.patchout_frequency) * (columns - self.patchout_time)
+        there = {'patchout_time': columns, 'patchout_frequency': rows, 'patchout': left}
+        for key, n in there.items():
+            if getattr(self, key) >= n:
+                raise UserError(
+                    f'config.model.{key}={getattr(self, key)}: expected less than {n}, all there are'
+                )
+
+    def _patches_that_stay(self, rows: int, columns: int) -> jax.Array:
+        """Draws their places in the grid, ascending."""
+
+        def draw(places: jax.Array, n_dropped: int) -> jax.Array:
+            if not n_dropped:
+                return places
+            shuffled = jax.random.permutation(self.make_rng('dropout'), places)
+            return jnp.sort(shuffled[: len(places) - n_dropped])
+
+        in_row = draw(jnp.arange(columns), self.patchout_time)
+        starts = columns * draw(jnp.arange(rows), self.patchout_frequency)
+        return draw((starts[:, None] + in_row).ravel(), self.patchout)
 
 
 class Block(nn.Module):
@@ -129,42 +163,6 @@ class Block(nn.Module):
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
         hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
         return tokens + dense(width, 'mlp_fc2')(hidden)
-
-
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-    """Computes scaled dot-product attention: three of (batch, heads, tokens, width) to one.
-
-    The softmax is float32 whatever their dtype. On NVIDIA GPUs by cuDNN's kernel, in 16 bits; else with the
-    weights of one head at a time, which gradients compute anew.
-    """
-    return jax.lax.platform_dependent(queries, keys, values, cuda=_by_cudnn, default=_head_by_head)
-
-
-def _by_cudnn(queries, keys, values):
-    width = queries.shape[-1]
-    # This is traced on machines without a GPU, too, where there is no plugin to tell its version; before
-    # Ampere GPUs have no such kernel, of which jax does not tell.
-    old = any(float(getattr(gpu, 'compute_capability', 8)) < 8 for gpu in jax.local_devices())
-    if cuda_versions is None or old or queries.dtype.itemsize != 2 or width % 8 or width > 128:
-        return _head_by_head(queries, keys, values)
-    by_token = (x.swapaxes(1, 2) for x in (queries, keys, values))
-    return jax.nn.dot_product_attention(*by_token, implementation='cudnn').swapaxes(1, 2)
-
-
-def _head_by_head(*inputs):
-    # The weights of one head stay in a CPU's cache; those of all heads, with 3590 tokens, are gigabytes.
-    one_head = jax.checkpoint(lambda head: _one_head(*head), prevent_cse=False)
-    return jax.lax.map(one_head, [x.swapaxes(0, 1) for x in inputs]).swapaxes(0, 1)
-
-
-def _one_head(queries, keys, values):
-    # The sums of the softmax divide the result, not the larger matrix of weights.
-    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype) * queries.shape[-1] ** -0.5
-    # Any constant may be subtracted, which the gradient need not know.
-    highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-    weights = jnp.exp(scores - highest)
-    attended = product('...qk,...kd->...qd', weights, values, values.dtype)
-    return (attended / weights.sum(-1, keepdims=True)).astype(values.dtype)
 
 
 def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:

@@ -18,7 +18,7 @@ class Network(nn.Module):
     it returns logits (batch, num_classes) and an embedding (batch, units), float32.
 
     A type or a name says what a setting may be: a `Literal` one of its choices, an int or a tuple of them at
-    least 1, a 'dropout' in [0, 1). All else is a UserError.
+    least 1, a 'patchout' at least 0, a 'dropout' in [0, 1). All else is a UserError.
 
     Attributes:
         num_classes: size of the output.
@@ -39,8 +39,9 @@ class Network(nn.Module):
             if typing.get_origin(hint) is Literal and value not in choices:
                 near = config_lib.nearest(str(value), choices)
                 raise UserError(f'config.model.{key}={value!r}{near}')
-            if hint in (int, tuple[int, ...]) and any(width < 1 for width in several):
-                raise UserError(f'config.model.{key}={several}: expected widths of at least 1')
+            least = 0 if 'patchout' in key else 1
+            if hint in (int, tuple[int, ...]) and any(width < least for width in several):
+                raise UserError(f'config.model.{key}={several}: expected at least {least}')
             if 'dropout' in key:
                 for rate in several:
                     # A packed sweep has checked the rates of its members before it traces them.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import flax
 import jax
@@ -108,6 +109,14 @@ class Job:
             return params
         places = sharding.by_rules(params, self.model.sharding_rules, self.mesh, ('model',))
         return jax.lax.with_sharding_constraint(params, places)
+
+    def apply(self, variables: Mapping, features: jax.Array, **settings: Any) -> Any:
+        """Applies the model to features on the mesh's devices, as `flax.linen.Module.apply`; to be traced."""
+        if self.mesh is None:
+            return self.model.apply(variables, features, **settings)
+        # Kernels that XLA does not divide ask for it.
+        with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+            return self.model.apply(variables, features, **settings)
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':

@@ -29,7 +29,7 @@ def program(job: Job, detailed: bool = False) -> Callable:
 
     def predict(variables, audio):
         variables = {**variables, 'params': job.gathered(variables['params'])}
-        logits, embedding = job.model.apply(variables, job.featurize(audio), train=False)
+        logits, embedding = job.apply(variables, job.featurize(audio), train=False)
         probabilities = jax.nn.softmax(logits)
         if not detailed:
             return probabilities

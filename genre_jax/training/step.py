@@ -222,7 +222,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             )
         params = job.gathered(freezing.merge(state.params, *trained.values()))
         with freezing.frozen_statistics(trained_paths):
-            (logits, _), updates = job.model.apply(
+            (logits, _), updates = job.apply(
                 {'params': params, 'batch_stats': batch_stats},
                 pictures,
                 train=True,

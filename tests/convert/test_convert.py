@@ -215,6 +215,7 @@ def change(key, value=None):
         (change('fc1.bias', np.full(512, np.nan)), 'fc1.bias holds values that are not finite'),
         (change('fc1.bias', np.float32(1)), 'params/fc1/bias has the shape'),
         (change('conv_block1.conv1.weight', np.ones(9)), 'cannot be laid out'),
+        (change('bn0.running_var', np.full(64, -1.0)), 'batch_stats/bn0/var holds negative variances'),
         ({'weights': np.ones(3)}, 'it fits none'),
         ({}, 'it fits none'),
     ],
@@ -244,6 +245,21 @@ def test_wrappings_come_off_and_what_lies_outside_is_reported():
         'sampler.indexes': 'outside the model',
         'model.bn0.num_batches_tracked': 'a counter of PyTorch, not used',
     }
+
+
+def test_a_network_that_is_there_twice():
+    """As a teacher and its student, or weights and their average: which is meant cannot be known."""
+    twice = {f'{role}.{key}': value for role in ('student', 'teacher') for key, value in tiny_cnn().items()}
+    with pytest.raises(UserError, match=r"holds the network 2 times, under 'student.', 'teacher.': save"):
+        convert(twice)
+
+
+def test_other_bands_than_those_of_panns_are_of_an_unknown_front_end():
+    plain = tiny_cnn()
+    assert convert(plain).features == 'panns_32k'
+    other = {key: np.resize(value, 128) if key.startswith('bn0.') else value for key, value in plain.items()}
+    converted = convert(other)
+    assert (converted.features, converted.picture) == ('', (101, 128))
 
 
 # --- the folder ----------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def transformers_ast(folder, config=None):
 
 
 CONFIG = {
-    'model_type': 'audio-spectrogram-transformer', 'hidden_size': 192, 'num_attention_heads': 6,
+    'model_type': 'audio-spectrogram-transformer', 'hidden_size': 192, 'num_hidden_layers': 2,
+    'num_attention_heads': 6,
     'frequency_stride': 8, 'time_stride': 4, 'num_mel_bins': 32, 'max_length': 60,
     'layer_norm_eps': 1e-6,
 }  # fmt: skip
@@ -97,6 +98,10 @@ def test_what_the_weights_of_ast_leave_open_is_asked_for(tmp_path):
         ({'time_stride': 0}, 'has time_stride=0, expected as 10'),
         ({'frequency_stride': 4}, r'pos_embed has the shape \(1, 38, 192\), expected \(1, 62, 192\)'),
         ({'max_length': 1024}, 'pos_embed has the shape'),
+        ({'layer_norm_eps': float('nan')}, 'has layer_norm_eps=nan, expected as 1e-12'),
+        ({'layer_norm_eps': float('inf')}, 'has layer_norm_eps=inf, expected as 1e-12'),
+        ({'hidden_size': 384}, 'has hidden_size=384, the tensors 192: it is that of another model'),
+        ({'num_hidden_layers': 12}, 'has num_hidden_layers=12, the tensors 2: it is that of another model'),
         ({'patch_size': 8}, 'has patch_size=8, not 16'),
         ({'hidden_act': 'gelu_new'}, "has hidden_act='gelu_new', not 'gelu'"),
         ({'model_type': 'vit'}, 'do not tell heads, frequency_stride, time_stride, layer_norm_eps'),
@@ -107,6 +112,23 @@ def test_a_config_beside_an_ast_that_does_not_fit(change, said, tmp_path):
     with pytest.raises(UserError, match=said) as caught:
         checkpoint.convert_checkpoint(str(file))
     assert str(caught.value).startswith(f'{file}: as AST of transformers')
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        ({'heads': 1.5}, 'heads=1.5: expected a whole number'),
+        ({'frequency_stride': 0}, 'frequency_stride=0: expected a whole number from 1 up'),
+        ({'layer_norm_epsilon': float('nan')}, 'layer_norm_epsilon=nan: expected a number'),
+        ({'features': 3}, "ast has no setting 'features'"),
+        ({'picture': 3}, "ast has no setting 'picture'"),
+        ({'num_classes': 9}, "ast has no setting 'num_classes'"),
+        ({'head': 3}, "ast has no setting 'head'; did you mean 'heads'"),
+    ],
+)
+def test_settings_that_no_ast_has(given, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        convert(golden.state_dict(golden.ast_shapes(64 + 2, 3, width=192, depth=1)), **given)
 
 
 def test_strides_of_the_authors_ast_are_those_they_published():

@@ -1,5 +1,6 @@
 """Files made to fill the memory or to take forever, and damaged ones: one line at most, within the bounds."""
 
+import dataclasses
 import functools
 import io
 import json
@@ -64,9 +65,8 @@ def same_booleans_often(n):
 
 
 def same_pairs_often(n):
-    pair = files.text('k') + b'N\x86'
     make = files.name('collections.OrderedDict') + b'q\x010'
-    pairs = b'](' + pair * (n // 16) + b'eq\x020'
+    pairs = b'](' + b''.join(files.text(f'{i:06d}') + b'N\x86' for i in range(n // 26)) + b'eq\x020'
     return zipped(make + pairs + b'](' + b'h\x01h\x02\x85R' * (n // 16) + b'e')
 
 
@@ -110,6 +110,12 @@ def same_buffer_often(n, kind=0):
     return bytes(files.Flatbuffer({2: [graph], 4: [{}, {0: bytes(n // 2)}]}).data)
 
 
+def keys_in_one_place(n):
+    """Multiples of 2**61 - 1, the hash of all of which is 0: each is compared with all before."""
+    keys = (b'\x8a\x0a' + (i * (2**61 - 1)).to_bytes(10, 'little') + b'N' for i in range(n // 13))
+    return zipped(b'}(' + b''.join(keys) + b'u')
+
+
 def many(opcode):
     return lambda n: zipped(b'N' + opcode * n)
 
@@ -121,6 +127,7 @@ ATTACKS = {
     'shared pairs.pth': (same_pairs_often, MANY),
     'shared storage.pth': (same_storage_often, MANY),
     'dimensions.pth': (long_dimensions, 'a shape that is none'),
+    'keys.pth': (keys_in_one_place, 'holds no arrays'),
     'dicts.pth': (many(b'}'), MANY),
     'lists.pth': (many(b']'), MANY),
     'tuples.pth': (many(b'\x85'), MANY),
@@ -182,10 +189,22 @@ def test_a_converted_folder_that_is_compressed(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize('change', [lambda w: w.astype(np.complex64), lambda w: w * np.nan, lambda w: w > 0])
+def test_a_converted_folder_of_other_numbers(change, tmp_path):
+    """Its digest is right: whoever made it computed it."""
+    converted = convert(small('ast'))
+    path = 'params/norm/scale'
+    variables = converted.variables | {path: change(converted.variables[path])}
+    store.save(dataclasses.replace(converted, variables=variables), tmp_path, {'file': 'x', 'sha256': ''})
+    with pytest.raises(UserError, match=f'{path} holds .*: convert it again'):
+        store.load(tmp_path)
+
+
 def test_a_converted_folder_that_is_damaged(tmp_path):
     """What is loaded holds the same arrays, under settings that are some."""
     converted = convert(small('ast'))
     store.save(converted, tmp_path, {'file': 'x', 'sha256': ''})
+    whole_report = (tmp_path / 'conversion.json').read_text()
     rng, refused = random.Random(0), 0
     for name in ('conversion.json', 'parameters.npz'):
         file = tmp_path / name
@@ -205,6 +224,11 @@ def test_a_converted_folder_that_is_damaged(tmp_path):
                 refused += 1
         file.write_bytes(whole)
     assert refused > 40
+    report = json.loads(whole_report)
+    for key, value in (('labels', 7), ('front_end', 'x'), ('front_end', [1]), ('picture', ['a', 64])):
+        (tmp_path / 'conversion.json').write_text(json.dumps(report | {key: value}))
+        with pytest.raises(UserError, match=f'conversion.json has no such {key}'):
+            store.load(tmp_path)
     for text in ('[]', '7', '{}', '[' * 100_000, '{"title": 1}'):
         (tmp_path / 'conversion.json').write_text(text)
         with pytest.raises(UserError, match='cannot be read'):

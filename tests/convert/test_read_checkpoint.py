@@ -220,6 +220,10 @@ def nested(depth):
             **{'v.w': files.tensor(files.storage('a', 'Float', 6), 0, [6], [1])},
             v=files.mapping(w=files.tensor(files.storage('a', 'Float', 6), 0, [5], [1])),
         ),
+        # Two entries with one name.
+        b'}(' + files.text('0') + b'NK\x00Nu',
+        b'}(K\x00N' + files.text('0') + b'Nu',
+        b'}(' + (files.text('w') + files.tensor(files.storage('a', 'Float', 6), 0, [6], [1])) * 2 + b'u',
         # Small files that want much memory or time.
         b'Nr\xf0\xff\xff\xff',
         b'\x8d' + struct.pack('<Q', 2**60),
@@ -274,6 +278,13 @@ def test_zip_archives_that_are_no_weights(refused):
     with zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('archive/data.pkl', b'N' * 50_000_000 + b'.')
     refused(packed.getvalue(), 'compressed')
+    whole = files.zipped(files.mapping(w=files.tensor(files.storage('a', 'Float', 6), 0, [6], [1])))
+    twice = io.BytesIO(whole)
+    with zipfile.ZipFile(twice, 'a') as archive:
+        archive.writestr('archive/data/a', SIX.tobytes())
+        with pytest.warns(UserWarning, match='Duplicate name'):
+            archive.writestr('archive/data/a', SIX[::-1].tobytes())
+    refused(twice.getvalue(), 'two of its records have the same name')
 
 
 # --- safetensors ---------------------------------------------------------------------------------

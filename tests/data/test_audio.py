@@ -556,7 +556,7 @@ def encode_by_av(path: pathlib.Path, codec: str, rate_hz: int = 48000, seconds: 
 @pytest.mark.parametrize(
     ('name', 'codec'),
     [('a.m4a', 'aac'), ('a.M4B', 'aac'), ('a.webm', 'libopus'), ('a.mka', 'libopus'), ('a.wma', 'wmav2'),
-     ('a.mp2', 'mp2'), ('a.ac3', 'ac3')],
+     ('a.mp2', 'mp2'), ('a.ac3', 'ac3'), ('a.mov', 'aac'), ('a.mkv', 'libopus')],
 )  # fmt: skip
 def test_formats_of_ffmpeg(tmp_path, name, codec):
     path = encode_by_av(tmp_path / name.lower(), codec).rename(tmp_path / name)
@@ -567,6 +567,44 @@ def test_formats_of_ffmpeg(tmp_path, name, codec):
     assert len(samples) == 2 * 22050
     amplitude, ratio_db = fit_sine(samples, 22050, 440.0)
     assert amplitude == pytest.approx(0.375, rel=0.03) and ratio_db > 25  # the mean of both channels
+
+
+def test_a_stream_without_its_length_is_read_to_the_end(tmp_path):
+    """FFmpeg guesses how long it is by its beginning: quiet music that becomes loud seemed to be cut."""
+    av = pytest.importorskip('av')
+    seconds, quiet = 10, tone(48000, 10, 440.0) / 400
+    samples = np.concatenate([quiet, 0.3 * np.random.default_rng(0).standard_normal(len(quiet))])
+    path = tmp_path / 'a.aac'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=48000, layout='mono')
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), 'fltp', 'mono')
+        frame.sample_rate = 48000
+        resampler = av.AudioResampler(stream.format, 'mono', 48000, stream.codec_context.frame_size)
+        for each in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(each))
+    assert audio.probe(path).duration_s > 2 * seconds + 1
+    assert len(audio.decode(path, 22050)) / 22050 == pytest.approx(2 * seconds, abs=0.1)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_windows_media_that_is_cut_between_packets(tmp_path, share):
+    path = encode_by_av(tmp_path / 'a.wma', 'wmav2')
+    content = path.read_bytes()
+    for cut in range(int(share * len(content)), int(share * len(content)) + 4000, 200):
+        path.write_bytes(content[:cut])
+        with pytest.raises(audio.BadAudio):
+            audio.decode(path, 22050)
+
+
+@pytest.mark.parametrize('suffix', ['m4a', 'webm', 'wma'])
+def test_pipes_and_empty_files_of_ffmpeg(tmp_path, suffix):
+    pytest.importorskip('av')
+    (tmp_path / f'empty.{suffix}').touch()
+    os.mkfifo(tmp_path / f'pipe.{suffix}')
+    for name, said in (('empty', r'empty file \(0 bytes\)'), ('pipe', 'not a regular file')):
+        for read in (audio.probe, lambda path: audio.decode(path, 22050)):
+            with pytest.raises(audio.BadAudio, match=said):
+                read(tmp_path / f'{name}.{suffix}')
 
 
 def test_damaged_and_unreadable_files_of_ffmpeg(tmp_path, monkeypatch):
@@ -604,6 +642,12 @@ def test_flipped_and_cut_bytes_of_ffmpeg_never_crash(tmp_path, name, codec):
             assert str(tmp_path) not in str(error)
         else:
             assert samples.dtype == np.int16 and len(samples) <= 2 * 22050
+
+
+def test_a_coding_that_cannot_be_read_from_any_place(tmp_path):
+    soundfile.write(tmp_path / 'a.wav', tone(8000, 1), 8000, subtype='GSM610')
+    with pytest.raises(audio.BadAudio, match='coding GSM610 is not read: convert it'):
+        audio.decode(tmp_path / 'a.wav', 8000)
 
 
 @pytest.mark.parametrize('name', ['ogg', 'opus'])

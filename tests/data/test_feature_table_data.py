@@ -112,6 +112,16 @@ def test_row_numbers_are_no_feature(tmp_path):
     assert '3 columns without a name are not used: row numbers?' in source.notes()
 
 
+@pytest.mark.parametrize(('numbers', 'refused'), [((0, 1, 2), True), ((3, 3, 4), True), ((5, 5, 5), False)])
+def test_a_number_of_the_class_is_no_feature(numbers, refused, tmp_path):
+    rows = [f'{c}{i},{c},{i * 7 % 5},{n}' for c, n in zip('abc', numbers, strict=True) for i in range(5)]
+    root = write(tmp_path / 't.csv', 'filename,label,loud,target\n' + '\n'.join(rows))
+    if refused:
+        assert "column 'target' has one value in each class" in refusal(root)
+        root = write(tmp_path / 't.csv', (tmp_path / 't.csv').read_text() + '\na9,a,1,9\n')
+    assert Source(root=root).columns == ('loud', 'target')
+
+
 def test_artists_from_the_index(tmp_path):
     index = tmp_path / 'index.txt'
     index.write_text('blues.00000.wav ::: John Lee Hooker ::: One Bourbon\nrock.00007.wav :::  ::: \n')

@@ -327,7 +327,7 @@ def test_listed_but_missing_files_are_quarantined(six):
 
 def test_mistyped_optional_columns_are_pointed_out(six):
     write_csv(six, 'path,label,artists,title,seconds\na.wav,x,A,T,1\nb.wav,y,A,T,1\n')
-    notes = Source(root=str(six)).notes()
+    notes = Source(root=str(six / 'tracks.csv')).notes()
     assert len(notes) == 1 and "'artists'" in notes[0] and "'artist'" in notes[0]
 
 
@@ -406,6 +406,17 @@ def test_copies_share_a_group_and_are_noted(tmp_path):
     first, second = source.notes()
     assert first.startswith('4 files are byte-identical copies')
     assert 'different labels' in second and 'a/2.wav (a)' in second and 'b/3.wav (b)' in second
+
+
+def test_a_class_that_is_a_copy_of_another_takes_a_few_lines(tmp_path):
+    make(tmp_path, *(f'rock/{i}.wav' for i in range(25)), *(f'folk/{i}.wav' for i in range(2)))
+    shutil.copytree(tmp_path / 'rock', tmp_path / 'pop')
+    for i in range(20):
+        shutil.copy(tmp_path / 'rock' / '0.wav', tmp_path / 'pop' / f'again{i}.wav')
+    said = Source(root=str(tmp_path)).notes()
+    assert '70 files are byte-identical copies' in said[0]
+    assert said[-1] == 'byte-identical copies carry different labels: 15 more sets of them'
+    assert len(said) == 12 and all(len(line) < 500 for line in said)
 
 
 def test_copies_join_artists(six):
@@ -591,11 +602,26 @@ def test_folders_called_train_and_test_are_the_official_split(tmp_path):
         (('fold1', 'fold2', 'fold10'), 'are folds and no classes'),
         (('Fold_1', 'Fold_2'), 'are folds and no classes'),
         (('000', '001', '155'), 'config.data.name=fma'),
+        (('train', 'test', 'live'), 'test, train are parts of a split and no classes, beside live'),
+        (('train', 'evaluation'), 'evaluation, train are parts of a split and no classes; expected'),
+        (('genres_original',), 'if the folders in genres_original are the classes, give '),
     ],
 )
 def test_folders_that_are_no_classes(tmp_path, names, said):
-    make(tmp_path, *(f'{name}/{i}.wav' for name in names for i in range(2)))
+    make(tmp_path, *(f'{name}/{inner}/{i}.wav' for name in names for inner in 'ab' for i in range(2)))
+    (tmp_path / 'metadata').mkdir()  # holds no audio, and changes nothing
+    (tmp_path / 'metadata' / 'tracks.txt').write_text('x')
     assert said in refusal(tmp_path)
+
+
+def test_folders_called_training_and_testing_beside_others(tmp_path):
+    make(tmp_path, 'Training/rock/1.wav', 'Testing/rock/2.wav', 'Training/folk/3.wav', 'Testing/folk/4.wav')
+    (tmp_path / 'docs').mkdir()
+    recordings, _ = Source(root=str(tmp_path)).recordings()
+    assert [(r.label, r.split) for r in recordings] == [
+        ('folk', 'test'), ('rock', 'test'), ('folk', 'train'), ('rock', 'train'),
+    ]  # fmt: skip
+    assert 'Testing, Training are taken as the official split' in notes(tmp_path)
 
 
 @pytest.mark.parametrize('names', [('1980', '1990'), ('808', '909')])
@@ -617,9 +643,50 @@ def test_what_is_not_read_is_counted_and_lost_classes_are_named(tmp_path):
     assert "class 'ska' is left out: no file in it is read" in said
 
 
+def test_hidden_audio_links_to_nothing_and_every_other_suffix_are_named(tmp_path):
+    make(tmp_path, 'rock/1.wav', 'folk/2.wav', '.dub/3.wav', 'rock/.4.flac', 'folk/._2.wav')
+    make(
+        tmp_path, '@eaDir/rock/1.wav', '$RECYCLE.BIN/1.wav', 'rock/@eaDir/1.wav'
+    )  # of a network disk, of Windows
+    (tmp_path / 'ska').symlink_to(tmp_path / 'gone')
+    suffixes = [f'.x{i}' for i in range(9)]
+    for suffix in suffixes:
+        (tmp_path / 'rock' / f'a{suffix}').write_bytes(b'x')
+    (tmp_path / 'rock' / 'film.avi').write_bytes(b'x')
+    source = Source(root=str(tmp_path))
+    recordings, quarantined = source.recordings()
+    assert {recording.label for recording in recordings} == {'rock', 'folk'}
+    assert {(item.path, item.reason) for item in quarantined} == {
+        ('ska', 'a link to nothing'),
+        ('rock/film.avi', 'format .avi is not read: convert it to WAV or FLAC'),
+    }
+    said = notes(tmp_path)
+    assert '2 files of audio are hidden, and are not read: .dub/3.wav, rock/.4.flac' in said
+    assert all(f'1 {suffix}' in said for suffix in suffixes)
+
+
+def test_audio_that_the_list_leaves_out_is_counted(tmp_path):
+    make(tmp_path, 'rock/1.wav', 'folk/2.wav', 'dub/3.wav', 'dub/4.flac')
+    write_csv(tmp_path, 'path,label\nrock/1.wav,rock\nfolk/2.wav,folk\n', 'list.csv')
+    said = '2 files of audio are not in list.csv, and are not read: dub/3.wav, dub/4.flac'
+    assert said in notes(tmp_path)
+    assert said not in notes(tmp_path / 'list.csv')  # may lie among anything
+
+
 @pytest.mark.parametrize(
     ('name', 'content'),
     [
+        ('list.csv', b'sep=|\r\npath|label\r\na.wav|x\r\nb.wav|y\r\n'),
+        ('list.csv', b'"sep=;"\npath;label\na.wav;x\nb.wav;y\n'),
+        (
+            'list.csv',
+            b','.join(b'column_%05d' % i for i in range(2000))
+            + b',path,label\n'
+            + 2000 * b','
+            + b'a.wav,x\n'
+            + 2000 * b','
+            + b'b.wav,y\n',
+        ),
         ('list.tsv', b'path\tlabel\na.wav\tx\nb.wav\ty\n'),
         ('list.csv', 'path,label\na.wav,x\nb.wav,y\n'.encode('utf-16')),
         ('list.csv', b'\xef\xbb\xbfsep=;\r\npath;label\r\na.wav;x\r\nb.wav;y\r\n'),
@@ -644,6 +711,22 @@ def test_lines_are_counted_from_the_first(six):
     assert 'tracks.csv, line 4: label is empty' in refusal(six / 'tracks.csv')
 
 
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be', 'utf-32'])
+def test_encodings_without_their_mark(six, encoding):
+    write_csv(six, 'path,label\na.wav,x\nb.wav,y\n'.encode(encoding))
+    assert 'tracks.csv: holds bytes of zero' in refusal(six / 'tracks.csv')
+
+
+@pytest.mark.parametrize('forms', [('NFC', 'NFD'), ('NFD', 'NFC'), ('NFD', 'NFD')])
+def test_accents_that_folders_and_files_store_differently(tmp_path, forms):
+    folder, file = (unicodedata.normalize(form, 'caf\u00e9') for form in forms)
+    make(tmp_path, f'{folder}/{file}.wav', 'rock/2.wav')
+    write_csv(tmp_path, 'path,label\ncaf\u00e9/caf\u00e9.wav,x\nrock/2.wav,rock\nno/caf\u00e9.wav,x\n')
+    recordings, quarantined = Source(root=str(tmp_path)).recordings()
+    assert [r.path for r in recordings] == [f'{folder}/{file}.wav', 'rock/2.wav']
+    assert [(item.path, item.reason) for item in quarantined] == [('no/caf\u00e9.wav', 'no such file')]
+
+
 def test_accents_of_a_list_and_of_a_mac(tmp_path):
     composed, decomposed = (unicodedata.normalize(form, 'forr\u00f3') for form in ('NFC', 'NFD'))
     make(tmp_path, f'{decomposed}/1.wav', 'rock/2.wav')
@@ -664,9 +747,42 @@ def test_odd_labels_are_pointed_out(six):
     assert "class 'lost' is left out: none of its files exists" in said
 
 
-def test_numbers_that_are_written_in_two_ways(six):
-    write_csv(six, 'path,label\na.wav,0\nb.wav,0.0\nc.wav,1\n')
-    assert "the labels '0' and '0.0' differ only in spelling" in refusal(six)
+@pytest.mark.parametrize('label', ['rock; pop', 'rock|pop', "['rock', 'pop']", '["rock"]', '{rock}'])
+def test_several_labels_in_one_cell_that_never_stand_alone(six, label):
+    quoted = label.replace('"', '""')
+    write_csv(six, f'path;label\na.wav;"{quoted}"\nb.wav;y\n')
+    assert '1 rows have several labels in one cell' in notes(six)
+
+
+@pytest.mark.parametrize('label', ['R&B/Soul', 'Folk, World, & Country', 'Blues (Delta)', 'a[b]', 'rock;'])
+def test_names_of_one_class_with_marks_in_them(six, label):
+    write_csv(six, f'path,label\na.wav,"{label}"\nb.wav,y\n')
+    assert 'several labels' not in notes(six)
+
+
+@pytest.mark.parametrize(
+    'pair', [('0', '0.0'), ('1', '01'), ('7', '7.'), ('hip hop', 'hip  hop'), ('rock', 'ro\u200bck')]
+)
+def test_names_that_are_written_in_two_ways(six, pair):
+    write_csv(six, f'path,label\na.wav,{pair[0]}\nb.wav,{pair[1]}\nc.wav,10\n')
+    assert 'differ only in spelling' in refusal(six)
+
+
+@pytest.mark.parametrize(
+    ('column', 'meant'),
+    [
+        ('performer', 'artist'),
+        ('artist_name', 'artist'),
+        ('subset', 'split'),
+        ('song_id', 'group'),
+        ('onset', 'start_s'),
+    ],
+)
+def test_columns_of_another_name_that_would_be_used(six, column, meant):
+    write_csv(six, f'path,label,{column}\na.wav,x,1\nb.wav,y,2\n')
+    assert f'column {column!r} is not used; is {meant!r} meant?' in notes(six)
+    write_csv(six, f'path,label,{column},{meant}\na.wav,x,1,\nb.wav,y,2,\n')
+    assert 'meant?' not in notes(six)
 
 
 def test_backslashes_are_named(six):

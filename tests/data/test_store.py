@@ -1,11 +1,13 @@
 """What is decoded and stored, counted, when names, labels and folders change."""
 
+import concurrent.futures
 import errno
 import hashlib
 import os
 import pathlib
 import shutil
 import time
+import unicodedata
 
 import numpy as np
 import pytest
@@ -231,6 +233,21 @@ def test_pruning_deletes_what_nothing_needs(root, tmp_path, capsys):
     assert ' prune ' not in capsys.readouterr().out.split('can be freed')[-2]
     with pytest.raises(UserError, match='no folder'):
         prepare.main(['--prune', f'--prepared_dir={tmp_path / "nowhere"}'])
+
+
+def test_classes_are_named_in_either_spelling_of_an_accent(root, decoded):
+    composed, decomposed = (unicodedata.normalize(form, 'forr\u00f3') for form in ('NFC', 'NFD'))
+    (root / 'high').rename(root / decomposed)
+    folder = prepare.from_settings(settings(root).data)
+    for name in (composed, decomposed):
+        assert prepared.Dataset(folder, [name, 'low']).labels == [decomposed, 'low']
+
+
+def test_a_thread_prepares_as_the_program_does(root):
+    """Only the main thread may say what signals do."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        dataset = pool.submit(opened, root).result()
+    assert len(dataset.tracks) == 6
 
 
 def test_a_bucket_that_renames_no_folders_is_refused(root, monkeypatch):

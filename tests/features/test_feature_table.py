@@ -58,10 +58,17 @@ def test_segments_and_mistakes(tmp_path):
         audio = rng.uniform(-0.5, 0.5, 22050 * 2 + 5000)
         soundfile.write(tmp_path / 'songs' / label / 'x.wav', audio, 22050)
     soundfile.write(tmp_path / 'songs/b/short.wav', rng.uniform(-0.5, 0.5, 5000), 22050)
+    (tmp_path / 'songs/c').mkdir()
+    soundfile.write(tmp_path / 'songs/c/a\x1b[2J.wav', rng.uniform(-0.5, 0.5, 5000), 22050)
+    (tmp_path / 'songs/d').mkdir()
+    (tmp_path / 'songs/d/cover.jpg').write_bytes(b'x')
     out = tmp_path / 'table.csv'
     ended = run(f'--root={tmp_path / "songs"}', f'--out={out}', '--segment_s=1')
     assert ended.returncode == 0, ended.stderr
     assert 'short.wav: shorter than 1 s' in ended.stdout
+    assert r'left out: c/a\x1b[2J.wav: shorter' in ended.stdout
+    assert "class 'c' is left out: none of its recordings can be used" in ended.stdout
+    assert "class 'd' is left out: no file in it is read" in ended.stdout and '1 .jpg' in ended.stdout
     rows = read(out)
     assert [(r['filename'], r['length'], r['label']) for r in rows] == [
         (f'x.{i}.wav', '22050', label) for label in ('a', 'b') for i in (0, 1)

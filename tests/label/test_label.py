@@ -103,6 +103,18 @@ def test_samples_of_any_rate(trained, model):
     assert np.allclose(a.probabilities, b.probabilities, atol=1e-3)  # the file has 16 bits
     with pytest.raises(UserError, match='sample_rate_hz'):
         model.label(sound)
+    for wrong, said in (
+        (np.zeros(0), 'no samples'),
+        (np.zeros(9000), 'silent'),
+        (np.full(9000, np.nan), 'non-finite'),
+        (np.ones((2, 9000)), 'shorter'),  # channels come last
+        (np.ones((9, 9, 9)), 'shape'),
+        (np.ones(9000, bool), 'bool'),
+    ):
+        with pytest.raises(UserError, match=said):
+            model.label(wrong, sample_rate_hz=22050)
+    with pytest.raises(UserError, match='rate of 0 Hz'):
+        model.label(sound, sample_rate_hz=0)
 
 
 def all_of(found):
@@ -301,6 +313,18 @@ def test_mistakes_are_one_line(trained, words, said):
 
 
 @pytest.mark.slow
+def test_what_was_compiled_is_kept_where_that_can_be_written(trained, tmp_path):
+    song = next((trained / 'tones' / 'low').iterdir())
+    (tmp_path / 'file').touch()
+    for place, kept in ((tmp_path / 'cache', True), (tmp_path / 'file' / 'cache', False)):
+        env = program.environment(GENRE_JAX_CACHE=str(place))
+        del env['JAX_COMPILATION_CACHE_DIR']
+        done = label(trained / 'run', song, env=env)
+        assert done.returncode == 0 and 'cache' not in done.stderr
+        assert bool(list(place.glob('compiled/jit_forward-*'))) == kept
+
+
+@pytest.mark.slow
 def test_a_table_of_paths(trained, tmp_path):
     tones = sorted(map(str, (trained / 'tones' / 'low').iterdir()))
     (tmp_path / 'list.csv').write_text('path,title\n' + ''.join(f'{path},x\n' for path in tones[:3]))
@@ -342,3 +366,26 @@ def test_a_bad_recording_among_good_ones_is_raised_in_python(trained, model, tmp
         model.label([paths(trained)[0], str(tmp_path / 'x.wav')])
     [(_, found)] = files.label(model, [str(tmp_path / 'x.wav')], 5000)
     assert isinstance(found, BadAudio)
+
+
+YAMNET = program.DATA / 'weights' / 'yamnet'
+
+
+@pytest.mark.skipif(not YAMNET.exists(), reason=f'no {YAMNET}')
+def test_yamnet_hears_what_its_authors_expect(tmp_path):
+    """White noise first in noise, a sine wave among the first ten in one (their own test)."""
+    soundfile.write(tmp_path / 'noise.wav', np.random.default_rng(0).uniform(-1, 1, 48000), 16000)
+    soundfile.write(tmp_path / 'sine.wav', np.sin(2 * np.pi * 440 * np.arange(48000) / 16000), 16000)
+    names = YAMNET / 'yamnet_class_map.csv'
+    out = tmp_path / 'out'
+    done = label(YAMNET / 'yamnet.tflite', tmp_path, f'--labels={names}', f'--out={out}', '--formats=csv')
+    assert done.returncode == 0, done.stderr
+    with (out / 'songs.csv').open() as stream:
+        noise, _ = csv.DictReader(stream)
+    assert noise['label'] == 'White noise'
+    with names.open() as stream:
+        labels = [row['display_name'] for row in csv.DictReader(stream)]
+    [sine] = genre_jax.load(str(YAMNET / 'yamnet.tflite'), labels).label(str(tmp_path / 'sine.wav'))
+    assert 'Sine wave' in [name for name, _ in sine.top(10)]
+    unnamed = label(YAMNET / 'yamnet.tflite', tmp_path / 'sine.wav')
+    assert unnamed.returncode == 2 and '521 classes by number alone' in unnamed.stderr

@@ -3,8 +3,12 @@
 import types
 
 import numpy as np
+import pytest
 
+from genre_jax.configs import folder
+from genre_jax.data import decode
 from genre_jax.loading import run_data
+from tests import program
 
 
 def said(*songs):
@@ -16,6 +20,34 @@ def said(*songs):
         column=lambda name: np.array([track[name] for track in tracks]),
     )
     return run_data._odd_groups(dataset)
+
+
+@pytest.mark.parametrize(
+    'name', ['V/A', 'v.a.', ' various  artists', '[unknown]', 'NaN', 'N. A.', '???', '<Unknown Artist>']
+)
+def test_names_of_nobody(name):
+    assert said(('jig', name, 'x'), ('reel', 'B', 'y'))[0].startswith(f'1 songs have the artist {name!r}')
+
+
+@pytest.mark.parametrize('name', ['', 'Vader', 'Unknown Mortal Orchestra', 'The Nones', 'Ana'])
+def test_names_of_somebody(name):
+    assert said(('jig', name, 'x'), ('reel', 'B', 'y')) == []
+
+
+@pytest.mark.parametrize(('protocol', 'noted'), [('stratified', True), ('kfold', True), ('official', False)])
+def test_a_split_of_the_data_that_is_not_used(protocol, noted, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        decode, '_decode_here', lambda source, clips: [decode._decode_one(source, c) for c in clips]
+    )
+    songs = program.write_tones(tmp_path / 'tones', songs=5)
+    parts = ['train', 'train', 'train', 'val', 'test']
+    rows = [f'{c}/{i:02d}.wav,{c},{parts[i]}' for c in ('low', 'mid', 'high') for i in range(5)]
+    (songs / 'list.csv').write_text('path,label,split\n' + '\n'.join(rows))
+    config = folder.get_config()
+    config.data.root, config.data.prepared_dir = str(songs), str(tmp_path / 'prepared')
+    config.split.protocol, config.split.folds = protocol, 3
+    warnings = run_data.describe(run_data.open_data(config))['warnings']
+    assert any('split of their own' in warning for warning in warnings) == noted
 
 
 def test_artists_that_are_none():

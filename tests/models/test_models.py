@@ -253,10 +253,8 @@ def test_the_smallest_pictures():
         ({'name': 'shallow_cnn', 'droput': 0.1}, r"droput; did you mean 'config\.model\.dropout'"),
         ({'name': 'shallow_cnn', 'num_classes': 3}, r'unknown key config\.model\.num_classes'),
         ({'name': 'shallow_cnn', 'parent': 3}, r'unknown key config\.model\.parent'),
-        (
-            {'name': 'shallow_cnn', 'hidden_units': 0},
-            r'hidden_units=\(0,\): expected widths of at least 1',
-        ),
+        ({'name': 'shallow_cnn', 'hidden_units': 0}, r'hidden_units=\(0,\): expected at least 1'),
+        ({'name': 'ast', 'patchout_time': -1}, r'patchout_time=\(-1,\): expected at least 0'),
         ({'name': 'shallow_cnn', 'dropout': 1.0}, r'dropout=1\.0'),
         ({'name': 'shallow_cnn', 'dropout': -0.1}, r'dropout=-0\.1'),
         ({'name': 'shallow_cnn', 'dropout': float('nan')}, r'dropout=nan'),

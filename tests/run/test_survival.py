@@ -106,6 +106,22 @@ def test_killed_during_saves_and_between_metrics_and_save(places, unharmed):
 
 
 @pytest.mark.slow
+def test_killed_with_patchout(places):
+    """Which patches are left out follows from the seed and the step."""
+    flags = (
+        '--config.model.name=ast', '--config.model.width=8', '--config.model.depth=1',
+        '--config.model.heads=2', '--config.model.frequency_stride=4', '--config.model.time_stride=2',
+        '--config.model.patchout_time=2', '--config.model.patchout=1',
+    )  # fmt: skip
+    runs = [places / 'patchout_whole', places / 'patchout_killed']
+    words = [[*command(places, workdir), *flags] for workdir in runs]
+    finish(words[0])
+    kill_when(words[1], saving(runs[1], 2))
+    assert 'continuing from step' in finish(words[1]).stdout
+    assert_same_run(*runs)
+
+
+@pytest.mark.slow
 def test_killed_on_the_way_to_an_early_stop(places):
     """Plateaus, patience and averages are part of what is saved."""
     flags = (

@@ -1,5 +1,6 @@
 """Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -94,7 +95,7 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
     if config.get('model_type') == 'audio-spectrogram-transformer':
         for key, (name, default) in _TRANSFORMERS.items():
             value = config.get(name, default)
-            if type(value) is not type(default) or value <= 0:
+            if type(value) is not type(default) or not 0 < value < math.inf:
                 raise UserError(f'config.json beside it has {name}={value!r}, expected as {default}')
             told[key] = given.get(key, value)
         for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
@@ -102,6 +103,13 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
                 raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only!r}')
     place = 'audio_spectrogram_transformer.embeddings.position_embeddings'
     described = _describe(tensors, told, place, 'classifier.dense.weight', _BLOCK)
+    if config.get('model_type') == 'audio-spectrogram-transformer':
+        for key, name, default in (('width', 'hidden_size', 768), ('depth', 'num_hidden_layers', 12)):
+            if (value := config.get(name, default)) != described[key]:
+                raise UserError(
+                    f'config.json beside it has {name}={value!r}, the tensors {described[key]}: it is that '
+                    'of another model'
+                )
     return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
 
 

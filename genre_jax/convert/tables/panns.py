@@ -12,6 +12,7 @@ _PANNS = r"""
     torch_layer  (fc1|fc_audioset)    \1  torch_linear
     left_out     spectrogram_extractor\.stft\.conv_(real|imag)\.weight|logmel_extractor\.melW  CONSTANTS
 """.replace('CONSTANTS', 'constants of the front end, which is genre_jax.features here')
+_BANDS = 64  # of their front ends, by the length of their transforms:
 _FLAVOURS = {513: 'panns_32k', 257: 'panns_16k', 129: 'panns_8k'}
 
 
@@ -19,10 +20,12 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     # The published files hold the constants of their front end; without them it is the one of most.
     names = ('logmel_extractor.melW', 'spectrogram_extractor.stft.conv_real.weight')
     fft_bins = {len(tensors[name]) for name in names if name in tensors} or {513}
+    bands = tensors['bn0.weight'].shape[-1]
+    known = len(fft_bins) == 1 and bands == _BANDS
     return {
         'num_classes': len(tensors['fc_audioset.weight']),
-        'features': _FLAVOURS.get(fft_bins.pop(), '') if len(fft_bins) == 1 else '',
-        'picture': (101, tensors['bn0.weight'].shape[-1]),
+        'features': _FLAVOURS.get(fft_bins.pop(), '') if known else '',
+        'picture': (101, bands),
     }
 
 

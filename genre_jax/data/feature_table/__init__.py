@@ -4,6 +4,7 @@ import collections
 import functools
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -148,6 +149,11 @@ class Source(recordings.Source):
         if len(found) < 2:
             raise UserError(f'{self.root} holds {len(found)} class; a classifier needs at least 2')
         recordings.check_spelling(self.root, found)
+        if telling := _telling(columns, table):
+            raise UserError(
+                f'{self.root}: column {telling[0]!r} has one value in each class, as a number of the class '
+                'has: it is no feature, remove it'
+            )
         return columns, table, len(names) - len(named)
 
     def _song(self, line: int, row: dict[str, str]) -> Recording:
@@ -183,6 +189,19 @@ class Source(recordings.Source):
                 f'{self.root}, line {line}: {column} is {text!r}; expected a number that float32 holds'
             )
         return value
+
+
+def _telling(columns: Sequence[str], table: Sequence[tuple[int, Recording, list[float]]]) -> list[str]:
+    """Returns the columns that have one value in each class, of five rows at least, not the same in all."""
+    of_label = collections.defaultdict(list)
+    for _, song, values in table:
+        of_label[song.label].append(values)
+    if min(map(len, of_label.values())) < 5:  # as they may by chance
+        return []
+    classes = [np.asarray(rows) for rows in of_label.values()]
+    alike = np.all([(rows == rows[0]).all(axis=0) for rows in classes], axis=0)
+    differ = (np.stack([rows[0] for rows in classes]) != classes[0][0]).any(axis=0)
+    return [name for name, tells in zip(columns, alike & differ, strict=True) if tells]
 
 
 def song_of(filename: str) -> str:

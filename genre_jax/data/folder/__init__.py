@@ -2,6 +2,7 @@
 
 import abc
 import collections
+import dataclasses
 import os
 from collections.abc import Collection
 
@@ -29,6 +30,7 @@ class Source(files.FileSource):
         if group not in _LEVELS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_LEVELS)}')
         folder, self._csv = listing.find(root)
+        self._found_csv = self._csv is not None and os.path.isdir(os.path.expanduser(root))
         self._group = group
         self.levels = _LEVELS[group]
         super().__init__(folder, root=self._csv or folder, sample_rate_hz=sample_rate_hz)
@@ -39,6 +41,9 @@ class Source(files.FileSource):
         """Lists what the CSV or the folders name."""
         if self._csv:
             listed = listing.read_csv(self._folder, self._csv)
+            if self._found_csv:
+                notes = listing.unlisted(self._folder, self._csv, listed)
+                listed = dataclasses.replace(listed, notes=(*listed.notes, *notes))
         else:
             listed = listing.scan_folders(self._folder)
         if self._group in ('artist', 'album') and self._group not in listed.columns:

@@ -3,7 +3,6 @@
 import collections
 import csv
 import dataclasses
-import difflib
 import math
 import os
 import re
@@ -13,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from genre_jax.data import csv_file, files
 from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.files import Listing
-from genre_jax.data.folder import tonic
+from genre_jax.data.folder import remarks, tonic
 from genre_jax.data.recordings import Quarantined, Recording, check_spelling
 from genre_jax.errors import UserError
 
@@ -21,9 +20,13 @@ _REQUIRED = ('path', 'label')
 _OPTIONAL = ('artist', 'album', 'title', 'group', 'split', 'start_s', 'end_s', 'tonic_hz')
 _OTHER_NAMES = {'tonic': 'tonic_hz'}
 _SPLITS = {'': '', 'train': 'train', 'test': 'test'}
+_SPLITS |= {'training': 'train', 'testing': 'test'}
 _SPLITS |= dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val')
+_UNCLEAR_SPLITS = ('development', 'eval', 'evaluation', 'holdout')
 _LISTS = ('.csv', '.tsv')
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
+_HEAD_BYTES = 1 << 20  # of a CSV, in which its first line ends
+_NAMED = 20  # kinds of other files, in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +39,18 @@ class Kind:
     convert_to: str
     layout: str
 
+    def includes(self, path: str) -> bool:
+        """Tells whether a file is of this kind by its suffix, read or not."""
+        return files.suffix(path) in {*self.read, *self.unread}
+
 
 AUDIO = Kind(
     'audio',
     AUDIO_SUFFIXES | FFMPEG_SUFFIXES,
-    ('.aifc', '.dsf', '.mid', '.midi', '.mod', '.mpc', '.ra', '.tta', '.w64'),
+    (
+        '.aa .aax .aifc .avi .dff .dsf .dts .eac3 .flv .kar .m4p .m4v .mid .midi .mod .mp1 .mpc .mpeg .mpg '
+        '.nist .ogv .pcm .ra .raw .rm .shn .sph .spx .tak .tta .voc .vob .w64 .wmv .xm'
+    ).split(),
     'WAV or FLAC',
     _LAYOUT,
 )
@@ -72,14 +82,15 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
     Folders called train, val and test hold the class folders, and are the official split.
     """
     recordings, quarantined, others, notes = [], [], collections.Counter(), []
-    top, lists = _folders(root), _csv_names(root) if kind is AUDIO else []
-    in_parts = len(top) > 1 and all(name.lower() in _SPLITS for name in top)
-    _refuse_folds(root, top, kind)
-    for path in files.walk(root):
-        track, suffix = files.readable(path), os.path.splitext(path)[1].lower()
+    paths, lists = files.walk(root), _csv_names(root) if kind is AUDIO else []
+    top, in_parts = _folders(root), _are_parts(root, paths, kind)
+    for path in paths:
+        track, suffix = files.readable(path), files.suffix(path)
         *folders, _ = track.split('/')
-        if suffix not in kind.read and suffix not in kind.unread:
-            if track not in lists:
+        if not kind.includes(path):
+            if os.path.islink(full := os.path.join(root, path)) and not os.path.exists(full):
+                quarantined.append(Quarantined(track, 'a link to nothing'))
+            elif track not in lists:
                 others[suffix] += 1
         elif track != path:
             quarantined.append(Quarantined(track, 'its name is not valid UTF-8: rename it'))
@@ -94,16 +105,16 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
             recordings.append(Recording(track, label, group='', path=track, split=split))
     if others:
         kinds = [f'{n} {suffix or "without a suffix"}' for suffix, n in others.most_common()]
-        kinds[5:] = ['...'] if len(kinds) > 5 else []
+        kinds[_NAMED:] = ['...'] if len(kinds) > _NAMED else []
         notes.append(
             f'{others.total()} files are no {kind.name} by their suffix, and are not read: '
             + ', '.join(kinds)
         )
+    notes += _passed_over('are hidden', files.hidden(root, {*kind.read, *kind.unread}), kind)
     if in_parts:
-        notes.append(
-            f'{", ".join(sorted(top))} are taken as the official split, the folders in them as classes'
-        )
-        classes = dict.fromkeys(name for part in top for name in _folders(os.path.join(root, part)))
+        parts = [name for name in top if name.lower() in _SPLITS]
+        notes.append(f'{", ".join(parts)} are taken as the official split, the folders in them as classes')
+        classes = dict.fromkeys(name for part in parts for name in _folders(os.path.join(root, part)))
     else:
         classes = top
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
@@ -123,7 +134,7 @@ def read_csv(root: str, path: str) -> Listing:
     """Lists a CSV's recordings in order; UserError: not as in docs/datasets/folder.md, or no file exists."""
     columns, rows = csv_file.read(path, _REQUIRED, _OTHER_NAMES)
     seen: dict[tuple[str, float], int] = {}
-    recordings, quarantined = [], []
+    recordings, quarantined, names = [], [], {}
     for line, cells in rows:
         recording = _recording(root, f'{path}, line {line}', cells)
         key = recording.path, recording.start_s
@@ -133,10 +144,9 @@ def read_csv(root: str, path: str) -> Listing:
                 f'stands in line {seen[key]} already; remove one of the two'
             )
         seen[key] = line
-        # Archives made on a Mac store accents in two letters, whatever the list does.
-        spellings = [unicodedata.normalize(form, recording.path) for form in ('NFC', 'NFD')]
-        if there := [p for p in (recording.path, *spellings) if os.path.exists(os.path.join(root, p))]:
-            recordings.append(dataclasses.replace(recording, path=there[0]))
+        there = _spelled(root, recording.path, names)
+        if there is not None:
+            recordings.append(dataclasses.replace(recording, path=there))
         else:
             quarantined.append(Quarantined(recording.path, 'no such file'))
     if quarantined and not recordings:
@@ -148,14 +158,16 @@ def read_csv(root: str, path: str) -> Listing:
     _check_classes(path, Listing(recordings, quarantined))
     labels = [cells['label'] for _, cells in rows]
     notes = _lost(dict.fromkeys(labels), recordings, [], 'none of its files exists')
-    notes += _odd_labels(os.path.basename(path), labels)
-    notes += [
-        f'{os.path.basename(path)}: column {column!r} is not used; is {close[0]!r} meant?'
-        for column in columns
-        if column not in _REQUIRED + _OPTIONAL
-        and (close := difflib.get_close_matches(column, set(_OPTIONAL) - set(columns), 1, 0.75))
-    ]
+    notes += remarks.on_labels(os.path.basename(path), labels)
+    notes += remarks.on_columns(os.path.basename(path), columns, {*_OPTIONAL} - {*columns})
     return Listing(recordings, quarantined, tuple(columns), tuple(notes))
+
+
+def unlisted(root: str, path: str, listed: Listing) -> list[str]:
+    """Counts the audio below the folder of a CSV that the CSV does not name."""
+    named = {recording.path for recording in listed.recordings}
+    left_out = [each for each in files.walk(root) if AUDIO.includes(each) and each not in named]
+    return _passed_over(f'are not in {os.path.basename(path)}', left_out, AUDIO)
 
 
 def _csv_names(root: str) -> list[str]:
@@ -171,18 +183,24 @@ def _columns(root: str, name: str) -> list[str]:
     """Returns the columns of a CSV, which may be anything."""
     try:
         with open(os.path.join(root, name), 'rb') as file:
-            return csv_file.columns(csv_file.decoded(file.read(10_000), 'replace'), _REQUIRED)[0]
+            return csv_file.columns(csv_file.decoded(file.read(_HEAD_BYTES), 'replace'), _REQUIRED)[0]
     except (OSError, csv.Error):
         return []
 
 
-def _refuse_folds(root: str, top: Sequence[str], kind: Kind) -> None:
-    """Refuses folders whose names are those of something else than classes."""
+def _are_parts(root: str, paths: Iterable[str], kind: Kind) -> bool:
+    """Tells whether the folders that hold files of a kind are parts of a split, and not the classes.
+
+    Refuses folders that are neither, by their names. Others, with tables and the like, do not count.
+    """
+    top = sorted(
+        {files.readable(path).split('/')[0] for path in paths if '/' in path and kind.includes(path)}
+    )
 
     def all_are(pattern: str) -> bool:
         return len(top) > 1 and all(re.fullmatch(pattern, name) for name in top)
 
-    found = f'{root}: {", ".join(sorted(top)[:3])}, ... are'
+    found = f'{root}: {", ".join(top[:3])}{", ..." if len(top) > 3 else ""} are'
     if all_are(r'(?i)folds?[ _-]?\d+'):
         grouped = ', and in its column group what shall stay in one fold' * (kind is AUDIO)
         raise UserError(f'{found} folds and no classes; expected {kind.layout}{grouped}')
@@ -191,6 +209,23 @@ def _refuse_folds(root: str, top: Sequence[str], kind: Kind) -> None:
             f'{found} the folders of the Free Music Archive and no classes: config.data.name=fma reads '
             'them; or have a CSV with columns path,label'
         )
+    parts = [name for name in top if name.lower() in (*_SPLITS, *_UNCLEAR_SPLITS)]
+    if len(parts) > 1 and not all(name.lower() in _SPLITS for name in top):
+        others = [name for name in top if name not in parts]
+        beside = f', beside {", ".join(others[:3])}' if others else ''
+        raise UserError(
+            f'{root}: {", ".join(parts)} are parts of a split and no classes{beside}; expected '
+            f'{kind.layout}, or folders train, val and test alone with one folder per class in each'
+        )
+    return len(parts) > 1
+
+
+def _passed_over(why: str, paths: Sequence[str], kind: Kind) -> list[str]:
+    """Counts files of a kind that are not read, and names some."""
+    if not paths:
+        return []
+    some = ', '.join(map(files.readable, paths[:3])) + ', ...' * (len(paths) > 3)
+    return [f'{len(paths)} files of {kind.name} {why}, and are not read: {some}']
 
 
 def _lost(
@@ -214,27 +249,25 @@ def _folders(root: str) -> list[str]:
     return sorted(files.readable(name) for name in names if not files.is_hidden(name))
 
 
-def _odd_labels(name: str, labels: Sequence[str]) -> list[str]:
-    """Names labels that most likely mean something else than a class of their own."""
-    notes, known = [], set(labels)
-    missing = sorted({label for label in labels if label.lower() in ('nan', 'none', 'null', 'n/a', 'na')})
-    if missing:
-        count = sum(labels.count(label) for label in missing)
-        notes.append(
-            f'{name}: {count} rows have the label {missing[0]!r}, which is a class here; is it missing?'
-        )
-    several = [
-        label
-        for label in known
-        if len(parts := re.split(r'\s*[;|,/]\s*', label)) > 1 and known.issuperset(parts)
-    ]
-    if several:
-        count = sum(labels.count(label) for label in several)
-        notes.append(
-            f'{name}: {count} rows have several labels in one cell, e.g. {min(several)!r}: each '
-            'combination is a class of its own here'
-        )
-    return notes
+def _spelled(root: str, path: str, names: dict[str, dict[str, str]]) -> str | None:
+    """Returns a file's path as its folders spell it: Macs store accents in two letters, whatever a list does.
+
+    None where there is no such file; `names` keeps what folders hold.
+    """
+    if os.path.exists(os.path.join(root, path)):
+        return path
+    there = ''
+    for part in path.split('/'):
+        folder = os.path.join(root, there)
+        if folder not in names:
+            held = os.listdir(folder) if os.path.isdir(folder) else []
+            names[folder] = {unicodedata.normalize('NFC', name): name for name in held}
+        if part not in names[folder].values():
+            part = names[folder].get(unicodedata.normalize('NFC', part))
+            if part is None:
+                return None
+        there = f'{there}/{part}' if there else part
+    return there
 
 
 def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
@@ -277,8 +310,10 @@ def _check_classes(where: str, listed: Listing, kind: Kind = AUDIO) -> None:
     found = sorted({recording.label for recording in listed.recordings})
     if len(found) < 2:
         held = f'1 class ({found[0]!r})' if found else f'no class with {kind.name} in it'
-        left_out = [f'{item.path}: {item.reason}' for item in listed.quarantined[:1]]
-        why = '; '.join([*left_out, *listed.notes])
-        more = f' ({why})' if why else ''
+        why = [f'{item.path}: {item.reason}' for item in listed.quarantined[:1]] + [*listed.notes]
+        inside = os.path.join(where, *found)
+        if found and os.path.isdir(inside) and len(_folders(inside)) > 1:
+            why.insert(0, f'if the folders in {found[0]} are the classes, give {inside} as root')
+        more = f' ({"; ".join(why)})' if why else ''
         raise UserError(f'{where} holds {held}; a classifier needs at least 2: {kind.layout}{more}')
     check_spelling(where, found)

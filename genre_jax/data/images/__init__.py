@@ -33,11 +33,11 @@ class Source(files.FileSource):
 
     def __init__(self, *, root: str, index: str = ''):
         """Finds the folder of class folders, and Sturm's index of artists and titles for GTZAN's pictures."""
-        if not os.path.isdir(root):
+        folder = os.path.abspath(os.path.expanduser(root))
+        if not (root and os.path.isdir(folder)):
             raise UserError(
                 f'{root or "config.data.root"} is no folder; expected one with a folder of pictures per class'
             )
-        folder = os.path.abspath(root)
         super().__init__(folder, root=folder, sample_rate_hz=None)
         self._artists = lists.read_index(lists.find_index(index, []))
         self.description = f'pictures of {os.path.basename(folder)}, one folder per class'
