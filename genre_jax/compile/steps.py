@@ -207,8 +207,10 @@ def count_operations(jaxpr) -> int:
     return total
 
 
-def measure(config, target: str, classes: int) -> dict[str, dict]:
+def measure(config, target: str, classes: int, *, largest: bool = True) -> dict[str, dict]:
     """Compiles both steps of a checked config for a target; returns their figures, by 'train' and 'eval'.
+
+    With `largest` once more with batches of twice the size, for the largest that fits; else it is None.
 
     Raises a UserError where the target is none, or the batch cannot be divided among its devices.
     """
@@ -226,13 +228,15 @@ def measure(config, target: str, classes: int) -> dict[str, dict]:
     found = {}
     for name, trace in programs(job).items():
         batch_size = config[name].batch_size
-        one, two = (figures(trace(n * batch_size), kind, len(devices), speed) for n in (1, 2))
-        grows = two['total_bytes'] - one['total_bytes']
-        spare = kind.memory_bytes - one['total_bytes']
-        largest = int((1 + spare / max(grows, 1)) * batch_size / len(devices)) * len(devices)
+        one, most = figures(trace(batch_size), kind, len(devices), speed), None
+        if largest:
+            two = figures(trace(2 * batch_size), kind, len(devices), speed)
+            grows, spare = two['total_bytes'] - one['total_bytes'], kind.memory_bytes - one['total_bytes']
+            if grows > 0:
+                most = int((1 + spare / grows) * batch_size / len(devices)) * len(devices)
         found[name] = one | {
             'batch_size': batch_size,
-            'largest_batch_size': largest if grows > 0 else None,
+            'largest_batch_size': most,
             'memory_bytes': kind.memory_bytes,
         }
     return found

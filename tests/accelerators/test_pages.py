@@ -16,9 +16,15 @@ from genre_jax.models.kernels.attention import attend
 SMALLER = {
     'ast_raag': ('--config.model.depth=2', '--config.optim.freeze=first 1'),
 }
-GPUS = ('h100x1', 'h100x8')
+ON_GPUS = [('ast_raag', 'h100x1'), *((page, 'h100x8') for page in pages.packaged())]
 # Of the pages that train in 120 s of processor time for their compiler.
-ON_TPUS = ('ma_mlp', 'mlp_features')
+ON_TPUS = [
+    ('ma_mlp', 'v6e-1'),
+    *(
+        (page, 'v6e-16')
+        for page in ('ma_mlp', 'mlp_features', 'quickstart', 'shallow_cnn_gtzan', 'wu_yamnet')
+    ),
+]
 
 
 @functools.cache
@@ -29,7 +35,7 @@ def figures(page, target, *more):
     config.init.checkpoint = ''
     for section in ('train', 'eval'):  # a share for each of eight devices, and pairs to mix
         config[section].batch_size = -(-config[section].batch_size // 16) * 16
-    return compiling.measure(config, target, classes=10)
+    return compiling.measure(config, target, classes=10, largest=False)
 
 
 def check(page, target):
@@ -51,14 +57,12 @@ def check(page, target):
             assert sent <= 4 * 10 * found['batch_size'] * 2
 
 
-@pytest.mark.parametrize('page', pages.packaged())
-@pytest.mark.parametrize('target', GPUS)
+@pytest.mark.parametrize(('page', 'target'), ON_GPUS)
 def test_a_page_compiles_for_gpus(page, target):
     check(page, target)
 
 
-@pytest.mark.parametrize('page', ON_TPUS)
-@pytest.mark.parametrize('target', ['v6e-1', 'v6e-16'])
+@pytest.mark.parametrize(('page', 'target'), ON_TPUS)
 def test_a_page_compiles_for_tpus(page, target):
     check(page, target)
 

@@ -1,6 +1,8 @@
 """Augmentation: physics, distributions, policies, labels, and the same on any number of devices."""
 
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +104,20 @@ def test_reading_at_a_speed_is_a_sine_of_another_frequency(factor):
     end = min(n_samples, int(n_samples / factor)) - 40
     np.testing.assert_allclose(out[40:end], ideal[40:end], rtol=0, atol=5e-4)
     assert (np.abs(out[int(n_samples / factor) + 40 :]) == 0).all()
+
+
+@pytest.mark.parametrize('factor', [0.25, 0.97, 1.0, 1.1, 3.99, 4.0])
+def test_reading_on_tpus_is_the_same_without_gathers(factor, monkeypatch):
+    """A product with ones and zeros takes out the very rows that indices do."""
+    clip = np.random.default_rng(0).standard_normal(10_001).astype(np.float32)
+    read = functools.partial(pitch.read_at_speed, clip, n_samples=10_001)  # two pieces
+    lowered = jax.jit(read).trace(jnp.float32(factor)).lower(lowering_platforms=('tpu',)).as_text()
+    sizes = re.findall(r'slice_sizes = array<i64: ([\d, ]+)>', lowered)
+    # Whole blocks alone, of the filters' input and of their output.
+    assert sizes and all(math.prod(map(int, each.split(', '))) > 32 for each in sizes)
+    expected = np.asarray(read(jnp.float32(factor)))
+    monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *x, default, tpu: tpu(*x))
+    np.testing.assert_allclose(read(jnp.float32(factor)), expected, rtol=0, atol=1e-6)
 
 
 def test_speed_changes_pitch_and_does_not_alias():

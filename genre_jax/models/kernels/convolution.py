@@ -98,10 +98,11 @@ def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Ar
     Pictures are (batch, height, width), kernels (rows, columns, 1, channels). The result (batch, height,
     width, channels) is smaller by the kernel and larger by the pads, zeros before and after, of the rows
     and of the columns. XLA's gradient of the pictures takes up to fifty times as long on a CPU as products
-    of matrices, and with few channels the rest takes up to twice as long.
+    of matrices, and with few channels the rest takes up to twice as long. TPUs' compiler takes minutes for
+    each of these convolutions, and seconds for the products.
     """
     on_cpu = _by_products if kernel.shape[-1] <= _FEW_CHANNELS else _by_xla
-    return _by_platform(on_cpu, _by_xla, pictures, kernel, pads=pads)
+    return _by_platform(on_cpu, _by_xla, pictures, kernel, on_tpu=_by_products, pads=pads)
 
 
 def _single_channel_forward(pictures, kernel, pads):
@@ -117,8 +118,9 @@ def _single_channel_backward(pads, saved, gradient):
         return jax.vjp(lambda kernel: convolve(pictures, kernel, pads), kernel)[1](gradient)[0]
 
     def choose(gradient_of, on_cpu):
-        both = (functools.partial(gradient_of, convolve) for convolve in (on_cpu, _by_xla))
-        return _by_platform(*both, *saved, gradient)
+        ways = (functools.partial(gradient_of, convolve) for convolve in (on_cpu, _by_xla, _by_products))
+        on_cpu, elsewhere, on_tpu = ways
+        return _by_platform(on_cpu, elsewhere, *saved, gradient, on_tpu=on_tpu)
 
     # Wide kernels waste fewer of the Toeplitz matrix's products, which are zeros beside the kernel.
     _, columns, _, channels = saved[1].shape
@@ -146,10 +148,10 @@ def pointwise(maps: jax.Array, kernel: jax.Array) -> jax.Array:
     return _by_platform(product, convolution, maps, kernel)
 
 
-def _by_platform(on_cpu, elsewhere, *arrays, **settings):
-    return jax.lax.platform_dependent(
-        *arrays, cpu=functools.partial(on_cpu, **settings), default=functools.partial(elsewhere, **settings)
-    )
+def _by_platform(on_cpu, elsewhere, *arrays, on_tpu=None, **settings):
+    ways = {'cpu': on_cpu, 'default': elsewhere} | ({'tpu': on_tpu} if on_tpu else {})
+    ways = {platform: functools.partial(way, **settings) for platform, way in ways.items()}
+    return jax.lax.platform_dependent(*arrays, **ways)
 
 
 def _by_xla(pictures, kernel, pads):

@@ -10,6 +10,38 @@ import pytest
 from genre_jax.models.kernels import convolution
 
 
+@pytest.mark.parametrize('channels', [3, 40])
+def test_single_channel_on_tpus_is_products(channels, monkeypatch):
+    """Their compiler takes minutes for each large convolution of one channel."""
+    rng = np.random.default_rng(0)
+    pictures = jnp.asarray(rng.standard_normal((2, 19, 23)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((7, 6, 1, channels)), jnp.float32)
+    cotangent = jnp.asarray(rng.standard_normal((2, 19, 23, channels)), jnp.float32)
+    pads = ((3, 3), (2, 3))
+
+    def both(pictures, kernel):
+        values, pull_back = jax.vjp(lambda *x: convolution.single_channel(*x, pads), pictures, kernel)
+        return values, *pull_back(cotangent)
+
+    def reference(pictures, kernel):
+        return jax.lax.conv_general_dilated(
+            pictures[..., None], kernel, (1, 1), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+
+    program = jax.jit(both).trace(pictures, kernel)
+    assert 'stablehlo.convolution' in program.lower(lowering_platforms=('cuda',)).as_text()
+    assert 'stablehlo.convolution' not in program.lower(lowering_platforms=('tpu',)).as_text()
+
+    def chosen(*arguments, default=None, **ways):
+        return ways.get('tpu', default)(*arguments)
+
+    monkeypatch.setattr(jax.lax, 'platform_dependent', chosen)
+    found = jax.jit(lambda *x: both(*x))(pictures, kernel)  # traced anew
+    values, pull_back = jax.vjp(reference, pictures, kernel)
+    for ours, theirs in zip(found, (values, *pull_back(cotangent)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * float(jnp.abs(theirs).max()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('kernel_size', 'shape'),
