@@ -1,4 +1,4 @@
-"""Which of XLA's kernels compute on CPUs, and how much memory a TPU's may use."""
+"""Which of XLA's kernels compute on CPUs."""
 
 import importlib.util
 import os
@@ -9,21 +9,14 @@ import os
 # at the start and name it: requirements.txt keeps later ones out until they are tried.
 _NAME = '--xla_cpu_experimental_ynn_fusion_type'
 _KINDS = 'individual_dot,reduce'
-# The fast memory that one operation may use, in KiB. With as much as there is TPUs' compiler takes twice to
-# ten times as long, for products above all; by its own estimate they then take a tenth to a fifth less time.
-_TPU_NAME, _TPU_KIB = '--xla_tpu_scoped_vmem_limit_kib', 8192
 
 
 def set_flags() -> None:
     """Adds to the environment what XLA reads when the first array is made; what is there already stays.
 
-    A TPU's library has a list of XLA's flags of its own, which may lack this one, and nothing large is
-    computed on the CPU beside it.
+    A TPU's library has a list of flags of its own, which may lack this one, and nothing large is computed
+    on the CPU beside it.
     """
-    if importlib.util.find_spec('libtpu'):
-        name, variable, value = _TPU_NAME, 'LIBTPU_INIT_ARGS', _TPU_KIB
-    else:
-        name, variable, value = _NAME, 'XLA_FLAGS', _KINDS
-    flags = os.environ.get(variable, '')
-    if name not in flags:
-        os.environ[variable] = f'{flags} {name}={value}'.strip()
+    flags = os.environ.get('XLA_FLAGS', '')
+    if _NAME not in flags and not importlib.util.find_spec('libtpu'):
+        os.environ['XLA_FLAGS'] = f'{flags} {_NAME}={_KINDS}'.strip()
