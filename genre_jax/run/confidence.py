@@ -71,7 +71,8 @@ def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
         # Noise in the band of speech whose loudness goes with syllables.
         band = np.fft.irfft(spectrum * ((rates_hz > 200) & (rates_hz < 3500)), n_samples)
         sounds.append(band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s)))
-    sounds = np.array([sound / np.abs(sound).max() for sound in sounds])
+    # Of very short windows there may be no speech at all.
+    sounds = np.array([sound / max(np.abs(sound).max(), 1e-9) for sound in sounds])
     loud = 10 ** rng.uniform(-2, 0, (len(sounds), 1))
     return np.rint(32767 * loud * sounds).astype(np.int16)
 
@@ -87,8 +88,8 @@ def batches(job: Job, windows: np.ndarray) -> Iterator[jax.Array]:
 def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> tuple[dict, confidence.Space]:
     """Returns when to answer 'none of these', and where the classes lie.
 
-    `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and, of sound, of 'no_music'. A
-    song, or a window, is turned away that the rule is less sure of than of 95 % of the validation part.
+    `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and 'no_music'. A song, or a window,
+    is turned away where the rule is less sure than of 95 % of the validation part.
     """
     labels = training_windows(job, data).labels
     space = confidence.Space.fit(outputs['train'].embedding, labels, len(data.dataset.labels))
@@ -102,7 +103,7 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
         songs[part] = {rule: confidence.of_songs(sure, song) for rule, sure in windows[part].items()}
         pooled = pool_songs(data.tables[part].predictions(outputs[part].probabilities))
         right[part] = pooled.max_probability() == pooled.label
-    strange = windows.get('no_music', dict.fromkeys(windows['val'], np.zeros(0)))
+    strange = windows['no_music']
     found = confidence.choose_rule(songs['val'], right['val'], strange)
     rule = found['rule']
     least = {
@@ -118,7 +119,7 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
         }
         for part in songs
     }
-    turned_away = float((strange[rule] < least['song']).mean()) if len(strange[rule]) else None
+    turned_away = float((strange[rule] < least['song']).mean())
     return found | {'least': least, 'parts': parts, 'no_music_turned_away': turned_away}, space
 
 
@@ -129,11 +130,17 @@ def find_out(
     outputs_of: Callable,
     variables: Mapping,
     parts: Mapping[str, Outputs],
-) -> tuple[dict, confidence.Space]:
-    """Computes what `find_rule` needs besides the outputs of 'val' and 'test', and calls it."""
-    table = training_windows(job, data)
-    outputs = {**parts, 'train': outputs_of(variables, feed.evaluate(table), len(table))}
-    if job.stored.kind == 'audio':
-        strange = no_music(job.stored.sample_rate_hz, job.stored.shape[0])
-        outputs['no_music'] = outputs_of(variables, batches(job, strange), len(strange))
+) -> tuple[dict, confidence.Space] | None:
+    """Computes what `find_rule` needs besides the outputs of 'val' and 'test', and calls it.
+
+    None for what is no sound, which is not labelled.
+    """
+    if job.stored.kind != 'audio':
+        return None
+    table, strange = training_windows(job, data), no_music(job.stored.sample_rate_hz, job.stored.shape[0])
+    outputs = {
+        **parts,
+        'train': outputs_of(variables, feed.evaluate(table), len(table)),
+        'no_music': outputs_of(variables, batches(job, strange), len(strange)),
+    }
     return find_rule(job, data, outputs)
