@@ -62,6 +62,6 @@ def test_every_figure_is_marked_where_a_leak_is_allowed(planted, name, protocol)
     result = program.result(planted / name)
     assert result['leaky'] and result['protocol'] == protocol and result['audit']
     assert f'protocol {protocol}' in done.stdout
-    assert np.all(['LEAKY' in line for line in done.stdout.splitlines() if 'protocol ' in line][-1:])
+    assert np.all(['LEAKY' in line for line in done.stdout.splitlines() if line.startswith('protocol ')][-1:])
     page = (planted / name / 'report.html').read_text()
     assert page.count('LEAKY') > 3 and '<title>LEAKY' in page

@@ -147,14 +147,17 @@ def test_accumulation_averages_and_layers_that_join_later():
         'weight_decay': 0.01, 'layer_decay': 0.9,
     }  # fmt: skip
     one, several = (job_on(shape, model, 2, **recipe) for shape in ((1, 1, 1), (2, 2, 2)))
+    start = jax.device_get(train.make_state(one).average)
     expected, whole, _ = trained(one, train.make_state(one), 4)
     fresh = train.make_state(several)
     losses, state, _ = trained(several, fresh, 4)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     # Six arrays of each of two blocks: the weights, two moments of each group, the averages.
     assert len(split_weights(state)) == 2 * 6 * 4
-    for ours, theirs in zip(jax.tree.leaves(state.average), jax.tree.leaves(whole.average), strict=True):
-        np.testing.assert_allclose(jax.device_get(ours), jax.device_get(theirs), atol=2e-5)
+    # By the way that they went: Adam makes whole steps of single gradients that are rounding noise.
+    averages = (jax.tree.leaves(jax.device_get(each)) for each in (state.average, whole.average, start))
+    for ours, theirs, before in zip(*averages, strict=True):
+        assert np.linalg.norm(ours - theirs) <= 0.01 * np.linalg.norm(theirs - before)
 
 
 @pytest.mark.slow
