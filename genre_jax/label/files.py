@@ -63,7 +63,9 @@ def _outputs(
             nonlocal heard_s
             for block in blocks:
                 heard_s += len(block) / classifier.sample_rate_hz
-                bar.update(size * len(block) / n_samples)
+                bar.update(
+                    min(size * len(block) / n_samples, bar.total - bar.n)
+                )  # sums of shares are rounded
                 yield block
 
         for number, heard in enumerate(classifier.hear(followed(), hop, passed), 1):
