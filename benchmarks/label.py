@@ -137,7 +137,7 @@ def by_litert(file: pathlib.Path) -> Callable[[list[str]], list[np.ndarray]]:
             audio, _ = librosa.load(path, sr=16000)
             scores = []
             for window in librosa.util.frame(audio, frame_length=15600, hop_length=15600, axis=0):
-                interpreter.set_tensor(into, window)
+                interpreter.set_tensor(into, window[None])
                 interpreter.invoke()
                 scores.append(interpreter.get_tensor(out)[0])
             answers.append(np.mean(scores, 0))
