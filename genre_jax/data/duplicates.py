@@ -121,8 +121,8 @@ def find(content: Prints, by_sound: bool = True) -> list[Pair]:
     near-identical pairs among recordings of different content, save that of many copies of one recording some
     pairs may be left out: all of them hang together by others.
 
-    100,000 simulated recordings of half a minute took 12 GB and 8 minutes of a core before lines were fitted
-    repeatedly, more than 11 since; as many planted copies were found as without them (docs/data.md).
+    100,000 simulated recordings of half a minute take 13.6 GB and 575 s of a core; as many planted copies are
+    found as without them (docs/data.md).
     """
     same = grouping.alike(content.digests)
     copies = {second for _, second in same}
