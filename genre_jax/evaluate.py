@@ -12,6 +12,7 @@ training's test, with their intervals. Models after the first are compared with 
 """
 
 import json
+import os
 import pathlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,8 @@ def main(argv: list[str]) -> None:
         raise UserError('expected MODEL; --help says more')
     config, workdir = program.prepare(argv[:1])
 
+    import numpy as np
+
     from genre_jax.data import csv_file
     from genre_jax.evaluation import paired
     from genre_jax.loading import run_data
@@ -87,10 +90,18 @@ def main(argv: list[str]) -> None:
             print('\n'.join([f'\n{name}', *summary_lines(result, folder)]))
     first, *others = tested
     for other in others:
-        found = paired.difference(tested[other], tested[first])
+        # A run is tested on its own test part alone where it was trained on these recordings.
+        both = np.intersect1d(tested[first].track, tested[other].track)
+        if not len(both):
+            print(f'{other} and {first}: no recording was tested by both')
+            continue
+        rows = (
+            each.take(np.flatnonzero(np.isin(each.track, both))) for each in (tested[other], tested[first])
+        )
+        found = paired.difference(*rows)
         figures = paired.shown(found['song']['difference'], found['song']['difference_ci95'], '+')
         p = found['mcnemar']['p']
-        print(f'{other} minus {first}, songs: {figures}, McNemar p {p:.3g}')
+        print(f'{other} minus {first}, {len(both)} songs: {figures}, McNemar p {p:.3g}')
 
 
 def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathlib.Path) -> tuple:
@@ -99,7 +110,7 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
 
     from genre_jax import config as config_lib
     from genre_jax.data import audio, digests
-    from genre_jax.errors import BadAudio
+    from genre_jax.errors import BadAudio, UserError
     from genre_jax.evaluation import evaluate
     from genre_jax.label.classifier import Classifier
     from genre_jax.logbook import environment, progress_bar, write_json
@@ -141,6 +152,9 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
                 np.full(n, number, np.int32),
             ]
             parts.append([*facts, song.probabilities.astype(np.float32), np.full(n, track['group'])])
+    if not parts:
+        why = f'; {bad[0]["path"]}: {bad[0]["reason"]}' if bad else ''
+        raise UserError(f'{name}: none of the {len(dataset.tracks)} recordings is left to test{why}')
     track, start_s, label, probabilities, group = (np.concatenate(each) for each in zip(*parts, strict=True))
     predictions = evaluate.Predictions(
         track, start_s, label, probabilities, np.asarray(classifier.labels), group
@@ -191,6 +205,8 @@ def _unseen(name: str, config, dataset) -> tuple[list[int], list[str], bool]:
     from genre_jax.logbook import read_json
 
     everything, run = range(len(dataset.tracks)), pathlib.Path(name)
+    if run.name == 'model' and (run.parent / 'result.json').exists():  # what a run keeps of it
+        run = run.parent
     if not (run / 'result.json').exists():
         return list(everything), [f'what {name} was trained on is not known here'], False
     environment, trained = (
@@ -200,8 +216,8 @@ def _unseen(name: str, config, dataset) -> tuple[list[int], list[str], bool]:
         test = set(Predictions.read(run / 'predictions' / 'test.npz', 'restore it').track.tolist())
         own = [i for i in everything if dataset.tracks[i]['track'] in test]
         return own, [f'{name} was trained on these recordings: its own test part is tested'], False
-    root = config.data.get('root')
-    if not root or root != trained['data'].get('root'):
+    root, other = config.data.get('root'), trained['data'].get('root')
+    if not root or not other or os.path.realpath(root) != os.path.realpath(os.path.expanduser(other)):
         return list(everything), [], False
     if not config.split.allow_leak:
         raise UserError(

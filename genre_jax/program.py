@@ -122,13 +122,15 @@ def start_jax() -> None:
     try:
         import jax
 
-        _keep_compiled()
         if 'distributed' in flags.FLAGS and flags.FLAGS.distributed:
             # What these two leave open, jax finds out by itself on SLURM, TPU VMs and GKE.
             jax.distributed.initialize(
                 num_processes=_environment_int('JAX_NUM_PROCESSES'),
                 process_id=_environment_int('JAX_PROCESS_ID'),
             )
+        else:
+            # Hosts that compile together must all find a program, or none; their disks may be separate.
+            _keep_compiled()
         jax.devices()
     except Exception as error:
         raise UserError(

@@ -36,6 +36,14 @@ def command(workdir, root, prepared, *flags, page=PAGE):
     ]
 
 
+def train_on_tones(home, *flags):
+    """Trains a run below a folder, on tones beside it; returns the folder."""
+    tones = write_tones(home / 'tones')
+    done = run(command(home / 'run', tones, home / 'prepared', *flags))
+    assert done.returncode == 0, done.stderr
+    return home
+
+
 def environment(devices=1, **variables):
     """Returns the environment of a run on some CPU devices, without what W&B may find outside."""
     outside = {key: value for key, value in os.environ.items() if not key.startswith(('WANDB', 'JAX'))}

@@ -16,10 +16,7 @@ from tests import program
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
     """A run on tones, and other tones, of classes spelled otherwise and one that it has never heard."""
-    home = tmp_path_factory.mktemp('evaluate')
-    tones = program.write_tones(home / 'tones', songs=8)
-    done = program.run(program.command(home / 'run', tones, home / 'prepared'))
-    assert done.returncode == 0, done.stderr
+    home = program.train_on_tones(tmp_path_factory.mktemp('evaluate'))
     registers = (('LOW', 230), ('mid', 700), ('high', 1800), ('noise', 5000))
     program.write_tones(home / 'other', songs=5, classes=registers)
     (home / 'mapping.csv').write_text('label,class\nnoise,\n')
@@ -75,6 +72,25 @@ def test_on_its_own_recordings_its_own_test_part_is_tested(home):
     own, again = (json.loads((home / folder / 'result.json').read_text()) for folder in ('run', 'own/1_run'))
     assert again['n_songs']['test'] == own['n_songs']['test'] and not again['leaky']
     assert any('its own test part' in line for line in again['warnings'])
+    # What the run keeps of its model is no stranger; a copy elsewhere is, and is compared on what both heard.
+    shutil.copytree(home / 'run' / 'model', home / 'copy')
+    models = (home / 'run' / 'model', home / 'copy')
+    done = evaluate(home, f'{home}/../{home.name}/tones/', *models, f'--workdir={home / "both"}')
+    assert done.returncode == 0, done.stderr
+    counts = [
+        json.loads((folder / 'result.json').read_text())['n_songs']['test']
+        for folder in sorted((home / 'both').glob('[123]_*'))
+    ]
+    assert counts == [own['n_songs']['test']] * 2 + [24]
+    assert f'copy minus {home / "run"}, {counts[0]} songs:  +0.0' in done.stdout
+
+
+@pytest.mark.slow
+def test_nothing_left_to_test_is_said(home, tmp_path):
+    (tmp_path / 'none.csv').write_text('label,class\nlow,\nmid,\nhigh,\nnoise,\n')
+    words = (f'--workdir={tmp_path / "x"}', f'--mapping={tmp_path / "none.csv"}')
+    done = evaluate(home, home / 'other', *words)
+    assert done.returncode == 2 and 'none of the 20 recordings is left' in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

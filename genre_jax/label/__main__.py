@@ -70,9 +70,7 @@ def main(argv: list[str]) -> None:
         out = pathlib.Path(_OUT.value).expanduser()
         with run_folder.own(out, '--out'):
             settings = {
-                'model': classifier.sha256,
-                'labels': classifier.labels,
-                'window': classifier.window,
+                **classifier.identity,
                 'hop_s': hop / classifier.sample_rate_hz,
                 'batch_size': classifier.batch_size,
             }

@@ -58,6 +58,8 @@ class Classifier:
 
     def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int | None = None) -> None:
         """Opens a model as `genre_jax.load` does."""
+        if jax.process_count() > 1:
+            raise UserError('recordings are labelled by one process: leave out --distributed')
         source = init_from.find(name, 'MODEL')
         if source.features not in features.FLAVOURS:
             raise UserError(
@@ -77,6 +79,14 @@ class Classifier:
             found = found or confidence.load(folder)
         self._confidence, self._space = found or (_NOTHING_KNOWN, None)
         self.window = round(self.window_s * self.sample_rate_hz)
+        # All that decides about an answer to a recording, but for how it is cut into windows.
+        self.identity = {
+            'model': self.sha256,
+            'labels': self.labels,
+            'window': self.window,
+            'front end': repr(front_end),
+            'confidence': self._confidence,
+        }
         self._mesh = sharding.make_mesh()
         devices = self._mesh.size
         self.batch_size = -(-_BATCH_SIZE // devices) * devices if batch_size is None else batch_size

@@ -47,15 +47,20 @@ class Journal:
     def find(self, path: str) -> Answer | BadAudio | None:
         """Returns the answer to a file, or why it is bad; None: nothing is known, or it is another by now."""
         line = self._lines.get(readable(path))
-        if line is None or line['state'] != _state(path):
-            return None
-        if 'bad' in line:
-            return BadAudio(line['bad'])
-        logits, sureness = (
-            np.frombuffer(base64.b64decode(line[key]), '<f4').reshape(line['windows'], -1)
-            for key in ('logits', 'sureness')
-        )
-        return Answer(line['n_samples'], logits, sureness[:, 0])
+        try:
+            if line is None or line['state'] != _state(path):
+                return None
+            if 'bad' in line:
+                return BadAudio(line['bad'])
+            logits, sureness = (
+                np.frombuffer(base64.b64decode(line[key]), '<f4').reshape(line['windows'], -1)
+                for key in ('logits', 'sureness')
+            )
+            return Answer(int(line['n_samples']), logits, sureness[:, 0])
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise UserError(
+                f'{self._file}: what it says of {path} is damaged: restore it, or use another --out'
+            ) from None
 
     def add(self, path: str, found: Answer | BadAudio) -> None:
         """Notes what `find` shall return of a file."""

@@ -43,7 +43,7 @@ def song_rows(songs: Sequence[Labelled]) -> list[dict[str, Any]]:
     """Returns a row for each song, with its most probable classes."""
     rows = []
     for song, label, _ in songs:
-        probability = song.probability.max() if label == song.label else ''
+        probability = song.probability.max() if label == song.label else None
         facts = (song.duration_s, len(song.start_s), label, probability, song.agreement)
         row = dict(zip(_SONG, (readable(song.track), *facts), strict=True))
         for k, (label, probability) in enumerate(song.top(TOP), 1):
@@ -101,7 +101,8 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     folder.mkdir(exist_ok=True)
     for number, (song, _, stretches) in enumerate(songs, 1):
         name = pathlib.PurePath(readable(song.track)).name
-        name = f'{name} {number}' if name in taken else name
+        while name in taken:
+            name = f'{name} {number}'
         taken.add(name)
         lines = [f'{each.start_s:.6f}\t{each.end_s:.6f}\t{each.label}\n' for each in stretches]
         write_text(folder / f'{name}.txt', ''.join(lines))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from genre_jax.data import csv_file
 from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
-from genre_jax.data.files import walk
+from genre_jax.data.files import suffix, walk
 from genre_jax.errors import UserError
 
 _TABLES = ('.csv', '.tsv', '.csv.gz')
@@ -23,7 +23,7 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     for path in map(os.path.expanduser, paths):
         if os.path.isdir(path):
             inside = walk(path)
-            audio = [each for each in inside if _suffix(each) in AUDIO_SUFFIXES | FFMPEG_SUFFIXES]
+            audio = [each for each in inside if suffix(each) in AUDIO_SUFFIXES | FFMPEG_SUFFIXES]
             others = sorted(set(inside) - set(audio))
             if others:
                 some = ', '.join(others[:_NAMED]) + (', ...' if len(others) > _NAMED else '')
@@ -41,7 +41,3 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     if not found:
         raise UserError(f'{", ".join(paths)}: no audio files; look at the suffixes, or name files one by one')
     return sorted(dict.fromkeys(map(os.path.normpath, found))), notes
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()

@@ -142,7 +142,7 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         variables=flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
-        window_s=job.config.windows.window_s,
+        window_s=float(job.config.windows.window_s),
         sample_rate_hz=job.stored.sample_rate_hz,
     )
     front_end = dataclasses.asdict(job.front_end)

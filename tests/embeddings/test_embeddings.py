@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 
+import flax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,12 +22,7 @@ from tests.classical.test_classical import write_table
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """One run on tones, one epoch long."""
-    home = tmp_path_factory.mktemp('trained')
-    tones = program.write_tones(home / 'tones', songs=8)
-    flags = ('--config.train.length=1 epochs',)
-    done = program.run(program.command(home / 'run', tones, home / 'prepared', *flags))
-    assert done.returncode == 0, done.stderr
-    return home
+    return program.train_on_tones(tmp_path_factory.mktemp('trained'), '--config.train.length=1 epochs')
 
 
 def page(home, name='tones', **split):
@@ -49,13 +45,8 @@ def test_they_are_those_by_hand(trained):
     own = load_page(str(program.PAGE))
     front_end = features.build(own.features)
     model = models.build(own.model, 3)
-    variables = {}
-    for path, value in store.load(trained / 'run' / 'model').variables.items():
-        *layers, leaf = path.split('/')
-        inner = variables
-        for layer in layers:
-            inner = inner.setdefault(layer, {})
-        inner[leaf] = value
+    kept = store.load(trained / 'run' / 'model').variables
+    variables = flax.traverse_util.unflatten_dict(kept, sep='/')
     for part, each in parts.items():
         tracks = [i for i in split.tracks[part] for _ in range(3)]
         assert each.track.tolist() == [names[i] for i in tracks]

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.parse
 
+import flax
 import jax
 import numpy as np
 import pyarrow.parquet
@@ -33,10 +34,7 @@ from tests import program
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """A run on tones, and twelve new recordings of other lengths, rates and formats."""
-    home = tmp_path_factory.mktemp('trained')
-    tones = program.write_tones(home / 'tones', songs=8)
-    done = program.run(program.command(home / 'run', tones, home / 'prepared'))
-    assert done.returncode == 0, done.stderr
+    home = program.train_on_tones(tmp_path_factory.mktemp('trained'))
     rng = np.random.default_rng(1)
     (home / 'new' / 'deeper').mkdir(parents=True)
     for i in range(12):
@@ -72,13 +70,8 @@ def test_they_are_those_by_hand(trained, model):
     assert (model.sample_rate_hz, model.window_s, model.tags) == (22050, 0.6, False)
     own = load_page(str(program.PAGE))
     front_end, network = features.build(own.features), models.build(own.model, 3)
-    variables = {}
-    for path, value in store.load(trained / 'run' / 'model').variables.items():
-        *layers, leaf = path.split('/')
-        inner = variables
-        for layer in layers:
-            inner = inner.setdefault(layer, {})
-        inner[leaf] = value
+    kept = store.load(trained / 'run' / 'model').variables
+    variables = flax.traverse_util.unflatten_dict(kept, sep='/')
     temperatures = json.loads((trained / 'run' / 'model' / 'confidence.json').read_text())
     for path in paths(trained)[:2]:
         pcm = np.pad(audio.decode(path, 22050), (0, 13230))
@@ -182,6 +175,14 @@ def test_another_model_or_hop_does_not_mix(trained, tmp_path):
     (tmp_path / 'journal.jsonl').write_text('{"settings": {}}\nnonsense\n')
     with pytest.raises(UserError, match='line 2 is damaged'):
         Journal(tmp_path, {})
+    # JSON, but not what was written.
+    for line in (
+        '{"path": "x"}',
+        '{"path": "x", "state": [-1, 0], "windows": 2, "logits": "AAA", "n_samples": 1}',
+    ):
+        (tmp_path / 'journal.jsonl').write_text('{"settings": {}}\n' + line + '\n')
+        with pytest.raises(UserError, match='x is damaged'):
+            Journal(tmp_path, {}).find('x')
 
 
 def test_calibration_is_that_by_hand(trained):
@@ -225,7 +226,8 @@ def test_what_is_no_music_is_none_of_these(trained, model, tmp_path):
     for name, sound in strange.items():
         soundfile.write(tmp_path / f'{name}.wav', sound, 22050)
     assert model.rejects
-    done = label(trained / 'run', tmp_path, '--reject', f'--out={tmp_path / "out"}')
+    formats = '--formats=csv,jsonl,parquet'
+    done = label(trained / 'run', tmp_path, '--reject', f'--out={tmp_path / "out"}', formats)
     assert done.returncode == 0, done.stderr
     with (tmp_path / 'out' / 'songs.csv').open() as stream:
         assert {row['label'] for row in csv.DictReader(stream)} == {'none of these'}
@@ -233,6 +235,12 @@ def test_what_is_no_music_is_none_of_these(trained, model, tmp_path):
         assert {row['label'] for row in csv.DictReader(stream)} == {'none of these'}
     songs = model.label(sorted(map(str, (trained / 'tones').rglob('*.wav'))))
     assert np.mean([song.known for song in songs]) > 0.8
+    # Known and unknown in one table.
+    both = [trained / 'tones' / 'low', tmp_path / 'noise.wav']
+    done = label(trained / 'run', *both, '--reject', f'--out={tmp_path / "both"}', formats)
+    assert done.returncode == 0, done.stderr
+    rows = pyarrow.parquet.read_table(tmp_path / 'both' / 'songs.parquet').to_pylist()
+    assert {row['label']: row['probability'] is None for row in rows} == {'low': False, 'none of these': True}
 
 
 def test_batches_and_order_do_not_matter(trained, model):
