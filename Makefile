@@ -4,12 +4,13 @@
 # make test-all    and the slow ones: kills, several processes, long runs
 # make parity      against the original implementations, which it installs
 # make accelerators  every page's steps through the compilers for GPUs and TPUs, which it installs
+# make browser     the pages in Chromium, which must be there (apt-get install chromium)
 # make lint, make bench, make clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env quickstart test test-all parity accelerators lint bench clean
+.PHONY: env quickstart test test-all parity accelerators browser lint bench clean
 
 env: $(VENV)/installed
 
@@ -44,6 +45,10 @@ accelerators: .venv-accelerators/installed
 		$$(.venv-accelerators/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth
 	.venv-accelerators/bin/python -m pip install --quiet -r requirements-accelerators.txt
 	touch $@
+
+browser: env
+	$(BIN)/python -m pip install --quiet -r requirements-browser.txt
+	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/browser
 
 lint: env
 	$(BIN)/ruff check .
