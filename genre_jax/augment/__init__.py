@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import config as config_lib
-from genre_jax.augment import mixing, picture, pitch, waveform
+from genre_jax.augment import mixing, outliers, picture, pitch, waveform
 from genre_jax.augment import settings as settings_lib
 from genre_jax.data.recordings import Kind
 from genre_jax.errors import UserError
@@ -46,7 +46,7 @@ PICTURE = {
     'spec_augment': picture.spec_augment,
 }
 MIXING = {'mixup': mixing.mixup, 'cutmix': mixing.cutmix}
-_ALL = {**WAVEFORM, **PICTURE, **MIXING}
+_ALL = {'outliers': outliers.outliers, **WAVEFORM, **PICTURE, **MIXING}
 _POLICY = ('one_of', 'one_of_probability', 'emphasis')
 
 
@@ -55,7 +55,9 @@ def takes(name: str) -> dict[str, config_lib.Setting]:
     if name == 'emphasis':
         return {'classes': config_lib.Setting(tuple), 'copies': config_lib.Setting(int)}
     _check_known(name, _ALL)
-    settings = {'probability': config_lib.Setting(float), **config_lib.accepted(_ALL[name])}
+    # With outliers alone there would be nothing to learn.
+    probability = config_lib.Setting(float, needed=name == 'outliers')
+    settings = {'probability': probability, **config_lib.accepted(_ALL[name])}
     if name == 'mixup':
         settings |= {'on': config_lib.Setting(str), 'halve': config_lib.Setting(bool)}
     return settings
@@ -95,7 +97,7 @@ class Augmentation:
         for name in emphasis:
             if name not in settings:
                 raise UserError(f'config.augment.emphasis.{name}: there is no config.augment.{name}')
-            if name in MIXING:
+            if name in ('outliers', *MIXING):
                 raise UserError(f'config.augment.emphasis.{name} is the same for all classes')
         mixup = settings.get('mixup') or {}
         self._mixup_on = mixup.get('on', 'picture')
@@ -141,6 +143,30 @@ class Augmentation:
                     f'config.augment.spec_augment.{name}={amounts[name]} is more than the {total} that a '
                     f'picture has: lower it{longer}'
                 )
+
+    def replaced(
+        self, key: jax.Array, waveforms: jax.Array, targets: jax.Array, index: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Puts sounds that are no music in the place of some waveforms, all classes alike as their target.
+
+        Arguments as `mixed`; returns waveforms and targets.
+        """
+        if 'outliers' not in self._steps:
+            return waveforms, targets
+        active = self._active(key, 'outliers', index)
+        sound = functools.partial(outliers.outliers, **self._steps['outliers'].amounts)
+
+        def one(waveform, key, active) -> jax.Array:
+            return jax.lax.cond(active, lambda: sound(key, waveform), lambda: waveform)
+
+        def one_by_one(*clips) -> jax.Array:  # where nothing is computed for the others
+            return jax.lax.map(lambda clip: one(*clip), clips)
+
+        clips = waveforms, _keys(key, 'outliers', index), active
+        waveforms = jax.lax.platform_dependent(
+            *clips, cpu=one_by_one, default=functools.partial(over_clips, one)
+        )
+        return waveforms, jnp.where(active[:, None], 1 / targets.shape[-1], targets)
 
     def waveforms(
         self, key: jax.Array, waveforms: jax.Array, labels: jax.Array, index: jax.Array

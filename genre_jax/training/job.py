@@ -90,7 +90,8 @@ class Job:
 
         def one_device(key, audio, labels, index) -> tuple[jax.Array, jax.Array]:
             targets = jax.nn.one_hot(labels, self.model.num_classes)
-            waveforms = augmentation.waveforms(key, self._waveform(audio), labels, index)
+            waveforms, targets = augmentation.replaced(key, self._waveform(audio), targets, index)
+            waveforms = augmentation.waveforms(key, waveforms, labels, index)
             waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
             thinning = len(index) // len(targets)
             labels, index = labels[::thinning], index[::thinning]

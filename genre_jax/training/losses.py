@@ -32,6 +32,12 @@ def cross_entropy(
     return entropy / jnp.where(weight > 0, weight, 1)
 
 
+def hits(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Counts the examples whose largest logit is their target's largest share, float32; none of outliers."""
+    right = logits.argmax(-1) == targets.argmax(-1)
+    return (right & (targets.max(-1) > targets.min(-1))).sum().astype(jnp.float32)
+
+
 def mean_weight(targets: jax.Array, class_weights: jax.Array | None) -> jax.Array:
     """Returns what `cross_entropy` divides by: the mean weight of targets [B, C]."""
     return jnp.float32(1) if class_weights is None else (targets @ class_weights).mean()

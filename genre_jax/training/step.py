@@ -239,7 +239,7 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
         sums = {
             'loss': loss * examples,
             'cross_entropy': entropy * examples,
-            'hits': (logits.argmax(-1) == targets.argmax(-1)).sum().astype(jnp.float32),
+            'hits': losses.hits(logits, targets),
             'examples': examples,
         }
         weight = losses.mean_weight(targets, job.class_weights)

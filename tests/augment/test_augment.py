@@ -10,9 +10,9 @@ import ml_collections
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
-from scipy import stats
+from scipy import signal, stats
 
-from genre_jax.augment import Augmentation, mixing, picture, pitch, waveform
+from genre_jax.augment import Augmentation, mixing, outliers, picture, pitch, waveform
 from genre_jax.errors import UserError
 
 RATE_HZ = 22050
@@ -353,6 +353,7 @@ def test_panns_mixup_halves_the_batch():
 
 
 EVERYTHING = {
+    'outliers': {'probability': 0.2},
     'gain': {'max_db': 6.0},
     'speed': {'max_factor': 1.1, 'probability': 0.5},
     'time_stretch': {'max_factor': 1.1, 'probability': 0.5},
@@ -376,6 +377,7 @@ def test_everything_is_the_same_on_one_device_and_on_eight():
 
     def augmented(key, examples, labels, index):
         targets = jax.nn.one_hot(labels, 3)
+        examples, targets = augmentation.replaced(key, examples, targets, index)
         examples = augmentation.waveforms(key, examples, labels, index)
         pictures = examples.reshape(-1, 120, 100)
         pictures = augmentation.pictures(key, pictures, labels, index)
@@ -406,6 +408,44 @@ def test_everything_is_the_same_on_one_device_and_on_eight():
     assert np.isfinite(results[0][0]).all()
 
 
+# --- sounds that are no music ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('slope', [1.0, 1.5])
+def test_coloured_noise_falls_as_its_slope_says(slope):
+    hz, power = signal.welch(
+        np.asarray(outliers.coloured_noise(jax.random.key(1), 2**18, slope)), nperseg=8192
+    )
+    some = (hz > 0.002) & (hz < 0.2)
+    falls = -np.polyfit(np.log(hz[some]), np.log(power[some]), 1)[0]
+    assert abs(falls - slope) < 0.15
+
+
+def test_outliers_are_in_range_and_of_many_kinds():
+    sounds = draw(outliers.outliers, 200, np.zeros(16384, np.float32), max_db=20.0)
+    peak = np.abs(sounds).max(1)
+    assert (peak > 0.0999).all() and (peak < 1.0001).all()
+    assert abs(np.median(-20 * np.log10(peak)) - 20 / 8) < 1
+    spectrum = np.abs(np.fft.rfft(sounds)) ** 2
+    # Of a tone or pulsating noise little is spread evenly, of white noise and clicks all.
+    flatness = np.exp(np.log(spectrum + 1e-12).mean(1)) / spectrum.mean(1)
+    assert (flatness < 0.05).mean() > 0.2 and (flatness > 0.4).mean() > 0.2
+    for short in (1, 7):
+        assert np.isfinite(draw(outliers.outliers, 20, np.zeros(short, np.float32))).all()
+
+
+def test_outliers_stand_for_all_classes_alike():
+    augmentation = Augmentation(section(outliers={'probability': 0.3}), LABELS)
+    examples, targets = np.full((400, 64), 5, np.float32), np.eye(3, dtype=np.float32)[np.arange(400) % 3]
+    new, given = jax.jit(augmentation.replaced)(jax.random.key(0), examples, targets, jnp.arange(400))
+    replaced = (np.asarray(new) != 5).any(1)
+    assert abs(replaced.mean() - 0.3) < 0.08
+    np.testing.assert_allclose(given[replaced], 1 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(given[~replaced], targets[~replaced])
+    other = jax.jit(augmentation.replaced)(jax.random.key(0), examples[8:], targets[8:], jnp.arange(8, 400))
+    np.testing.assert_array_equal(other[0], new[8:])
+
+
 # --- mistakes ------------------------------------------------------------------------------------
 
 
@@ -418,6 +458,11 @@ def test_everything_is_the_same_on_one_device_and_on_eight():
         ),
         ({'gain': {'max_bd': 1.0}}, r'config\.augment\.gain\.max_bd; did you mean .*max_db'),
         ({'gain': {}}, r'config\.augment\.gain\.max_db is missing'),
+        ({'outliers': {}}, r'config\.augment\.outliers\.probability is missing'),
+        (
+            {'outliers': {'probability': 0.1}, 'emphasis': {'outliers': {'max_db': 2.0}}},
+            r'emphasis\.outliers is the same for all classes',
+        ),
         ({'gain': 3.0}, r'config\.augment\.gain=3\.0: expected a section'),
         ({'mixup': 3.0}, r'config\.augment\.mixup=3\.0: expected a section'),
         ({'emphasis': 'Folk'}, r"config\.augment\.emphasis='Folk': expected a section"),

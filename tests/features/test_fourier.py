@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax.augment import pitch
+from genre_jax.augment import outliers, pitch
 from genre_jax.features import FLAVOURS, fourier
 from genre_jax.features.resample import resample
 
@@ -45,7 +45,7 @@ def test_no_front_end_asks_a_tpu_for_an_fft(name):
     ('augment', 'amounts'),
     [
         (pitch.speed, {'max_factor': 1.1}), (pitch.time_stretch, {'max_factor': 1.1}),
-        (pitch.pitch_shift, {'max_semitones': 2.0}),
+        (pitch.pitch_shift, {'max_semitones': 2.0}), (outliers.outliers, {}),
     ],
 )  # fmt: skip
 def test_no_augmentation_asks_a_tpu_for_an_fft(augment, amounts):
