@@ -2,9 +2,9 @@
 
 python -m benchmarks.label [--only musicnn yamnet] [--clips 100] [--json FILE] [--device cpu] [--repeats 3]
 
-Of an AST two cores label a clip in some ten seconds: fewer clips do. Weights are random, but for YAMNet beside LiteRT, which computes the published file ($GENRE_JAX_DATA). Ours
-runs warm, in one process; then the time from the shell prompt to the answer for one clip is taken, cold
-(nothing compiled before) and warm.
+Of an AST two cores label a clip in some ten seconds: fewer clips do. Weights are random, but for YAMNet
+beside LiteRT, which computes the published file ($GENRE_JAX_DATA). Ours runs warm, in one process; then the
+time from the shell prompt to the answer for one clip is taken, cold (nothing compiled before) and warm.
 """
 
 from __future__ import annotations
