@@ -1,10 +1,10 @@
-"""Labelling 100 clips of 30 s beside the same job written with librosa and PyTorch, or LiteRT.
+"""Labelling 100 clips of 30 s beside the same job written with librosa and PyTorch, transformers, or LiteRT.
 
 python -m benchmarks.label [--only musicnn yamnet] [--clips 100] [--json FILE] [--device cpu] [--repeats 3]
 
-Weights are random, but for YAMNet beside LiteRT, which computes the published file ($GENRE_JAX_DATA). Ours
-runs warm, in one process; then the time from the shell prompt to the answer for one clip is taken, cold
-(nothing compiled before) and warm.
+Of an AST two cores label a clip in some ten seconds: fewer clips do. Weights are random, but for YAMNet
+beside LiteRT, which computes the published file ($GENRE_JAX_DATA). Ours runs warm, in one process; then the
+time from the shell prompt to the answer for one clip is taken, cold (nothing compiled before) and warm.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _MODELS = {
     'musicnn': ('musicnn', (187, 96)),
     'yamnet': ('yamnet', (96, 64)),
     'cnn14': ('panns_32k', (1001, 64)),
+    'ast': ('ast', (1024, 128)),
 }
 
 
@@ -118,6 +119,33 @@ def by_torch(name: str, window: int) -> Callable[[list[str]], list[np.ndarray]]:
     return label
 
 
+def by_transformers(window: int) -> Callable[[list[str]], list[np.ndarray]]:
+    """Returns the job with transformers' pipeline for an AST of the published size.
+
+    Args:
+        window: samples at 16 kHz; of longer ones the pipeline hears the beginning.
+    """
+    import librosa
+    import transformers
+
+    network = transformers.ASTForAudioClassification(transformers.ASTConfig(num_labels=_CLASSES))
+    classify = transformers.pipeline(
+        'audio-classification', network, feature_extractor=transformers.ASTFeatureExtractor()
+    )
+
+    def label(files: list[str]) -> list[np.ndarray]:
+        answers = []
+        for file in files:
+            audio, _ = librosa.load(file, sr=16000)
+            windows = [audio[start : start + window] for start in range(0, len(audio), window)]
+            scores = classify(windows, top_k=None)
+            by_label = [{each['label']: each['score'] for each in one} for one in scores]
+            answers.append(np.mean([[one[key] for key in sorted(one)] for one in by_label], 0))
+        return answers
+
+    return label
+
+
 def by_litert(file: pathlib.Path) -> Callable[[list[str]], list[np.ndarray]]:
     """Returns the job with YAMNet's published file for LiteRT, a window at a time, which is what it takes.
 
@@ -177,7 +205,10 @@ def main() -> None:
         for name in options.only:
             write_model(name, home / name)
             model = genre_jax.load(str(home / name))
-            references = {'librosa + PyTorch': by_torch(name, model.window)}
+            if name == 'ast':
+                references = {"transformers' pipeline": by_transformers(model.window)}
+            else:
+                references = {'librosa + PyTorch': by_torch(name, model.window)}
             if name == 'yamnet' and litert.exists():
                 references['librosa + LiteRT'] = by_litert(litert)
             jobs = {'ours': lambda model=model: model.label(clips)}

@@ -315,6 +315,8 @@ def _heard_at(folder: pathlib.Path, source: Converted, front_end: features.Front
         config, environment = (read_json(folder / f'{each}.json') for each in ('config', 'environment'))
         return config['windows']['window_s'], environment['dataset']['sample_rate_hz']
     rate_hz, frames = front_end.sample_rate_hz, source.picture[0]
+    if getattr(front_end, 'target_frames', 0):  # it pads whatever it hears to as many
+        front_end = dataclasses.replace(front_end, target_frames=0)
 
     def frames_of(n_samples: int) -> int:
         clip = jax.ShapeDtypeStruct((n_samples,), jnp.float32)

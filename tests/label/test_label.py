@@ -21,6 +21,7 @@ import genre_jax
 from genre_jax import features, models
 from genre_jax.config import load_page
 from genre_jax.convert import store
+from genre_jax.convert.engine import Converted
 from genre_jax.data import audio
 from genre_jax.data.files import readable
 from genre_jax.errors import BadAudio, UserError
@@ -63,6 +64,16 @@ def paths(trained):
 def label(*words, **keywords):
     """Runs the program."""
     return program.run([sys.executable, '-m', 'genre_jax.label', *map(str, words)], **keywords)
+
+
+def test_a_window_is_as_long_as_the_frames_that_are_not_padding(tmp_path):
+    """AST's front end pads whatever it hears to 1024 frames, of 400 samples, one every 160."""
+    settings, picture = {'width': 8, 'depth': 1, 'heads': 1}, (1024, 128)
+    network = models.build({'name': 'ast', **settings}, 2)
+    variables = network.init(jax.random.key(0), np.zeros((1, *picture), np.float32), train=False)
+    flat = flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/')
+    store.save(Converted('t', 'ast', settings, 2, 'ast', picture, flat, [], ['a', 'b']), tmp_path, {})
+    assert genre_jax.load(str(tmp_path)).window == 400 + 1023 * 160
 
 
 def test_they_are_those_by_hand(trained, model):

@@ -17,6 +17,8 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 # Columns of the output that one product of matrices yields at once.
 _BLOCK = 16
+# Rows of the output that one transform yields, as a multiple of the kernel's.
+_ROWS = 4
 # Larger kernels are worth computing in other forms.
 _SMALL = 3
 # With more output channels than this XLA's own convolution is the faster one, but for the pictures' gradient.
@@ -98,10 +100,10 @@ def single_channel(pictures: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Ar
     Pictures are (batch, height, width), kernels (rows, columns, 1, channels). The result (batch, height,
     width, channels) is smaller by the kernel and larger by the pads, zeros before and after, of the rows
     and of the columns. XLA's gradient of the pictures takes up to fifty times as long on a CPU as products
-    of matrices, and with few channels the rest takes up to twice as long. TPUs' compiler takes minutes for
-    each of these convolutions, and seconds for the products.
+    of matrices, and with few channels the rest takes up to twice as long; ten times where spectra are
+    multiplied. TPUs' compiler takes minutes for each of these convolutions, and seconds for the products.
     """
-    on_cpu = _by_products if kernel.shape[-1] <= _FEW_CHANNELS else _by_xla
+    on_cpu = _by_matrices(kernel) if kernel.shape[-1] <= _FEW_CHANNELS else _by_xla
     return _by_platform(on_cpu, _by_xla, pictures, kernel, on_tpu=_by_products, pads=pads)
 
 
@@ -125,8 +127,9 @@ def _single_channel_backward(pads, saved, gradient):
     # Wide kernels waste fewer of the Toeplitz matrix's products, which are zeros beside the kernel.
     _, columns, _, channels = saved[1].shape
     few_and_wide = channels <= _FEW_CHANNELS and columns >= _BLOCK
-    of_the_kernel = choose(of_kernel, _by_products if few_and_wide else _by_xla)
-    return choose(of_pictures, _by_products), of_the_kernel
+    by_matrices = _by_matrices(saved[1])
+    of_the_kernel = choose(of_kernel, by_matrices if few_and_wide else _by_xla)
+    return choose(of_pictures, by_matrices), of_the_kernel
 
 
 single_channel.defvjp(_single_channel_forward, _single_channel_backward)
@@ -167,21 +170,78 @@ def _by_products(pictures, kernel, pads):
     if columns == 1 < rows:  # blocks lie along the axis on which the kernel is long
         turned = _by_products(pictures.swapaxes(1, 2), kernel.swapaxes(0, 1), pads[::-1])
         return turned.swapaxes(1, 2)
-    height, width = (
-        size + sum(pad) - length + 1
-        for size, pad, length in zip(pictures.shape[1:], pads, (rows, columns), strict=True)
-    )
+    height, width = _output_size(pictures, kernel, pads)
     block = min(_BLOCK, width)
-    n_blocks = -(-width // block)
-    reach = columns + block - 1
-    after = pads[1][1] + n_blocks * block - width
-    padded = jnp.pad(pictures, ((0, 0), pads[0], (pads[1][0], after)))
-    blocks = jnp.stack([padded[:, :, i * block :][..., :reach] for i in range(n_blocks)], axis=2)
+    padded = jnp.pad(pictures, ((0, 0), pads[0], (pads[1][0], pads[1][1] + -width % block)))
+    blocks = _blocks(padded, columns, block)
     pixels = jnp.concatenate([blocks[:, row : row + height] for row in range(rows)], axis=-1)
-    shifted = [jnp.pad(kernel[:, :, 0], ((0, 0), (i, block - 1 - i), (0, 0))) for i in range(block)]
-    matrix = jnp.stack(shifted, axis=2).reshape(rows * reach, block * channels)
+    matrix = _toeplitz(kernel[:, :, 0], block).reshape(-1, block * channels)
     maps = pixels @ matrix
-    return maps.reshape(*maps.shape[:2], n_blocks * block, channels)[:, :, :width]
+    return maps.reshape(*maps.shape[:2], -1, channels)[:, :, :width]
+
+
+def _blocks(pictures, columns, block):
+    """Cuts (..., width) into what `block` columns of an output read, (..., blocks, columns + block - 1)."""
+    reach = columns + block - 1
+    starts = range(0, pictures.shape[-1] - reach + 1, block)
+    return jnp.stack([pictures[..., start : start + reach] for start in starts], axis=-2)
+
+
+def _toeplitz(kernel, block):
+    """Maps kernels (..., columns, channels) to matrices (..., columns + block - 1, block * channels)."""
+    before = [(0, 0)] * (kernel.ndim - 2)
+    shifted = [jnp.pad(kernel, (*before, (i, block - 1 - i), (0, 0))) for i in range(block)]
+    matrix = jnp.stack(shifted, axis=-2)
+    return matrix.reshape(*matrix.shape[:-2], -1)
+
+
+def _by_matrices(kernel):
+    """Returns what is fastest on CPUs: spectra want tall kernels, and more digits than bfloat16 has."""
+    rows, columns = kernel.shape[:2]
+    tall = rows >= _BLOCK and columns > 1
+    return _by_spectra if tall and kernel.dtype == jnp.float32 else _by_products
+
+
+def _by_spectra(pictures, kernel, pads):
+    """Multiplies Fourier transforms of the rows, in columns blocks by the Toeplitz matrix as `_by_products`.
+
+    A sixth of its products: the kernel's rows are one number of each bin. The transforms are products with
+    matrices too, so the pictures are cut where they are much longer than the kernel.
+    """
+    rows, columns, _, channels = kernel.shape
+    height, width = _output_size(pictures, kernel, pads)
+    n_cuts = -(-height // (_ROWS * rows))
+    new_rows = -(-height // n_cuts)
+    n = new_rows + rows - 1
+    n += n % 2
+    turns = np.exp(-2j * np.pi * (np.outer(np.arange(n // 2 + 1), np.arange(n)) % n) / n)
+    cosine, sine = turns.real.astype(np.float32), turns.imag.astype(np.float32)
+
+    block = min(_BLOCK, width)
+    after = pads[0][1] + n_cuts * new_rows - height + n - (new_rows + rows - 1)
+    padded = jnp.pad(pictures, ((0, 0), (pads[0][0], after), (pads[1][0], pads[1][1] + -width % block)))
+    cuts = jnp.stack([padded[:, i * new_rows :][:, :n] for i in range(n_cuts)], axis=1)
+    cuts = cuts.reshape(-1, *cuts.shape[2:])
+    spectrum = [jnp.einsum('fn,bnw->fbw', part, cuts) for part in (cosine, sine)]
+    pixels = jnp.concatenate([_blocks(part, columns, block) for part in spectrum], axis=-1)
+    pixels = pixels.reshape(
+        len(turns), -1, pixels.shape[-1]
+    )  # bins, blocks of all pictures, real and imaginary
+    # The conjugate: what networks call a convolution does not turn the kernel round.
+    of_kernel = [jnp.einsum('fr,rco->fco', part[:, :rows], kernel[:, :, 0]) for part in (cosine, -sine)]
+    real, imag = (_toeplitz(part, block) for part in of_kernel)
+    products = pixels @ jnp.concatenate([real, -imag], 1), pixels @ jnp.concatenate([imag, real], 1)
+    weights = np.full((len(turns), 1), 2 / n, np.float32)
+    weights[[0, -1]] = 1 / n  # these stand for themselves alone
+    back = [(weights * part)[:, :new_rows].T for part in (cosine, sine)]
+    maps = sum(part @ y.reshape(len(turns), -1) for part, y in zip(back, products, strict=True))
+    maps = maps.reshape(new_rows, len(cuts), -1, channels).swapaxes(0, 1)
+    return maps.reshape(len(pictures), n_cuts * new_rows, -1, channels)[:, :height, :width]
+
+
+def _output_size(pictures, kernel, pads):
+    sizes = zip(pictures.shape[1:], pads, kernel.shape[:2], strict=True)
+    return [size + sum(pad) - length + 1 for size, pad, length in sizes]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
