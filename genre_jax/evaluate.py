@@ -195,37 +195,49 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
 
 
 def _unseen(name: str, config, dataset) -> tuple[list[int], list[str], bool]:
-    """Returns which tracks a model was not trained on, remarks, and whether it may know others.
+    """Returns which tracks a model was not made with, remarks, and whether it may know others.
 
-    A run on the same recordings is tested on its own test part. On others from the same place, or where
-    nothing tells, a UserError without config.split.allow_leak.
+    A run on the same recordings is tested on its own test part, and no model on copies of what it was made
+    with. On others from the same place a UserError. With config.split.allow_leak it is tested on all.
     """
     from genre_jax.errors import UserError
     from genre_jax.evaluation.evaluate import Predictions
     from genre_jax.logbook import read_json
+    from genre_jax.run import heard
 
-    everything, run = range(len(dataset.tracks)), pathlib.Path(name)
+    everything, run = list(range(len(dataset.tracks))), pathlib.Path(name)
+    folder = run / 'model' if (run / 'model').exists() else run
     if run.name == 'model' and (run.parent / 'result.json').exists():  # what a run keeps of it
         run = run.parent
-    if not (run / 'result.json').exists():
-        return list(everything), [f'what {name} was trained on is not known here'], False
-    environment, trained = (
-        read_json(run / f'{each}.json', 'restore it') for each in ('environment', 'config')
-    )
-    if environment['dataset']['fingerprint'] == dataset.manifest['fingerprint']:
-        test = set(Predictions.read(run / 'predictions' / 'test.npz', 'restore it').track.tolist())
-        own = [i for i in everything if dataset.tracks[i]['track'] in test]
-        return own, [f'{name} was trained on these recordings: its own test part is tested'], False
-    root, other = config.data.get('root'), trained['data'].get('root')
-    if not root or not other or os.path.realpath(root) != os.path.realpath(os.path.expanduser(other)):
-        return list(everything), [], False
-    if not config.split.allow_leak:
-        raise UserError(
-            f'config.data.root={root}: {name} was trained on recordings from there, which are others by now: '
-            'it may know these; name other recordings, or set config.split.allow_leak=True to have every '
-            'figure marked LEAKY'
+    if (run / 'result.json').exists():
+        environment, trained = (
+            read_json(run / f'{each}.json', 'restore it') for each in ('environment', 'config')
         )
-    return list(everything), [f'{name} was trained on recordings from {root}'], True
+        if environment['dataset']['fingerprint'] == dataset.manifest['fingerprint']:
+            test = set(Predictions.read(run / 'predictions' / 'test.npz', 'restore it').track.tolist())
+            own = [i for i in everything if dataset.tracks[i]['track'] in test]
+            return own, [f'{name} was trained on these recordings: its own test part is tested'], False
+        root, other = config.data.get('root'), trained['data'].get('root')
+        if root and other and os.path.realpath(root) == os.path.realpath(os.path.expanduser(other)):
+            if not config.split.allow_leak:
+                raise UserError(
+                    f'config.data.root={root}: {name} was trained on recordings from there, which are others '
+                    'by now: it may know their artists; name other recordings, or set '
+                    'config.split.allow_leak=True to have every figure marked LEAKY'
+                )
+            return everything, [f'{name} was trained on recordings from {root}'], True
+    copies = heard.copies(folder, dataset, everything)
+    if copies is None:
+        return everything, [f'what {name} was trained on is not known here'], False
+    if not copies:
+        return everything, [], False
+    first, known_as = next(iter(copies.items()))
+    what = (
+        f'{len(copies)} recordings that {name} was made with ({dataset.tracks[first]["track"]} = {known_as})'
+    )
+    if config.split.allow_leak:
+        return everything, [f'among those tested are {what}'], True
+    return [i for i in everything if i not in copies], [f'left out: {what}'], False
 
 
 if __name__ == '__main__':

@@ -38,6 +38,7 @@ def get_config(text: str | None = None) -> common.Config:
 
     config.windows.update(window_s=window_s, train_per_track=3, eval_per_track=8)
     config.features.name = flavour
+    config.augment.outliers = {'probability': 0.1}
     config.model.name = arguments.model
 
     config.optim.update(learning_rate=5e-4, schedule='cosine', warmup='5 percent')

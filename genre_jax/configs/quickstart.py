@@ -23,6 +23,7 @@ def get_config() -> common.Config:
     config.features.f_min_hz = 200.0  # the melody, and a few harmonics of it
     config.features.f_max_hz = 3000.0
     config.features.log_offset = 0.1  # hides the noise floor
+    config.augment.outliers = {'probability': 0.1}
     config.model.update(name='shallow_cnn', hidden_units=200, dropout=0.1, batch_norm=True)
 
     config.optim.update(learning_rate=1e-3, schedule='cosine')

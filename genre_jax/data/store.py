@@ -89,15 +89,32 @@ def read_prints(home: Path, held: Sequence[tuple[Recording, str, Stored]]) -> du
     """Returns what tells copies of recordings, each with its content and where that lies."""
     known: dict[str, tuple[str, fingerprint.Print]] = {}
     for batch in dict.fromkeys(where.batch for _, _, where in held):
-        file = home / 'records' / batch / 'fingerprints.npz'
-        try:
-            prints = duplicates.Prints.load(io.BytesIO(file.read_bytes()))
-        except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
-            raise UserError(
-                f'{file} is damaged ({type(error).__name__}): delete {file.parent}, it is decoded again'
-            ) from None
-        known |= {key: of for key, *of in zip(*prints, strict=True)}
+        known |= _prints_by_content(home / 'records' / batch)
     return duplicates.Prints.of((recording.track, *known[key]) for recording, key, _ in held)
+
+
+def prints_of(folder: pathlib.Path, manifest: Mapping, tracks: Sequence[Mapping]) -> duplicates.Prints:
+    """Returns what tells copies of some tracks of a prepared dataset."""
+    known, before = {}, 0
+    for name, count in manifest['batches'].items():
+        batch = folder.parent / 'records' / name
+        prints = _prints_by_content(batch)
+        rows = tables.read(batch / 'contents.arrow')
+        known |= {before + row['first_record']: prints[row['content']] for row in rows}
+        before += count
+    return duplicates.Prints.of((track['track'], *known[track['first_record']]) for track in tracks)
+
+
+def _prints_by_content(batch: Path) -> dict[str, tuple[str, fingerprint.Print]]:
+    """Reads what tells copies of the contents of a batch: digest and peaks, by content."""
+    file = batch / 'fingerprints.npz'
+    try:
+        prints = duplicates.Prints.load(io.BytesIO(file.read_bytes()))
+    except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
+        raise UserError(
+            f'{file} is damaged ({type(error).__name__}): delete {file.parent}, it is decoded again'
+        ) from None
+    return {key: (digest, peaks) for key, digest, peaks in zip(*prints, strict=True)}
 
 
 class Records(Sequence):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ _TINY = np.finfo(np.float32).tiny
 _TEMPERATURES = (0.05, 20.0)
 _BINS = 15
 _FILE, _SPACE = 'confidence.json', 'space.npz'
+RULES, MUSIC = ('probability', 'energy', 'distance'), 'music'
 # The share of the validation part that is not turned away.
 KEPT = 0.95
 
@@ -68,14 +69,17 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Space(Arrays):
-    """Where a network puts the classes: a normal distribution for each, of one shape (Lee et al. 2018)."""
+    """Where a network puts noise, and classes: a normal distribution each, of one shape (Lee et al. 2018)."""
 
     means: np.ndarray  # float32 [C, units]
     whitening: np.ndarray  # float32 [units, units]: differences times it have unit variance
+    no_music: np.ndarray  # float32 [n, units]: sounds that are none
 
     @classmethod
-    def fit(cls, embeddings: np.ndarray, labels: np.ndarray, n_classes: int) -> Self:
-        """Fits embeddings [n, units] of class ids [n]; classes without any stay at the mean of all.
+    def fit(cls, embeddings: np.ndarray, labels: np.ndarray, n_classes: int, no_music: np.ndarray) -> Self:
+        """Fits embeddings [n, units] of class ids [n], and of sounds that are no music [m, units].
+
+        Classes without any stay at the mean of all.
 
         Half of the variance is that of all units alike: windows may be fewer than units.
         """
@@ -93,21 +97,53 @@ class Space(Arrays):
         alike = np.trace(covariance) / len(covariance) or 1.0
         shrunk = 0.5 * covariance + 0.5 * alike * np.eye(len(covariance))
         root = scipy.linalg.cholesky(np.linalg.inv(shrunk), lower=True)
-        return cls(means.astype(np.float32), root.astype(np.float32))
+        return cls(means.astype(np.float32), root.astype(np.float32), no_music.astype(np.float32))
 
     def distance(self, embeddings: np.ndarray) -> np.ndarray:
         """Returns the Mahalanobis distance to the nearest class, float64 [n]."""
-        points, means = embeddings @ self.whitening, self.means @ self.whitening
-        squares = np.array([((points - mean) ** 2).sum(-1) for mean in means], np.float64)
-        return np.sqrt(squares.min(0))
+        return self._nearest(self.means, embeddings)
+
+    def contrast(self, embeddings: np.ndarray) -> np.ndarray:
+        """Returns how much farther the nearest of `no_music` is than the nearest class, float64 [n]."""
+        return self._nearest(self.no_music, embeddings) - self.distance(embeddings)
+
+    def _nearest(self, places: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        points, places = embeddings @ self.whitening, places @ self.whitening
+        squares = np.full(len(points), np.inf)
+        for place in places:  # one by one: all differences at once are much memory
+            squares = np.minimum(squares, ((points - place) ** 2).sum(-1, dtype=np.float64))
+        return np.sqrt(squares)
 
 
-def sureness(probabilities: np.ndarray, energy: np.ndarray, distance: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns how sure a network is of windows by each rule: larger is surer, [n] each.
+def sureness(
+    probabilities: np.ndarray, energy: np.ndarray, space: Space, embeddings: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns how sure a network is of windows by each of `RULES`, and by `MUSIC`: larger is surer, [n] each.
 
-    `energy` is ln of the summed exponentials of the logits (Liu et al. 2020), `distance` of a `Space`.
+    `energy` is ln of the summed exponentials of the logits (Liu et al. 2020).
     """
-    return {'probability': probabilities.max(-1), 'energy': energy, 'distance': -distance}
+    return {
+        'probability': probabilities.max(-1),
+        'energy': energy,
+        'distance': -space.distance(embeddings),
+        MUSIC: space.contrast(embeddings),
+    }
+
+
+def scales(sure: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Returns of each sureness what 95 % of windows reach, and its deviation, for `with_music`."""
+    return {key: [float(np.quantile(each, 1 - KEPT)), float(each.std()) or 1.0] for key, each in sure.items()}
+
+
+def with_music(
+    sure: Mapping[str, np.ndarray], scales: Mapping[str, Sequence[float]], rule: str
+) -> np.ndarray:
+    """Returns the lesser of how sure a rule is of a class, and how sure it is that there is music, [n].
+
+    Each in deviations above what 95 % of the validation reach. Noise may lie near a class: nearer to noise.
+    """
+    scaled = ((sure[key] - scales[key][0]) / scales[key][1] for key in (rule, MUSIC))
+    return np.minimum(*scaled)
 
 
 def separation(above: np.ndarray, below: np.ndarray) -> float | None:
@@ -165,6 +201,7 @@ def load(folder: pathlib.Path) -> tuple[dict, Space | None] | None:
         used = [found[level]['temperature'] for level in ('segment', 'song')]
         if found['reject']:
             used += [found['reject']['least'][kind] for kind in ('song', 'window')]
+            used += [x for key in (found['reject']['rule'], MUSIC) for x in found['reject']['scales'][key]]
         sound = all(isinstance(number, float) for number in used) and min(used[:2]) > 0
     except (KeyError, TypeError):
         sound = False

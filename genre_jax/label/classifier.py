@@ -262,11 +262,12 @@ class Classifier:
 
     def _sureness(self, logits: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         """Returns how sure the network is of windows by the rule of the run, float32 [n]."""
-        if not self._confidence['reject']:
+        found = self._confidence['reject']
+        if not found:
             return np.zeros(len(logits), np.float32)
         probabilities, energy = scipy.special.softmax(logits, -1), scipy.special.logsumexp(logits, -1)
-        rules = confidence.sureness(probabilities, energy, self._space.distance(embeddings))
-        return rules[self._confidence['reject']['rule']].astype(np.float32)
+        sure = confidence.sureness(probabilities, energy, self._space, embeddings)
+        return confidence.with_music(sure, found['scales'], found['rule']).astype(np.float32)
 
     def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded | BadAudio:
         if from_hz is None:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from genre_jax import config as config_lib
-from genre_jax.data import prepare, store
+from genre_jax.data import duplicates, prepare, store
 from genre_jax.data.recordings import STORED_AS, Kind
 from genre_jax.errors import UserError
 
@@ -77,6 +77,10 @@ class Dataset:
     def column(self, key: str) -> np.ndarray:
         """Returns what the manifest says of every track under a key."""
         return np.asarray([track[key] for track in self.tracks])
+
+    def prints(self, tracks: Sequence[int]) -> duplicates.Prints:
+        """Returns what tells copies of some tracks."""
+        return store.prints_of(self.folder, self.manifest, [self.tracks[i] for i in tracks])
 
     def stored(self, window_s: float) -> Stored:
         """Returns what one example is: a window of so many seconds, a picture, or a row."""

@@ -17,7 +17,7 @@ from genre_jax.training.job import Job
 from genre_jax.training.predict import Outputs
 
 _TRAINING_SONGS = 500  # that tell where the classes lie
-_EACH = 8  # sounds of a kind that are no music
+_EACH = 16  # sounds of a kind that are no music
 
 
 def calibrate(predictions: Mapping[str, Predictions]) -> dict:
@@ -73,7 +73,7 @@ def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
         sounds.append(band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s)))
     # Of very short windows there may be no speech at all.
     sounds = np.array([sound / max(np.abs(sound).max(), 1e-9) for sound in sounds])
-    loud = 10 ** rng.uniform(-2, 0, (len(sounds), 1))
+    loud = 10 ** (-2 * rng.uniform(0, 1, (len(sounds), 1)) ** 3)
     return np.rint(32767 * loud * sounds).astype(np.int16)
 
 
@@ -89,13 +89,23 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
     """Returns when to answer 'none of these', and where the classes lie.
 
     `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and 'no_music'. A song, or a window,
-    is turned away where the rule is less sure than of 95 % of the validation part.
+    is turned away where the rule, or that there is music, is less sure than of 95 % of the validation part.
     """
     labels = training_windows(job, data).labels
-    space = confidence.Space.fit(outputs['train'].embedding, labels, len(data.dataset.labels))
+    # Half of the sounds tell where noise lies, the others what that is worth.
+    known, others = (range(first, len(outputs['no_music'].energy), 2) for first in (0, 1))
+    no_music = Outputs(*(each[others] for each in outputs['no_music']))
+    lies = outputs['no_music'].embedding[known]
+    space = confidence.Space.fit(outputs['train'].embedding, labels, len(data.dataset.labels), lies)
+    sure = {
+        part: confidence.sureness(each.probabilities, each.energy, space, each.embedding)
+        for part, each in {**outputs, 'no_music': no_music}.items()
+        if part != 'train'
+    }
+    scales = confidence.scales(sure['val'])
     windows = {
-        part: confidence.sureness(each.probabilities, each.energy, space.distance(each.embedding))
-        for part, each in outputs.items()
+        part: {rule: confidence.with_music(each, scales, rule) for rule in confidence.RULES}
+        for part, each in sure.items()
     }
     songs, right = {}, {}
     for part in ('val', 'test'):
@@ -120,7 +130,12 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
         for part in songs
     }
     turned_away = float((strange[rule] < least['song']).mean())
-    return found | {'least': least, 'parts': parts, 'no_music_turned_away': turned_away}, space
+    return found | {
+        'scales': scales,
+        'least': least,
+        'parts': parts,
+        'no_music_turned_away': turned_away,
+    }, space
 
 
 def find_out(

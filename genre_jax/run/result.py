@@ -13,7 +13,7 @@ from genre_jax.evaluation import confidence, evaluate
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.report import page as report
-from genre_jax.run import changes
+from genre_jax.run import changes, heard
 from genre_jax.run import folder as run_folder
 from genre_jax.run.confidence import calibrate
 from genre_jax.training import step as train
@@ -125,6 +125,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
     rule, space = ended.rejection or (None, None)
     confidence.save({**calibrate(predictions), 'reject': rule}, space, workdir / 'model')
+    if job.stored.kind == 'audio':
+        heard.save(data, workdir / 'model')
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)

@@ -59,7 +59,8 @@ def test_distances_are_mahalanobis_distances_to_the_nearest_class():
     embeddings = (rng.standard_normal((800, 6)) @ rng.standard_normal((6, 6)) + 3 * labels[:, None]).astype(
         np.float32
     )
-    space = confidence.Space.fit(embeddings, labels, 2)
+    noise = rng.standard_normal((5, 6)).astype(np.float32)
+    space = confidence.Space.fit(embeddings, labels, 2, noise)
     rest = embeddings - space.means[labels]
     inverse = np.linalg.inv(
         sklearn.covariance.shrunk_covariance(np.cov(rest.T, bias=True).astype(float), shrinkage=0.5)
@@ -70,15 +71,20 @@ def test_distances_are_mahalanobis_distances_to_the_nearest_class():
         for point in points
     ]
     assert np.allclose(space.distance(points), by_hand, rtol=1e-3)
+    to_noise = [
+        min(scipy.spatial.distance.mahalanobis(point, sound, inverse) for sound in noise) for point in points
+    ]
+    assert np.allclose(space.contrast(points), np.subtract(to_noise, by_hand), rtol=1e-3, atol=1e-3)
 
 
 def test_more_units_than_windows_have_distances():
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((10, 64)).astype(np.float32)
-    space = confidence.Space.fit(embeddings, np.zeros(10, int), 3)
+    space = confidence.Space.fit(embeddings, np.zeros(10, int), 3, embeddings[:1])
     far = space.distance(100 + embeddings)
     assert np.isfinite(far).all() and (far > space.distance(embeddings)).all()
-    assert np.isfinite(confidence.Space.fit(0 * embeddings, np.zeros(10, int), 3).distance(embeddings)).all()
+    flat = confidence.Space.fit(0 * embeddings, np.zeros(10, int), 3, embeddings[:1])
+    assert np.isfinite(flat.distance(embeddings)).all()
 
 
 def test_separation_is_the_area_under_the_roc_curve():
@@ -87,6 +93,34 @@ def test_separation_is_the_area_under_the_roc_curve():
     area = sklearn.metrics.roc_auc_score(np.repeat([1, 0], [50, 70]), np.concatenate([above, below]))
     assert confidence.separation(above, below) == pytest.approx(area)
     assert confidence.separation(above, below[:0]) is None
+
+
+def test_noise_that_lies_in_the_midst_of_a_class_is_no_music():
+    """Classes far apart; noise as near to the mean of one as many of its own windows."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200)
+    songs = (rng.standard_normal((400, 8)) + 6 * labels[:, None]).astype(np.float32)
+    noise = (0.9 + 0.05 * rng.standard_normal((40, 8))).astype(np.float32)
+    space = confidence.Space.fit(songs, labels, 2, noise[::2])
+    flat = np.full((len(songs), 2), 0.5), np.zeros(len(songs))
+    sure = confidence.sureness(*flat, space, songs)
+    of_noise = confidence.sureness(flat[0][:20], flat[1][:20], space, noise[1::2])
+    scales = confidence.scales(sure)
+    reached = {key: np.sort(each)[19:21] for key, each in sure.items()}
+    for key in ('distance', 'music'):
+        least, deviation = scales[key]
+        assert reached[key][0] <= least <= reached[key][1] and deviation == pytest.approx(sure[key].std())
+    assert (
+        confidence.separation(sure['distance'], of_noise['distance']) < 0.6
+    )  # by distance alone it is music
+    both = [confidence.with_music(each, scales, 'distance') for each in (sure, of_noise)]
+    assert confidence.separation(*both) > 0.95
+    by_hand = [
+        (sure[key] - least) / deviation
+        for key, (least, deviation) in scales.items()
+        if key in ('distance', 'music')
+    ]
+    assert np.allclose(both[0], np.minimum(*by_hand))
 
 
 def test_the_rule_that_separates_is_chosen():
@@ -107,11 +141,15 @@ def test_songs_have_the_mean_of_their_windows():
 
 def test_what_was_found_is_read_again_and_damage_is_said(tmp_path):
     assert confidence.load(tmp_path) is None
-    space = confidence.Space.fit(np.eye(4, dtype=np.float32), np.arange(4), 4)
+    space = confidence.Space.fit(np.eye(4, dtype=np.float32), np.arange(4), 4, np.ones((2, 4), np.float32))
     found = {
         'segment': {'temperature': 2.0},
         'song': {'temperature': 1.0},
-        'reject': {'rule': 'energy', 'least': {'song': -1.0, 'window': -2.0}},
+        'reject': {
+            'rule': 'energy',
+            'scales': {'energy': [1.0, 2.0], 'music': [0.0, 1.0]},
+            'least': {'song': -1.0, 'window': -2.0},
+        },
     }
     confidence.save(found, space, tmp_path)
     again, also = confidence.load(tmp_path)
