@@ -45,14 +45,13 @@ function chart(id, summary, draw) {
   let width = 0;
   function redraw() {
     if (!width) return;
-    const parts = [draw(width)].flat();
-    for (const svg of parts.filter((part) => part instanceof SVGElement)) {
-      svg.setAttribute('role', 'img');
+    place.replaceChildren(...[draw(width)].flat());
+    for (const svg of place.querySelectorAll('svg')) {
       // The library labels the parts of a picture, too, which is one to those who hear it.
       for (const part of svg.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
+      svg.setAttribute('role', 'img');
       svg.setAttribute('aria-label', (drawn.leaky ? 'LEAKY: ' : '') + summary());
     }
-    place.replaceChildren(...parts);
   }
   new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);

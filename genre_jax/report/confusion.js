@@ -40,7 +40,7 @@
   function open(i, j) {
     const found = songsOf(i, j), most = 50;
     if (!found || !numbers[i][j]) return place.replaceChildren(element('p', { class: 'note' }, numbers[i][j] ? '' : `${words(i, j)}.`));
-    const row = ({ song, segments, of }) => element('li', {}, songName(song), element('span', { class: 'note' }, ` ${segments} of ${plural(of, 'segment')}`));
+    const row = ({ song, segments, of }) => element('li', {}, songName(song), element('span', { class: 'note' }, ` ${segments} of ${plural(of, 'segment')}`), ...players(song).slice(0, 1));
     place.replaceChildren(element('section', { class: 'panel', 'aria-label': 'Songs of the cell' },
       element('h3', {}, `${words(i, j)}`),
       element('ol', {}, ...found.slice(0, most).map(row)),
@@ -54,7 +54,7 @@
     const margin = names ? 8 + 6.4 * Math.min(22, d3.max(classes, (name) => Array.from(name).length)) : 14;
     const cell = Math.max(n <= 61 ? 14 : 6, Math.min(46, Math.floor((width - margin - 4) / n)));
     const size = n * cell, top = drawn.leaky ? 20 : 2, limit = 22;
-    const svg = d3.create('svg').attr('role', 'img').attr('aria-label', summary()).attr('width', margin + size + 4).attr('height', top + size + (names ? margin * (cell < 30 ? 1 : 0.75) : 14) + 16);
+    const svg = d3.create('svg').attr('width', margin + size + 4).attr('height', top + size + (names ? margin * (cell < 30 ? 1 : 0.75) : 14) + 16);
     const grid = svg.append('g').attr('transform', `translate(${margin},${top})`);
     grid.append('rect').attr('width', size).attr('height', size).attr('fill', 'var(--panel)');
     const cells = drawn.confusion[kind()];
@@ -85,7 +85,7 @@
 
   const summary = () => {
     const right = d3.sum(d3.range(n), (i) => numbers[i][i]), all = d3.sum(drawn.confusion[kind()], (each) => each[2]);
-    return `${drawn.leaky ? 'LEAKY: ' : ''}Confusion matrix of ${n} classes over ${plural(all, kind() === 'segment' ? 'test segment' : 'test song')}: ${right} on the diagonal`;
+    return `Confusion matrix of ${n} classes over ${plural(all, kind() === 'segment' ? 'test segment' : 'test song')}: ${right} on the diagonal`;
   };
 
   const redraw = chart('confusion', summary, (width) => {

@@ -19,7 +19,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
-from genre_jax.report import blends, figures
+from genre_jax.report import blends, figures, look
 from genre_jax.report import charts as report_charts
 
 LEVELS = {
@@ -58,12 +58,13 @@ _KEYS = {
 }  # fmt: skip
 
 
-def write_report(run_dir: pathlib.Path) -> pathlib.Path:
+def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     """Writes `report.html` into the folder of a finished run, from its files alone; returns its path.
 
     The files are `config.json` and `result.json`, and, where they are there, `environment.json`,
-    `metrics.jsonl`, `timing.json`, `parameters.txt`, `predictions/test.npz` and `model/confidence.json`. One
-    that is missing or damaged, or a page that cannot be written, is a UserError.
+    `metrics.jsonl`, `timing.json`, `parameters.txt`, `predictions/test.npz`, `model/confidence.json` and what
+    look.py names, with its `audio`. One that is missing or damaged, or a page that cannot be written, is a
+    UserError.
     """
     run_dir = run_dir.resolve()
     result = _read_json(run_dir / 'result.json')
@@ -73,6 +74,7 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
     timing = _read_json(run_dir / 'timing.json', optional=True)
     metrics = _read_metrics(run_dir / 'metrics.jsonl')
     shown = figures.of_run(result, metrics, predictions, confidence, timing)
+    shown |= look.of_run(run_dir, predictions, audio)
     contents = {
         'name': run_dir.name,
         'result': result,

@@ -163,8 +163,10 @@ if (drawn.groups) {
   const never = rows.filter((row) => !row.right), accuracy = d3.sum(rows, (row) => row.right) / d3.sum(rows, (row) => row.songs);
   const expected = d3.sum(rows, (row) => (1 - accuracy) ** row.songs);
   document.getElementById('groups-words').append(
-    `It gets no song right of ${never.length} of ${plural(rows.length, 'group')}, with ${plural(d3.sum(never, (row) => row.songs), 'song')}. `
-      + `If its mistakes fell evenly over all songs, it would be about ${expected.toFixed(expected < 10 ? 1 : 0)}`
+    never.length
+      ? `Of ${never.length} of ${plural(rows.length, 'group')} it gets no song right: ${plural(d3.sum(never, (row) => row.songs), 'song')}. `
+      : `Of each of ${plural(rows.length, 'group')} it gets a song right. `,
+    `If its mistakes fell evenly over all songs, it would get none right of about ${expected.toFixed(expected < 10 ? 1 : 0)} groups`
       + (d3.max(rows, (row) => row.songs) === 1 ? ': every group is a single song here.' : '.'),
   );
   const BINS = ['none', '< 20', '< 40', '< 60', '< 80', '< 100', 'all'];

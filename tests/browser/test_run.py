@@ -67,8 +67,7 @@ def drawn_of(tab):
     return json.loads(tab.locator('#drawn').text_content())
 
 
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [390, 1300])
+@pytest.mark.parametrize('width, scheme', [(390, 'light'), (1300, 'dark')])
 def test_it_bars_nobody(reader, page, scheme, width):
     tab = reader.open(page, width, scheme=scheme)
     tab.locator('#accuracy svg').wait_for()

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 from genre_jax.errors import UserError
 from genre_jax.report import __main__ as report_program
@@ -575,6 +576,7 @@ def test_damage_is_one_line_and_the_old_page_stays(tmp_path, name, damage, said)
     assert pathlib.Path(name).name in message
     assert '\n' not in message
     assert (run_dir / 'report.html').read_text() == 'old page'
+    flags.FLAGS.mark_as_parsed()
     with pytest.raises(UserError) as of_the_program:
         report_program.main(['report', str(run_dir)])
     assert str(of_the_program.value) == message
