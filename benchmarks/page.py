@@ -2,10 +2,10 @@
 
     python -m benchmarks.page [--songs=10000] [--segments=10]
 
-Of 10, 61 and 161 classes, a fifth of the songs wrong, in groups of five, with more sound and pictures than the
-page has room for. Seconds in Chromium, headless, from
-opening the file until every chart is drawn, and from a letter in the filter, and a choice of the confusion
-matrix, until the next frame; the median of three. Needs requirements-browser.txt and Chromium.
+Of 10, 61 and 161 classes, a fifth of the songs wrong, in groups of five, with more sound and pictures than
+the page has room for. Seconds in Chromium, headless, from opening the file until every chart is drawn, and
+from a letter in the filter, and a choice of the confusion matrix, until the next frame; the median of three.
+Needs requirements-browser.txt and Chromium.
 """
 
 import json
@@ -63,7 +63,7 @@ def write_run(run_dir: pathlib.Path, n_classes: int, n_songs: int, n_segments: i
 
 
 def write_look(folder: pathlib.Path, rng: np.random.Generator, table: evaluate.Predictions) -> None:
-    """Writes more to look at and to listen to than a page has room for: all of it noise, which nothing packs."""
+    """Writes more to look at and to listen to than a page has room for: noise, which nothing packs."""
     folder.mkdir()
     n = len(table.track)
     dots = {name: rng.normal(size=(n, 2)).astype(np.float32) for name in ('tsne', 'pca')}

@@ -126,7 +126,8 @@ function curves(width, series, { x, y, at, scale = 1, ...options }) {
       tip(points, { x: 'x', y: 'y', title: (p) => `${p.name}\n${x} ${+p.x.toFixed(2)}: ${+p.y.toPrecision(4)}` }),
     ],
   });
-  return [svg, legend(series.map((each) => [each.name, each.colour, each.dashed ? 'dashed' : '']))];
+  const names = series.map((each) => [each.name, each.colour, each.dashed ? 'dashed' : '']);
+  return names.length > 1 ? [svg, legend(names)] : svg;
 }
 
 /* Lets the reader sort a table by a click on a header; cells may say what they weigh, in data-value. */

@@ -52,7 +52,7 @@
   function matrix(width) {
     const names = n <= 61;
     const margin = names ? 8 + 6.4 * Math.min(22, d3.max(classes, (name) => Array.from(name).length)) : 14;
-    const cell = Math.max(n <= 61 ? 14 : 6, Math.min(46, Math.floor((width - margin - 4) / n)));
+    const cell = Math.max(n <= 61 ? 12 : 5, Math.min(46, Math.floor((width - margin - 4) / n)));
     const size = n * cell, top = drawn.leaky ? 20 : 2, limit = 22;
     const svg = d3.create('svg').attr('width', margin + size + 4).attr('height', top + size + (names ? margin * (cell < 30 ? 1 : 0.75) : 14) + 16);
     const grid = svg.append('g').attr('transform', `translate(${margin},${top})`);
@@ -121,7 +121,7 @@
       }
       event.preventDefault();
     });
-    return [box, readout];
+    return [readout, box];
   });
 
   function list() {

@@ -13,7 +13,7 @@ from genre_jax.evaluation import intervals
 from genre_jax.evaluation.evaluate import KINDS, Predictions, Songs, number_songs, pool_songs, roc_curves
 
 _MAX_POINTS = 300  # of a learning curve
-_MAX_STEPS = 100  # of a curve over thresholds
+_MAX_STEPS = 60  # of a curve over thresholds
 _MAX_STRETCHES = 120  # of a timeline
 _SHOWN_CLASSES = 4  # of a timeline: the true, the predicted, and the likeliest others
 _CURVES = (

@@ -156,7 +156,7 @@ if (drawn.map) {
       event.preventDefault();
     });
     const shownNames = names.length <= FEW.length ? [legend(names.map((name, k) => [shorten(name), colour(k), 'area']))] : [];
-    return [box, ...shownNames, readout];
+    return [readout, box, ...shownNames];
   });
   form.addEventListener('change', redraw);
   form.addEventListener('submit', (event) => event.preventDefault());

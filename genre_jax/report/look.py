@@ -24,7 +24,7 @@ from genre_jax.evaluation.evaluate import Predictions, number_songs
 # So that a page stays under 20 MB: what is beyond stays in the folder, sound linked, pictures left out.
 _AUDIO_BYTES = 8_000_000
 _PICTURE_BYTES = 3_000_000
-_MAX_DOTS = 4000
+_MAX_DOTS = 3000
 
 
 def of_run(run_dir: pathlib.Path, predictions: Predictions | None, audio: str = 'inside') -> dict[str, Any]:

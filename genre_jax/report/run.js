@@ -72,6 +72,9 @@ const SQUARE = { domain: [0, 100], ticks: 5, ...FIT };
     const lines = there.flatMap((each) => each[x].map((at, i) => ({ x: 100 * at, y: 100 * each[y][i], each })));
     const mean = grid.map((at) => ({ x: 100 * at, y: 100 * d3.mean(there, (each) => read(each[x], each[y], at, straight)) }));
     if (straight) mean.unshift({ x: 0, y: 0 });
+    // From no recall on, the first threshold's precision.
+    if (!straight) lines.push(...there.map((each) => ({ x: 0, y: 100 * each[y][0], each })));
+    lines.sort((a, b) => a.x - b.x);
     const curve = straight ? 'linear' : 'step-before';
     const area = d3.mean(there, (each) => each[key]);
     const chosen = () => there[select.value];

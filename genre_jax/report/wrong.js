@@ -14,7 +14,7 @@
     return element('li', {},
       element('div', { class: 'song-head' },
         songName(song),
-        element('span', { class: 'note' }, group && group !== songs.track[song] ? `group ${group} · ` : '', plural(each.segments, 'segment')),
+        element('span', { class: 'note' }, group && !group.endsWith(songs.track[song]) ? `group ${group} · ` : '', plural(each.segments, 'segment')),
       ),
       element('ul', { class: 'legend' },
         ...each.classes.map((c, i) => element('li', {}, key(i, `${['true: ', 'predicted: ', '', ''][i]}${classes[c]}`
