@@ -20,6 +20,9 @@ function duration(seconds) {
   return minutes < 60 ? `${minutes} min ${Math.round(seconds) % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/* Words of a figure behind the mark that all figures of the page bear, if there is one. */
+const marked = (words) => (drawn.mark ? `${drawn.mark}: ${words}` : words);
+
 /* A name as a chart can show it: one line, at most so many characters. */
 function shorten(name, limit = 22) {
   const line = Array.from(name.replace(/\s+/g, ' '));
@@ -50,7 +53,7 @@ function chart(id, summary, draw) {
       // The library labels the parts of a picture, too, which is one to those who hear it.
       for (const part of svg.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
       svg.setAttribute('role', 'img');
-      svg.setAttribute('aria-label', (drawn.leaky ? 'LEAKY: ' : '') + summary());
+      svg.setAttribute('aria-label', marked(summary()));
     }
   }
   new ResizeObserver(([entry]) => {
@@ -62,16 +65,16 @@ function chart(id, summary, draw) {
   return redraw;
 }
 
-/* A plot in the page's look; on a page of a leaky split it says so itself. */
+/* A plot in the page's look, with the mark of the page, if it has one. */
 function plot({ marks, ...options }) {
-  const mark = Plot.text(['LEAKY'], {
+  const mark = Plot.text([drawn.mark], {
     frameAnchor: 'top-right', textAnchor: 'end', dy: -18, fill: 'var(--alarm)', fontWeight: 700,
   });
   return Plot.plot({
     height: 240, marginTop: 26, marginBottom: 38, marginLeft: 44, marginRight: 14,
     style: { fontSize: '12px', background: 'none', color: MUTED, overflow: 'visible', '--plot-background': 'var(--paper)' },
     ...options,
-    marks: [...marks, ...(drawn.leaky ? [mark] : [])],
+    marks: [...marks, ...(drawn.mark ? [mark] : [])],
   });
 }
 
@@ -90,7 +93,7 @@ function shares(width, rows, chance, label) {
   const words = (row) => `${percent(row.value)} ${interval(row.ci95)}`;
   const above = { y, dy: -11, fill: 'var(--ink)' };
   return plot({
-    width, height: 46 * rows.length + 56, marginLeft: 6, marginRight: 6, marginTop: drawn.leaky ? 22 : 4, marginBottom: 40,
+    width, height: 46 * rows.length + 56, marginLeft: 6, marginRight: 6, marginTop: drawn.mark ? 22 : 4, marginBottom: 40,
     x: { domain: [0, 100], label, labelAnchor: 'center', labelArrow: 'none', ticks: 5, tickSize: 0 },
     y: { domain: rows.map(y), axis: null, padding: 0 },
     marks: [
@@ -163,7 +166,7 @@ function fillTable(table, caption, columns, rows) {
     return column ? element('td', options, text) : element('th', { ...options, scope: 'row' }, text);
   };
   const head = columns.map(([title, number]) => element('th', { scope: 'col', class: number ? 'number' : null }, title));
-  const words = drawn.leaky ? [element('strong', { class: 'mark' }, 'LEAKY'), ` ${caption}`] : [caption];
+  const words = drawn.mark ? [element('strong', { class: 'mark' }, drawn.mark), ` ${caption}`] : [caption];
   table.replaceChildren(
     element('caption', {}, ...words),
     element('thead', {}, element('tr', {}, ...head)),

@@ -53,7 +53,7 @@
     const names = n <= 61;
     const margin = names ? 8 + 6.4 * Math.min(22, d3.max(classes, (name) => Array.from(name).length)) : 14;
     const cell = Math.max(n <= 61 ? 12 : 5, Math.min(46, Math.floor((width - margin - 4) / n)));
-    const size = n * cell, top = drawn.leaky ? 20 : 2, limit = 22;
+    const size = n * cell, top = drawn.mark ? 20 : 2, limit = 22;
     const svg = d3.create('svg').attr('width', margin + size + 4).attr('height', top + size + (names ? margin * (cell < 30 ? 1 : 0.75) : 14) + 16);
     const grid = svg.append('g').attr('transform', `translate(${margin},${top})`);
     grid.append('rect').attr('width', size).attr('height', size).attr('fill', 'var(--panel)');
@@ -77,7 +77,7 @@
         label.append('text').attr('transform', `translate(${margin + (i + 0.5) * cell + 4},${top + size + 8}) rotate(${cell < 30 ? -90 : -45})`).attr('dy', cell < 30 ? '0' : '.35em').text(shorten(name, limit));
       });
     }
-    if (drawn.leaky) svg.append('text').attr('x', margin + size).attr('y', 13).attr('text-anchor', 'end').attr('font-size', 12).attr('font-weight', 700).attr('fill', 'var(--alarm)').text('LEAKY');
+    if (drawn.mark) svg.append('text').attr('x', margin + size).attr('y', 13).attr('text-anchor', 'end').attr('font-size', 12).attr('font-weight', 700).attr('fill', 'var(--alarm)').text(drawn.mark);
     const cursor = grid.append('rect').attr('class', 'cursor').attr('fill', 'none').attr('stroke', SECOND).attr('stroke-width', 2.5).style('pointer-events', 'none');
     cursor.datum([chosen.row, chosen.column]).call(place);
     return { svg, grid, cursor, cell, place };

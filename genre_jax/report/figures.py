@@ -49,7 +49,7 @@ def of_run(
             'thresholds': _thresholds(songs),
         }
     return {
-        'leaky': result['leaky'],
+        'mark': 'LEAKY' if result['leaky'] else '',  # which every chart bears
         'classes': [readable(name) for name in result['classes']],
         'chance': result['chance'],
         'majority': result['majority'],

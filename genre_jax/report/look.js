@@ -52,7 +52,7 @@ function picture({ song, start_s: start, png }) {
   image.src = `data:image/png;base64,${png}`;
   const kind = KINDS[drawn.pictures.kind] ?? drawn.pictures.kind;
   return element('figure', { class: 'spectrogram' },
-    element('figcaption', {}, `${drawn.leaky ? 'LEAKY: ' : ''}Segment at ${clock(start)}: time to the right, frequency upwards`),
+    element('figcaption', {}, marked(`Segment at ${clock(start)}: time to the right, frequency upwards`)),
     canvas,
     element('label', {}, box, ` what the network looks at (${kind})`),
   );

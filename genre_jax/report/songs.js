@@ -26,7 +26,7 @@ function timeline(each) {
   const likeliest = d3.range(starts.length).map((i) => d3.greatestIndex(bytes.slice(i * k, i * k + k)));
   const said = d3.rollups(likeliest, (all) => all.length, (c) => c).map(([c, times]) => `${classes[each.classes[c]]} in ${times}`);
   const svg = d3.create('svg').attr('class', 'timeline').attr('viewBox', '0 0 100 100').attr('preserveAspectRatio', 'none').attr('role', 'img')
-    .attr('aria-label', `${drawn.leaky ? 'LEAKY: ' : ''}Classes over ${plural(starts.length, 'stretch')} of time; the likeliest is ${said.join(', ')}`);
+    .attr('aria-label', marked(`Classes over ${plural(starts.length, 'stretch')} of time; the likeliest is ${said.join(', ')}`));
   svg.selectAll('path').data(paths).join('path').attr('d', (path) => path).attr('fill', (_, c) => SHADES[c]);
   return { svg: svg.node(), from: starts[0], to: starts.at(-1) };
 }
