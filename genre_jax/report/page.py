@@ -1,7 +1,8 @@
 """One self-contained HTML page from the files of a run folder: `python -m genre_jax.report DIR`.
 
 The page is a pure function of the folder: the same files give the same bytes. It loads nothing
-from outside, follows the reader's light or dark setting, and prints.
+from outside, follows the reader's light or dark setting, and prints. Its charts are drawn in the browser,
+by the libraries in `vendor/` and the scripts beside this file.
 """
 
 import functools
@@ -13,13 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation.evaluate import Predictions, Songs, pool_songs, roc_curves
-from genre_jax.report import blends
+from genre_jax.evaluation.evaluate import Predictions, pool_songs
+from genre_jax.report import blends, figures, look
 from genre_jax.report import charts as report_charts
 
+LEVELS = {
+    'segment': 'Segment',
+    'song_max_probability': 'Song, maximum probability',
+    'song_majority': 'Song, majority vote',
+}
 _METRIC_KEYS = (
     'n', 'accuracy', 'accuracy_ci95', 'macro_f1', 'macro_f1_ci95', 'log_loss', 'log_loss_ci95',
     'confusion', 'per_class',
@@ -36,7 +43,7 @@ _KEYS = {
         'protocol', 'protocol_detail', 'leaky', 'classes', 'n_songs', 'n_groups', 'n_segments',
         'songs_per_class', 'chance', 'majority.class', 'majority.accuracy', 'majority.accuracy_ci95',
         'quarantined.count', 'quarantined.files', 'warnings',
-        *(f'parts.test.{level}.{key}' for level in report_charts.LEVELS for key in _METRIC_KEYS),
+        *(f'parts.test.{level}.{key}' for level in LEVELS for key in _METRIC_KEYS),
     ],
     'environment.json': [
         'python', 'platform', 'packages', 'backend', 'devices', 'device_kind', 'processes',
@@ -51,61 +58,50 @@ _KEYS = {
 }  # fmt: skip
 
 
-def write_report(run_dir: pathlib.Path) -> pathlib.Path:
+def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     """Writes `report.html` into the folder of a finished run, from its files alone; returns its path.
 
     The files are `config.json` and `result.json`, and, where they are there, `environment.json`,
-    `metrics.jsonl`, `timing.json`, `parameters.txt`, `predictions/test.npz` and `model/confidence.json`. One
-    that is missing or damaged, or a page that cannot be written, is a UserError.
+    `metrics.jsonl`, `timing.json`, `parameters.txt`, `predictions/test.npz`, `model/confidence.json` and what
+    look.py names, with its `audio`. One that is missing or damaged, or a page that cannot be written, is a
+    UserError.
     """
     run_dir = run_dir.resolve()
     result = _read_json(run_dir / 'result.json')
     predictions = _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes'])
-    metrics = _read_metrics(run_dir / 'metrics.jsonl')
     parameters = run_dir / 'parameters.txt'
-    config = _read_json(run_dir / 'config.json')
-    environment = _read_json(run_dir / 'environment.json', optional=True)
     confidence = _read_json(run_dir / 'model' / 'confidence.json', optional=True)
-    curves, wrong = [None] * len(result['classes']), None
-    if predictions is not None:
-        songs = pool_songs(predictions)
-        curves = roc_curves(songs.label, songs.probability)
-        wrong = _wrong_songs(songs, result['classes'])
+    timing = _read_json(run_dir / 'timing.json', optional=True)
+    metrics = _read_metrics(run_dir / 'metrics.jsonl')
+    shown = figures.of_run(result, metrics, predictions, confidence, timing)
+    shown |= look.of_run(run_dir, predictions, audio)
     contents = {
         'name': run_dir.name,
         'result': result,
-        'config': config,
-        'environment': environment,
+        'config': _read_json(run_dir / 'config.json'),
+        'environment': _read_json(run_dir / 'environment.json', optional=True),
         'confidence': confidence,
-        'timing': _read_json(run_dir / 'timing.json', optional=True),
+        'timing': timing,
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
-        'per_class': _per_class(result, curves),
-        'wrong_songs': wrong,
+        'per_class': _per_class(result, predictions, shown['thresholds']),
         'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
-        'levels': report_charts.LEVELS,
-        'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
+        'levels': LEVELS,
+        'figures': shown,
+        'drawn': figures.as_script(shown),
     }
-    with report_charts.chart_style():
-        contents['charts'] = {
-            'intervals': report_charts.interval_chart(result),
-            'curves': report_charts.curve_charts(metrics, result),
-            'confusion': report_charts.confusion_chart(result),
-            'reliability': [
-                (level, report_charts.reliability_chart(level, confidence[level], result['leaky']))
-                for level in ('segment', 'song')
-                if confidence
-            ],
-            'roc': report_charts.roc_chart(curves, result) if any(curves) else None,
-        }
     path = run_dir / 'report.html'
     render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents)
     return path
 
 
 def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
-    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole."""
+    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole.
+
+    It may extend `base.html.j2`, and calls `asset` for the text of a file of this folder.
+    """
+    here = pathlib.Path(__file__).parent
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader([template.parent, here]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -115,6 +111,7 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
     templates.filters |= {each.__name__: each for each in own} | filters
     templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
     templates.globals['palette'] = report_charts.PALETTE
+    templates.globals['asset'] = lambda name: markupsafe.Markup((here / name).read_text('utf-8').strip())
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:
@@ -123,22 +120,6 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
-
-
-def _wrong_songs(songs: Songs, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Lists the songs whose most probable class is not the true one, the surest mistake first."""
-    predicted = songs.max_probability()
-    wrong = [
-        {
-            'track': str(songs.track[i]),
-            'true': classes[songs.label[i]],
-            'predicted': classes[predicted[i]],
-            'probability': songs.probability[i, predicted[i]],
-            'true_probability': songs.probability[i, songs.label[i]],
-        }
-        for i in np.flatnonzero(predicted != songs.label)
-    ]
-    return sorted(wrong, key=lambda song: (-song['probability'], song['track']))
 
 
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
@@ -189,19 +170,30 @@ def _read_predictions(path: pathlib.Path, classes: list[str]) -> Predictions | N
     return predictions
 
 
-def _per_class(result: dict[str, Any], curves: Sequence[tuple | None]) -> list[dict[str, Any]]:
+def _per_class(
+    result: dict[str, Any],
+    predictions: Predictions | None,
+    thresholds: Sequence[Mapping[str, Any] | None] | None,
+) -> list[dict[str, Any]]:
     song, classes = result['parts']['test']['song_max_probability'], result['classes']
+    groups = None if predictions is None else figures.group_of_track(predictions)
+    known = figures.class_intervals(pool_songs(predictions), groups) if groups else [{}] * len(classes)
     rows = []
     for i, name in enumerate(classes):
         mistakes = np.array(song['confusion'][i])
         mistakes[i] = 0
         most = int(mistakes.max())
+        curve = thresholds[i] if thresholds else None
         row = {
             'name': name,
             'train': result['songs_per_class'][name]['train'],
+            'named': sum(line[i] for line in song['confusion']),
             'called': [classes[other] for other in np.flatnonzero(mistakes == most) if most],
             'times': most,
-            'auc': curves[i] and curves[i][2],
+            'auc': curve and curve['area'],
+            'average': curve and curve['average'],
+            'precision_ci95': None,
+            'recall_ci95': None,
         }
-        rows.append(row | song['per_class'][name])
+        rows.append(row | known[i] | song['per_class'][name])
     return rows

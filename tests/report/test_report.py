@@ -1,6 +1,5 @@
 """The page is checked by reading it as a browser would, against the files it was made from."""
 
-import collections
 import html
 import html.parser
 import json
@@ -12,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 from genre_jax.errors import UserError
 from genre_jax.report import __main__ as report_program
@@ -80,7 +80,9 @@ class Page(html.parser.HTMLParser):
         assert self._open.pop().tag == tag
 
     def handle_data(self, data):
-        for node in self._open:
+        # What scripts and styles hold is nothing that a reader reads.
+        hidden = self._open[-1].tag in ('script', 'style')
+        for node in self._open[-1:] if hidden else self._open:
             node.texts.append(data)
 
     def all(self, tag):
@@ -98,9 +100,14 @@ class Page(html.parser.HTMLParser):
         ]
         return [[cell.text() for cell in row.children if cell.tag in ('th', 'td')] for row in table.all('tr')]
 
-    def svg(self, words):
-        (svg,) = [svg for svg in self.all('svg') if words in svg.attributes['aria-label']]
-        return svg
+    def drawn(self):
+        """Returns what the scripts draw."""
+        (script,) = [each for each in self.all('script') if each.attributes.get('id') == 'drawn']
+        return json.loads(''.join(script.texts))
+
+    def places(self):
+        """Returns the ids of the places of charts."""
+        return [div.attributes['id'] for div in self.all('div') if div.attributes.get('class') == 'chart']
 
 
 def class_names(n):
@@ -287,13 +294,11 @@ def test_headline_and_chart_show_the_song_accuracy_beside_chance_and_majority(ru
     song = result['parts']['test']['song_max_probability']
     (big,) = [p for p in page.all('p') if p.attributes.get('class') == 'big']
     assert numbers(big.text()) == [round(100 * song['accuracy'], 1)]
-    drawn = [text.text() for text in page.svg('Test accuracy').all('text')]
-    rows = [result['parts']['test'][level] for level in LEVELS] + [result['majority']]
-    values = [numbers(text) for text in drawn if '[' in text and ',' in text]
-    for printed, metrics in zip(values, rows, strict=True):
-        stored = 100 * np.array([metrics['accuracy'], *metrics['accuracy_ci95']])
-        np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
-    assert f'chance {100 * result["chance"]:.1f}' in drawn
+    drawn = page.drawn()
+    for level in LEVELS:
+        metrics = result['parts']['test'][level]
+        assert drawn['accuracy'][level] == {key: metrics[key] for key in ('accuracy', 'accuracy_ci95')}
+    assert (drawn['chance'], drawn['majority']) == (result['chance'], result['majority'])
 
 
 def test_per_class_table_keeps_order_and_numbers(run):
@@ -306,7 +311,9 @@ def test_per_class_table_keeps_order_and_numbers(run):
         scores = song['per_class'][name]
         assert int(row[1]) == result['songs_per_class'][name]['train']
         assert int(row[2]) == scores['support']
-        printed = [float(cell) for cell in row[3:6]]
+        printed = [
+            numbers(cell)[0] if cell != 'never named' else 100 * scores['precision'] for cell in row[3:6]
+        ]
         stored = [100 * scores[key] for key in ('precision', 'recall', 'f1')]
         np.testing.assert_allclose(printed, stored, rtol=0, atol=0.0501)
         others = {
@@ -317,45 +324,27 @@ def test_per_class_table_keeps_order_and_numbers(run):
         most = max(others.values())
         called = [other for other, count in others.items() if count == most]
         if most == 0:
-            assert row[7] == '–'
+            assert row[8] == '–'
         elif len(called) == 1:
-            assert row[7] == f'{" ".join(called[0].split())} ({most})'
+            assert row[8] == f'{" ".join(called[0].split())} ({most})'
         else:
-            assert row[7].endswith(f'({most} each)')
-
-
-def test_roc_curves_of_the_songs(tmp_path):
-    """Four songs, of which class 0 is told apart, class 1 in three of four pairs, class 2 never met."""
-    run_dir = make_run(tmp_path / 'run', n_classes=3)
-    assert {row[6] for row in read_page(run_dir).table('precision, recall and F1')[1:]} == {'–'}
-    rows = [(0, [0.8, 0.2]), (0, [0.6, 0.3]), (1, [0.1, 0.7]), (1, [0.5, 0.25])]
-    segments = [(f'song {i}', label, [*p, 1 - sum(p)]) for i, (label, p) in enumerate(rows)]
-    save_predictions(run_dir, result_of(run_dir)['classes'], segments)
-    page = read_page(run_dir)
-    cells = [row[6] for row in page.table('precision, recall and F1')[1:]]
-    assert cells == ['1.000', '0.750', '–']
-    chart = page.svg('ROC curves of 2 classes')
-    assert 'mean area 0.875' in [text.text() for text in chart.all('text')]
-
-
-def test_confusion_chart_numbers_every_cell_that_is_not_empty(run):
-    run_dir, page = run
-    counts = np.array(result_of(run_dir)['parts']['test']['song_max_probability']['confusion'])
-    texts = [text.text() for text in page.svg('Confusion matrix').all('text')]
-    drawn = collections.Counter(int(text) for text in texts if text.isdecimal())
-    expected = collections.Counter(counts[counts > 0].tolist()) if len(counts) <= 25 else {}
-    assert drawn == expected
+            assert row[8].endswith(f'({most} each)')
 
 
 def test_names_are_text_and_never_markup(run):
     run_dir, page = run
+    written = page.source
+    for script in page.all('script'):
+        written = written.replace(''.join(script.texts), '')
+        assert '<' not in ''.join(script.texts) or 'id' not in script.attributes
     for name in result_of(run_dir)['classes']:
         if html.escape(name) != name:
-            assert name not in page.source
-        if len(name) <= 22 and name.isprintable():
-            assert name in [text.text() for text in page.svg('Confusion matrix').all('text')]
+            assert name not in written
+    assert page.drawn()['classes'] == result_of(run_dir)['classes']
     tags = {node.tag for node in page.root.walk()}
-    assert not tags & {'script', 'b>', 'img', 'iframe', 'object', 'embed', 'link'}
+    assert not tags & {'b>', 'img', 'iframe', 'object', 'embed', 'link'}
+    # The data, two libraries and the page's own: no name has opened another.
+    assert len(page.all('script')) == 1 + 2 + len(list(pathlib.Path(report.__file__).parent.glob('*.js')))
     assert page.all('h1')[0].text() == 'a <run> & co'
     assert '<i>music</i>' in page.text()
     assert '3 recordings are <short>' in page.text()
@@ -384,24 +373,18 @@ def test_ids_are_unique_and_headers_have_a_scope(run):
     ids = [node.attributes['id'] for node in page.root.walk() if 'id' in node.attributes]
     assert len(ids) == len(set(ids))
     assert all(th.attributes['scope'] in ('row', 'col') for th in page.all('th'))
-    for svg in page.all('svg'):
-        assert svg.attributes['role'] == 'img'
-        assert svg.attributes['aria-label']
 
 
-def test_charts_take_colours_and_font_from_the_page(run):
-    _, page = run
-    for svg in page.all('svg'):
-        for node in svg.walk():
-            style = node.attributes.get('style', '')
-            assert 'font-family' not in style
-            colours = re.findall(r'(?:fill|stroke): ([^;]+)', style)
-            assert all(colour == 'none' or colour.startswith('var(--') for colour in colours)
+def of_own(page):
+    """Returns how many bytes of a page are neither libraries nor scripts."""
+    scripts = [each for each in page.all('script') if 'id' not in each.attributes]
+    return len(page.source.encode()) - sum(len(''.join(each.texts).encode()) for each in scripts)
 
 
 def test_page_is_small(run):
     _, page = run
-    assert len(page.source.encode()) < 400_000
+    assert len(page.source.encode()) < 1_000_000
+    assert of_own(page) < 200_000
 
 
 def test_sixty_classes_on_a_long_run_stay_small(tmp_path):
@@ -421,7 +404,7 @@ def test_sixty_classes_on_a_long_run_stay_small(tmp_path):
                 )
                 + '\n'
             )
-    assert report.write_report(run_dir).stat().st_size < 400_000
+    assert of_own(read_page(run_dir)) < 200_000
 
 
 def test_same_folder_gives_same_bytes_also_from_the_command_line(tmp_path):
@@ -450,51 +433,11 @@ def test_leaky_is_said_on_top_and_at_every_figure(tmp_path):
     assert banner.text().startswith('LEAKY')
     assert leaky.all('title')[0].text().startswith('LEAKY')
     assert 'LEAKY' in [p.text() for p in leaky.all('p') if p.attributes.get('class') == 'big'][0]
-    assert len(leaky.all('svg')) == 4
-    for svg in leaky.all('svg'):
-        assert 'LEAKY' in [text.text() for text in svg.all('text')]
+    assert (leaky.drawn()['mark'], clean.drawn()['mark']) == ('LEAKY', '')  # on charts: tests/browser
     of_scores = [c.text() for c in leaky.all('caption') + leaky.all('figcaption')]
+    assert len(leaky.all('figcaption')) == len(leaky.places())
     unmarked = [text for text in of_scores if not text.startswith('LEAKY')]
     assert unmarked == ['3 classes', 'Key facts']
-
-
-def test_wrong_songs_by_hand(tmp_path):
-    run_dir = make_run(tmp_path / 'run')
-    classes = class_names(3)
-    save_predictions(
-        run_dir,
-        classes,
-        [
-            # Two of three segments say class 1, the mean (0.5, 0.4, 0.1) says class 0: right.
-            ('right.wav', 0, [0.3, 0.5, 0.2]),
-            ('sure.wav', 2, [0.1, 0.8, 0.1]),
-            ('right.wav', 0, [0.4, 0.6, 0.0]),
-            ('unsure.wav', 1, [0.5, 0.2, 0.3]),
-            ('right.wav', 0, [0.8, 0.1, 0.1]),
-            ('sure.wav', 2, [0.2, 0.6, 0.2]),
-            ('<u>surest.wav', 0, [0.0, 0.9, 0.1]),
-        ],
-    )
-    rows = read_page(run_dir).table('mean over the segments')[1:]
-    assert rows == [
-        ['<u>surest.wav', classes[0], classes[1], '90.0', '0.0'],
-        ['sure.wav', classes[2], classes[1], '70.0', '15.0'],
-        ['unsure.wav', classes[1], classes[0], '50.0', '20.0'],
-    ]
-
-
-def test_only_the_twenty_surest_mistakes_are_listed(tmp_path):
-    run_dir = make_run(tmp_path / 'run', n_classes=2)
-    order = np.random.default_rng(0).permutation(25)
-    save_predictions(
-        run_dir,
-        class_names(2),
-        [(f'song {i:02d}', 1, [0.5 + (i + 1) / 100, 0.5 - (i + 1) / 100]) for i in order],
-    )
-    page = read_page(run_dir)
-    listed = [row[0] for row in page.table('mean over the segments')[1:]]
-    assert listed == [f'song {i:02d}' for i in range(24, 4, -1)]
-    assert '25 of 64 test songs' in page.text()
 
 
 def test_no_wrong_song(tmp_path):
@@ -551,7 +494,7 @@ def test_page_says_what_is_not_there(tmp_path):
     for name in optional:
         assert f'{name} is absent' in page.text()
     assert 'Parameters of the model' not in page.text()
-    assert len(page.all('svg')) == 2
+    assert page.places() == ['accuracy', 'confusion']
 
 
 def test_page_does_without_validation(tmp_path):
@@ -565,7 +508,7 @@ def test_page_does_without_validation(tmp_path):
     (run_dir / 'metrics.jsonl').write_text('\n'.join(json.dumps(row) for row in rows if 'train/loss' in row))
     page = read_page(run_dir)
     assert 'There is no validation part' in page.text()
-    assert len(page.all('svg')) == 4
+    assert not page.drawn()['curves']['val/loss'] and {'loss', 'accuracies'} <= set(page.places())
 
 
 def test_key_facts(tmp_path):
@@ -633,6 +576,7 @@ def test_damage_is_one_line_and_the_old_page_stays(tmp_path, name, damage, said)
     assert pathlib.Path(name).name in message
     assert '\n' not in message
     assert (run_dir / 'report.html').read_text() == 'old page'
+    flags.FLAGS.mark_as_parsed()
     with pytest.raises(UserError) as of_the_program:
         report_program.main(['report', str(run_dir)])
     assert str(of_the_program.value) == message
@@ -643,10 +587,3 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     save_predictions(run_dir, ['a', 'b', 'c'], [('song', 0, [1, 0, 0])])
     with pytest.raises(UserError, match='classes are not those of result.json'):
         report.write_report(run_dir)
-
-
-@pytest.mark.filterwarnings('error:Glyph')
-def test_scripts_that_matplotlib_has_no_font_for_give_no_warning(tmp_path):
-    run_dir = make_run(tmp_path / 'run', n_classes=4)
-    svg = read_page(run_dir).svg('Confusion matrix')
-    assert 'राग यमन' in [text.text() for text in svg.all('text')]
