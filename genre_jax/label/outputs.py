@@ -110,7 +110,7 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _html(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
-    from genre_jax.report import page  # with matplotlib
+    from genre_jax.report import page  # which takes a second to import
 
     classes = sorted({each.label for _, _, stretches in songs for each in stretches})
     rows = [
