@@ -194,7 +194,7 @@ def load(folder: pathlib.Path) -> tuple[dict, Space | None] | None:
     """Reads what `save` wrote, None where there is nothing; a UserError where it is damaged."""
     if not (folder / _FILE).exists():
         return None
-    remedy = 'restore it, or delete it to do without calibration'
+    remedy = f'restore it; or, where another version wrote it too, delete {folder / _FILE}: uncalibrated then'
     found = read_json(folder / _FILE, remedy)
     space = Space.read(folder / _SPACE, remedy) if found.get('reject') else None
     try:
