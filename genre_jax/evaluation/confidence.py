@@ -131,19 +131,18 @@ def sureness(
 
 
 def scales(sure: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Returns of each sureness what 95 % of windows reach, and its deviation, for `with_music`."""
+    """Returns of each sureness what 95 % of windows reach, and its deviation, for `lesser`."""
     return {key: [float(np.quantile(each, 1 - KEPT)), float(each.std()) or 1.0] for key, each in sure.items()}
 
 
-def with_music(
-    sure: Mapping[str, np.ndarray], scales: Mapping[str, Sequence[float]], rule: str
-) -> np.ndarray:
-    """Returns the lesser of how sure a rule is of a class, and how sure it is that there is music, [n].
+def lesser(sure: Mapping[str, np.ndarray], scales: Mapping[str, Sequence[float]], rule: str) -> np.ndarray:
+    """Returns the least of how sure a rule is, how near a class lies, and how much nearer than noise, [n].
 
-    Each in deviations above what 95 % of the validation reach. Noise may lie near a class: nearer to noise.
+    Each in deviations above what 95 % of the validation reach. Noise may lie near a class, but lies nearer to
+    noise; what is neither lies far from both, however sure a network is of it.
     """
-    scaled = ((sure[key] - scales[key][0]) / scales[key][1] for key in (rule, MUSIC))
-    return np.minimum(*scaled)
+    used = dict.fromkeys((rule, 'distance', MUSIC))
+    return np.min([(sure[key] - scales[key][0]) / scales[key][1] for key in used], axis=0)
 
 
 def separation(above: np.ndarray, below: np.ndarray) -> float | None:
@@ -201,7 +200,7 @@ def load(folder: pathlib.Path) -> tuple[dict, Space | None] | None:
         used = [found[level]['temperature'] for level in ('segment', 'song')]
         if found['reject']:
             used += [found['reject']['least'][kind] for kind in ('song', 'window')]
-            used += [x for key in (found['reject']['rule'], MUSIC) for x in found['reject']['scales'][key]]
+            used += [x for key in (*RULES, MUSIC) for x in found['reject']['scales'][key]]
         sound = all(isinstance(number, float) for number in used) and min(used[:2]) > 0
     except (KeyError, TypeError):
         sound = False

@@ -267,7 +267,7 @@ class Classifier:
             return np.zeros(len(logits), np.float32)
         probabilities, energy = scipy.special.softmax(logits, -1), scipy.special.logsumexp(logits, -1)
         sure = confidence.sureness(probabilities, energy, self._space, embeddings)
-        return confidence.with_music(sure, found['scales'], found['rule']).astype(np.float32)
+        return confidence.lesser(sure, found['scales'], found['rule']).astype(np.float32)
 
     def _samples(self, samples: np.ndarray, from_hz: int | None) -> windows.Decoded | BadAudio:
         if from_hz is None:

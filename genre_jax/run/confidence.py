@@ -89,7 +89,7 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
     """Returns when to answer 'none of these', and where the classes lie.
 
     `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and 'no_music'. A song, or a window,
-    is turned away where the rule, or that there is music, is less sure than of 95 % of the validation part.
+    is turned away where `confidence.lesser` is less than of 95 % of the validation part.
     """
     labels = training_windows(job, data).labels
     # Half of the sounds tell where noise lies, the others what that is worth.
@@ -104,7 +104,7 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
     }
     scales = confidence.scales(sure['val'])
     windows = {
-        part: {rule: confidence.with_music(each, scales, rule) for rule in confidence.RULES}
+        part: {rule: confidence.lesser(each, scales, rule) for rule in confidence.RULES}
         for part, each in sure.items()
     }
     songs, right = {}, {}

@@ -113,7 +113,7 @@ def test_noise_that_lies_in_the_midst_of_a_class_is_no_music():
     assert (
         confidence.separation(sure['distance'], of_noise['distance']) < 0.6
     )  # by distance alone it is music
-    both = [confidence.with_music(each, scales, 'distance') for each in (sure, of_noise)]
+    both = [confidence.lesser(each, scales, 'distance') for each in (sure, of_noise)]
     assert confidence.separation(*both) > 0.95
     by_hand = [
         (sure[key] - least) / deviation
@@ -147,7 +147,7 @@ def test_what_was_found_is_read_again_and_damage_is_said(tmp_path):
         'song': {'temperature': 1.0},
         'reject': {
             'rule': 'energy',
-            'scales': {'energy': [1.0, 2.0], 'music': [0.0, 1.0]},
+            'scales': {key: [1.0, 2.0] for key in (*confidence.RULES, confidence.MUSIC)},
             'least': {'song': -1.0, 'window': -2.0},
         },
     }
