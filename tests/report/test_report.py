@@ -497,6 +497,14 @@ def test_page_says_what_is_not_there(tmp_path):
     assert page.places() == ['accuracy', 'confusion']
 
 
+def test_a_last_program_that_trained_nothing_has_no_goodput(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    timing = json.loads((run_dir / 'timing.json').read_text())
+    for parts, told in (({'compute': 3.0, 'other': 1.0}, True), ({'compile': 3.0}, False), ({}, False)):
+        write_json(run_dir / 'timing.json', timing | {'train_s': 4.0, 'train_parts_s': parts})
+        assert ('75.0 % was computing' in read_page(run_dir).text()) == told
+
+
 def test_page_does_without_validation(tmp_path):
     run_dir = make_run(tmp_path / 'run')
     result = result_of(run_dir)
