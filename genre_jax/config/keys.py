@@ -206,6 +206,7 @@ KEYS = (
     Key('tracking.wandb', 'auto', one_of('auto', 'offline', 'off'),
         "'auto': online if logged in, else offline", free=True),
     Key('tracking.wandb_project', 'genre_jax', ANY, 'of Weights & Biases', free=True),
+    Key('tracking.tensorboard', False, ANY, 'event files for it, in the run folder', free=True),
 )  # fmt: skip
 
 BY_NAME = {key.name: key for key in KEYS}

@@ -130,4 +130,5 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)
+    logbook.keep_page()
     return result
