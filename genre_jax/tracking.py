@@ -105,8 +105,8 @@ class Wandb:
         # The run folder's own files: no copies, which would lie in the user's home.
         for name in ('report.html', 'result.json'):
             artifact.add_file(str(self._workdir / name), policy='immutable')
-        if (self._workdir / 'look').is_dir():
-            artifact.add_dir(str(self._workdir / 'look'), name='look', policy='immutable')
+        for file in sorted((self._workdir / 'look').glob('*')):
+            artifact.add_file(str(file), name=f'look/{file.name}', policy='immutable')
         self._run.log_artifact(artifact)
 
     def close(self) -> None:
@@ -154,9 +154,10 @@ class TensorBoard:
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.log`."""
-        self._step = step
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            if name != 'epoch' or step != self._step:  # both lines of a step have it
+                self._writer.add_scalar(name, value, step)
+        self._step = step
 
     def finish(self, result: Mapping) -> None:
         """See `Tracker.finish`: figures, hyperparameters, and pictures of confusion and map."""

@@ -90,6 +90,7 @@ def test_tensorboard_has_every_step_once_however_often_a_run_was_cut_off(tmp_pat
     book.rewind(0)
     for step in (2, 4, 6):
         book.log({'train/loss': 1 / step, 'epoch': step / 2}, step)
+        book.log({'epoch': step / 2}, step)  # as the line of a validation does
     book.close()
     (file,) = (tmp_path / 'tensorboard').glob('events.*')
     before = {event.step: event.wall_time for event in events(file.parent)}
