@@ -8,15 +8,12 @@ import contextlib
 import csv
 import importlib.metadata
 import json
-import netrc
 import os
 import pathlib
 import platform
-import secrets
 import shlex
 import subprocess
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,14 +22,13 @@ import ml_collections
 import tqdm
 from absl import logging
 
-from genre_jax import config as config_lib
+from genre_jax import tracking
 from genre_jax.errors import UserError, printable
 
-# The servers that `wandb login` leaves keys for: versions before 0.31, and 0.31.
-_WANDB_HOSTS = ('api.wandb.ai', 'api.forge.coreweave.com')
 _PACKAGES = (
     'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
-    'soundfile', 'soxr', 'ml-collections', 'wandb', 'music21', 'scikit-learn', 'xgboost-cpu', 'xgboost',
+    'soundfile', 'soxr', 'ml-collections', 'wandb', 'tensorboardX', 'music21', 'scikit-learn',
+    'xgboost-cpu', 'xgboost',
 )  # fmt: skip
 
 
@@ -121,15 +117,14 @@ class Logbook:
         self.enabled = jax.process_index() == 0
         self._metrics_file = workdir / 'metrics.jsonl'
         self._bar: tqdm.tqdm | None = None
-        self._wandb = None
-        if self.enabled and config.tracking.wandb != 'off':
-            self._wandb = _start_wandb(workdir, config)
+        self._trackers = tracking.start(workdir, config) if self.enabled else []
 
     def rewind(self, step: int) -> None:
         """Drops the metrics of steps after `step`: they are about to be computed again.
 
         A damaged line is a UserError.
         """
+        self.track(lambda tracker: tracker.rewind(step))
         if not self.enabled or not self._metrics_file.exists():
             return
         kept = []
@@ -147,7 +142,7 @@ class Logbook:
         write_text(self._metrics_file, b''.join(kept).decode())
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Appends figures by name, such as 'val/segment/accuracy', to metrics.jsonl and sends them to W&B."""
+        """Appends figures by name, such as 'val/segment/accuracy', to metrics.jsonl, and tracks them."""
         if not self.enabled:
             return
         line = json.dumps({'step': step, 'epoch': epoch} | dict(values))
@@ -155,7 +150,7 @@ class Logbook:
             stream.write(line + '\n')
             stream.flush()
             os.fsync(stream.fileno())
-        self.track(lambda run: run.log({'epoch': epoch} | dict(values), step=step))
+        self.track(lambda tracker: tracker.log({'epoch': epoch} | dict(values), step))
 
     def start_progress(self, step: int, total_steps: int) -> None:
         """Shows the progress bar with its ETA, `step` steps being done."""
@@ -181,86 +176,28 @@ class Logbook:
                 print('\n'.join(map(printable, text.split('\n'))), flush=True)
 
     def finish(self, result: Mapping) -> None:
-        """Sends the result, as result.json holds it, and the confusion matrix to W&B."""
+        """Tracks the result, as result.json holds it, and what `look/` and `predictions/` hold."""
+        self.track(lambda tracker: tracker.finish(result))
 
-        def send(run) -> None:
-            import wandb
-
-            scores, classes = result['parts']['test'], result['classes']
-            for kind, values in scores.items():
-                for name in ('accuracy', 'macro_f1', 'log_loss'):
-                    run.summary[f'test/{kind}/{name}'] = values[name]
-            for key in ('protocol', 'chance', 'parameters_sha256'):
-                run.summary[key] = result[key]
-            rows = [
-                [true, predicted, songs]
-                for true, row in zip(classes, scores['song_max_probability']['confusion'], strict=True)
-                for predicted, songs in zip(classes, row, strict=True)
-            ]
-            table = wandb.Table(columns=['true', 'predicted', 'songs'], data=rows)
-            run.log({'test/confusion_matrix': table})
-
-        self.track(send)
+    def keep_page(self) -> None:
+        """Has W&B keep the page, and what belongs to it."""
+        self.track(lambda tracker: tracker.keep_page())
 
     def close(self) -> None:
-        """Ends the progress bar and the W&B run."""
+        """Ends the progress bar and what tracks the run."""
         self.end_progress()
-        self.track(lambda run: run.finish())
-        self._wandb = None
+        self.track(lambda tracker: tracker.close())
+        self._trackers = []
 
-    def track(self, send: Callable[[Any], None]) -> None:
-        """Does something with the W&B run, if there is one; a failure ends tracking, not training."""
-        if self._wandb is None:
-            return
-        try:
-            send(self._wandb)
-        except Exception as error:
-            logging.warning('W&B is off from here on: %s', (str(error).splitlines() or [''])[0])
-            self._wandb = None
-
-
-def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict):
-    """Starts W&B: online if the user is logged in, else offline. Never asks, never waits for long."""
-    identity = workdir / 'wandb_id.txt'  # a continued run goes on under the same name there
-    if not identity.exists():
-        identity.write_text(secrets.token_hex(4))
-    wanted = os.environ.get('WANDB_MODE')
-    if config.tracking.wandb == 'offline' and wanted != 'disabled':
-        wanted = 'offline'
-    wanted = wanted or ('online' if _logged_in_to_wandb() else 'offline')
-    for mode in dict.fromkeys([wanted, 'offline']):
-        try:
-            import wandb
-
-            return wandb.init(
-                project=config.tracking.wandb_project,
-                name=workdir.name,
-                id=identity.read_text().strip(),
-                resume='allow',
-                dir=workdir,
-                mode=mode,
-                config=json.loads(config_lib.to_json(config)),
-                settings=wandb.Settings(silent=True, console='off', init_timeout=10, disable_git=True),
-            )
-        except Exception as error:  # tracking must never stop the training
-            reason = (str(error).splitlines() or [''])[0]
-            logging.warning('W&B does not start %s: %s', mode, reason)
-            if 'wandb' in sys.modules:
-                sys.modules['wandb'].teardown()  # it would say that the run is in use
-    return None
-
-
-def _logged_in_to_wandb() -> bool:
-    """Looks for a key where `wandb login` leaves it, without asking wandb, which may ask the network."""
-    if os.environ.get('WANDB_API_KEY'):
-        return True
-    url = os.environ.get('WANDB_BASE_URL')
-    hosts = [urllib.parse.urlparse(url).hostname] if url else _WANDB_HOSTS
-    try:
-        entries = netrc.netrc(os.environ.get('NETRC'))
-        return any(entries.authenticators(host) for host in hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
+    def track(self, send: Callable[[tracking.Tracker], None]) -> None:
+        """Does something with all that track the run; a failure ends tracking, not training."""
+        for tracker in list(self._trackers):
+            try:
+                send(tracker)
+            except Exception as error:
+                reason = (str(error).splitlines() or [''])[0]
+                logging.warning('%s is off from here on: %s', tracker.name, reason)
+                self._trackers.remove(tracker)
 
 
 def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:

@@ -206,7 +206,7 @@ def test_a_damaged_run_folder(places, tmp_path):
 def test_damaged_metrics_are_not_dropped(tmp_path):
     """Only the line that a kill cut off is: the last, without its end."""
     file = tmp_path / 'metrics.jsonl'
-    config = types.SimpleNamespace(tracking=types.SimpleNamespace(wandb='off'))
+    config = types.SimpleNamespace(tracking=types.SimpleNamespace(wandb='off', tensorboard=False))
     book = logbook.Logbook(tmp_path, config)
     whole = b'{"step": 4}\n{"step": 8}\n'
     file.write_bytes(whole + b'{"step": 12')

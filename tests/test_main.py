@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from genre_jax.evaluation.evaluate import Predictions
-from tests import program
+from tests import program, test_tracking
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,8 @@ def places(tmp_path_factory):
 def finished(places):
     """One run with W&B, from the first step to the page, under the emulated guard of accelerators."""
     workdir = places / 'finished'
-    flags = ('--config.tracking.wandb=auto', '--profile=3')
+    flags = ('--config.tracking.wandb=auto', '--config.tracking.tensorboard=True', '--profile=3')
+    flags = ('--config.report.look=True', *flags)
     words = program.command(workdir, places / 'tones', places / 'prepared', *flags)
     there = ['tests.other_machine' if word == 'genre_jax.main' else word for word in words]
     outside = {'HOME': str(places), 'NETRC': str(places / 'none'), 'MACHINE': 'guarded,mac'}
@@ -127,9 +128,24 @@ def test_wandb_keeps_its_files_for_a_later_sync(finished):
     (file,) = folder.glob('*.wandb')
     content = file.read_bytes()
     tracked = (b'time/compute_s', b'time/compile_s', b'train/examples_per_s', b'train/gradient_norm')
-    for name in (b'val/song_max_probability/accuracy', b'train/loss', b'test/confusion_matrix', *tracked):
-        assert name in content
+    ended_with = (b'test/confusion_matrix', b'test/per_class', b'test/map', b'test/sounds', b'report.html')
+    for name in (b'val/song_max_probability/accuracy', b'train/loss', *ended_with, *tracked):
+        assert name in content, name
     assert f'wandb sync {folder}' in ended.stdout
+
+
+def test_tensorboard_has_the_lines_of_the_log(finished):
+    workdir, _, _ = finished
+    scalars = test_tracking.scalars(workdir / 'tensorboard')
+    found = {(tag, step): value for tag, step, value in scalars}
+    assert len(found) == len(scalars)
+    lines = [(line.pop('step'), line) for line in program.metrics(workdir)]
+    for step, line in lines:
+        for name, value in line.items():
+            assert found[name, step] == pytest.approx(value, rel=1e-6)
+    test, last = program.result(workdir)['parts']['test'], max(step for step, _ in lines)
+    assert found['test/segment/accuracy', last] == pytest.approx(test['segment']['accuracy'])
+    assert ('time/compute_s', last) in found
 
 
 def test_a_finished_run_is_shown_again_and_not_repeated(finished):

@@ -34,7 +34,7 @@ def test_an_installed_wheel_trains_beside_packages_of_the_same_names(tmp_path):
             *(sys.executable, '-m', 'genre_jax.main', '--config=folder', '--workdir=run'),
             *('--config.data.root=tones', '--config.windows.window_s=1.0', '--config.data.group=auto'),
             *('--config.train.length=1 epochs', '--config.train.batch_size=8'),
-            *('--config.eval.batch_size=8', '--config.tracking.wandb=off'),
+            *('--config.eval.batch_size=8', '--config.tracking.wandb=off', '--config.report.look=False'),
         ],
         cwd=here, env=program.environment() | {'PYTHONPATH': str(site)},
         capture_output=True, text=True, check=False,

@@ -16,6 +16,7 @@ def get_config():
     config.eval.batch_size = 16
     config.train.length = '6 epochs'
     config.tracking.wandb = 'off'
+    config.report.look = False
     # Everything that a resumed run, other devices or other processes could draw differently.
     config.augment.gaussian_noise = {'sigma': 0.003}
     config.augment.time_shift = {'max_share': 0.1, 'probability': 0.5}

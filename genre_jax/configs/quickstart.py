@@ -29,4 +29,5 @@ def get_config() -> common.Config:
     config.optim.update(learning_rate=1e-3, schedule='cosine')
     config.train.update(batch_size=16, length='20 epochs', log_every='1 epochs')
     config.eval.every = config.checkpoint.every = '4 epochs'
+    config.report.audio_mb = 1.5  # some 20 songs: a megabyte takes seconds to encode
     return config

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from genre_jax.errors import UserError
 from genre_jax.models.kernels.attention import attend
 from genre_jax.models.kernels.dropout import Dropout
-from genre_jax.models.network import Network, check_picture
+from genre_jax.models.network import Network, check_picture, spread
 
 _PATCH = 16
-_TOKENS = 2  # the class token and the distillation token stand before the patches
+TOKENS = 2  # the class token and the distillation token stand before the patches
 
 
 class Model(Network):
@@ -75,6 +75,12 @@ class Model(Network):
         """Returns how many patches there are along frequency and along time."""
         return ((bins - _PATCH) // self.frequency_stride + 1, (frames - _PATCH) // self.time_stride + 1)
 
+    def over_picture(self, heat: jax.Array, picture: tuple[int, ...]) -> jax.Array:
+        """Lays heat of patches, float32 (batch, rows, columns) of the grid, over the pictures."""
+        frames, bins = picture
+        strides = (self.frequency_stride, self.time_stride)
+        return spread(heat, (_PATCH, _PATCH), strides, (bins, frames)).swapaxes(1, 2)
+
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies normalised log-mel pictures, at least 16 x 16; embeds in the mean of two tokens."""
@@ -96,19 +102,19 @@ class Model(Network):
             jnp.broadcast_to(self.param(name, small, (1, 1, width)), (batch, 1, width))
             for name in ('cls_token', 'dist_token')
         ]
-        place = self.param('pos_embed', small, (1, rows * columns + _TOKENS, width))
+        place = self.param('pos_embed', small, (1, rows * columns + TOKENS, width))
         tokens = jnp.concatenate([*tokens, patches], axis=1) + place
         if train or self.is_initializing():
             self._check_patchout(rows, columns)
         if train and (self.patchout_time or self.patchout_frequency or self.patchout):
-            stay = jnp.concatenate([jnp.arange(_TOKENS), _TOKENS + self._patches_that_stay(rows, columns)])
+            stay = jnp.concatenate([jnp.arange(TOKENS), TOKENS + self._patches_that_stay(rows, columns)])
             tokens = tokens.at[:, stay].get(unique_indices=True, indices_are_sorted=True)
         tokens = tokens.astype(self.dtype)
         block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
             tokens = block(self.heads, self.layer_norm_epsilon, self.dtype, name=f'blocks_{i}')(tokens)
         # The other tokens are not needed any more.
-        tokens = tokens[:, :_TOKENS].astype(jnp.float32)
+        tokens = tokens[:, :TOKENS].astype(jnp.float32)
         tokens = nn.LayerNorm(epsilon=self.layer_norm_epsilon, name='norm')(tokens)
         embedding = tokens.mean(1)
         hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
@@ -194,7 +200,7 @@ def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tupl
     where it is larger, the embeddings are interpolated bilinearly.
     """
     width = pos_embed.shape[-1]
-    places = pos_embed[0, _TOKENS:].reshape(*source, width)
+    places = pos_embed[0, TOKENS:].reshape(*source, width)
     for axis in (1, 0):
         old, new = source[axis], target[axis]
         if new < old:
@@ -205,4 +211,4 @@ def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tupl
             shape[axis] = new
             places = jax.image.resize(places, shape, 'bilinear')
     flat = places.reshape(1, -1, width)
-    return jnp.concatenate([pos_embed[:, :_TOKENS], flat], axis=1)
+    return jnp.concatenate([pos_embed[:, :TOKENS], flat], axis=1)

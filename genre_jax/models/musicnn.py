@@ -15,7 +15,7 @@ from genre_jax.models.kernels import pooling
 from genre_jax.models.kernels.batch_norm import BatchNorm
 from genre_jax.models.kernels.convolution import SingleChannelConv
 from genre_jax.models.kernels.dropout import Dropout
-from genre_jax.models.network import Network, check_picture
+from genre_jax.models.network import Network, check_picture, spread
 
 _TIMBRAL = (0.4, 0.7)  # heights of the kernels as shares of the bins; 7 frames wide
 _TEMPORAL = (128, 64, 32)  # lengths of the kernels in frames; one bin high
@@ -40,6 +40,10 @@ class Model(Network):
         front = [*(f'timbral_{i}' for i in range(1, 3)), *(f'temporal_{i}' for i in range(1, 4))]
         midend = [(f'midend_{i}',) for i in range(1, 4)]
         return (('bn_input', *front), *midend, ('bn_pool', 'dense', 'bn_dense'), ('logits',))
+
+    def over_picture(self, heat: jax.Array, picture: tuple[int, ...]) -> jax.Array:
+        """Lays heat of the first layers' maps over the pictures: a place has seen its kernel's bins."""
+        return spread(heat, (1, picture[1] - heat.shape[2] + 1), (1, 1), picture)
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -48,6 +49,31 @@ class Network(nn.Module):
                     if not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
                         raise UserError(f'config.model.{key}={rate}: expected a number in [0, 1)')
         super().__post_init__()
+
+    def over_picture(self, heat: jax.Array, picture: tuple[int, ...]) -> jax.Array:
+        """Lays what is known of the places of its last maps over the pictures that these were made of.
+
+        Heat float32 (maps, rows, columns) becomes (batch, frames, bins), the first two axes of `picture`.
+        Here maps are taken for smaller pictures.
+        """
+        return jax.image.resize(heat, (len(heat), *picture[:2]), 'linear')
+
+
+def spread(
+    heat: jax.Array, window: tuple[int, int], strides: tuple[int, int], picture: tuple[int, int]
+) -> jax.Array:
+    """Gives each pixel the mean of the places that have seen it, 0 where none has.
+
+    Heat is float32 (batch, rows, columns); a place has seen a window of the picture, and the next one begins
+    `strides` further. Returns (batch, *picture).
+    """
+
+    def sums(pixels: jax.Array) -> jax.Array:
+        return jax.lax.reduce_window(pixels, 0.0, jax.lax.add, (1, *window), (1, *strides), 'VALID')
+
+    back = jax.linear_transpose(sums, jax.ShapeDtypeStruct((len(heat), *picture), heat.dtype))
+    (total,), (seen_by,) = back(heat), back(jnp.ones_like(heat))
+    return total / jnp.maximum(seen_by, 1)
 
 
 def dropout_rates(rates: float | Collection[float], n_layers: int) -> tuple[float, ...]:

@@ -54,6 +54,12 @@ class Model(Network):
         dense = [(f'fc{i}',) for i in range(1, 1 + len(self.hidden_units))]
         return (*convs, *dense, ('predictions',))
 
+    def over_picture(self, heat: jax.Array, picture: tuple[int, ...]) -> jax.Array:
+        """Lays heat of its last maps over images, or over the spectrograms that became images."""
+        if len(picture) == 3:
+            return super().over_picture(heat, picture)
+        return super().over_picture(heat[:, ::-1].swapaxes(1, 2), picture)
+
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies RGB images or spectrograms, at least 32 pixels each way.

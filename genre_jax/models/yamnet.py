@@ -50,6 +50,15 @@ class Model(Network):
         dense = [(f'dense_{i}',) for i in range(1, 1 + len(self.hidden_units))]
         return (*trunk, *lstms, *dense, ('logits',))
 
+    def over_picture(self, heat: jax.Array, picture: tuple[int, ...]) -> jax.Array:
+        """Lays heat of the last maps of all patches over the pictures; patches that overlap are averaged."""
+        frames, bins = picture
+        batch = len(heat) // (1 + (frames - _PATCH_FRAMES) // _PATCH_HOP)
+        patches = super().over_picture(heat, (_PATCH_FRAMES, bins)).reshape(batch, -1, _PATCH_FRAMES, bins)
+        back = jax.linear_transpose(_patches, jax.ShapeDtypeStruct((batch, frames, bins), heat.dtype))
+        (total,), (seen_by,) = back(patches), back(jnp.ones_like(patches))
+        return total / jnp.maximum(seen_by, 1)
+
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies log-mel pictures of 64 bins and at least 96 frames.
@@ -58,10 +67,8 @@ class Model(Network):
         YAMNet's, of 1024 units, the mean over the patches.
         """
         check_picture(features, _PATCH_FRAMES, 32)
-        batch, frames, bins = features.shape
-        n_patches = 1 + (frames - _PATCH_FRAMES) // _PATCH_HOP
-        starts = range(0, n_patches * _PATCH_HOP, _PATCH_HOP)
-        patches = jnp.stack([features[:, i : i + _PATCH_FRAMES] for i in starts], axis=1)
+        patches = _patches(features)
+        batch, n_patches, _, bins = patches.shape
         maps = patches.reshape(batch * n_patches, _PATCH_FRAMES, bins, 1).astype(self.dtype)
         maps = FirstLayer(self.dtype, name='layer1')(maps, train)
         for i, (channels, stride) in enumerate(BLOCKS, 2):
@@ -87,6 +94,12 @@ class Model(Network):
             hidden = nn.relu(dense(hidden)).astype(jnp.float32)
             hidden = Dropout(next(rates))(hidden, train)
         return nn.Dense(self.num_classes, kernel_init=_INIT, name='logits')(hidden), embedding
+
+
+def _patches(features: jax.Array) -> jax.Array:
+    """Cuts pictures (batch, frames, bins) into (batch, patches, 96, bins)."""
+    starts = range(0, features.shape[1] - _PATCH_FRAMES + 1, _PATCH_HOP)
+    return jnp.stack([features[:, i : i + _PATCH_FRAMES] for i in starts], axis=1)
 
 
 _INIT = nn.initializers.glorot_uniform()

@@ -20,7 +20,7 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
-from genre_jax.run import changes, confidence
+from genre_jax.run import changes, confidence, look
 from genre_jax.run import folder as run_folder
 from genre_jax.run import result as run_result
 from genre_jax.training import loop
@@ -169,6 +169,9 @@ def _train_and_test(
         part: outputs_of(best.evaluated, feed.evaluate(tables[part]), len(tables[part]))
         for part in ('val', 'test')
     }
+    rejection = confidence.find_out(job, data, feed, outputs_of, best.evaluated, parts)
+    # Before the result, which makes the run a finished one.
+    look_s = look.write(job, data, parts['test'], best.evaluated, logbook)
     ended = run_result.Ended(
         state,
         first_step,
@@ -179,7 +182,8 @@ def _train_and_test(
         clock.began_s,
         trained_s,
         train_parts_s,
-        confidence.find_out(job, data, feed, outputs_of, best.evaluated, parts),
+        rejection,
+        look_s,
     )
     result = run_result.write(job, data, ended, logbook)
     logbook.say('\n'.join(summary_lines(result, workdir)))

@@ -37,6 +37,7 @@ class Ended:
     rejection: tuple[dict, confidence.Space] | None = (
         None  # of confidence.find_rule; None where a pack trained
     )
+    look_s: float = 0.0  # that look.write took
 
 
 def validation(
@@ -117,7 +118,8 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'prepare_s': ended.prepared_s - ended.started_s,
         'train_s': train_s,
         'train_parts_s': ended.train_parts_s,
-        'evaluate_s': time.monotonic() - ended.trained_s,
+        'evaluate_s': time.monotonic() - ended.trained_s - ended.look_s,
+        'look_s': ended.look_s,
         'examples_per_s': examples / train_s,
     }
     write_json(workdir / 'timing.json', timing)
@@ -130,4 +132,5 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     logbook.finish(result)
     write_json(workdir / 'result.json', result)
     report.write_report(workdir)
+    logbook.keep_page()
     return result

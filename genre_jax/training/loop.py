@@ -3,7 +3,6 @@
 import collections
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +118,8 @@ def fit(
             if 'train.log_every' in due or ended:
                 sums, rate = jax.device_get((stepper.state.sums, stepper.learning_rate))
                 logbook.write(step, length.epochs(step), train_figures(sums, rate))
-                logbook.track(stepper.tell)
+                told = stepper.tell()
+                logbook.track(lambda tracker, told=told, step=step: tracker.log(told, step))
                 stepper.replace(sums=clear_sums())
             if figures is not None:
                 logbook.write(step, length.epochs(step), figures)
@@ -184,7 +184,7 @@ class Stepper:
         self._take = feed.train(train_table, self.step, job.length.total_steps)
         self._dispatches: dict[tuple[str, ...], Callable] = {}
         self._norms = _Norms()
-        # The seconds of 'compute' and 'data', the steps and their gradient norms, of which W&B was told.
+        # The seconds of 'compute' and 'data', the steps and their gradient norms, as they were told last.
         self._clock, self._norm_sum, self._told = clock, 0.0, np.array([0.0, self.step, 0.0])
 
     def replace(self, **parts: object) -> None:
@@ -243,14 +243,14 @@ class Stepper:
         self._norm_sum += float(norms.sum())
         self._logbook.advance(float(losses[-1]), steps, gradient=f'{norms[-1]:.2g}')
 
-    def tell(self, run: Any) -> None:
-        """Tells a run of W&B the seconds so far, and speed and gradients since it was told last."""
+    def tell(self) -> dict[str, float]:
+        """Returns the seconds so far, and speed and gradients since this was told last."""
         spent_s = self._clock.seconds()
         now = np.array([spent_s['compute'] + spent_s['data'], self.step, self._norm_sum])
         (busy_s, steps, norm_sum), self._told = now - self._told, now
         speed = steps * self._job.config.train.batch_size / busy_s
         tracked = {'train/examples_per_s': speed, 'train/gradient_norm': norm_sum / steps}
-        run.log(tracked | {f'time/{part}_s': spent_s[part] for part in spent_s}, step=self.step)
+        return tracked | {f'time/{part}_s': spent_s[part] for part in spent_s}
 
 
 class _Norms:

@@ -11,6 +11,7 @@ from genre_jax.data import prepare
 from genre_jax.data.images import Source
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.loading import prepared
+from genre_jax.run import look
 from tests import program
 from tests.program import DATA
 
@@ -288,3 +289,6 @@ def test_a_run(tmp_path):
     assert result['n_songs'] == result['n_segments'] and sum(result['n_songs'].values()) == 16
     assert result['quarantined']['count'] == 1
     assert np.isfinite(result['parts']['test']['song_max_probability']['log_loss'])
+    pictures = look.Pictures.load(tmp_path / 'run' / 'look' / 'pictures.npz')
+    assert pictures.kind == 'grad_cam' and pictures.saliency.shape[1:] == (32, 32)
+    assert not (tmp_path / 'run' / 'look' / 'excerpts.json').exists()

@@ -10,6 +10,7 @@ import soundfile
 from genre_jax.data import prepare
 from genre_jax.data.raag import Source, assign_by_duration
 from genre_jax.errors import UserError
+from genre_jax.run import look
 from tests import program
 from tests.program import DATA
 
@@ -235,6 +236,8 @@ def test_the_page_trains_and_keeps_the_tonics(tmp_path):
     ended = program.run(words)
     assert ended.returncode == 0, ended.stderr
     assert sum(program.result(tmp_path / 'run')['n_groups'].values()) == 8
+    pictures = look.Pictures.load(tmp_path / 'run' / 'look' / 'pictures.npz')
+    assert pictures.kind == 'rollout' and pictures.saliency.shape == pictures.spectrogram.shape
     (manifest,) = (tmp_path / 'prepared' / 'raag').glob('*/manifest.json')
     tracks = prepare.read_manifest(manifest.parent)['tracks']
     np.testing.assert_allclose([track['tonic_hz'] for track in tracks], 146.8324, rtol=1e-6)

@@ -135,7 +135,7 @@ def test_songs_that_the_network_has_heard(trained):
 @pytest.mark.slow
 def test_a_network_on_a_table_keeps_its_own_scaling(tmp_path):
     root = write_table(tmp_path / 't.csv', songs=10)
-    flags = ('--config.train.length=2 epochs', '--config.tracking.wandb=off')
+    flags = ('--config.train.length=2 epochs', '--config.tracking.wandb=off', '--config.report.look=False')
     words = program.command(
         tmp_path / 'run', root, tmp_path / 'prepared', *flags, page='configs/mlp_features.py'
     )

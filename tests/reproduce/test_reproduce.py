@@ -197,7 +197,7 @@ def run(table, workdir, *flags):
     words = [
         *(sys.executable, '-m', 'genre_jax.reproduce', 'ma', f'--data=features={table}'),
         *(f'--workdir={workdir}', f'--set=data.prepared_dir={table.parent / "prepared"}'),
-        *('--set=tracking.wandb=off', *flags),
+        *('--set=tracking.wandb=off', '--set=report.look=False', *flags),
     ]
     return program.run(words)
 

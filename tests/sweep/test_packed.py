@@ -242,6 +242,7 @@ def page(places):
     config.optim.plateau_patience = 1
     config.train.length = '8 epochs'
     config.tracking.wandb = 'off'
+    config.report.look = False
     return config
 
 

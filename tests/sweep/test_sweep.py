@@ -46,6 +46,7 @@ def get_config():
     config.eval.every = '1 epochs'
     config.checkpoint.every = '1 epochs'
     config.tracking.wandb = 'off'
+    config.report.look = False
     return config
 
 def sweep():

@@ -189,7 +189,7 @@ def _train(place: pathlib.Path, configs: Members) -> None:
     names = [os.path.relpath(folder, place) for folder in configs]
     write_json(place / 'members.json', {'members': names})
     by_seed, members = {first.seed: data}, []
-    quiet = step_numbers.with_values(config, {'tracking.wandb': 'off'})
+    quiet = step_numbers.with_values(config, {'tracking.wandb': 'off', 'tracking.tensorboard': False})
     for folder, own in configs.items():
         if own.seed not in by_seed:
             tables = run_data.make_tables(own, data.dataset, data.split)
