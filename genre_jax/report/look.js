@@ -10,12 +10,12 @@ const KINDS = { grad_cam: 'Grad-CAM', attention_rollout: 'attention rollout', oc
 function players(song, second = null) {
   const all = excerpts.get(song) ?? [];
   const chosen = second === null ? all : all.filter((each) => each.start_s <= second && second < each.end_s).slice(0, 1);
-  return chosen.map(({ start_s: from, end_s: to, source }) => {
+  return chosen.map(({ start_s: from, end_s: to, file_start_s: begins, source }) => {
     const words = `${clock(from)} to ${clock(to)}`;
     const note = element('span', { class: 'note', role: 'status' }, words);
-    const audio = element('audio', { controls: true, preload: 'none', src: source, 'aria-label': `${songs.track[song]}, ${words}` });
+    const audio = element('audio', { controls: true, preload: 'none', src: begins < from ? `${source}#t=${from - begins},${to - begins}` : source, 'aria-label': `${songs.track[song]}, ${words}` });
     audio.addEventListener('error', () => (note.textContent = `${words}: the excerpt is not beside the page, or of a format that this browser does not play`));
-    if (second !== null) audio.currentTime = second - from;
+    if (second !== null) audio.currentTime = second - begins;
     return element('div', { class: 'player' }, audio, note);
   });
 }
@@ -89,6 +89,7 @@ if (drawn.map) {
     ...(groups && { group: { of: (i) => groups.of_song[map.song[i]], names: groups.name } }),
   };
   form.elements.picked.append(element('option', { value: '' }, 'all classes'), ...classes.map((name, i) => element('option', { value: i }, name)));
+  if (!map.tsne) form.elements.method.querySelector('[value=tsne]').remove();
   if (!groups) form.elements.colour.querySelector('[value=group]').remove();
   let chosen = 0;
   const words = (i) => `${songs.track[map.song[i]]}, ${clock(map.start_s[i])}: ${classes[label(i)]}, called ${classes[map.predicted[i]]}`;

@@ -1,14 +1,17 @@
 """What a run keeps to be looked at and listened to, in `look/`, as the page's scripts read it.
 
 `map.npz`: `row` int32 [n], rows of the test part's predictions, and their places in two dimensions, `tsne`
-and `pca`, float32 [n, 2]. `excerpts.json`: a list of {'track', 'start_s', 'end_s', 'file'}, the files, Opus
-in Ogg, beside it. `pictures.npz`: `row` int32 [m], `spectrogram` and `saliency` uint8 [m, frames, bins], and
-`kind`, how the saliency was computed. Each may be missing.
+and `pca`, float32 [n, 2]; of a handful of rows there is no `tsne`. `excerpts.json`: a list of {'track',
+'start_s', 'end_s', 'file', 'file_start_s'}: the files are Opus in Ogg beside it, or, by their whole paths,
+those of the dataset; `file_start_s` is where in the track they begin. `pictures.npz`: `row` int32 [m],
+`spectrogram` and `saliency` uint8 [m, frames, bins], and `kind`, how the saliency was computed. Each may be
+missing.
 """
 
 import base64
 import io
 import json
+import os
 import pathlib
 import urllib.parse
 import zipfile
@@ -44,12 +47,15 @@ def of_run(run_dir: pathlib.Path, predictions: Predictions | None, audio: str = 
     }
 
 
-def _load(file: pathlib.Path, names: Iterable[str], rows: int) -> dict[str, np.ndarray] | None:
+def _load(
+    file: pathlib.Path, names: Iterable[str], rows: int, optional: Iterable[str] = ()
+) -> dict[str, np.ndarray] | None:
     if not file.exists():
         return None
     try:
         with np.load(file) as arrays:
-            found = {name: arrays[name] for name in names}
+            there = [*names, *(name for name in optional if name in arrays)]
+            found = {name: arrays[name] for name in there}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f'{file}: cannot be read ({error}); remove it, or have it made again') from error
     if len(found['row']) and not 0 <= found['row'].min() <= found['row'].max() < rows:
@@ -59,7 +65,7 @@ def _load(file: pathlib.Path, names: Iterable[str], rows: int) -> dict[str, np.n
 
 def _map(file: pathlib.Path, predictions: Predictions, song_of_row: np.ndarray) -> dict[str, Any] | None:
     """Returns columns of the dots, evenly thinned, and how many there were."""
-    found = _load(file, ('row', 'tsne', 'pca'), len(predictions.track))
+    found = _load(file, ('row', 'pca'), len(predictions.track), ('tsne',))
     if found is None or not len(found['row']):
         return None
     n = len(found['row'])
@@ -70,27 +76,31 @@ def _map(file: pathlib.Path, predictions: Predictions, song_of_row: np.ndarray) 
         'song': song_of_row[row].tolist(),
         'start_s': np.float64(predictions.start_s[row]).round(2).tolist(),
         'predicted': predictions.probabilities[row].argmax(1).tolist(),
-        **{name: np.float64(found[name][kept]).round(3).tolist() for name in ('tsne', 'pca')},
+        **{
+            name: np.float64(found[name][kept]).round(3).tolist() for name in ('tsne', 'pca') if name in found
+        },
     }
 
 
 def _excerpts(file: pathlib.Path, number: dict[str, int], audio: str) -> list[dict[str, Any]]:
-    """Returns 'song', 'start_s', 'end_s' and 'source' of each excerpt of a test song."""
+    """Returns 'song', 'start_s', 'end_s', 'file_start_s' and 'source' of each excerpt of a test song."""
     if not file.exists():
         return []
     found, size = [], 0
     try:
         for each in json.loads(file.read_text('utf-8')):
-            source = file.with_name(pathlib.Path(each['file']).name)
             if each['track'] not in number:
                 continue
-            times = {key: round(float(each[key]), 3) for key in ('start_s', 'end_s')}
-            sound = source.read_bytes()
-            if audio == 'inside' and size + len(sound) <= _AUDIO_BYTES:
-                size += len(sound)
-                url = f'data:audio/ogg;base64,{base64.b64encode(sound).decode()}'
+            source = pathlib.Path(each['file'])
+            times = {key: round(float(each[key]), 3) for key in ('start_s', 'end_s', 'file_start_s')}
+            if source.is_absolute():
+                url = f'file://{urllib.parse.quote(os.fsencode(source))}'
             else:
+                sound = file.with_name(source.name).read_bytes()
                 url = f'look/{urllib.parse.quote(source.name)}'
+                if audio == 'inside' and size + len(sound) <= _AUDIO_BYTES:
+                    size += len(sound)
+                    url = f'data:audio/ogg;base64,{base64.b64encode(sound).decode()}'
             found.append({'song': number[each['track']], **times, 'source': url})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{file}: cannot be read ({error}); remove it, or have it made again') from error

@@ -47,7 +47,7 @@ class Pictures(Arrays):
     label: np.ndarray  # class ids: what the songs were taken for, and what the saliency speaks for, int32 [m]
     spectrogram: np.ndarray  # from the least to the greatest value of each, uint8 [m, frames, bins]
     saliency: np.ndarray  # from nothing to the most of each, uint8 [m, frames, bins]
-    kind: np.ndarray  # 'grad_cam', 'rollout' or 'occlusion', str
+    kind: np.ndarray  # 'grad_cam', 'attention_rollout' or 'occlusion', str
 
 
 def write(job: Job, data: run_data.Data, test: Outputs, variables: Mapping, logbook: Logbook) -> float:

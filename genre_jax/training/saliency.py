@@ -36,7 +36,7 @@ def program(job: Job) -> tuple[str, Callable]:
     if isinstance(job.model, ast.Model):
         # What is read inside of `nn.remat` does not get out; nothing is differentiated here.
         job = dataclasses.replace(job, model=job.model.clone(remat=False))
-        kind, of_pictures = 'rollout', rollout
+        kind, of_pictures = 'attention_rollout', rollout
     elif names := last_maps(job, variables, pictures):
         kind, of_pictures = 'grad_cam', lambda *arguments: grad_cam(*arguments, names)
     else:

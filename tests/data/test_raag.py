@@ -237,7 +237,7 @@ def test_the_page_trains_and_keeps_the_tonics(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert sum(program.result(tmp_path / 'run')['n_groups'].values()) == 8
     pictures = look.Pictures.load(tmp_path / 'run' / 'look' / 'pictures.npz')
-    assert pictures.kind == 'rollout' and pictures.saliency.shape == pictures.spectrogram.shape
+    assert pictures.kind == 'attention_rollout' and pictures.saliency.shape == pictures.spectrogram.shape
     (manifest,) = (tmp_path / 'prepared' / 'raag').glob('*/manifest.json')
     tracks = prepare.read_manifest(manifest.parent)['tracks']
     np.testing.assert_allclose([track['tonic_hz'] for track in tracks], 146.8324, rtol=1e-6)

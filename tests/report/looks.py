@@ -22,7 +22,8 @@ def write(run_dir, table, songs=3, excerpt_s=4.0):
         file = folder / f'excerpt {i}#.opus'
         soundfile.write(file, 0.2 * np.sin(2 * np.pi * 440 * time_s), RATE_HZ, format='OGG', subtype='OPUS')
         start_s = float(table.start_s[table.track == track].min())
-        excerpts.append({'track': track, 'start_s': start_s, 'end_s': start_s + excerpt_s, 'file': file.name})
+        times = {'start_s': start_s, 'end_s': start_s + excerpt_s, 'file_start_s': start_s}
+        excerpts.append({'track': track, **times, 'file': file.name})
     (folder / 'excerpts.json').write_text(json.dumps(excerpts))
     row = np.flatnonzero(np.isin(table.track, tracks)).astype(np.int32)
     spectrogram, saliency = rng.integers(0, 256, (2, len(row), 12, 5), dtype=np.uint8)

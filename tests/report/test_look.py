@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import pathlib
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_sound_is_inside_the_page_or_linked(run):
     linked = look.of_run(run_dir, evaluate.Predictions.load(run_dir / 'predictions' / 'test.npz'), 'linked')
     sources = [each['source'] for each in linked['excerpts']]
     assert sources == ['look/excerpt%200%23.opus', 'look/excerpt%201%23.opus', 'look/excerpt%202%23.opus']
+
+
+def test_sound_of_the_dataset_is_linked_from_where_the_track_begins_in_it(run, tmp_path):
+    run_dir, table, _ = run
+    file = tmp_path / 'ein Lied #1.wav'
+    times = {'start_s': 30.0, 'end_s': 60.0, 'file_start_s': -120.0}
+    entry = {'track': table.track[0].item(), **times, 'file': str(file)}
+    (run_dir / 'look' / 'excerpts.json').write_text(json.dumps([entry]))
+    [found] = read_page(run_dir).drawn()['excerpts']
+    assert found == {'song': 0, **times, 'source': file.as_uri()}
+
+
+def test_a_map_of_a_handful_of_segments_has_principal_components_alone(run):
+    run_dir, _, _ = run
+    np.savez(run_dir / 'look' / 'map.npz', row=np.arange(3), pca=np.eye(3, 2, dtype=np.float32))
+    found = read_page(run_dir).drawn()['map']
+    assert found['pca'] == [[1, 0], [0, 1], [0, 0]] and 'tsne' not in found
 
 
 def test_pages_stay_small_however_much_there_is(run):

@@ -182,7 +182,7 @@ def test_every_network_can_be_looked_into(name):
     names = saliency.last_maps(job, variables, jax.ShapeDtypeStruct((1, *job.picture), jnp.float32))
     if name in LAST:
         assert list(names) == LAST[name]
-    assert kind == ('rollout' if name == 'ast' else 'grad_cam' if names else 'occlusion')
+    assert kind == ('attention_rollout' if name == 'ast' else 'grad_cam' if names else 'occlusion')
     assert pictures.shape == heat.shape == (16, *job.picture) and heat.dtype == np.uint8
     assert (pictures.min((1, 2)) == 0).all() and (pictures.max((1, 2)) == 255).all()
     assert (np.isin(heat.max((1, 2)), (0, 255))).all() and heat.any()
