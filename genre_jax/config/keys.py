@@ -201,7 +201,7 @@ KEYS = (
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),
     Key('report.look', True, ANY, 'a map, sound, and what the network looks at, for the page', free=True),
-    Key('report.audio_mb', 6.0, FROM_ZERO, 'of sound of test songs, for the page', free=True),
+    Key('report.audio_mb', 3.0, FROM_ZERO, 'of sound of test songs, for the page', free=True),
     Key('report.link_audio', False, ANY, 'the page plays the original files instead', free=True),
     Key('tracking.wandb', 'auto', one_of('auto', 'offline', 'off'),
         "'auto': online if logged in, else offline", free=True),
