@@ -76,7 +76,7 @@ class Network:
             report = read_json(self._run / 'model' / 'conversion.json', 'restore it')
             fitted = _tuples(report['source']['front_end'])
             self._front_end = dataclasses.replace(self._front_end, **fitted)
-        if self._front_end.kind == 'audio':
+        if self._front_end.kind == 'audio' and self.config.windows.window_s:
             rate_hz = self._front_end.sample_rate_hz
             self._front_end.check_length(round(self.config.windows.window_s * rate_hz))
         accepted = config.init.other_front_end

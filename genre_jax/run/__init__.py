@@ -79,7 +79,7 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
     for section in ('train', 'eval'):
         sharding.check_batch_size(config[section].batch_size, f'{section}.batch_size', mesh)
     front_end = features.build(config.features)
-    if front_end.kind == 'audio':
+    if front_end.kind == 'audio' and config.windows.window_s:
         front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)

@@ -127,10 +127,13 @@ class Job:
 def as_heard(
     audio: jax.Array, sample_rate_hz: int, front_end: features.FrontEnd, window_s: float
 ) -> jax.Array:
-    """Turns stored audio, int16 (batch, time), into what a front end takes, float32 at its rate."""
+    """Turns stored audio, int16 (batch, time), into what a front end takes, float32 at its rate.
+
+    A window of 0 s takes all of it.
+    """
     waveform = audio.astype(jnp.float32) / 32767
     waveform = resample(waveform, sample_rate_hz, front_end.sample_rate_hz)
-    return waveform[:, : round(window_s * front_end.sample_rate_hz)]
+    return waveform[:, : round(window_s * front_end.sample_rate_hz) or None]
 
 
 def make_job(
@@ -154,10 +157,10 @@ def make_job(
     """
     front_end = front_end or features.build(config.features)
     if front_end.kind != stored.kind:
-        fitting = {'audio': 'one for audio', 'image': "'picture'", 'table': "'table'"}[stored.kind]
+        fitting = {'audio': 'one for audio', 'pitch': "'melody'", 'image': "'picture'", 'table': "'table'"}
         raise UserError(
             f'config.features.name={config.features.name!r} is for data of kind {front_end.kind!r}, and '
-            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting}'
+            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting[stored.kind]}'
         )
     augmentation = augment.Augmentation(config.augment, stored.labels)
     job = Job(
