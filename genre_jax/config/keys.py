@@ -192,6 +192,7 @@ KEYS = (
         'processes that read training records, 0: threads of the program itself', free=True),
     Key('train.device_resident', False, ANY,
         'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True),
+    Key('train.features_once', False, ANY, 'computed before the training; for windows that stay the same'),
     Key('train.steps_per_dispatch', 1, whole(1),
         'steps in one program, where the data are resident', free=True),
     Key('train.matmul_precision', 'highest', one_of('highest', 'high', 'default'), _PRECISION),

@@ -12,7 +12,7 @@ import grain
 import ml_collections
 import numpy as np
 
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, tonic
 from genre_jax.loading import balance
 from genre_jax.loading.prepared import Dataset
 
@@ -109,16 +109,16 @@ class WindowTable:
         return len(self.track)
 
     def places(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
-        """Returns where windows lie: 'track', and 'start' in samples or rows; and what is known of them.
+        """Returns where windows lie: 'row' here, 'track', 'start' in it; and what is known of them.
 
-        That is 'label' and 'tonic_hz', 0 where it is not known; all are (batch,). Where `redrawn`, `rng` draws
-        the starts anew.
+        That is 'label' and 'tonic_hz', 0 where it is not known; all are (batch,). Where `redrawn`, `rng`
+        draws the starts anew.
         """
         start = self.start[rows]
         if self.redrawn and rng is not None:
             start = rng.integers(0, self._last[rows], endpoint=True)
         known = {'label': self.labels[rows], 'tonic_hz': self.tonic_hz[rows]}
-        return known | {'track': self.track[rows], 'start': start}
+        return known | {'row': rows, 'track': self.track[rows], 'start': start}
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns windows: 'audio' int16 (batch, window), or another kind, with 'label' and 'tonic_hz'."""
@@ -134,11 +134,26 @@ class WindowTable:
         """Returns every window, or picture or row, (windows, ...): for what fits into memory."""
         return self.read(self.places(np.arange(len(self))))[self.stored.kind]
 
-    def predictions(self, probabilities: np.ndarray) -> evaluate.Predictions:
-        """Joins the windows with their probabilities, float32 [windows, classes]."""
+    def predictions(
+        self, probabilities: np.ndarray, joint: np.ndarray | None = None, height: np.ndarray | None = None
+    ) -> evaluate.Predictions:
+        """Joins the windows with their probabilities, float32 [windows, classes].
+
+        Of a model that names the tonic with those of tonic and class, [windows, tonics, classes], and the
+        height of the tonics [windows, tonics].
+        """
         names, groups = (self.dataset.column(key)[self.track] for key in ('track', 'group'))
         classes = np.asarray(self.dataset.labels)
-        return evaluate.Predictions(names, self.start_s, self.labels, probabilities, classes, groups)
+        found = evaluate.Predictions(names, self.start_s, self.labels, probabilities, classes, groups)
+        if joint is None:
+            return found
+        ordered = tonic.by_pitch_class(joint, height)
+        return dataclasses.replace(
+            found,
+            tonic_hz=self.tonic_hz,
+            tonic=ordered.sum(-1),
+            given=tonic.given(ordered, self.tonic_hz),
+        )
 
 
 @dataclasses.dataclass(eq=False)

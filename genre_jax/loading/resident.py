@@ -117,7 +117,8 @@ class Resident:
     def _block(self, places: Sequence[Mapping[str, np.ndarray]]) -> tuple[jax.Array, dict]:
         """Returns the records, and where several batches lie in them, filled up to `most_steps`."""
         filled = [*places, *places[-1:] * (self.most_steps - len(places))]
-        stacked = {key: np.stack([place[key] for place in filled]) for key in places[0]}
+        kept = ('track', 'start', *loader.KNOWN)
+        stacked = {key: np.stack([place[key] for place in filled]) for key in kept}
         arrays = self._where(stacked) | {key: stacked[key] for key in loader.KNOWN}
         return self.records, sharding.put_replicated(arrays, self._mesh)
 

@@ -9,14 +9,15 @@ import librosa
 import numpy as np
 import pytest
 
-from genre_jax.data import makam, prepare
+from genre_jax.data import prepare
+from genre_jax.data.makam import Source as Melodies
 from genre_jax.data.makam import synth
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.loading import prepared
 from tests.program import DATA
 
 HOP_S = 128 / 44100
-Source = functools.partial(makam.Source, kind='audio')
+Source = functools.partial(Melodies, kind='audio')
 
 
 def mbid(number):
@@ -234,7 +235,7 @@ def test_packed(tmp_path):
 
 
 def test_melodies_are_stored_as_they_are(tmp_path):
-    """Whole, every 23 ms whatever the layout, with their tonics; they come back from the records to the bit."""
+    """Whole, every 23 ms whatever the layout, with their tonics, and to the bit."""
     packed = {1: ('Rast', glide(200.0, hop_s=1024 / 44100)), 2: ('Saba', glide(30.0, 300.0, 1024 / 44100))}
     published = {1: ('Rast', glide(2.0)), 2: ('Saba', glide(3.0))}
     roots = {
@@ -242,7 +243,7 @@ def test_melodies_are_stored_as_they_are(tmp_path):
         1: (write_packed(tmp_path / 'packed', packed), packed, 40),
     }
     for thinned, (root, tracks, scale) in roots.items():
-        source = makam.Source(root=str(root))
+        source = Melodies(root=str(root))
         assert source.kind == 'pitch' and source.sample_rate_hz() == pytest.approx(44100 / 1024)
         dataset = prepared.Dataset(prepare.prepare(source, tmp_path / 'prepared', 1.0))
         assert dataset.stored(0).shape == (max(track['n_samples'] for track in dataset.tracks),)
@@ -252,7 +253,7 @@ def test_melodies_are_stored_as_they_are(tmp_path):
             length = dataset.tracks[row]['n_samples']
             np.testing.assert_array_equal(dataset.read(row, 0, length + 5), np.append(wanted, np.zeros(5)))
     with pytest.raises(UserError, match="kind is 'midi'; expected one of pitch, audio"):
-        makam.Source(root=str(root), kind='midi')
+        Melodies(root=str(root), kind='midi')
 
 
 def test_stretches_are_drawn_by_seed_and_recording(tmp_path):

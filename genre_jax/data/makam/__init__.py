@@ -16,7 +16,7 @@ from genre_jax.errors import BadAudio, UserError
 # Raised with every change of what is stored of the recordings.
 _BUILDER_VERSION = 2
 _KINDS = ('pitch', 'audio')
-# Of the pitch that is stored, in samples at 44.1 kHz: 23 ms. Published tracks have eight times as many frames.
+# Of the pitch that is stored, in samples at 44.1 kHz: 23 ms. Published tracks have eight times the frames.
 _HOP = 1024
 _GROUPS = ('work', 'artist', 'work+artist', 'recording')
 
