@@ -39,12 +39,14 @@ class _Scorer(nn.Module):
     hidden_units: int
     input_dropout: float
     dropout: float
+    dtype: str
 
     @nn.compact
     def __call__(self, seen: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         # One mask for all candidates of a recording, which so stay comparable.
         dropped = Dropout(self.input_dropout, broadcast_dims=(1,))(seen, train)
-        hidden = nn.gelu(nn.Dense(self.hidden_units, name='dense_1')(dropped))
+        dense = nn.Dense(self.hidden_units, dtype=self.dtype, name='dense_1')
+        hidden = nn.gelu(dense(dropped)).astype(jnp.float32)
         score = nn.Dense(self.num_classes, name='output')(Dropout(self.dropout)(hidden, train))
         return score + nn.Dense(self.num_classes, use_bias=False, name='straight')(dropped), hidden
 
@@ -100,7 +102,7 @@ class Model(Network):
             in_axes=(None, None),
             out_axes=1,
             axis_size=self.members,
-        )(self.num_classes, self.hidden_units, self.input_dropout, self.dropout, name='members')
+        )(self.num_classes, self.hidden_units, self.input_dropout, self.dropout, self.dtype, name='members')
         score, hidden = scorer(self._seen(columns, candidates), train)
         score = score + candidates.correction[:, None, :, None]
         found = Scores(score, self._height(columns, candidates), candidates.share)

@@ -93,6 +93,27 @@ def test_the_batches_of_the_stream(dataset, draw, window_s, shape):
         assert (whole[len(table) :] == whole[len(table) - 1]).all()  # filled up with the last window
 
 
+def test_features_that_are_computed_once(dataset):
+    """The batches of the stream, as features."""
+    config = keys.get_config()
+    config.windows.update(window_s=0.5, train_draw='grid', train_per_track=2, eval_per_track=3)
+    config.train.batch_size = config.eval.batch_size = BATCH
+    table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), config.windows, train=True, seed=3)
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    streamed = feed.Streamed(config, mesh)
+    once = feed.Featured(config, mesh, streamed, lambda stored: stored.reshape(len(stored), -1)[:, :3] * 2.0)
+    take, expected = once.train(table, 1, 4), streamed.train(table, 1, 4)
+    for _ in range(3):
+        (_, batch), (_, stored) = take(1), expected(1)
+        wanted = 2.0 * np.asarray(stored[dataset.kind]).reshape(BATCH, -1)[:, :3]
+        np.testing.assert_allclose(batch['features'], wanted, rtol=1e-6)
+        for key in loader.KNOWN:
+            np.testing.assert_array_equal(batch[key], stored[key])
+    for ours, theirs in zip(once.evaluate(table), streamed.evaluate(table), strict=True):
+        wanted = 2.0 * np.asarray(theirs).reshape(BATCH, -1)[:, :3]
+        np.testing.assert_allclose(ours, wanted, rtol=1e-6)
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """The same run streamed, resident, in programs of several steps, and read by worker processes."""
