@@ -2,6 +2,9 @@
 
     python -m genre_jax.main --config=configs/makam_orbit.py \
         --config.data.root=otmm_makam_recognition_dataset --workdir=runs/makam_orbit
+
+One of ten folds, `--config.split.fold=0` to 9, of the data of docs/datasets/makam.md. What the network is
+and what it is worth: docs/modal.md. It learns from tonics, and is tested without.
 """
 
 from genre_jax.configs import common

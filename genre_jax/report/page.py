@@ -17,6 +17,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, Songs, pool_songs, roc_curves
+from genre_jax.logbook import TONIC_WORDS
 from genre_jax.report import blends
 from genre_jax.report import charts as report_charts
 
@@ -82,6 +83,8 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
         'per_class': _per_class(result, curves),
         'wrong_songs': wrong,
         'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
+        'tonic': result.get('tonic', {}).get('test'),
+        'tonic_words': TONIC_WORDS,
         'levels': report_charts.LEVELS,
         'max_numbered_classes': report_charts.MAX_NUMBERED_CLASSES,
     }
