@@ -57,24 +57,25 @@ def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     time_s = np.arange(n_samples) / sample_rate_hz
     rates_hz = np.fft.rfftfreq(n_samples, 1 / sample_rate_hz)
-    sounds = []
-    for _ in range(_EACH):
+    sounds = np.empty((_EACH * 7, n_samples), np.int16)
+    for first in range(0, len(sounds), 7):
         spectrum = np.fft.rfft(rng.standard_normal(n_samples))
-        for slope in (0, 0.5, 1):  # white, pink, brown
-            sounds.append(np.fft.irfft(spectrum / np.maximum(rates_hz, 20) ** slope, n_samples))
-        sounds.append(np.sin(2 * np.pi * np.exp(rng.uniform(np.log(80), np.log(3000))) * time_s))
+        white, pink, brown = (
+            np.fft.irfft(spectrum / np.maximum(rates_hz, 20) ** slope, n_samples) for slope in (0, 0.5, 1)
+        )
+        tone = np.sin(2 * np.pi * np.exp(rng.uniform(np.log(80), np.log(3000))) * time_s)
         hum_hz = rng.uniform(49, 61)
-        sounds.append(sum(np.sin(2 * np.pi * k * hum_hz * time_s) / k for k in range(1, 12)))
+        hum = sum(np.sin(2 * np.pi * k * hum_hz * time_s) / k for k in range(1, 12))
         clicks = np.zeros(n_samples)
         clicks[rng.integers(0, n_samples, max(1, int(10 * time_s[-1])))] = 1
-        sounds.append(clicks)
         # Noise in the band of speech whose loudness goes with syllables.
         band = np.fft.irfft(spectrum * ((rates_hz > 200) & (rates_hz < 3500)), n_samples)
-        sounds.append(band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s)))
-    # Of very short windows there may be no speech at all.
-    sounds = np.array([sound / max(np.abs(sound).max(), 1e-9) for sound in sounds])
-    loud = 10 ** (-2 * rng.uniform(0, 1, (len(sounds), 1)) ** 3)
-    return np.rint(32767 * loud * sounds).astype(np.int16)
+        babble = band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s))
+        for i, sound in enumerate((white, pink, brown, tone, hum, clicks, babble), first):
+            # Most nearly as loud as can be, as music is. Of very short windows there may be no speech at all.
+            loud = 10 ** (-2 * rng.uniform() ** 3) / max(np.abs(sound).max(), 1e-9)
+            sounds[i] = np.rint(32767 * loud * sound)
+    return sounds
 
 
 def batches(job: Job, windows: np.ndarray) -> Iterator[jax.Array]:
