@@ -1,56 +1,27 @@
-"""Audio files to mono int16, on the host: decode, mix, resample, and say what is wrong with a file.
-
-libsndfile decodes what it can and keeps quiet about the rest; `containers` finds what it passes over.
-"""
+"""Audio files to mono int16, on the host: decode, mix, resample, and say what is wrong with the sound."""
 
 import contextlib
-import itertools
 import math
 import os
-import stat
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
-from genre_jax.data import containers
+from genre_jax.data import audio_file
+from genre_jax.data.audio_file import AudioInfo
 from genre_jax.errors import BadAudio, machine_fault
-
-AUDIO_SUFFIXES = frozenset(
-    ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mpga', '.au', '.snd', '.aif', '.aiff')
-)
-
-# What FFmpeg's libraries read, where PyAV brings them.
-FFMPEG_SUFFIXES = frozenset(
-    '.m4a .m4b .m4r .mp4 .mov .aac .webm .weba .mka .mkv .wma .asf .mp2 .3gp .3g2 .amr .awb .ac3 .ape .wv '
-    '.caf'.split()
-)
 
 # FFmpeg's names of containers that say how long they are: of others it guesses, by the first bit rate.
 _WITH_LENGTH = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'asf', 'caf', 'ape', 'wv')
 
-_FORMATS = frozenset(('WAV', 'WAVEX', 'RF64', 'FLAC', 'OGG', 'MP3', 'AU', 'AIFF'))
-_RATES_HZ = (1_000, 768_000)
 _SHORTEST_S = 0.1
 _LOUDEST = 100.0  # of float samples; integers that were written as floats are louder all through
 _SILENCE_PEAK = 1e-4  # -80 dBFS: some ten times the quantisation noise of 16-bit digital silence
 # Ends noted by hand are rounded, and decoders disagree about the padding of lossy files.
 _END_TOLERANCE_S = 0.5
 _BLOCK_SAMPLES = 2**20
-_MP3_PADDING = 4608  # samples of encoder delay and padding that a decoder may leave out
-
-
-class AudioInfo(NamedTuple):
-    """What a file's header says; `format` as libsndfile names it: 'WAV', 'FLAC', 'OGG', 'MP3', ..."""
-
-    sample_rate_hz: int
-    channels: int
-    duration_s: float
-    format: str
 
 
 @contextlib.contextmanager
@@ -74,10 +45,10 @@ def _apart_from_faults(path: str | os.PathLike[str]) -> Iterator[None]:
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads a file's header; BadAudio for one that is not audio, or holds less than it announces."""
     with _apart_from_faults(path):
-        if _by_ffmpeg(path):
-            with _ffmpeg(path) as (info, _):
+        if audio_file.by_ffmpeg(path):
+            with audio_file.opened_by_ffmpeg(path) as (info, _):
                 return info
-        with _opened(path) as (handle, frames):
+        with audio_file.opened(path) as (handle, frames):
             rate = handle.samplerate
             return AudioInfo(rate, handle.channels, frames / rate, handle.format)
 
@@ -108,7 +79,7 @@ def of_samples(samples: np.ndarray, from_hz: int, sample_rate_hz: int) -> np.nda
             f'samples of shape {samples.shape} and type {samples.dtype}: expected [n] or [n, channels], '
             'float in [-1, 1] or integers of full scale'
         )
-    if not _RATES_HZ[0] <= from_hz <= _RATES_HZ[1]:
+    if not audio_file.RATES_HZ[0] <= from_hz <= audio_file.RATES_HZ[1]:
         raise BadAudio(f'implausible sample rate of {from_hz} Hz')
     _span(0.0, None, len(samples), from_hz)  # for its errors
     scale = 1.0 if samples.dtype.kind == 'f' else -float(np.iinfo(samples.dtype).min)
@@ -146,10 +117,10 @@ def _mono_blocks(
 ) -> Iterator[np.ndarray]:
     """Yields a span averaged over channels and resampled, float32 [n]."""
     with _apart_from_faults(path):
-        if _by_ffmpeg(path):
+        if audio_file.by_ffmpeg(path):
             yield from _read_mono_by_ffmpeg(path, start_s, end_s, sample_rate_hz)
         else:
-            with _opened(path) as (handle, frames):
+            with audio_file.opened(path) as (handle, frames):
                 first, last = _span(start_s, end_s, frames, handle.samplerate)
                 yield from _read_mono(handle, first, last, sample_rate_hz)
 
@@ -218,67 +189,11 @@ def _read_mono(
         yield stream.resample_chunk(mono, last=first == last) if resample else mono
 
 
-def _size(path: str | os.PathLike[str]) -> int:
-    """Returns how many bytes a file holds; BadAudio for none, and where there is no regular file."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
-        raise BadAudio(f'cannot be read: {kind}')
-    if status.st_size == 0:
-        raise BadAudio('empty file (0 bytes)')
-    return status.st_size
-
-
-def _by_ffmpeg(path: str | os.PathLike[str]) -> bool:
-    return os.path.splitext(path)[1].lower() in FFMPEG_SUFFIXES
-
-
-@contextlib.contextmanager
-def _ffmpeg(path: str | os.PathLike[str]) -> Iterator[tuple[AudioInfo, Iterator[np.ndarray]]]:
-    """Opens a file by PyAV; yields what it announces, and its audio in blocks, float32 [n, channels]."""
-    try:
-        import av
-    except ImportError:
-        raise BadAudio('read only with PyAV: pip install av, or convert it to FLAC') from None
-    try:
-        size = _size(path)
-        with av.open(os.fspath(path)) as container:
-            # Without a decoder a stream has none of the attributes that are asked for below.
-            streams = [each for each in container.streams.audio if each.codec_context]
-            if not streams:
-                raise BadAudio('it holds no audio, or none that FFmpeg decodes')
-            stream = streams[0]
-            channels = len(stream.layout.channels)
-            duration_s = float((stream.duration or 0) * (stream.time_base or 0))
-            if not duration_s and 'matroska' in container.format.name:
-                duration_s = (container.duration or 0) / av.time_base
-
-            def blocks() -> Iterator[np.ndarray]:
-                resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=stream.rate)
-                for frame in itertools.chain(container.decode(stream), [None]):
-                    for packed in resampler.resample(frame):
-                        yield packed.to_ndarray().reshape(-1, channels)
-
-            if container.format.name == 'asf':
-                with open(path, 'rb') as file:
-                    containers.check_asf(file, size)
-            info = AudioInfo(stream.rate, channels, duration_s, container.format.name)
-            if not _RATES_HZ[0] <= info.sample_rate_hz <= _RATES_HZ[1]:
-                raise BadAudio(f'its header gives an implausible sample rate of {stream.rate} Hz')
-            yield info, blocks()
-    except OSError as error:  # PyAV's own errors among them where the system knows their number
-        raise BadAudio(f'cannot be read: {error.strerror}') from error
-    # ValueError: what changes its layout or its rate on the way.
-    except (av.error.FFmpegError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or error  # without the path
-        raise BadAudio(f'not audio, truncated or damaged ({reason})') from error
-
-
 def _read_mono_by_ffmpeg(
     path: str | os.PathLike[str], start_s: float, end_s: float | None, sample_rate_hz: int
 ) -> Iterator[np.ndarray]:
     """Yields the span averaged over channels and resampled, float32 [n], as `_read_mono` does."""
-    with _ffmpeg(path) as (info, blocks):
+    with audio_file.opened_by_ffmpeg(path) as (info, blocks):
         rate_hz, frames = info.sample_rate_hz, 0
         stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype='float32')
         first, last = round(start_s * rate_hz), math.inf if end_s is None else round(end_s * rate_hz)
@@ -292,89 +207,3 @@ def _read_mono_by_ffmpeg(
         )
     _span(start_s, end_s, frames, rate_hz)  # for its errors
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[soundfile.SoundFile, int]]:
-    """Opens a file after its checks; yields the handle and the number of frames to expect."""
-    try:
-        size = _size(path)
-        with open(path, 'rb') as file:
-            source, mp3_frames = containers.check(file, size)
-    except OSError as error:
-        raise BadAudio(f'cannot be read: {error.strerror}') from error
-    with quiet_decoders if mp3_frames is not None else contextlib.nullcontext():
-        try:
-            handle = soundfile.SoundFile(source or os.fsencode(path))
-        except soundfile.LibsndfileError as error:
-            # 1 says just this, and 7 calls an .mp3 without any MPEG frame a missing file.
-            detail = '' if error.code in (1, 7) else f' ({error.error_string.rstrip(".")})'
-            raise BadAudio(f'not audio, or a format that is not read{detail}') from error
-        with handle:
-            try:
-                yield handle, _frames(handle, mp3_frames or 0)
-            except soundfile.LibsndfileError as error:
-                raise BadAudio('truncated or damaged: it cannot be decoded to its end') from error
-
-
-def _frames(handle: soundfile.SoundFile, mp3_frames: int) -> int:
-    """Returns how many frames an open file must yield, having checked that it can."""
-    frames = handle.frames
-    if handle.format == 'RAW':
-        raise BadAudio('not audio, or a format that is not read')
-    if handle.format not in _FORMATS:
-        raise BadAudio(f'format {handle.format} is not read: convert it to WAV or FLAC')
-    if not _RATES_HZ[0] <= handle.samplerate <= _RATES_HZ[1]:
-        raise BadAudio(f'its header gives an implausible sample rate of {handle.samplerate} Hz')
-    if not handle.seekable():
-        raise BadAudio(f'coding {handle.subtype} is not read: convert it to FLAC, or to WAV in PCM')
-    if handle.format == 'FLAC':
-        if frames >= 2**36:  # more than the field in STREAMINFO can hold: libsndfile's 'unknown'
-            raise BadAudio('a FLAC without its length (written to a pipe): encode it again')
-        # Seeking fails where the end that STREAMINFO promises is missing.
-        handle.seek(max(0, frames - 1))
-        if frames and not len(handle.read(1)):
-            raise BadAudio('truncated: the last frame that its header announces is missing')
-    if handle.format == 'MP3':
-        if not mp3_frames or handle.subtype != 'MPEG_LAYER_III':
-            raise BadAudio('not audio, or a format that is not read')
-        if frames + _MP3_PADDING < mp3_frames:
-            raise BadAudio(
-                f'an MP3 with a missing or wrong length header: {frames / handle.samplerate:.1f} '
-                f'of its {mp3_frames / handle.samplerate:.1f} s would be read; rewrite it, '
-                'e.g. with "ffmpeg -i in.mp3 -c copy out.mp3"'
-            )
-        frames = min(frames, mp3_frames)
-    return frames
-
-
-class _QuietDecoders:
-    """Keeps the notes that libmpg123 writes past Python from the terminal, while anything is in here.
-
-    What Python writes to sys.stderr as it is in here still goes there.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            self._terminal, self._python = os.dup(2), sys.stderr
-            if sys.stderr is sys.__stderr__ and sys.stderr is not None:
-                sys.stderr = open(self._terminal, 'w', buffering=1, closefd=False)
-            with open(os.devnull, 'wb') as null:
-                os.dup2(null.fileno(), 2)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                os.dup2(self._terminal, 2)
-                sys.stderr = self._python
-                os.close(self._terminal)
-
-
-quiet_decoders = _QuietDecoders()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from genre_jax.data import audio
+from genre_jax.data import audio_file
 from genre_jax.errors import BadAudio
 from genre_jax.label import windows
 from genre_jax.label.classifier import Answer, Classifier
@@ -52,7 +52,7 @@ def _outputs(
     """Yields the answer to each file; the progress is that of bytes, since lengths are not known."""
     sizes = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
     heard_s = 0.0
-    with audio.quiet_decoders, progress_bar(sum(sizes), 'B', 'labelling', unit_scale=True) as bar:
+    with audio_file.quiet_decoders, progress_bar(sum(sizes), 'B', 'labelling', unit_scale=True) as bar:
 
         def followed() -> Iterator[windows.Decoded | BadAudio]:
             decoded = windows.decode_ahead(paths, classifier.sample_rate_hz)

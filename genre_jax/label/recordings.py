@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from genre_jax.data import csv_file
-from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
+from genre_jax.data.audio_file import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.files import suffix, walk
 from genre_jax.errors import UserError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data import audio
+from genre_jax.data import audio, audio_file
 from tests.program import DATA, ROOT
 
 CONTAINERS = {
@@ -212,7 +212,7 @@ def test_probe_reads_the_header(tmp_path, container):
     ],
     ids=['text', 'zeros', 'ones', 'jpeg', 'RIFF', 'fLaC', 'OggS', 'ID3', '.snd', 'F'],
 )
-@pytest.mark.parametrize('suffix', sorted(audio.AUDIO_SUFFIXES))
+@pytest.mark.parametrize('suffix', sorted(audio_file.AUDIO_SUFFIXES))
 def test_what_is_no_audio_is_refused(tmp_path, content, suffix):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(content)
@@ -223,7 +223,7 @@ def test_what_is_no_audio_is_refused(tmp_path, content, suffix):
 
 
 def test_empty_file(tmp_path):
-    for suffix in audio.AUDIO_SUFFIXES:
+    for suffix in audio_file.AUDIO_SUFFIXES:
         path = tmp_path / f'a{suffix}'
         path.touch()
         with pytest.raises(audio.BadAudio, match='^empty file'):

@@ -7,7 +7,7 @@ import os
 import re
 
 from genre_jax.data import archive, digests, files
-from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
+from genre_jax.data.audio_file import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.fma import metadata as metadata_lib
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError

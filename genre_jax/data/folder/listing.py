@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from genre_jax.data import csv_file, files
-from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
+from genre_jax.data.audio_file import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.files import Listing
 from genre_jax.data.folder import remarks, tonic
 from genre_jax.data.recordings import Quarantined, Recording, check_spelling

@@ -3,7 +3,7 @@
 import os
 
 from genre_jax.data import archive, digests, files
-from genre_jax.data.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
+from genre_jax.data.audio_file import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
