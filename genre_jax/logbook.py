@@ -200,6 +200,14 @@ class Logbook:
                 self._trackers.remove(tracker)
 
 
+# Figures of a model that names the tonic, by song.
+TONIC_WORDS = {
+    'class_tonic_known': 'song, told the tonic',
+    'tonic': 'tonic within 25 cents',
+    'tonic_and_class': 'tonic and class',
+}
+
+
 def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
     """Returns the last lines that a run prints: the numbers and where everything is."""
 
@@ -222,6 +230,8 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
         ('song_majority', 'song, majority vote'),
     ):
         lines.append(f'  {words:<28} {percent(test[kind])}')
+    for kind, words in TONIC_WORDS.items() if result.get('tonic', {}).get('test') else ():
+        lines.append(f'  {words:<28} {percent(result["tonic"]["test"][kind])}')
     majority = result['majority']
     lines.append(f'  {"always " + majority["class"]:<28} {percent(majority)}   (majority class)')
     lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')

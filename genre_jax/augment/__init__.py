@@ -129,6 +129,23 @@ class Augmentation:
                     f'take it out, or use config.augment.mixup on pictures'
                 )
 
+    def check_features_once(self) -> None:
+        """Refuses augmentations of what the features would be computed of anew: a UserError."""
+        for name in self._steps:
+            if name in ('outliers', *WAVEFORM) or (name == 'mixup' and self._mixup_on == 'waveform'):
+                raise UserError(
+                    f'config.augment.{name} changes what features are computed of: take it out, or '
+                    'config.train.features_once'
+                )
+
+    def check_tonics(self) -> None:
+        """Refuses augmentations after which an example has another tonic, or none: a UserError."""
+        for name in ('outliers', 'speed', 'pitch_shift', *MIXING):
+            if name in self._steps:
+                raise UserError(
+                    f'config.augment.{name} changes the tonic, which config.model learns: take it out'
+                )
+
     def check_picture(self, frames: int, bins: int) -> None:
         """Refuses stripes that may be wider than a picture: a UserError."""
         if 'spec_augment' not in self._steps:

@@ -48,6 +48,7 @@ QUICK = {'LIBTPU_INIT_ARGS': '--xla_tpu_scoped_vmem_limit_kib=8192'}
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
+_WHOLE_S = 600  # of a recording, where a page takes them whole
 _ARRAY = re.compile(r'\b[a-z]+(\d*)\[([\d,]*)\]')
 
 
@@ -93,14 +94,15 @@ def devices_of(target: str) -> tuple[Kind, Sequence]:
 def job_on(config, devices: Sequence, classes: int):
     """Returns the Job of a page on devices; what is stored of an example follows from the page alone."""
     from genre_jax import features, sharding
+    from genre_jax.data.recordings import OVER_TIME
     from genre_jax.loading.prepared import Stored
     from genre_jax.training.job import make_job
 
     front_end = features.build(config.features)
     rate_hz, shape = 0, {'image': (288, 432, 3), 'table': (57,)}.get(front_end.kind)  # GTZAN's
-    if front_end.kind == 'audio':
+    if front_end.kind in OVER_TIME:
         rate_hz = config.data.get('sample_rate_hz') or front_end.sample_rate_hz
-        shape = (math.ceil(config.windows.window_s * rate_hz),)
+        shape = (math.ceil((config.windows.window_s or _WHOLE_S) * rate_hz),)
     named = config.augment.get('emphasis', {}).get('classes', ())  # that there have to be
     labels = (*named, *(f'class {i}' for i in range(len(named), classes)))
     stored = Stored(front_end.kind, shape, rate_hz, labels)
@@ -123,7 +125,8 @@ def programs(job) -> dict[str, Callable[[int], object]]:
 
     def train(batch_size: int):
         labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-        batch = {job.stored.kind: job.stored.batch(batch_size), 'label': labels}
+        tonics = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
+        batch = {job.stored.kind: job.stored.batch(batch_size), 'label': labels, 'tonic_hz': tonics}
         groups = job.plan.groups(job.plan.unfreeze_step)  # all that ever train
         return step.train_program(job, groups).trace(numbers, state, batch)
 

@@ -23,6 +23,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
         if key.name not in flat:
             raise UserError(f'config.{key.name} is missing: begin a page with common.get_config()')
         key.check.refuse(key.name, flat[key.name])
+    if flat['train.features_once'] and flat['windows.train_draw'] == 'random':
+        raise UserError(
+            'config.train.features_once=True: windows that are drawn anew have new features; expected '
+            "config.windows.train_draw='grid'"
+        )
+    if flat['train.features_once'] and flat['train.steps_per_dispatch'] > 1:
+        raise UserError('config.train.features_once=True: expected config.train.steps_per_dispatch=1')
     if flat['train.steps_per_dispatch'] > 1 and not flat['train.device_resident']:
         raise UserError(
             f'config.train.steps_per_dispatch={flat["train.steps_per_dispatch"]}: expected 1, or '

@@ -78,6 +78,9 @@ LENGTH = Check(
     "a duration such as '30 epochs' or '500 steps'",
     lambda value: is_duration(value) and 'percent' not in value,
 )
+WINDOW = Check(
+    '0: whole recordings, or at least 0.01 seconds', lambda value: value == 0 or 0.01 <= value < float('inf')
+)
 MESH = Check('a whole number of at least 1, or -1: all devices that are left', lambda n: n == -1 or n >= 1)
 KEPT = Check('at least 2: the newest may be cut off by a kill', lambda value: value >= 2)
 KINDS = ('segment', 'song_max_probability', 'song_majority')
@@ -139,7 +142,8 @@ KEYS = (
     Key('split.train_share', 1.0, SHARE, _SHARE),
     Key('split.remove_crossing', False, ANY, 'leave groups that cross out of train, then of val'),
     Key('split.allow_leak', False, ANY, 'have a split that leaks, every figure marked LEAKY'),
-    Key('windows.window_s', 0.93, seconds(0.01), 'length of what the model sees at once'),
+    Key('windows.window_s', 0.93, WINDOW,
+        'length of what the model sees at once; 0: whole recordings, filled up with zeros to the longest'),
     Key('windows.train_per_track', 15, whole(1), 'windows of one track in one epoch'),
     Key('windows.train_draw', 'random', one_of('random', 'grid'),
         "'random': anew each epoch; 'grid': once, half overlapping"),
@@ -188,6 +192,7 @@ KEYS = (
         'processes that read training records, 0: threads of the program itself', free=True),
     Key('train.device_resident', False, ANY,
         'the whole dataset lies on the devices: reading costs nothing; for what fits', free=True),
+    Key('train.features_once', False, ANY, 'computed before the training; for windows that stay the same'),
     Key('train.steps_per_dispatch', 1, whole(1),
         'steps in one program, where the data are resident', free=True),
     Key('train.matmul_precision', 'highest', one_of('highest', 'high', 'default'), _PRECISION),

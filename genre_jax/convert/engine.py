@@ -87,7 +87,7 @@ class Converted:
     labels: list[str] | None = None  # names of the classes where they are known
     front_end: dict | None = None  # fields of the one that a run trained with; None: those of the flavour
     window_s: float | None = None  # length of the windows of a run
-    sample_rate_hz: int | None = None  # that the recordings of a run were stored at
+    sample_rate_hz: float | None = None  # that the recordings of a run were stored at
 
     @property
     def sha256(self) -> str:

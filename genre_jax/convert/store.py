@@ -17,7 +17,7 @@ _KINDS = {
     'title': str, 'model': str, 'settings': dict, 'num_classes': int, 'features': str,
     'picture': list,
 }  # fmt: skip
-_OPTIONAL = {'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int}
+_OPTIONAL = {'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int | float}
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:

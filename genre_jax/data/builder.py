@@ -25,7 +25,7 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from genre_jax.data import decode
 from genre_jax.data.pipeline import Pipeline
-from genre_jax.data.recordings import STORED_AS, Kind, Source
+from genre_jax.data.recordings import OVER_TIME, STORED_AS, Kind, Source
 from genre_jax.data.storage import Path
 
 _HEADER_BYTES = 4096  # enough for the header of any .npy file that is written here
@@ -48,7 +48,7 @@ _Shard = tuple[Path, list[tuple[_Clip, int, int]]]
 
 
 class _Layout(NamedTuple):
-    """How recordings of a kind become records, of `chunk` samples of audio, or one picture or row."""
+    """How recordings of a kind become records, of `chunk` samples or frames, or one picture or row."""
 
     kind: Kind
     chunk: int
@@ -57,7 +57,7 @@ class _Layout(NamedTuple):
         return -(-clip.shape[0] // self.chunk)
 
     def features(self, shape: tuple[int, ...]) -> tfds.features.FeaturesDict:
-        one = (None,) if self.kind == 'audio' else shape[1:]
+        one = (None,) if self.kind in OVER_TIME else shape[1:]
         # As bytes: TFDS stores integers as varints otherwise, larger and slower to read.
         tensor = tfds.features.Tensor(shape=one, dtype=STORED_AS[self.kind], encoding='bytes')
         return tfds.features.FeaturesDict({self.kind: tensor})
@@ -67,7 +67,7 @@ class _Layout(NamedTuple):
             stored = np.load(stream)
         for number in range(first, stop):
             start = number * self.chunk
-            chunk = stored[start : start + self.chunk] if self.kind == 'audio' else stored[start]
+            chunk = stored[start : start + self.chunk] if self.kind in OVER_TIME else stored[start]
             yield {self.kind: chunk}
 
 

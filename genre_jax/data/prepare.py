@@ -38,7 +38,7 @@ from genre_jax.data import command, digests, duplicates, request, storage, store
 from genre_jax.data import manifest as manifest_lib
 from genre_jax.data.manifest import read as read_manifest
 from genre_jax.data.pipeline import Pipeline, from_arguments
-from genre_jax.data.recordings import Quarantined, Source
+from genre_jax.data.recordings import OVER_TIME, Quarantined, Source
 from genre_jax.data.storage import Path
 from genre_jax.errors import UserError, printable
 
@@ -146,7 +146,9 @@ def _make(source: Source, home: Path, chunk_s: float, pipeline: Pipeline | None,
             'config.data.find_copies=False'
         )
     sample_rate_hz = source.sample_rate_hz()  # found once here, then pickled with the source
-    chunk = round(chunk_s * sample_rate_hz) if source.kind == 'audio' else 1
+    # A frame of pitch stands for hundreds of samples: a minute's are still a small record.
+    longest_s = {'audio': chunk_s, 'pitch': 60 * chunk_s}.get(source.kind)
+    chunk = round(longest_s * sample_rate_hz) if longest_s else 1
     listed = [(recording, store.content_key(source, recording, chunk_s)) for recording in recordings]
     stored, missing, reasons = store.read(home), {}, {}
     for recording, content in listed:
@@ -245,6 +247,7 @@ def summary(manifest: Mapping) -> str:
     rate_hz = manifest['sample_rate_hz']
     amount, unit = {
         'audio': ('hours', 3600 * rate_hz),
+        'pitch': ('hours', 3600 * rate_hz),
         'image': ('pictures', 1),
         'table': ('rows', 1),
     }[manifest['kind']]
@@ -256,7 +259,8 @@ def summary(manifest: Mapping) -> str:
             f'{"all" if label is None else label:24} {len(tracks):7} '
             f'{total:9.{2 * (unit > 1)}f} {len({t["group"] for t in tracks}):7}'
         )
-    at_rate = f'; audio at {rate_hz} Hz' if manifest['kind'] == 'audio' else ''
+    kind = manifest['kind']
+    at_rate = f'; {kind} at {rate_hz:g} Hz' if kind in OVER_TIME else ''
     lines.append(f'groups: {manifest["group_key"]}{at_rate}')
     if manifest['protocols']:
         lines.append(f'split lists: {", ".join(sorted(manifest["protocols"]))}')

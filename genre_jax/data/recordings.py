@@ -6,7 +6,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,8 +39,10 @@ class Quarantined:
     reason: str
 
 
-Kind = Literal['audio', 'image', 'table']
-STORED_AS = {'audio': np.int16, 'image': np.uint8, 'table': np.float32}
+Kind = Literal['audio', 'pitch', 'image', 'table']
+STORED_AS = {'audio': np.int16, 'pitch': np.float32, 'image': np.uint8, 'table': np.float32}
+# Kinds that windows of any length are cut from; of the others a song has whole pictures or rows.
+OVER_TIME = ('audio', 'pitch')
 
 
 def folded(name: str) -> str:
@@ -66,11 +68,11 @@ class Source(abc.ABC):
     """A dataset before preparation. Instances are pickled to worker processes, without cached properties."""
 
     name: str  # short, for folders and messages, a valid Python identifier ('folder', 'tunes')
-    kind: ClassVar[Kind] = 'audio'  # what `load` returns: a stretch of audio, pictures, rows of a table
+    kind: Kind = 'audio'  # what `load` returns: a stretch of audio or pitch, pictures, rows of a table
     description: str  # one sentence for people: what the recordings are and where they came from
     fingerprint: str  # hex digest of everything that decides the prepared bytes
     root: str = ''  # folder or file that it lies in, if any
-    _sample_rate_hz = 1  # of every recording
+    _sample_rate_hz: float = 1  # of every recording
     digests: Digests = Digests()  # of files; set before anything is asked of the dataset
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,16 +88,20 @@ class Source(abc.ABC):
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
         """Lists the recordings, in a fixed order, and the files known to be unusable beforehand."""
 
-    def sample_rate_hz(self) -> int:
-        """Returns the rate, in Hz, that every recording is prepared at; 1 where it is no audio."""
+    def sample_rate_hz(self) -> float:
+        """Returns the rate, in Hz, that every recording is prepared at; 1 where it is not cut into windows.
+
+        Whole numbers of audio; of pitch frames in a second.
+        """
         return self._sample_rate_hz
 
     @abc.abstractmethod
     def load(self, recording: Recording) -> np.ndarray:
         """Returns what is stored of a recording; BadAudio: the file goes to the quarantine list.
 
-        Audio: int16 [n] mono at `sample_rate_hz()`. Pictures: uint8 [rows, height, width, 3]. Table: float32
-        [rows, columns]; one row is one segment of the song.
+        Audio: int16 [n] mono at `sample_rate_hz()`. Pitch: float32 [n], the fundamental frequency of each
+        frame in Hz, 0 where it is unvoiced. Pictures: uint8 [rows, height, width, 3]. Table: float32 [rows,
+        columns]; one row is one segment of the song.
         """
 
     def content(self, recording: Recording) -> str:

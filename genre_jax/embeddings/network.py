@@ -72,11 +72,11 @@ class Network:
                 self.config[section] = ml_collections.ConfigDict(_tuples(trained[section]))
             self.config.windows.window_s = trained['windows']['window_s']
         self._front_end = features.build(self.config.features)
-        if isinstance(self._front_end, features.Table) and self._is_run:
+        if isinstance(self._front_end, features.FITTED) and self._is_run:
             report = read_json(self._run / 'model' / 'conversion.json', 'restore it')
             fitted = _tuples(report['source']['front_end'])
             self._front_end = dataclasses.replace(self._front_end, **fitted)
-        if self._front_end.kind == 'audio':
+        if self._front_end.kind == 'audio' and self.config.windows.window_s:
             rate_hz = self._front_end.sample_rate_hz
             self._front_end.check_length(round(self.config.windows.window_s * rate_hz))
         accepted = config.init.other_front_end

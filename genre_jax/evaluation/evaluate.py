@@ -57,6 +57,10 @@ class Predictions(Arrays):
     probabilities: np.ndarray  # float32 [n, C], rows sum to 1
     classes: np.ndarray  # names, str [C]
     group: np.ndarray | None = None  # name of the song's, str [n], where it is known: for the intervals
+    # Of a model that names the tonic.
+    tonic_hz: np.ndarray | None = None  # the true one, 0 where unknown, float32 [n]
+    tonic: np.ndarray | None = None  # probabilities of S pitch classes from 55 Hz upwards, float32 [n, S]
+    given: np.ndarray | None = None  # `probabilities` where the tonic is known, float32 [n, C]
 
     def take(self, rows: np.ndarray) -> Self:
         """Returns some of the segments, by their places, in that order."""

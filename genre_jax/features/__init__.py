@@ -1,6 +1,6 @@
 """Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants.
 
-`picture` and `table` read what is stored of datasets that hold no audio.
+`picture`, `table` and `melody` read what is stored of datasets that hold no audio.
 """
 
 import functools
@@ -12,6 +12,7 @@ from genre_jax.features.chroma import Chroma
 from genre_jax.features.constant_q import ConstantQ
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
+from genre_jax.features.melody import Melody
 from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.spectrogram import Spectrogram
 from genre_jax.features.stored import Pictures, Table
@@ -63,7 +64,9 @@ FLAVOURS = {
 
 
 # Of what is no audio.
-STORED = {'picture': Pictures, 'table': Table}
+STORED = {'picture': Pictures, 'table': Table, 'melody': Melody}
+# Whose constants are those of the training part, of which they take all windows.
+FITTED = (Table, Melody)
 
 
 def find(name: str) -> Callable[..., FrontEnd]:

@@ -110,7 +110,7 @@ def estimate_tuning(power: jax.Array, sample_rate_hz: int, n_chroma: int) -> jax
     slope, bend = (right - left) / 2, left + right - 2 * here
     shift = jnp.where(jnp.abs(slope) < jnp.abs(bend), -slope / jnp.where(bend == 0, 1, bend), 0)
     height = here + slope * shift / 2
-    used = peak & (height >= _median(height, peak))
+    used = peak & (height >= median(height, peak))
 
     # The fullest cell is often one peak ahead of the next: peaks have to fall into librosa's cells,
     # by its roundings to float32 and its edges.
@@ -137,7 +137,7 @@ def _float32_from(edges: np.ndarray) -> np.ndarray:
     return np.where(nearest < edges, np.nextafter(nearest, np.float32(np.inf)), nearest)
 
 
-def _median(values: jax.Array, among: jax.Array) -> jax.Array:
+def median(values: jax.Array, among: jax.Array) -> jax.Array:
     """Returns the median of the values >= 0 where `among` is true, bit by bit from the highest."""
     bits = jax.lax.bitcast_convert_type(jnp.where(among, values, jnp.inf), jnp.int32)
     total = among.sum()

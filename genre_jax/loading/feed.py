@@ -1,7 +1,8 @@
-"""How windows reach the devices: one interface for training and evaluation, two ways behind it.
+"""How windows reach the devices: one interface for training and evaluation, several ways behind it.
 
 `Streamed` reads records ahead and copies each batch over; `resident.Resident` has all records on the devices
-and cuts the windows there. Order and content of the batches are the same.
+and cuts the windows there. Order and content of the batches are the same. `Featured` has the features
+computed once, and hands these on instead.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import jax
 import ml_collections
+import numpy as np
 from jax.sharding import Mesh
 
 from genre_jax import sharding
@@ -83,3 +85,56 @@ class Streamed:
         kind = table.stored.kind
         for batch in loader.eval_batches(table, **self._reading(self._config.eval.batch_size)):
             yield sharding.put_batch({kind: batch[kind]}, self._mesh)[kind]
+
+
+class Featured:
+    """Batches of features, key 'features', computed of all windows of a table when it is first read.
+
+    For windows that stay the same; evaluation yields features, too.
+    """
+
+    most_steps = 1
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, mesh: Mesh, inner: Feed, featurize: Callable
+    ) -> None:
+        """Notes how to compute them: `inner` yields what is stored, `featurize` makes features of a batch."""
+        self._config, self._mesh, self._inner = config, mesh, inner
+        self._featurize = jax.jit(featurize, out_shardings=sharding.replicated(mesh))
+        self._computed: dict[loader.WindowTable, np.ndarray] = {}
+
+    def _features(self, table: loader.WindowTable) -> np.ndarray:
+        if table not in self._computed:
+            batches = [np.asarray(self._featurize(batch)) for batch in self._inner.evaluate(table)]
+            self._computed[table] = np.concatenate(batches)[: len(table)]
+        return self._computed[table]
+
+    def train(
+        self, table: loader.WindowTable, first_step: int, last_step: int
+    ) -> Callable[[int], tuple[int, Any]]:
+        """See `Feed.train`."""
+        features, batch_size = self._features(table), self._config.train.batch_size
+        batches = loader.train_batches(
+            table,
+            batch_size=batch_size,
+            seed=self._config.seed,
+            first_step=first_step,
+            steps=last_step - first_step,
+            rows=sharding.rows_here(batch_size, self._mesh),
+            places=True,
+        )
+
+        def take(most: int) -> tuple[int, Any]:
+            places = next(batches)
+            known = {key: places[key] for key in loader.KNOWN}
+            return 1, sharding.put_batch({'features': features[places['row']]} | known, self._mesh)
+
+        return take
+
+    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+        """See `Feed.evaluate`, but for features."""
+        features, batch_size = self._features(table), self._config.eval.batch_size
+        for first in range(0, len(table), batch_size):
+            rows = first + sharding.rows_here(batch_size, self._mesh)
+            rows = np.minimum(rows, len(table) - 1)
+            yield sharding.put_batch({'features': features[rows]}, self._mesh)['features']

@@ -12,9 +12,12 @@ import grain
 import ml_collections
 import numpy as np
 
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, tonic
 from genre_jax.loading import balance
 from genre_jax.loading.prepared import Dataset
+
+# What a batch holds of its examples besides what is stored.
+KNOWN = ('label', 'tonic_hz')
 
 
 def draw_starts(n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator) -> np.ndarray:
@@ -63,8 +66,9 @@ class WindowTable:
         """
         self.dataset = dataset
         self.stored = dataset.stored(config.window_s)
-        self.window = self.stored.shape[0] if dataset.kind == 'audio' else 1
-        if dataset.kind != 'audio' and segments is None:
+        self.window = self.stored.shape[0] if self.stored.over_time else 1
+        self.whole = self.stored.over_time and not config.window_s
+        if not self.stored.over_time and segments is None:
             segments = {int(t): np.arange(dataset.tracks[t]['n_samples']) for t in tracks}
         self.redrawn = train and segments is None and config.train_draw == 'random'
         each = config.train_per_track if train else config.eval_per_track
@@ -97,6 +101,7 @@ class WindowTable:
             ]  # fmt: skip
             self.start = np.concatenate(starts) if len(starts) else self.start
         self.labels = label_ids[self.track]
+        self.tonic_hz = dataset.column('tonic_hz').astype(np.float32)[self.track]
         self._last = np.maximum(0, dataset.column('n_samples')[self.track] - self.window)
         self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
 
@@ -104,34 +109,51 @@ class WindowTable:
         return len(self.track)
 
     def places(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
-        """Returns where windows lie: 'label', 'track', and 'start' in samples or rows, each (batch,).
+        """Returns where windows lie: 'row' here, 'track', 'start' in it; and what is known of them.
 
-        Where `redrawn`, `rng` draws the starts anew.
+        That is 'label' and 'tonic_hz', 0 where it is not known; all are (batch,). Where `redrawn`, `rng`
+        draws the starts anew.
         """
         start = self.start[rows]
         if self.redrawn and rng is not None:
             start = rng.integers(0, self._last[rows], endpoint=True)
-        return {'label': self.labels[rows], 'track': self.track[rows], 'start': start}
+        known = {'label': self.labels[rows], 'tonic_hz': self.tonic_hz[rows]}
+        return known | {'row': rows, 'track': self.track[rows], 'start': start}
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns windows: 'audio' int16 (batch, window), or 'image' or 'table', and 'label'."""
+        """Returns windows: 'audio' int16 (batch, window), or another kind, with 'label' and 'tonic_hz'."""
         shape = self.stored.batch(len(places['track']))
         windows = np.empty(shape.shape, shape.dtype)
         for window, track, start in zip(
             windows, places['track'].tolist(), places['start'].tolist(), strict=True
         ):
             window[:] = self.dataset.read(track, start, self.window)
-        return {self.stored.kind: windows, 'label': places['label']}
+        return {self.stored.kind: windows} | {key: places[key] for key in KNOWN}
 
     def read_all(self) -> np.ndarray:
         """Returns every window, or picture or row, (windows, ...): for what fits into memory."""
         return self.read(self.places(np.arange(len(self))))[self.stored.kind]
 
-    def predictions(self, probabilities: np.ndarray) -> evaluate.Predictions:
-        """Joins the windows with their probabilities, float32 [windows, classes]."""
+    def predictions(
+        self, probabilities: np.ndarray, joint: np.ndarray | None = None, height: np.ndarray | None = None
+    ) -> evaluate.Predictions:
+        """Joins the windows with their probabilities, float32 [windows, classes].
+
+        Of a model that names the tonic with those of tonic and class, [windows, tonics, classes], and the
+        height of the tonics [windows, tonics].
+        """
         names, groups = (self.dataset.column(key)[self.track] for key in ('track', 'group'))
         classes = np.asarray(self.dataset.labels)
-        return evaluate.Predictions(names, self.start_s, self.labels, probabilities, classes, groups)
+        found = evaluate.Predictions(names, self.start_s, self.labels, probabilities, classes, groups)
+        if joint is None:
+            return found
+        ordered = tonic.by_pitch_class(joint, height)
+        return dataclasses.replace(
+            found,
+            tonic_hz=self.tonic_hz,
+            tonic=ordered.sum(-1),
+            given=tonic.given(ordered, self.tonic_hz),
+        )
 
 
 @dataclasses.dataclass(eq=False)

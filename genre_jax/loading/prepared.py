@@ -11,7 +11,7 @@ import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.data import duplicates, prepare, store
-from genre_jax.data.recordings import STORED_AS, Kind
+from genre_jax.data.recordings import OVER_TIME, STORED_AS, Kind
 from genre_jax.errors import UserError
 
 
@@ -24,8 +24,13 @@ class Stored:
 
     kind: Kind
     shape: tuple[int, ...]
-    sample_rate_hz: int
+    sample_rate_hz: float
     labels: tuple[str, ...]
+
+    @property
+    def over_time(self) -> bool:
+        """Says whether it is a window, in samples or frames."""
+        return self.kind in OVER_TIME
 
     def batch(self, size: int) -> jax.ShapeDtypeStruct:
         """Returns shape and type of so many of them."""
@@ -57,7 +62,7 @@ class Dataset:
         kept = set(classes or self.labels)
         self.labels = sorted(kept)
         self.tracks: list[dict] = [track for track in self.manifest['tracks'] if track['label'] in kept]
-        self.sample_rate_hz: int = self.manifest['sample_rate_hz']
+        self.sample_rate_hz: float = self.manifest['sample_rate_hz']
         self.kind: Kind = self.manifest['kind']
         self._chunk: int = self.manifest['chunk']
         self.folder = folder
@@ -83,23 +88,30 @@ class Dataset:
         return store.prints_of(self.folder, self.manifest, [self.tracks[i] for i in tracks])
 
     def stored(self, window_s: float) -> Stored:
-        """Returns what one example is: a window of so many seconds, a picture, or a row."""
-        audio = self.kind == 'audio'
-        shape = (math.ceil(window_s * self.sample_rate_hz),) if audio else self.record(0).shape
+        """Returns what one example is: a window of so many seconds, a picture, or a row.
+
+        A window of 0 s is as long as the longest track.
+        """
+        if self.kind not in OVER_TIME:
+            shape = self.record(0).shape
+        elif window_s:
+            shape = (math.ceil(window_s * self.sample_rate_hz),)
+        else:
+            shape = (max(track['n_samples'] for track in self.tracks),)
         return Stored(self.kind, shape, self.sample_rate_hz, tuple(self.labels))
 
     def read(self, track: int, start: int, length: int) -> np.ndarray:
-        """Reads a stretch of a track: int16 [length], zeros beyond its end, or the picture or the row."""
+        """Reads a stretch of a track, [length], zeros beyond its end; or the picture or the row."""
         row = self.tracks[track]
-        if self.kind != 'audio':
+        if self.kind not in OVER_TIME:
             return self._hold(row['first_record'] + start)
         stop = min(start + length, row['n_samples'])
-        window = np.zeros(length, np.int16)
+        window = np.zeros(length, STORED_AS[self.kind])
         for chunk in range(start // self._chunk, -(-stop // self._chunk)):
-            audio = self._hold(row['first_record'] + chunk)
+            record = self._hold(row['first_record'] + chunk)
             begin = chunk * self._chunk
-            lo, hi = max(start, begin), min(stop, begin + len(audio))
-            window[lo - start : hi - start] = audio[lo - begin : hi - begin]
+            lo, hi = max(start, begin), min(stop, begin + len(record))
+            window[lo - start : hi - start] = record[lo - begin : hi - begin]
         return window
 
     def _hold(self, record: int) -> np.ndarray:
@@ -113,5 +125,5 @@ class Dataset:
         return array
 
     def record(self, record: int) -> np.ndarray:
-        """Reads one record, up to a chunk of audio, a picture or a row; UserError: it is damaged."""
+        """Reads one record, up to a chunk of samples, a picture or a row; UserError: it is damaged."""
         return self._records[record]

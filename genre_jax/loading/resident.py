@@ -46,7 +46,7 @@ class Resident:
         self._row = first - begins[self._device]
         # A window that begins in the last record still reads so many: the rest is masked.
         self._reach, one = 1, stored.shape
-        if stored.kind == 'audio':
+        if stored.over_time:
             self._reach = -(-(self._chunk - 1 + stored.shape[0]) // self._chunk)
             one = (self._chunk,)
         ends = np.append(begins[1:], counts.sum())
@@ -108,25 +108,26 @@ class Resident:
         return {key: value.astype(np.int32) for key, value in where.items()}
 
     def _batch(self, places: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Returns a batch as the stream has it: what is stored, and the labels."""
+        """Returns a batch as the stream has it: what is stored, and what is known of it."""
         where = sharding.put_replicated(self._where(places), self._mesh)
-        labels = places['label'][sharding.rows_here(len(places['label']), self._mesh)]
-        placed = sharding.put_batch({'label': labels}, self._mesh)
+        rows = sharding.rows_here(len(places['label']), self._mesh)
+        placed = sharding.put_batch({key: places[key][rows] for key in loader.KNOWN}, self._mesh)
         return {self._stored.kind: self._cut(self.records, where)} | placed
 
     def _block(self, places: Sequence[Mapping[str, np.ndarray]]) -> tuple[jax.Array, dict]:
-        """Returns the records, and positions and labels of several batches, filled up to `most_steps`."""
+        """Returns the records, and where several batches lie in them, filled up to `most_steps`."""
         filled = [*places, *places[-1:] * (self.most_steps - len(places))]
-        stacked = {key: np.stack([place[key] for place in filled]) for key in ('track', 'start', 'label')}
-        arrays = self._where(stacked) | {'label': stacked['label']}
+        kept = ('track', 'start', *loader.KNOWN)
+        stacked = {key: np.stack([place[key] for place in filled]) for key in kept}
+        arrays = self._where(stacked) | {key: stacked[key] for key in loader.KNOWN}
         return self.records, sharding.put_replicated(arrays, self._mesh)
 
     def batch_of_block(self, block: tuple[jax.Array, dict], i: jax.Array) -> dict[str, jax.Array]:
         """See `feed.Feed.batch_of_block`."""
         records, arrays = block
         where = {key: value[i] for key, value in arrays.items()}
-        labels = where.pop('label')
-        return {self._stored.kind: self._cut_windows(records, where), 'label': labels}
+        known = {key: where.pop(key) for key in loader.KNOWN}
+        return {self._stored.kind: self._cut_windows(records, where)} | known
 
     def _cut_windows(self, records: jax.Array, where: Mapping[str, jax.Array]) -> jax.Array:
         """Cuts a batch out of the records, where `where` says, the same on every device; to be traced.
@@ -138,7 +139,7 @@ class Resident:
         def one(records: jax.Array, mine: jax.Array, row, offset, length) -> jax.Array:
             begin = (row, *[0] * (records.ndim - 1))
             taken = jax.lax.dynamic_slice(records, begin, (reach, *records.shape[1:]))
-            if stored.kind != 'audio':
+            if not stored.over_time:
                 return jnp.where(mine, taken[0], 0)
             (window,) = stored.shape
             taken = jax.lax.dynamic_slice(taken.reshape(-1), (offset,), (window,))

@@ -75,7 +75,7 @@ def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> 
         dataset.labels,
         dataset.manifest['group_key'],
         dataset.manifest['protocols'],
-        stored.shape[0] if stored.kind == 'audio' else 1,
+        stored.shape[0] if stored.over_time else 1,
     )
 
 
@@ -105,10 +105,11 @@ def describe(data: Data) -> dict:
     dataset, split, tables = data.dataset, data.split, data.tables
     labels, groups = dataset.column('label'), dataset.column('group')
     quarantined = dataset.manifest['quarantined']
-    window = tables['train'].window
-    short = dataset.kind == 'audio' and (dataset.column('n_samples') < window).sum()
+    table = tables['train']
+    window = table.window
+    short = (dataset.column('n_samples') < window).sum()
     warnings = list(dataset.manifest['notes'])
-    if short:
+    if short and table.stored.over_time and not table.whole:
         warnings.append(
             f'{short} recordings are shorter than one window of {window / dataset.sample_rate_hz:g} s and '
             'are padded with zeros at the end'

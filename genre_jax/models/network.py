@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Collection
-from typing import Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,25 @@ import jax.numpy as jnp
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
+
+
+class Scores(NamedTuple):
+    """What a network that names tonic and class together gives: softmax makes them probabilities."""
+
+    scores: jax.Array  # (batch, members, candidates, classes)
+    height: jax.Array  # of the candidates, in octaves above 1 Hz, (batch, candidates)
+    share: jax.Array  # how much each is the true tonic, 0 where that is not known, (batch, candidates)
+
+    @property
+    def log_joint(self) -> jax.Array:
+        """Logarithms of the probabilities, the members' mean: (batch, candidates, classes)."""
+        members = jax.nn.log_softmax(self.scores, axis=(-2, -1))
+        return jax.nn.logsumexp(members, axis=1) - jnp.log(members.shape[1])
+
+    @property
+    def logits(self) -> jax.Array:
+        """Of the classes, whatever the tonic, (batch, classes)."""
+        return jax.nn.logsumexp(self.log_joint, axis=1)
 
 
 class Network(nn.Module):
@@ -25,9 +44,11 @@ class Network(nn.Module):
         num_classes: size of the output.
         dtype: of the computation; parameters, statistics and results are float32 always.
         sharding_rules: which axes of the mesh split which large weights (sharding.Rules).
+        names_tonic: called with `tonic_hz`, (batch,), 0 where it is unknown, it gives `Scores` for logits.
     """
 
     sharding_rules = ()
+    names_tonic: ClassVar[bool] = False
 
     num_classes: int
     dtype: Literal['float32', 'bfloat16'] = 'float32'

@@ -19,6 +19,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
+from genre_jax.logbook import TONIC_WORDS
 from genre_jax.report import blends, figures, look
 from genre_jax.report import charts as report_charts
 
@@ -88,6 +89,8 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
         'levels': LEVELS,
         'figures': shown,
         'drawn': figures.as_script(shown),
+        'tonic': result.get('tonic', {}).get('test'),
+        'tonic_words': TONIC_WORDS,
     }
     path = run_dir / 'report.html'
     render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents)

@@ -18,7 +18,7 @@ from genre_jax.convert.engine import Converted
 from genre_jax.errors import Diverged
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
-from genre_jax.loading.feed import open_feed
+from genre_jax.loading.feed import Featured, open_feed
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
 from genre_jax.run import changes, confidence, look
 from genre_jax.run import folder as run_folder
@@ -79,7 +79,7 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
     for section in ('train', 'eval'):
         sharding.check_batch_size(config[section].batch_size, f'{section}.batch_size', mesh)
     front_end = features.build(config.features)
-    if front_end.kind == 'audio':
+    if front_end.kind == 'audio' and config.windows.window_s:
         front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
@@ -98,10 +98,10 @@ def open_job(
 ) -> Job:
     """Puts together what stays fixed in a training on these data; UserError: parts that do not fit.
 
-    Front end and source are those of `check`; one for tables is fitted to the training part.
+    Front end and source are those of `check`; some front ends are fitted to the training part.
     """
     train_table = data.tables['train']
-    if isinstance(front_end, features.Table):
+    if isinstance(front_end, features.FITTED):
         front_end = front_end.fitted(train_table.read_all())
     counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
     job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
@@ -121,7 +121,11 @@ def _train_and_test(
     config, workdir, tables = job.config, logbook.workdir, data.tables
     run_data.announce(data, logbook)
     feed = open_feed(config, data.dataset, job.stored, job.mesh)
-    predict = make_predict(job, feed)
+    # What is learned from, and validated; the test part is read once.
+    learned = feed
+    if config.train.features_once:
+        learned = Featured(config, job.mesh, feed, job.featurize)
+    predict = make_predict(job, learned)
 
     def validate(state: train.TrainState, step: int) -> tuple[dict[str, float], list[float]]:
         figures, rank = run_result.validation(job, data, predict(state.evaluated, tables['val']))
@@ -148,7 +152,7 @@ def _train_and_test(
     first_step = int(state.step)
     logbook.rewind(first_step)
     try:
-        state = loop.fit(job, state, feed, tables['train'], validate, checkpoints, logbook, clock)
+        state = loop.fit(job, state, learned, tables['train'], validate, checkpoints, logbook, clock)
     except Diverged as error:
         last = checkpoints.newest_before(error.step)
         if logbook.enabled:
@@ -177,7 +181,7 @@ def _train_and_test(
         first_step,
         best_step,
         best.evaluated,
-        {part: each.probabilities for part, each in parts.items()},
+        parts,
         started_s,
         clock.began_s,
         trained_s,

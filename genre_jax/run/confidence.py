@@ -95,7 +95,7 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
     labels = training_windows(job, data).labels
     # Half of the sounds tell where noise lies, the others what that is worth.
     known, others = (range(first, len(outputs['no_music'].energy), 2) for first in (0, 1))
-    no_music = Outputs(*(each[others] for each in outputs['no_music']))
+    no_music = outputs['no_music'].of(others)
     lies = outputs['no_music'].embedding[known]
     space = confidence.Space.fit(outputs['train'].embedding, labels, len(data.dataset.labels), lies)
     sure = {

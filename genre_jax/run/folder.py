@@ -15,6 +15,7 @@ from genre_jax import sharding
 from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
 from genre_jax.data import storage
+from genre_jax.data.recordings import OVER_TIME
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared, splits
 from genre_jax.logbook import environment, read_json, summary_lines, write_json
@@ -74,7 +75,7 @@ def about(dataset: prepared.Dataset) -> dict:
         'fingerprint': dataset.manifest['fingerprint'],
         'sample_rate_hz': dataset.sample_rate_hz,
         'recordings': len(dataset.tracks),
-        'hours': round(hours, 4) if dataset.kind == 'audio' else 0.0,
+        'hours': round(hours, 4) if dataset.kind in OVER_TIME else 0.0,
         'group_key': dataset.manifest['group_key'],
     }
 
@@ -142,7 +143,8 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         variables=flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
-        window_s=float(job.config.windows.window_s),
+        # Of whole recordings that of the longest one.
+        window_s=float(job.config.windows.window_s or job.stored.shape[0] / job.stored.sample_rate_hz),
         sample_rate_hz=job.stored.sample_rate_hz,
     )
     front_end = dataclasses.asdict(job.front_end)

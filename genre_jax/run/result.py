@@ -9,7 +9,7 @@ import numpy as np
 
 from genre_jax import sharding
 from genre_jax.convert import init_from
-from genre_jax.evaluation import confidence, evaluate
+from genre_jax.evaluation import confidence, evaluate, tonic
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.report import page as report
@@ -19,6 +19,7 @@ from genre_jax.run.confidence import calibrate
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import digest
 from genre_jax.training.job import Job
+from genre_jax.training.predict import Outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Ended:
     first_step: int  # that this program began with
     best_step: int
     best_variables: Mapping
-    probabilities: Mapping[str, np.ndarray]  # float32 [windows, classes]
+    outputs: Mapping[str, Outputs]
     started_s: float  # time.monotonic(), when preparation began
     prepared_s: float
     trained_s: float
@@ -80,7 +81,13 @@ def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
 
 def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions]) -> dict:
     """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
+    named = {
+        part: tonic.score(table, [data.groups[name] for name in evaluate.pool_songs(table).track])
+        for part, table in predictions.items()
+        if table.tonic is not None
+    }
     return run_data.describe(data) | {
+        **({'tonic': named} if any(named.values()) else {}),
         'parts': {part: evaluate.evaluate(table, data.groups) for part, table in predictions.items()},
         'majority': evaluate.majority_class(
             data.dataset.label_ids()[data.split.tracks['train']], predictions['test'], data.groups
@@ -91,7 +98,10 @@ def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions
 def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict:
     """Writes predictions, model, result and page of a run that has ended, and returns the result."""
     config, workdir, last_step = job.config, logbook.workdir, int(ended.state.step)
-    predictions = {part: data.tables[part].predictions(each) for part, each in ended.probabilities.items()}
+    predictions = {
+        part: data.tables[part].predictions(each.probabilities, each.joint, each.height)
+        for part, each in ended.outputs.items()
+    }
     best = sharding.fetch(ended.best_variables)
     result = {
         'steps': last_step,

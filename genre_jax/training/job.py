@@ -1,6 +1,7 @@
 """What stays fixed during one training, and how stored audio becomes what the model sees."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,28 +79,38 @@ class Job:
         return sharding.on_own_device(one_device, self.mesh)(audio)
 
     def training_examples(
-        self, key: jax.Array, audio: jax.Array, labels: jax.Array
+        self, key: jax.Array, batch: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         """Turns what is stored into augmented features and targets, on their devices.
 
-        `audio` is int16 (batch, time), or pictures or rows; `labels` int32 (batch,). Returns features
+        A batch holds that, such as audio int16 (batch, time), or its 'features' already; and 'label', int32
+        (batch,), -1 where it is not known, whose targets are 0. Returns features
         (batch, frames, bins) and targets (batch, classes) that sum to 1; half as many where mixup halves
         the batch.
         """
         augmentation = self.augmentation
 
-        def one_device(key, audio, labels, index) -> tuple[jax.Array, jax.Array]:
+        def one_device(key, stored, labels, index) -> tuple[jax.Array, jax.Array]:
             targets = jax.nn.one_hot(labels, self.model.num_classes)
-            waveforms, targets = augmentation.replaced(key, self._waveform(audio), targets, index)
-            waveforms = augmentation.waveforms(key, waveforms, labels, index)
-            waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
-            thinning = len(index) // len(targets)
-            labels, index = labels[::thinning], index[::thinning]
-            pictures = augmentation.pictures(key, self.front_end(waveforms), labels, index)
+            if 'features' in batch:
+                pictures = stored
+            else:
+                waveforms, targets = augmentation.replaced(key, self._waveform(stored), targets, index)
+                waveforms = augmentation.waveforms(key, waveforms, labels, index)
+                waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
+                thinning = len(index) // len(targets)
+                labels, index = labels[::thinning], index[::thinning]
+                pictures = self.front_end(waveforms)
+            pictures = augmentation.pictures(key, pictures, labels, index)
             return augmentation.mixed('picture', key, pictures, targets, index)
 
         everywhere = sharding.on_own_device(one_device, self.mesh, n_replicated=1)
-        return everywhere(key, audio, labels, jnp.arange(len(labels)))
+        stored, labels = batch.get('features', batch.get(self.stored.kind)), batch['label']
+        return everywhere(key, stored, labels, jnp.arange(len(labels)))
+
+    def known_tonics(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Returns what a model that names tonics is told of them in training: 'tonic_hz', or nothing."""
+        return {'tonic_hz': batch['tonic_hz']} if self.model.names_tonic else {}
 
     def gathered(self, params: Mapping) -> Mapping:
         """Has the parameters whole along `fsdp`: devices compute on their own examples; to be traced.
@@ -128,10 +139,13 @@ class Job:
 def as_heard(
     audio: jax.Array, sample_rate_hz: int, front_end: features.FrontEnd, window_s: float
 ) -> jax.Array:
-    """Turns stored audio, int16 (batch, time), into what a front end takes, float32 at its rate."""
+    """Turns stored audio, int16 (batch, time), into what a front end takes, float32 at its rate.
+
+    A window of 0 s takes all of it.
+    """
     waveform = audio.astype(jnp.float32) / 32767
     waveform = resample(waveform, sample_rate_hz, front_end.sample_rate_hz)
-    return waveform[:, : round(window_s * front_end.sample_rate_hz)]
+    return waveform[:, : round(window_s * front_end.sample_rate_hz) or None]
 
 
 def make_job(
@@ -154,11 +168,18 @@ def make_job(
             freeze that do not exist.
     """
     front_end = front_end or features.build(config.features)
+    if front_end.kind == stored.kind == 'pitch' and not math.isclose(
+        front_end.sample_rate_hz, stored.sample_rate_hz, rel_tol=1e-3
+    ):
+        raise UserError(
+            f'config.features.sample_rate_hz={front_end.sample_rate_hz:g}: expected '
+            f'{stored.sample_rate_hz:g}, the frames in a second of config.data.name={config.data.name!r}'
+        )
     if front_end.kind != stored.kind:
-        fitting = {'audio': 'one for audio', 'image': "'picture'", 'table': "'table'"}[stored.kind]
+        fitting = {'audio': 'one for audio', 'pitch': "'melody'", 'image': "'picture'", 'table': "'table'"}
         raise UserError(
             f'config.features.name={config.features.name!r} is for data of kind {front_end.kind!r}, and '
-            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting}'
+            f'config.data.name={config.data.name!r} holds {stored.kind!r}: expected {fitting[stored.kind]}'
         )
     augmentation = augment.Augmentation(config.augment, stored.labels)
     job = Job(
@@ -177,6 +198,10 @@ def make_job(
         ),
     )
     augmentation.check_kind(stored.kind)
+    if config.train.features_once:
+        augmentation.check_features_once()
+    if job.model.names_tonic:
+        augmentation.check_tonics()
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
     devices = sharding.batch_parts(mesh)  # with other examples each

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from genre_jax.errors import UserError
+from genre_jax.models.network import Scores
 
 
 def cross_entropy(
@@ -30,6 +31,37 @@ def cross_entropy(
     entropy = optax.softmax_cross_entropy(logits, smooth * class_weights)
     # Where all targets weigh nothing there is no loss, and not PyTorch's 0 / 0.
     return entropy / jnp.where(weight > 0, weight, 1)
+
+
+def joint_cross_entropy(
+    found: Scores,
+    targets: jax.Array,
+    label_smoothing: float | jax.Array = 0.0,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """Returns the mean of what there is to learn from every example, tonic and class, in nats: float32 [B].
+
+    Where both are known that is the cross-entropy of the two together, of the class at the true tonic, and of
+    the class whatever the tonic. An example without a class (its targets are 0) teaches its tonic, one
+    without a tonic its class, one without either nothing. Further arguments as `cross_entropy`.
+    """
+    smooth = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
+    if class_weights is not None:
+        weight = mean_weight(targets, class_weights)
+        smooth = smooth * class_weights / jnp.where(weight > 0, weight, 1)
+    # Each member learns for itself.
+    joint = jax.nn.log_softmax(found.scores, axis=(-2, -1))
+    tonic = jax.nn.logsumexp(joint, axis=-1)
+    share = found.share / jnp.maximum(found.share.sum(-1, keepdims=True), 1e-9)
+    share, smooth = share[:, None], smooth[:, None]
+    label = (smooth * jax.nn.logsumexp(joint, axis=-2)).sum(-1)
+    both = (share[..., None] * smooth[:, :, None] * joint).sum((-2, -1))
+    given = (share[..., None] * smooth[:, :, None] * (joint - tonic[..., None])).sum((-2, -1))
+    has_label, has_tonic = targets.sum(-1) > 0, found.share.sum(-1) > 0
+    without_tonic = jnp.where(has_label, label.mean(1), 0)
+    without_label = jnp.where(has_tonic, (share * tonic).sum(-1).mean(1), 0)
+    all_known = ((both + given + label) / 3).mean(1)
+    return -jnp.where(has_label & has_tonic, all_known, jnp.where(has_label, without_tonic, without_label))
 
 
 def hits(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,14 +1,15 @@
 """Prediction with a trained model."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genre_jax import sharding
 from genre_jax.loading import loader
-from genre_jax.loading.feed import Feed
+from genre_jax.loading.feed import Featured, Feed
 from genre_jax.training.job import Job
 
 
@@ -16,24 +17,37 @@ class Outputs(NamedTuple):
     """What a network gives for windows."""
 
     probabilities: np.ndarray  # float32 [n, C]
-    energy: np.ndarray  # ln of the summed exponentials of the logits, float32 [n]
-    embedding: np.ndarray  # float32 [n, units]
+    energy: np.ndarray | None = None  # ln of the summed exponentials of the logits, float32 [n]
+    embedding: np.ndarray | None = None  # float32 [n, units]
+    # Of a network that names the tonic; else None.
+    joint: np.ndarray | None = None  # probabilities of tonic and class, float32 [n, S, C]
+    height: np.ndarray | None = None  # of the tonics, octaves above 1 Hz, float32 [n, S]
+
+    def of(self, windows: Sequence[int]) -> 'Outputs':
+        """Returns those of some windows."""
+        return Outputs(*(None if each is None else each[windows] for each in self))
 
 
-def program(job: Job, detailed: bool = False) -> Callable:
+def program(job: Job, detailed: bool = False, featurized: bool = False) -> Callable:
     """Returns prediction as a program: variables and what is stored of a batch to probabilities.
 
-    Detailed, to all `Outputs`.
+    Detailed, to all `Outputs`. `featurized`: of features instead of what is stored.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
-    def predict(variables, audio):
+    def predict(variables, examples):
         variables = {**variables, 'params': job.gathered(variables['params'])}
-        logits, embedding = job.apply(variables, job.featurize(audio), train=False)
+        pictures, named = examples if featurized else job.featurize(examples), ()
+        if detailed and job.model.names_tonic:
+            unknown = jnp.zeros(len(pictures))
+            found, embedding = job.apply(variables, pictures, train=False, tonic_hz=unknown)
+            logits, named = found.logits, (jnp.exp(found.log_joint), found.height)
+        else:
+            logits, embedding = job.apply(variables, pictures, train=False)
         probabilities = jax.nn.softmax(logits)
         if not detailed:
             return probabilities
-        return Outputs(probabilities, jax.nn.logsumexp(logits, axis=-1), embedding)
+        return Outputs(probabilities, jax.nn.logsumexp(logits, axis=-1), embedding, *named)
 
     # The variables as they lie: by rules of the model, or whole on every device.
     return jax.jit(predict, in_shardings=(None, split), out_shardings=whole)
@@ -41,7 +55,7 @@ def program(job: Job, detailed: bool = False) -> Callable:
 
 def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
     """Compiles prediction; the result maps variables and a table to probabilities [windows, classes]."""
-    step = program(job)
+    step = program(job, featurized=isinstance(feed, Featured))
 
     def predict(variables: Mapping, table: loader.WindowTable) -> np.ndarray:
         outputs = [jax.device_get(step(variables, batch)) for batch in feed.evaluate(table)]
@@ -56,6 +70,7 @@ def make_outputs(job: Job) -> Callable[[Mapping, Iterable[jax.Array], int], Outp
 
     def outputs(variables: Mapping, batches: Iterable[jax.Array], n_windows: int) -> Outputs:
         found = [jax.device_get(step(variables, batch)) for batch in batches]
-        return Outputs(*(np.concatenate(each)[:n_windows] for each in zip(*found, strict=True)))
+        columns = [each for each in zip(*found, strict=True) if each[0] is not None]
+        return Outputs(*(np.concatenate(each)[:n_windows] for each in columns))
 
     return outputs

@@ -175,15 +175,16 @@ def make_examples(job: Job) -> Callable[[jax.Array, dict], dict[str, jax.Array]]
     """Compiles the part of a step that comes before the network, for runs which have it in common.
 
     The result maps the steps done and a batch, not divided into parts (config.train.accumulate), to the
-    batch that the step takes instead: 'pictures' and 'targets', whole on every device.
+    batch that the step takes instead: 'pictures', 'targets' and the tonics of a model that names them, whole
+    on every device.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def examples(numbers: dict, step: jax.Array, batch: dict) -> dict[str, jax.Array]:
         own = step_numbers.with_numbers(job, numbers)
         augment_key, _ = jax.random.split(_step_key(own.config.seed, step))
-        pictures, targets = own.training_examples(augment_key, batch[job.stored.kind], batch['label'])
-        return {'pictures': pictures, 'targets': targets}
+        pictures, targets = own.training_examples(augment_key, batch)
+        return {'pictures': pictures, 'targets': targets} | job.known_tonics(batch)
 
     program = jax.jit(examples, in_shardings=(whole, whole, split), out_shardings=whole)
     return functools.partial(program, placed_numbers(job))
@@ -217,21 +218,21 @@ def _step_function(job: Job, groups: Mapping[str, frozenset[str]]) -> Callable:
             pictures, targets = batch['pictures'], batch['targets']
         else:
             # Computed as in a program of its own, which a packed sweep has for it.
-            pictures, targets = jax.lax.optimization_barrier(
-                job.training_examples(augment_key, batch[job.stored.kind], batch['label'])
-            )
+            examples = job.training_examples(augment_key, batch)
+            pictures, targets = jax.lax.optimization_barrier(examples)
         params = job.gathered(freezing.merge(state.params, *trained.values()))
         with freezing.frozen_statistics(trained_paths):
-            (logits, _), updates = job.apply(
+            (found, _), updates = job.apply(
                 {'params': params, 'batch_stats': batch_stats},
                 pictures,
                 train=True,
+                **job.known_tonics(batch),
                 rngs={'dropout': dropout_key},
                 mutable=['batch_stats'],
             )
-        entropy = losses.cross_entropy(
-            logits, targets, config.train.label_smoothing, job.class_weights
-        ).mean()
+        of_examples = losses.joint_cross_entropy if job.model.names_tonic else losses.cross_entropy
+        entropy = of_examples(found, targets, config.train.label_smoothing, job.class_weights).mean()
+        logits = found.logits if job.model.names_tonic else found
         loss = entropy
         if optim.in_use(config.optim.l1) or optim.in_use(config.optim.l2):
             loss += losses.penalty(params, config.optim.l1, config.optim.l2)

@@ -61,8 +61,11 @@ def test_pages_train(page, arguments, stored_hz):
     # A share for each of the 8 devices, and CutMix mixes pairs on each.
     config.train.batch_size = -(-config.train.batch_size // 16) * 16
     window = int(np.ceil(config.windows.window_s * stored_hz))
-    kind = features.build(config.features).kind
-    shape = {'audio': (window,), 'image': (288, 432, 3), 'table': (57,)}[kind]
+    front_end = features.build(config.features)
+    kind = front_end.kind
+    if kind == 'pitch':
+        stored_hz = front_end.sample_rate_hz
+    shape = {'audio': (window,), 'pitch': (3000,), 'image': (288, 432, 3), 'table': (57,)}[kind]
     stored = prepared.Stored(kind, shape, stored_hz, ('Experimental', 'Folk', 'Pop'))
     job = make_job(config, stored, 6400, sharding.make_mesh())
     assert job.length.steps_per_epoch == 6400 // config.train.batch_size
@@ -71,7 +74,7 @@ def test_pages_train(page, arguments, stored_hz):
     batch = {
         kind: stored.batch(batch_size),
         'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-        'mask': jax.ShapeDtypeStruct((batch_size,), jnp.float32),
+        'tonic_hz': jax.ShapeDtypeStruct((batch_size,), jnp.float32),
     }
     pictures = jax.eval_shape(job.featurize, batch[kind])
     if page == 'shallow_cnn_gtzan':
@@ -286,7 +289,7 @@ def test_differences():
 @pytest.mark.parametrize(
     ('key', 'wrong'),
     [
-        ('windows.window_s', (0.0, -1.0, float('inf'), float('nan'))),
+        ('windows.window_s', (0.005, -1.0, float('inf'), float('nan'))),
         ('data.chunk_s', (0.0, float('nan'))),
         ('optim.learning_rate', (0.0, -1e-3, float('inf'), float('nan'))),
         ('optim.eps', (0.0, float('nan'))),

@@ -1,5 +1,6 @@
-"""Makams: the rendered melodies are what the pitch tracks say, and the dataset's layouts and faults."""
+"""Makams: melodies, stored or rendered, are what the pitch tracks say; the dataset's layouts and faults."""
 
+import functools
 import hashlib
 import json
 import pickle
@@ -8,11 +9,15 @@ import librosa
 import numpy as np
 import pytest
 
-from genre_jax.data.makam import Source, synth
+from genre_jax.data import prepare
+from genre_jax.data.makam import Source as Melodies
+from genre_jax.data.makam import synth
 from genre_jax.errors import BadAudio, UserError
+from genre_jax.loading import prepared
 from tests.program import DATA
 
 HOP_S = 128 / 44100
+Source = functools.partial(Melodies, kind='audio')
 
 
 def mbid(number):
@@ -227,6 +232,28 @@ def test_packed(tmp_path):
     cents = measured_cents(audio, 22050, np.asarray(tracks[2][1]), hop_s)
     assert len(cents) > 1000 and np.median(np.abs(cents)) < 3
     assert source.group_key() == 'recording' and 'of 2 of 2 recordings are unknown' in source.notes()[1]
+
+
+def test_melodies_are_stored_as_they_are(tmp_path):
+    """Whole, every 23 ms whatever the layout, with their tonics, and to the bit."""
+    packed = {1: ('Rast', glide(200.0, hop_s=1024 / 44100)), 2: ('Saba', glide(30.0, 300.0, 1024 / 44100))}
+    published = {1: ('Rast', glide(2.0)), 2: ('Saba', glide(3.0))}
+    roots = {
+        8: (write_published(tmp_path / 'published', published), published, 10),
+        1: (write_packed(tmp_path / 'packed', packed), packed, 40),
+    }
+    for thinned, (root, tracks, scale) in roots.items():
+        source = Melodies(root=str(root))
+        assert source.kind == 'pitch' and source.sample_rate_hz() == pytest.approx(44100 / 1024)
+        dataset = prepared.Dataset(prepare.prepare(source, tmp_path / 'prepared', 1.0))
+        assert dataset.stored(0).shape == (max(track['n_samples'] for track in dataset.tracks),)
+        assert dataset.column('tonic_hz').tolist() == [r.tonic_hz for r in source.recordings()[0]]
+        for row, (_, f0_hz) in enumerate(tracks.values()):
+            wanted = (np.rint(scale * f0_hz[::thinned]) / scale).astype(np.float32)
+            length = dataset.tracks[row]['n_samples']
+            np.testing.assert_array_equal(dataset.read(row, 0, length + 5), np.append(wanted, np.zeros(5)))
+    with pytest.raises(UserError, match="kind is 'midi'; expected one of pitch, audio"):
+        Melodies(root=str(root), kind='midi')
 
 
 def test_stretches_are_drawn_by_seed_and_recording(tmp_path):

@@ -31,7 +31,8 @@ class RampSource(Source):
 
     def recordings(self):
         return [
-            Recording(track=f'track{t}', label='cab'[t % 3], group=f'g{t}') for t in range(len(LENGTHS))
+            Recording(track=f'track{t}', label='cab'[t % 3], group=f'g{t}', tonic_hz=100.0 * t)
+            for t in range(len(LENGTHS))
         ], []
 
     def sample_rate_hz(self):
@@ -216,8 +217,9 @@ def with_places(batches):
     """Returns the batches, each with where its windows lie."""
     found = []
     for read, places in zip(batches(), batches(places=True), strict=True):
-        assert read.keys() == {'audio', 'label'}
+        assert read.keys() == {'audio', 'label', 'tonic_hz'}
         np.testing.assert_array_equal(read['label'], places['label'])
+        np.testing.assert_array_equal(read['tonic_hz'], 100 * places['track'])
         start_s = (places['start'] / RATE_HZ).astype(np.float32)
         found.append(read | {'track': places['track'], 'start_s': start_s})
     return found
@@ -448,6 +450,15 @@ def test_evaluation_rows_are_shared_among_processes(dataset, processes):
         for step in zip(*parts, strict=True)
     ]
     assert equal(joined, whole)
+
+
+def test_whole_recordings_are_filled_up_with_zeros(dataset):
+    table = table_of(dataset, train=True, window_s=0, train_per_track=1)
+    (batch,) = in_order(table, batch_size=len(LENGTHS))
+    assert batch['audio'].shape == (len(LENGTHS), max(LENGTHS))
+    for t, row in enumerate(batch['audio']):
+        np.testing.assert_array_equal(row[: LENGTHS[t]], ramp(t))
+        assert not row[LENGTHS[t] :].any()
 
 
 def test_only_some_classes(dataset):

@@ -19,7 +19,7 @@ BATCH = 16
 
 
 class Noise(Source):
-    """Tracks of noise, pictures of noise or rows of noise."""
+    """Tracks of noise, pitches of noise, pictures of noise or rows of noise."""
 
     description, fingerprint = 'Noise.', 'noise'
 
@@ -27,16 +27,19 @@ class Noise(Source):
         self.kind, self.name = kind, f'noise_{kind}'
 
     def recordings(self):
-        return [Recording(track=f'{t}', label='cab'[t % 3], group=f'{t}') for t in range(len(LENGTHS))], []
+        rows = range(len(LENGTHS))
+        return [Recording(f'{t}', 'cab'[t % 3], group=f'{t}', tonic_hz=50.0 + t) for t in rows], []
 
     def sample_rate_hz(self):
-        return RATE_HZ if self.kind == 'audio' else 1
+        return {'audio': RATE_HZ, 'pitch': RATE_HZ / 3}.get(self.kind, 1)
 
     def load(self, recording):
         rng = np.random.default_rng(int(recording.track))
         if self.kind == 'audio':
             n = LENGTHS[int(recording.track)]
             return rng.integers(-(2**15), 2**15, n, endpoint=False).astype(np.int16)
+        if self.kind == 'pitch':
+            return rng.uniform(50, 500, LENGTHS[int(recording.track)]).astype(np.float32)
         if self.kind == 'image':
             return rng.integers(0, 256, (2, 5, 4, 3)).astype(np.uint8)
         return rng.standard_normal((1 + int(recording.track) % 4, 7)).astype(np.float32)
@@ -45,9 +48,11 @@ class Noise(Source):
         return 'track'
 
 
-@pytest.fixture(scope='module', params=['audio', 'image', 'table'])
+@pytest.fixture(scope='module', params=['audio', 'pitch', 'image', 'table'])
 def dataset(request, tmp_path_factory):
-    folder = prepare.prepare(Noise(request.param), tmp_path_factory.mktemp('prepared'), CHUNK_S)
+    # Of pitch sixty times as long.
+    chunk_s = CHUNK_S / 20 if request.param == 'pitch' else CHUNK_S
+    folder = prepare.prepare(Noise(request.param), tmp_path_factory.mktemp('prepared'), chunk_s)
     return prepared.Dataset(folder)
 
 
@@ -57,7 +62,7 @@ def alternating(devices):
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 1), (1, 2, 1), (8, 1, 1), (2, 2, 2)])
-@pytest.mark.parametrize('window_s', [0.5, 1.0, 2.35])
+@pytest.mark.parametrize('window_s', [0, 0.5, 1.0, 2.35])
 @pytest.mark.parametrize('draw', ['random', 'grid'])
 def test_the_batches_of_the_stream(dataset, draw, window_s, shape):
     config = keys.get_config()
@@ -81,10 +86,32 @@ def test_the_batches_of_the_stream(dataset, draw, window_s, shape):
             assert examples.sharding.is_equivalent_to(sharding.by_example(mesh), examples.ndim)
             np.testing.assert_array_equal(examples, expected[dataset.kind])
             assert examples.dtype == expected[dataset.kind].dtype
-            np.testing.assert_array_equal(batch['label'], expected['label'])
+            for key in loader.KNOWN:
+                np.testing.assert_array_equal(batch[key], expected[key])
         whole = np.concatenate(list(one.evaluate(table)))
         np.testing.assert_array_equal(whole[: len(table)], table.read_all())
         assert (whole[len(table) :] == whole[len(table) - 1]).all()  # filled up with the last window
+
+
+def test_features_that_are_computed_once(dataset):
+    """The batches of the stream, as features."""
+    config = keys.get_config()
+    config.windows.update(window_s=0.5, train_draw='grid', train_per_track=2, eval_per_track=3)
+    config.train.batch_size = config.eval.batch_size = BATCH
+    table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), config.windows, train=True, seed=3)
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    streamed = feed.Streamed(config, mesh)
+    once = feed.Featured(config, mesh, streamed, lambda stored: stored.reshape(len(stored), -1)[:, :3] * 2.0)
+    take, expected = once.train(table, 1, 4), streamed.train(table, 1, 4)
+    for _ in range(3):
+        (_, batch), (_, stored) = take(1), expected(1)
+        wanted = 2.0 * np.asarray(stored[dataset.kind]).reshape(BATCH, -1)[:, :3]
+        np.testing.assert_allclose(batch['features'], wanted, rtol=1e-6)
+        for key in loader.KNOWN:
+            np.testing.assert_array_equal(batch[key], stored[key])
+    for ours, theirs in zip(once.evaluate(table), streamed.evaluate(table), strict=True):
+        wanted = 2.0 * np.asarray(theirs).reshape(BATCH, -1)[:, :3]
+        np.testing.assert_allclose(ours, wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope='module')

@@ -63,7 +63,7 @@ LONG = {
     'ast': (512, 128), 'cnn14': (501, 64), 'cnn_gru': (1292, 128), 'cnn_gru_attention': (1292, 128),
     'cnn_lstm': (1292, 128), 'efficient_cnn': (1292, 128), 'lstm': (130, 13), 'mean_deviation': (430, 20),
     'mlp': (58,), 'mobilenet_v1': (501, 64), 'musicnn': (187, 96), 'shallow_cnn': (80, 80),
-    'vgg16': (64, 64, 3), 'yamnet': (96, 64),
+    'orbit': (2, 2291), 'vgg16': (64, 64, 3), 'yamnet': (96, 64),
 }  # fmt: skip
 
 
@@ -125,8 +125,10 @@ def test_products_are_bfloat16_and_sums_float32(name):
         assert not counts
         return
     assert set(counts) == {('bfloat16', 'bfloat16')}, counts
-    # The output layers stay float32: of the perceptron on tables a thirtieth, of the others less than 1 %.
-    assert exact < (0.04 if name == 'mlp' else 0.01) * counts['bfloat16', 'bfloat16']
+    # The output layers stay float32: of the perceptron on tables a thirtieth, of orbit, with one straight
+    # from what comes in, 1934 * 20 beside 1742 * 192, of the others less than 1 %.
+    most = {'mlp': 0.04, 'orbit': 0.12}.get(name, 0.01)
+    assert exact < most * counts['bfloat16', 'bfloat16']
 
 
 def losses_on_recordings(dtype, seed, bins, frames, batch, steps):

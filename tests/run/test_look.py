@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from genre_jax.evaluation.evaluate import Predictions
-from genre_jax.loading import loader
+from genre_jax.loading import loader, prepared
 from genre_jax.run import excerpts, look
 from tests import program
 
@@ -27,7 +27,7 @@ class Recordings:
     def __init__(self, audio, rate=RATE):
         self.audio, self.sample_rate_hz = audio, rate
         self.tracks = [
-            {'track': f'{i}.wav', 'n_samples': len(each), 'path': f'{i}.wav', 'start_s': 0.5}
+            {'track': f'{i}.wav', 'n_samples': len(each), 'path': f'{i}.wav', 'start_s': 0.5, 'tonic_hz': 0.0}
             for i, each in enumerate(audio)
         ]
 
@@ -38,7 +38,8 @@ class Recordings:
         return np.arange(len(self.tracks)) % 2
 
     def stored(self, window_s):
-        return types.SimpleNamespace(shape=(round(window_s * self.sample_rate_hz),), kind='audio')
+        shape = (round(window_s * self.sample_rate_hz),)
+        return prepared.Stored('audio', shape, self.sample_rate_hz, ('0', '1'))
 
     def read(self, track, start, length):
         return self.audio[track][start : start + length]

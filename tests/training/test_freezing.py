@@ -92,7 +92,7 @@ def test_what_is_frozen_is_not_differentiated():
 
     def forward(state, examples):
         key = jax.random.key(0)
-        pictures, _ = job.training_examples(key, examples['audio'], examples['label'])
+        pictures, _ = job.training_examples(key, examples)
         variables = {'params': state.params, 'batch_stats': state.batch_stats}
         return job.model.apply(variables, pictures, train=False)
 

@@ -7,6 +7,7 @@ from sklearn import metrics
 from sklearn.utils import class_weight
 
 from genre_jax.errors import UserError
+from genre_jax.models.network import Scores
 from genre_jax.training import losses
 
 
@@ -91,3 +92,38 @@ def test_penalties_count_weights_and_no_biases():
     np.testing.assert_array_equal(gradient['conv']['kernel'], [[2, -3], [4, -5]])
     np.testing.assert_array_equal(gradient['norm']['scale'], [-1.5, 2.5])
     np.testing.assert_array_equal(gradient['norm']['bias'], [0])
+
+
+def test_joint_cross_entropy_is_the_mean_of_what_is_known():
+    """By hand, of two members, with a tonic between two candidates; each example lacks something else."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((4, 2, 6, 3))
+    share = np.zeros((4, 6))
+    share[[0, 2], 1], share[[0, 2], 4] = 0.125, 0.375  # any scale: of two grids they sum to a half
+    targets = np.eye(3)[[2, 0, 1, 1]]
+    targets[2:] = 0
+    p = np.exp(scores)
+    p /= p.sum((-2, -1), keepdims=True)
+    both = -(0.25 * np.log(p[0, :, 1, 2]) + 0.75 * np.log(p[0, :, 4, 2]))
+    given = -sum(w * np.log(p[0, :, s, 2] / p[0, :, s].sum(-1)) for s, w in ((1, 0.25), (4, 0.75)))
+    label = [-np.log(p[row, :, :, c].sum(-1)) for row, c in ((0, 2), (1, 0))]
+    tonic = -sum(w * np.log(p[2, :, s].sum(-1)) for s, w in ((1, 0.25), (4, 0.75)))
+    wanted = [(both + given + label[0]).mean() / 3, label[1].mean(), tonic.mean(), 0]
+    found = Scores(np.float32(scores), None, np.float32(share))
+    np.testing.assert_allclose(losses.joint_cross_entropy(found, np.float32(targets)), wanted, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.nn.softmax(found.logits), p.mean(1).sum(1), rtol=1e-5
+    )  # whatever the tonic
+
+
+def test_joint_cross_entropy_smooths_and_weighs():
+    """With one candidate, the true one, all three parts are the ordinary cross-entropy but the joint's."""
+    rng = np.random.default_rng(1)
+    logits = rng.standard_normal((5, 4)).astype(np.float32)
+    targets, weights = np.eye(4, dtype=np.float32)[[0, 3, 1, 1, 2]], np.float32([1, 2, 0.5, 3])
+    found = Scores(logits[:, None, None], None, np.ones((5, 1), np.float32))
+    np.testing.assert_allclose(
+        losses.joint_cross_entropy(found, targets, 0.1, weights),
+        losses.cross_entropy(logits, targets, 0.1, weights),
+        rtol=1e-5,
+    )

@@ -1,4 +1,4 @@
-"""Ottoman-Turkish makams: the melodies of 1000 real recordings, rendered to audio (docs/datasets)."""
+"""Ottoman-Turkish makams: the melodies of 1000 real recordings, as they are or rendered to audio."""
 
 import dataclasses
 import functools
@@ -13,26 +13,30 @@ from genre_jax.data.makam import synth, tracks
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
 
-# Raised with every change of how the recordings sound.
-_BUILDER_VERSION = 1
+# Raised with every change of what is stored of the recordings.
+_BUILDER_VERSION = 2
+_KINDS = ('pitch', 'audio')
+# Of the pitch that is stored, in samples at 44.1 kHz: 23 ms. Published tracks have eight times the frames.
+_HOP = 1024
 _GROUPS = ('work', 'artist', 'work+artist', 'recording')
 
 
 class Source(recordings.Source):
-    """The OTMM makam recognition dataset (Karakurt, Senturk and Serra 2016), rendered."""
+    """The OTMM makam recognition dataset (Karakurt, Senturk and Serra 2016): its melodies."""
 
     name = 'makam'
     description = (
-        'Melodies of recordings of Ottoman-Turkish makam music, played by a synthesiser from the pitch '
-        'tracks of the OTMM makam recognition dataset (Karakurt, Senturk and Serra 2016).'
+        'Melodies of recordings of Ottoman-Turkish makam music: the pitch tracks of the OTMM makam '
+        'recognition dataset (Karakurt, Senturk and Serra 2016), or a synthesiser that plays them.'
     )
 
     def __init__(
         self,
         *,
         root: str,  # folder with annotations.json and the pitch tracks, as published or packed
-        sample_rate_hz: int = 16000,  # of every recording
-        max_s: float | None = 60.0,  # longest stretch of a recording, None for all of it
+        kind: str = 'pitch',  # what is stored: the melodies, or 'audio' that plays them
+        sample_rate_hz: int = 16000,  # of audio
+        max_s: float | None = 60.0,  # longest stretch of a recording as audio, None for all of it
         group: str = 'work',
         seed: int = 0,  # of where the stretches begin
     ):
@@ -41,6 +45,8 @@ class Source(recordings.Source):
         What may never cross a split is `group`: 'work', 'artist', 'work+artist' (whatever shares one of
         them, also by way of others), or 'recording'; a recording without them stands alone.
         """
+        if kind not in _KINDS:
+            raise UserError(f'kind is {kind!r}; expected one of {", ".join(_KINDS)}')
         if group not in _GROUPS:
             raise UserError(f'group is {group!r}; expected one of {", ".join(_GROUPS)}')
         synthesis.check(
@@ -50,7 +56,10 @@ class Source(recordings.Source):
             ('seed', seed, numbers.Integral, 0, math.inf),
         )
         self.root, self._tracks = tracks.find(root)
-        self._sample_rate_hz = sample_rate_hz
+        self.kind = kind
+        self._thinned = max(1, _HOP // self._tracks.hop) if kind == 'pitch' else 1
+        frame_rate_hz = tracks.SAMPLE_RATE_HZ / (self._thinned * self._tracks.hop)
+        self._sample_rate_hz = sample_rate_hz if kind == 'audio' else frame_rate_hz
         self._max_s = max_s
         self._group = group
         self._seed = seed
@@ -58,7 +67,7 @@ class Source(recordings.Source):
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex digest of the builder, the settings, the annotations and the pitch tracks."""
-        settings = (_BUILDER_VERSION, self._sample_rate_hz, self._max_s, self._group, self._seed)
+        settings = (_BUILDER_VERSION, self.kind, self._sample_rate_hz, self._max_s, self._group, self._seed)
         listed = [dataclasses.astuple(item) for items in self._listing for item in items]
         parts = (settings, listed, sorted(self.files().items()))
         return digests.of_text(repr(parts)).hex()
@@ -71,8 +80,13 @@ class Source(recordings.Source):
         return list(self._listing[0]), list(self._listing[1])
 
     def load(self, recording: Recording) -> np.ndarray:
-        """Plays a recording's melody: int16 [n] mono; BadAudio: its pitch track is damaged, or unvoiced."""
+        """Returns a recording's melody, or plays it; BadAudio: its pitch track is damaged, or unvoiced."""
         f0_hz, hop_s = self._tracks.f0_hz(recording), self._tracks.hop_s
+        if self.kind == 'pitch':
+            f0_hz = f0_hz[:: self._thinned].astype(np.float32)
+            if not f0_hz.any():
+                raise BadAudio('no voiced frame')
+            return f0_hz
         frames, samples = len(f0_hz), None
         if self._max_s is not None:
             frames = math.ceil(self._max_s / hop_s)
@@ -100,7 +114,8 @@ class Source(recordings.Source):
 
     def notes(self) -> list[str]:
         """Returns what a reader of the results should know."""
-        notes = ['every sound is synthetic: melodies of real recordings, all in one timbre']
+        synthetic = ['every sound is synthetic: melodies of real recordings, all in one timbre']
+        notes = synthetic if self.kind == 'audio' else []
         unknown = len(self._listing[0]) - self._known
         if unknown and self._group != 'recording':
             notes.append(

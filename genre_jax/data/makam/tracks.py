@@ -17,7 +17,7 @@ from genre_jax.errors import BadAudio, UserError
 ANNOTATIONS = 'annotations.json'
 PITCH_FOLDER = 'data'
 # An analysis frame every 128 samples of an mp3 at 44.1 kHz (docs/datasets/makam.md).
-_SAMPLE_RATE_HZ = 44100
+SAMPLE_RATE_HZ = 44100
 _PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')
 _HIGHEST_HZ = 20_000.0
@@ -61,7 +61,8 @@ def mbid(recording: Recording) -> str:
 class Published:
     """The files as published: data/MAKAM/MBID.pitch, one frequency a line, and MBID.json."""
 
-    hop_s = _PUBLISHED_HOP / _SAMPLE_RATE_HZ
+    hop = _PUBLISHED_HOP
+    hop_s = hop / SAMPLE_RATE_HZ
 
     def __init__(self, root: str) -> None:
         """Notes where they are; `root` is the folder of annotations.json."""
@@ -118,8 +119,8 @@ class Packed:
         """Notes where it is: the archive `name` in the folder of annotations.json."""
         self._root, self._name = root, name
         scale, hop = _PACKED.fullmatch(name).groups()
-        self._scale = int(scale)
-        self.hop_s = int(hop) / _SAMPLE_RATE_HZ
+        self._scale, self.hop = int(scale), int(hop)
+        self.hop_s = self.hop / SAMPLE_RATE_HZ
 
     def look_up(self, recording: Recording) -> Found | None:
         """Returns a recording with its path, None where it is not in the archive."""

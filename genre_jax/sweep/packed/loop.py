@@ -19,6 +19,7 @@ from genre_jax.training import loop, watch
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import Checkpoints
 from genre_jax.training.job import Job
+from genre_jax.training.predict import Outputs
 from genre_jax.training.stop_signal import StopSignal
 
 
@@ -245,7 +246,7 @@ class PackLoop:
                     self._first_step,
                     int(-member.best_rank[-1]),
                     best[row],
-                    {part: of_chunk[chunk][row] for part, of_chunk in probabilities.items()},
+                    {part: Outputs(of_chunk[chunk][row]) for part, of_chunk in probabilities.items()},
                     self.started_s,
                     self._prepared_s,
                     trained_s,

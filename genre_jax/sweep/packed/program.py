@@ -259,9 +259,10 @@ def members_at_once(job: Job, members: int) -> int:
     memory = (device.memory_stats() or {}).get('bytes_limit', _UNTOLD_BYTES / _SHARE)
     # A member in a step: its state, twice, and what XLA adds.
     examples = job.stored.batch(job.config.train.batch_size)
-    labels = jax.ShapeDtypeStruct(examples.shape[:1], np.int32)
+    known = {'label': np.int32, 'tonic_hz': np.float32}
+    batch = {key: jax.ShapeDtypeStruct(examples.shape[:1], dtype) for key, dtype in known.items()}
     step = jax.jit(train.numbered_step(alone, job.plan.all_groups)).lower(
-        step_numbers.of_config(job.config), state, {job.stored.kind: examples, 'label': labels}
+        step_numbers.of_config(job.config), state, {job.stored.kind: examples} | batch
     )
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     of_member = 2 * own + step.compile().memory_analysis().temp_size_in_bytes

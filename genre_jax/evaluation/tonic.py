@@ -1,0 +1,94 @@
+"""Figures of models that name the tonic with the class: how often which of them is right.
+
+A tonic is a pitch class, whatever the octave, and right within 25 cents, as in the papers on makams.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from genre_jax.evaluation import evaluate, intervals
+
+TOLERANCE_CENTS = 25.0
+
+
+def by_pitch_class(joint: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Sorts candidates: [n, S, C], one for each of S pitch classes of an octave, from 55 Hz upwards.
+
+    `height` [n, S] are those of the candidates, in octaves above 1 Hz.
+    """
+    count = joint.shape[1]
+    place = np.rint((height - np.log2(55)) * count).astype(np.int64) % count
+    ordered = np.empty_like(joint)
+    np.put_along_axis(ordered, place[..., None], joint, axis=1)
+    return ordered
+
+
+def given(ordered: np.ndarray, tonic_hz: np.ndarray) -> np.ndarray:
+    """Returns probabilities of the classes where the tonic is known, [n, C], of `by_pitch_class`'s result.
+
+    Between the two candidates next to the tonic they are interpolated; with a tonic of 0, unknown, all
+    candidates count as they are likely.
+    """
+    count = ordered.shape[1]
+    known = tonic_hz > 0
+    place = count * np.log2(np.where(known, tonic_hz, 55) / 55)
+    low = np.floor(place).astype(np.int64)
+    rows, above = np.arange(len(ordered)), (place - low)[:, None]
+    below, beyond = (
+        each / np.maximum(each.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
+        for each in (ordered[rows, low % count], ordered[rows, (low + 1) % count])
+    )
+    found = np.where(known[:, None], (1 - above) * below + above * beyond, ordered.sum(1))
+    return (found / found.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def estimate(posterior: np.ndarray) -> np.ndarray:
+    """Returns the likeliest tonic, in hertz between 55 and 110, of probabilities of pitch classes [n, S].
+
+    It is the mean of the likeliest class and its two neighbours, as each is likely.
+    """
+    count = posterior.shape[1]
+    best = posterior.argmax(-1)
+    rows = np.arange(len(best))
+    before, here, after = (posterior[rows, (best + step) % count] for step in (-1, 0, 1))
+    place = best + (after - before) / np.maximum(before + here + after, np.finfo(np.float32).tiny)
+    return 55 * 2 ** (place % count / count)
+
+
+def away_cents(found_hz: np.ndarray, true_hz: np.ndarray) -> np.ndarray:
+    """Returns by how much a tonic is too high, from -600 to 600 cents, whatever the octave."""
+    return (1200 * np.log2(found_hz / true_hz) + 600) % 1200 - 600
+
+
+def score(predictions: evaluate.Predictions, groups: Sequence[str]) -> dict | None:
+    """Computes figures by song; `groups` are the songs', in order of first appearance.
+
+    Of songs whose tonic is known: the share of tonics that are found, of tonic and class both right, and of
+    classes right where the model is told the tonic; each with its interval. None: no tonic is known.
+    """
+    songs = evaluate.pool_songs(predictions)
+    first, song = evaluate.number_songs(predictions.track)
+    told = evaluate.pool_songs(dataclasses.replace(predictions, probabilities=predictions.given))
+    posterior = np.zeros((len(first), predictions.tonic.shape[1]))
+    np.add.at(posterior, song, predictions.tonic)
+    true_hz = predictions.tonic_hz[first]
+    known = true_hz > 0
+    if not known.any():
+        return None
+    group = intervals.number(np.asarray(groups)[known])
+    cents = away_cents(estimate(posterior), np.where(known, true_hz, 55))[known]
+    within = np.abs(cents) <= TOLERANCE_CENTS
+    named = (songs.max_probability() == songs.label)[known]
+    shares = {
+        'tonic': within,
+        'tonic_and_class': within & named,
+        'class_tonic_unknown': named,
+        'class_tonic_known': (told.max_probability() == told.label)[known],
+    }
+    found = {
+        name: {'accuracy': float(right.mean()), 'accuracy_ci95': intervals.share(right, group)[0]}
+        for name, right in shares.items()
+    }
+    return found | {'n': int(known.sum()), 'median_cents': float(np.median(np.abs(cents)))}
