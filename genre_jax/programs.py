@@ -8,6 +8,7 @@ from collections.abc import Sequence
 PROGRAMS = {
     'main': 'train and evaluate',
     'label': 'name the classes of new recordings',
+    'tonic': 'find the tonic of recordings',
     'evaluate': 'test a finished model on another dataset',
     'sweep': 'search hyperparameters',
     'classical': 'classical models, cross-validated',

@@ -113,6 +113,14 @@ def variables(
     return flax.traverse_util.unflatten_dict(filled, sep='/'), notes
 
 
+def with_its_basis(source: Converted, front_end: features.FrontEnd) -> features.FrontEnd:
+    """Takes the basis that a checkpoint's front end was fitted with: its network knows no other."""
+    if 'basis' not in (source.front_end or {}) or not hasattr(front_end, 'basis'):
+        return front_end
+    fitted = {key: tuple(source.front_end[key]) for key in ('frequencies', 'basis')}
+    return dataclasses.replace(front_end, **fitted)
+
+
 def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
     """Says how a front end differs from a checkpoint's, if that is known; a UserError unless `accepted`."""
     if front_end.kind != 'audio' or len(source.picture) == 3:  # of colours

@@ -11,6 +11,8 @@ import numpy as np
 from genre_jax.evaluation import evaluate, intervals
 
 TOLERANCE_CENTS = 25.0
+# Of the likeliest tonics: how many are named, and what the second one has to have.
+_NAMED, _LEAST = 3, 0.05
 
 
 def by_pitch_class(joint: np.ndarray, height: np.ndarray) -> np.ndarray:
@@ -55,6 +57,37 @@ def estimate(posterior: np.ndarray) -> np.ndarray:
     before, here, after = (posterior[rows, (best + step) % count] for step in (-1, 0, 1))
     place = best + (after - before) / np.maximum(before + here + after, np.finfo(np.float32).tiny)
     return 55 * 2 ** (place % count / count)
+
+
+def near(count: int, tonic_hz: float) -> np.ndarray:
+    """Says which of so many pitch classes lie within the tolerance of a tonic, bool [count]."""
+    classes_hz = 55 * 2 ** (np.arange(count) / count)
+    return np.abs(away_cents(classes_hz, tonic_hz)) <= TOLERANCE_CENTS
+
+
+def note(hz: float) -> tuple[str, float]:
+    """Returns the note next to a frequency, A at 440 Hz, and how many cents the frequency is above it."""
+    semitones = 12 * np.log2(hz / 440)
+    nearest = round(semitones)
+    name = ('A', 'A#', 'B', 'C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#')[nearest % 12]
+    return name, float(100 * (semitones - nearest))
+
+
+def likeliest(posterior: np.ndarray) -> list[tuple[float, str, float, float]]:
+    """Returns hertz, note, cents above it, and probability of the likeliest tonics, of pitch classes [S].
+
+    Each stands for all within the tolerance of it; those after the first are likelier than 5 %.
+    """
+    left, found = posterior.astype(np.float64), []
+    while len(found) < _NAMED:
+        hz = float(estimate(left[None])[0])
+        close = near(len(left), hz)
+        probability = float(left[close].sum())
+        if found and probability < _LEAST:
+            break
+        found.append((hz, *note(hz), probability))
+        left[close] = 0
+    return found
 
 
 def away_cents(found_hz: np.ndarray, true_hz: np.ndarray) -> np.ndarray:

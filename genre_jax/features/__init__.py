@@ -12,8 +12,9 @@ from genre_jax.features.chroma import Chroma
 from genre_jax.features.constant_q import ConstantQ
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
-from genre_jax.features.melody import Melody
+from genre_jax.features.melody import AudioMelody, Melody
 from genre_jax.features.mfcc import Mfcc
+from genre_jax.features.predominant_pitch import PredominantPitch
 from genre_jax.features.spectrogram import Spectrogram
 from genre_jax.features.stored import Pictures, Table
 
@@ -59,6 +60,8 @@ FLAVOURS = {
     'mfcc_20': functools.partial(Mfcc, n_mfcc=20),
     'chroma': Chroma,
     'constant_q': ConstantQ,
+    'predominant_pitch': PredominantPitch,
+    'audio_melody': AudioMelody,
     'linear': functools.partial(Spectrogram, power=1),
 }  # fmt: skip
 
@@ -66,7 +69,7 @@ FLAVOURS = {
 # Of what is no audio.
 STORED = {'picture': Pictures, 'table': Table, 'melody': Melody}
 # Whose constants are those of the training part, of which they take all windows.
-FITTED = (Table, Melody)
+FITTED = (Table, Melody, AudioMelody)
 
 
 def find(name: str) -> Callable[..., FrontEnd]:

@@ -8,6 +8,7 @@ bins has the very same features, but for the place where they begin.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -16,7 +17,8 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features.chroma import median
-from genre_jax.features.front_end import FrontEnd, require_positive
+from genre_jax.features.front_end import AudioFrontEnd, FrontEnd, require_positive
+from genre_jax.features.predominant_pitch import PredominantPitch
 
 REFERENCE_HZ = 55.0  # bin 0
 GRIDS = 2  # half a bin apart
@@ -97,15 +99,20 @@ class Melody(FrontEnd):
                 f'{bins * (bins // 2 + 1)}'
             )
 
-    def fitted(self, tracks: np.ndarray) -> Melody:
+    @property
+    def fixed(self) -> bool:
+        """Says whether there is nothing left to be fitted."""
+        return bool(self.basis)
+
+    def fitted(self, batches: Iterable[np.ndarray]) -> Melody:
         """Takes the basis of each surface from the training part: principal components, by frequency.
 
-        `tracks` are float32 [n, frames]. Components are not centred, so that phases stay phases.
+        `batches` are float32 [n, frames]. Components are not centred, so that phases stay phases.
         """
         spectra_of = jax.jit(lambda tracks: jax.lax.map(self._track_spectra, tracks))
         moments = np.zeros((len(self.delays_s), self.bins_per_octave // 2 + 1, *[self.bins_per_octave] * 2))
-        for first in range(0, len(tracks), 32):
-            spectra = np.asarray(spectra_of(tracks[first : first + 32]), np.complex128)
+        for tracks in batches:
+            spectra = np.asarray(spectra_of(tracks), np.complex128)
             by_frequency = spectra.reshape(-1, *spectra.shape[2:]).transpose(1, 2, 3, 0)
             moments = moments + by_frequency @ by_frequency.conj().swapaxes(-1, -2)
         frequencies, basis = [], []
@@ -127,7 +134,8 @@ class Melody(FrontEnd):
         return flat.reshape(*f0_hz.shape[:-1], *flat.shape[1:])
 
     def track(self, f0_hz: jax.Array) -> jax.Array:
-        """Computes float32 (2, columns) of one track (frames,)."""
+        """Computes float32 (2, columns) of one track (frames,); counts have no gradient."""
+        f0_hz = jax.lax.stop_gradient(f0_hz)
         bins, first, unfolded, folded, surfaces = self._counted(f0_hz)
         parts = jnp.concatenate([unfolded.sum(0, keepdims=True), unfolded])
         classes = jnp.concatenate([folded[:QUARTERS].sum(0, keepdims=True), folded])
@@ -152,7 +160,8 @@ class Melody(FrontEnd):
                     [lowest, (by_bin / total).ravel(), (by_class / total).ravel(), described.ravel()]
                 )
             )
-        return jnp.stack(rows)
+        # What holds a frame that is no number is none itself: such frames are not counted.
+        return jnp.where(jnp.isfinite(f0_hz).all(), jnp.stack(rows), jnp.nan)
 
     def _counted(self, f0_hz: jax.Array) -> tuple:
         """Counts a track in fine bins, half as wide: with the lowest candidate, from which they begin."""
@@ -248,6 +257,66 @@ class Melody(FrontEnd):
         interval, frequency = np.divmod(np.arange(self.components), bins // 2 + 1)
         basis = np.eye(bins, dtype=np.complex64)[interval]
         return np.tile(frequency, len(self.delays_s)), np.tile(basis, (len(self.delays_s), 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioMelody(AudioFrontEnd):
+    """`Melody` of the predominant melody of audio: float32 (..., time) -> (..., 2, columns).
+
+    Attributes:
+        hop_length: from one pitch to the next, samples.
+        f_min_hz: see `PredominantPitch`, as the next two.
+        octaves: of the pitch.
+        voiced_db: of the melody above its rests.
+        bins_per_octave: see `Melody`, as the others; the pitch itself is read more finely.
+    """
+
+    small: ClassVar[bool] = False
+
+    sample_rate_hz: int = 16000
+    hop_length: int = 512
+    f_min_hz: float = 82.5
+    octaves: int = 4
+    voiced_db: float = 14.0
+    bins_per_octave: int = 53
+    delays_s: tuple[float, ...] = (0.3, 1.0, 2.5)
+    components: int = 96
+    frequencies: tuple[int, ...] = ()
+    basis: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, 'sample_rate_hz', 'hop_length')
+        self._pitch(), self._melody()  # for their errors
+
+    def _pitch(self) -> PredominantPitch:
+        names = ('sample_rate_hz', 'hop_length', 'f_min_hz', 'octaves', 'voiced_db')
+        return PredominantPitch(**{name: getattr(self, name) for name in names})
+
+    def _melody(self) -> Melody:
+        names = ('bins_per_octave', 'delays_s', 'components', 'frequencies', 'basis')
+        frames_hz = self.sample_rate_hz / self.hop_length
+        return Melody(sample_rate_hz=frames_hz, **{name: getattr(self, name) for name in names})
+
+    @property
+    def least_samples(self) -> int:
+        """Samples of the shortest window."""
+        return self._pitch().least_samples
+
+    @property
+    def fixed(self) -> bool:
+        """Says whether there is nothing left to be fitted."""
+        return bool(self.basis)
+
+    def fitted(self, batches: Iterable[np.ndarray]) -> AudioMelody:
+        """See `Melody.fitted`; `batches` are float32 [n, time]."""
+        pitch_of = jax.jit(lambda waveforms: self._pitch()(waveforms)[..., 0])
+        found = self._melody().fitted(map(pitch_of, batches))
+        return dataclasses.replace(self, frequencies=found.frequencies, basis=found.basis)
+
+    def clip(self, waveform: jax.Array) -> jax.Array:
+        """Computes float32 (2, columns) from one float32 waveform (time,)."""
+        return self._melody().track(self._pitch().clip(waveform)[:, 0])
 
 
 def _hat(fine: jax.Array, circular: bool) -> jax.Array:

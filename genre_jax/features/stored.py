@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar
 
 import jax
@@ -58,11 +59,17 @@ class Table(FrontEnd):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
-    def fitted(self, rows: np.ndarray) -> Table:
+    @property
+    def fixed(self) -> bool:
+        """Says whether there is nothing left to be fitted."""
+        return bool(self.mean)
+
+    def fitted(self, batches: Iterable[np.ndarray]) -> Table:
         """Takes means and deviations (of the population) from the training part, and only from it.
 
-        `rows` are float32 [rows, columns], each as often as it trains in an epoch.
+        `batches` are float32 [n, columns], each row as often as it trains in an epoch.
         """
+        rows = np.concatenate(list(batches))
         std = rows.std(0, dtype=np.float64)
         return dataclasses.replace(
             self,

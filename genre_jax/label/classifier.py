@@ -19,12 +19,14 @@ import scipy.special
 from genre_jax import features, models, sharding
 from genre_jax.convert import fetch, init_from, tables
 from genre_jax.convert.engine import Converted
-from genre_jax.data import audio
+from genre_jax.data import audio, digests
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
+from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
 from genre_jax.label.song import Song
 from genre_jax.logbook import read_json
+from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
 
 _BATCH_SIZE = 32  # or as much more as the devices divide
@@ -41,6 +43,17 @@ class Answer(NamedTuple):
     n_samples: int  # at the classifier's rate
     logits: np.ndarray  # of its windows, float32 [n, C]
     sureness: np.ndarray  # by the rule of the run, float32 [n]; 0 without one
+    tonic: (
+        np.ndarray
+    )  # probabilities of the pitch classes of its tonic, from 55 Hz upwards, float32 [n, S or 0]
+
+
+class Heard(NamedTuple):
+    """What the network gives for windows, a row each."""
+
+    logits: np.ndarray
+    embeddings: np.ndarray
+    tonic: np.ndarray  # as `Answer.tonic`
 
 
 class Classifier:
@@ -53,6 +66,7 @@ class Classifier:
         window_s: length of a window, which it gives one answer for.
         title: the kind of model.
         features: flavour of its front end.
+        names_tonic: whether it names the tonic, too.
         sha256: digest of its parameters.
     """
 
@@ -84,7 +98,7 @@ class Classifier:
             'model': self.sha256,
             'labels': self.labels,
             'window': self.window,
-            'front end': repr(front_end),
+            'front end': digests.of_text(repr(front_end)).hex(),
             'confidence': self._confidence,
         }
         self._mesh = sharding.make_mesh()
@@ -94,7 +108,10 @@ class Classifier:
             raise UserError(
                 f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
             )
-        self._forward = self._program(source, front_end)
+        settings = {'name': source.model, **_with_tuples(source.settings)}
+        model = models.build(settings, source.num_classes)
+        self.names_tonic = model.names_tonic
+        self._forward = self._program(source, model, front_end)
 
     @property
     def rejects(self) -> bool:
@@ -154,9 +171,11 @@ class Classifier:
         if rule := self._confidence['reject']:
             known = bool(answer.sureness.mean() >= rule['least']['song'])
             known_windows = answer.sureness >= rule['least']['window']
+        posterior = answer.tonic.mean(0) if self.names_tonic else None
         return Song(
-            track, duration_s, self.labels, start_s, end_s, probabilities, probability, known, known_windows
-        )
+            track, duration_s, self.labels, start_s, end_s, probabilities, probability, known, known_windows,
+            posterior,
+        )  # fmt: skip
 
     def hear(
         self, recordings: Iterable[windows.Decoded | BadAudio], hop: int, passed: int = 0
@@ -186,31 +205,38 @@ class Classifier:
                 except BadAudio as error:
                     each.answer = error
 
-        logits, embeddings = [], []
+        rows = Heard([], [], [])
 
         def finished() -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
-            while waiting and waiting[0].answer is not None and len(logits) >= waiting[0].windows:
+            while waiting and waiting[0].answer is not None and len(rows.logits) >= waiting[0].windows:
                 first = waiting.popleft()
-                own = [np.array(rows[: first.windows]) for rows in (logits, embeddings)]
-                del logits[: first.windows], embeddings[: first.windows]
+                own = Heard(*(np.array(each[: first.windows]) for each in rows))
+                for each in rows:
+                    del each[: first.windows]
                 if isinstance(first.answer, BadAudio):
                     yield first.answer
                 else:
-                    yield Answer(first.answer, own[0], self._sureness(*own)), own[1]
+                    sureness = self._sureness(own.logits, own.embeddings)
+                    yield Answer(first.answer, own.logits, sureness, own.tonic), own.embeddings
 
         for outputs in self._batches(stream()):
-            logits.extend(outputs[0])
-            embeddings.extend(outputs[1])
+            for each, computed in zip(rows, outputs, strict=True):
+                each.extend(computed)
             yield from finished()
         yield from finished()
 
-    def _batches(self, stream: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields logits and embeddings of windows, batch by batch; while one is computed the next is read."""
+    def _batches(self, stream: Iterator[np.ndarray]) -> Iterator[Heard]:
+        """Yields what is heard in windows, batch by batch; while one is computed the next is read."""
         ahead: collections.deque = collections.deque()
 
-        def oldest() -> tuple[np.ndarray, np.ndarray]:
-            count, outputs = ahead.popleft()
-            return tuple(jax.device_get(each)[:count] for each in outputs)
+        def oldest() -> Heard:
+            count, (logits, embeddings, *tonic) = ahead.popleft()
+            found = [jax.device_get(each)[:count] for each in (logits, embeddings, *tonic)]
+            posterior = np.zeros((count, 0), np.float32)
+            if tonic:
+                candidates, height = found[2:]
+                posterior = by_pitch_class(candidates[..., None], height)[..., 0]
+            return Heard(*found[:2], posterior)
 
         while batch := list(itertools.islice(stream, self.batch_size)):
             size = self.batch_size
@@ -225,10 +251,12 @@ class Classifier:
         while ahead:
             yield oldest()
 
-    def _program(self, source: Converted, front_end: features.FrontEnd) -> Callable:
-        """Returns the network as a program: windows, int16 [batch, window], to logits and embeddings."""
+    def _program(self, source: Converted, model: Network, front_end: features.FrontEnd) -> Callable:
+        """Returns the network as a program: windows, int16 [batch, window], to logits and embeddings.
+
+        Of one that names the tonic also to the probabilities of the candidates, and to their height.
+        """
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
-        model = models.build({'name': source.model, **_with_tuples(source.settings)}, source.num_classes)
         nested = flax.traverse_util.unflatten_dict(source.variables, sep='/')
         variables = jax.device_put(nested, whole)
 
@@ -236,11 +264,16 @@ class Classifier:
             return front_end(as_heard(audio, self.sample_rate_hz, front_end, self.window_s))
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
-        def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, ...]:
             # The precision of all devices, and the mesh, for kernels that XLA does not divide.
             mesh = jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh)
             with jax.default_matmul_precision('highest'), mesh:
-                return model.apply(variables, sharding.on_own_device(hear, self._mesh)(audio), train=False)
+                features = sharding.on_own_device(hear, self._mesh)(audio)
+                if not model.names_tonic:
+                    return model.apply(variables, features, train=False)
+                unknown = jnp.zeros(len(audio))
+                found, embeddings = model.apply(variables, features, train=False, tonic_hz=unknown)
+                return found.logits, embeddings, jnp.exp(found.log_joint).sum(-1), found.height
 
         return functools.partial(forward, variables)
 

@@ -12,6 +12,8 @@ from genre_jax.data.files import readable
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.label.classifier import Answer
 
+_COLUMNS = ('logits', 'sureness', 'tonic')
+
 
 class Journal:
     """The journal in a folder, of what was labelled with the same settings."""
@@ -52,12 +54,12 @@ class Journal:
                 return None
             if 'bad' in line:
                 return BadAudio(line['bad'])
-            logits, sureness = (
-                np.frombuffer(base64.b64decode(line[key]), '<f4').reshape(line['windows'], -1)
-                for key in ('logits', 'sureness')
+            flat = [np.frombuffer(base64.b64decode(line[key]), '<f4') for key in _COLUMNS]
+            logits, sureness, tonic = (
+                each.reshape(line['windows'], each.size // line['windows']) for each in flat
             )
-            return Answer(int(line['n_samples']), logits, sureness[:, 0])
-        except (KeyError, TypeError, ValueError, IndexError):
+            return Answer(int(line['n_samples']), logits, sureness[:, 0], tonic)
+        except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
             raise UserError(
                 f'{self._file}: what it says of {path} is damaged: restore it, or use another --out'
             ) from None
@@ -69,7 +71,7 @@ class Journal:
             line['bad'] = str(found)
         else:
             line |= {'n_samples': found.n_samples, 'windows': len(found.logits)}
-            for key in ('logits', 'sureness'):
+            for key in _COLUMNS:
                 line[key] = base64.b64encode(getattr(found, key).astype('<f4').tobytes()).decode()
         self._lines[line['path']] = line
         with self._file.open('a') as stream:

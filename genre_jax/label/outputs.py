@@ -14,6 +14,7 @@ from genre_jax.logbook import write_rows, write_text
 
 TOP = 5  # classes of a song that are written down
 _SONG = ('track', 'duration_s', 'windows', 'label', 'probability', 'agreement')
+_TONIC = ('tonic_hz', 'tonic_probability')
 _SEGMENT = ('track', 'start_s', 'end_s', 'label', 'probability')
 
 
@@ -46,6 +47,8 @@ def song_rows(songs: Sequence[Labelled]) -> list[dict[str, Any]]:
         probability = song.probability.max() if label == song.label else None
         facts = (song.duration_s, len(song.start_s), label, probability, song.agreement)
         row = dict(zip(_SONG, (readable(song.track), *facts), strict=True))
+        if song.tonic is not None:
+            row |= {key: getattr(song, key) for key in _TONIC}
         for k, (label, probability) in enumerate(song.top(TOP), 1):
             row |= {f'label_{k}': label, f'probability_{k}': probability}
         rows.append(_rounded(row))
@@ -77,7 +80,7 @@ def _csv(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
 def _jsonl(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     lines = []
     for (song, _, stretches), row in zip(songs, song_rows(songs), strict=True):
-        kept = {key: row[key] for key in _SONG}
+        kept = {key: row[key] for key in (*_SONG, *_TONIC) if key in row}
         top = [_rounded({'label': label, 'probability': p}) for label, p in song.top(TOP)]
         timeline = [_rounded(each._asdict()) for each in stretches]
         lines.append(json.dumps({**kept, 'top': top, 'timeline': timeline}, ensure_ascii=False) + '\n')

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from genre_jax.evaluation.tonic import estimate, near
+
 NONE = 'none of these'
 
 
@@ -30,6 +32,8 @@ class Song:
     probability: np.ndarray  # of the recording, float64 [C]
     known: bool = True  # whether the model is as sure as of what it was trained for
     known_windows: np.ndarray | None = None  # the same of each window, bool [n]; None: all
+    # Probabilities of S pitch classes of the tonic, from 55 Hz upwards [S]; None of a model that names none.
+    tonic: np.ndarray | None = None
 
     @property
     def label(self) -> str:
@@ -39,6 +43,18 @@ class Song:
     def decision(self, reject: bool) -> str:
         """Returns the most probable class, or with `reject` NONE for a recording that is not known."""
         return NONE if reject and not self.known else self.label
+
+    @property
+    def tonic_hz(self) -> float | None:
+        """Returns the likeliest tonic, in the octave from 55 Hz."""
+        return None if self.tonic is None else float(estimate(self.tonic[None])[0])
+
+    @property
+    def tonic_probability(self) -> float | None:
+        """Returns how likely it is that the tonic lies so close, within 25 cents."""
+        if self.tonic is None:
+            return None
+        return float(self.tonic[near(len(self.tonic), self.tonic_hz)].sum())
 
     @property
     def agreement(self) -> float:

@@ -5,7 +5,7 @@ Running it again on the same run folder continues it; a finished run is only sho
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import ml_collections
@@ -19,6 +19,7 @@ from genre_jax.errors import Diverged
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import Featured, open_feed
+from genre_jax.loading.loader import WindowTable
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
 from genre_jax.run import changes, confidence, look
 from genre_jax.run import folder as run_folder
@@ -26,8 +27,10 @@ from genre_jax.run import result as run_result
 from genre_jax.training import loop
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import Checkpoints
-from genre_jax.training.job import Job, make_job
+from genre_jax.training.job import Job, as_heard, make_job
 from genre_jax.training.predict import make_outputs, make_predict
+
+_FITTED_AT_ONCE = 32  # windows
 
 
 def run(
@@ -85,6 +88,7 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
     models.build(config.model, num_classes=2)
     source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
     if source is not None:
+        front_end = init_from.with_its_basis(source, front_end)
         init_from.check_front_end(source, front_end, config.init.other_front_end)
     return front_end, source
 
@@ -101,13 +105,25 @@ def open_job(
     Front end and source are those of `check`; some front ends are fitted to the training part.
     """
     train_table = data.tables['train']
-    if isinstance(front_end, features.FITTED):
-        front_end = front_end.fitted(train_table.read_all())
+    if isinstance(front_end, features.FITTED) and not front_end.fixed:
+        front_end = front_end.fitted(_as_heard(train_table, front_end, config))
     counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
     job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
     # For its errors: what was mistaken up to here may be corrected in the same run folder.
     jax.eval_shape(lambda: train.init_state(job))
     return job
+
+
+def _as_heard(
+    table: WindowTable, front_end: features.FrontEnd, config: ml_collections.ConfigDict
+) -> Iterator[np.ndarray | jax.Array]:
+    """Yields what a front end takes of all windows of a table, in batches."""
+    for first in range(0, len(table), _FITTED_AT_ONCE):
+        rows = np.arange(first, min(first + _FITTED_AT_ONCE, len(table)))
+        stored = table.read(table.places(rows))[table.stored.kind]
+        if table.stored.kind == 'audio':
+            stored = as_heard(stored, table.stored.sample_rate_hz, front_end, config.windows.window_s)
+        yield stored
 
 
 def _train_and_test(

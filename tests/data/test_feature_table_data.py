@@ -308,7 +308,7 @@ def rows_of(table):
 def test_standardised_by_the_training_part_alone(tmp_path):
     path = clusters(tmp_path / 't.csv')
     tables = part_tables(path, tmp_path / 'prepared')
-    fitted = Table().fitted(rows_of(tables['train']))
+    fitted = Table().fitted([rows_of(tables['train'])])
     rows = {f'{r["filename"]}': r for r in csv.DictReader(path.open())}
     in_train = {tables['train'].dataset.tracks[t]['track'] for t in tables['train'].track}
     theirs = np.float32(
@@ -334,14 +334,14 @@ def test_standardised_by_the_training_part_alone(tmp_path):
         assert [t['track'] for t in others['test'].dataset.tracks] == [
             t['track'] for t in tables['test'].dataset.tracks
         ]
-        return Table().fitted(rows_of(others['train']))
+        return Table().fitted([rows_of(others['train'])])
 
     assert with_y('test', 1e9) == with_y('val', 1e9) == fitted
     assert with_y('train', 1e9) != fitted
 
 
 def test_a_column_that_never_changes_stays_finite():
-    fitted = Table().fitted(np.full((5, 1), 3, np.float32))
+    fitted = Table().fitted([np.full((5, 1), 3, np.float32)])
     np.testing.assert_array_equal(fitted(np.full((2, 1), 3, np.float32)), np.zeros((2, 1)))
     assert Table()(np.ones((2, 1), np.float32)).tolist() == [[1], [1]]
 

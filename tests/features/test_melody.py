@@ -107,7 +107,7 @@ def test_surfaces_are_numpys():
 
 def test_a_transposition_moves_where_the_features_begin_and_nothing_else():
     f0_hz = walk(1)
-    fitted = front_end().fitted(np.stack([walk(seed) for seed in range(4)]))
+    fitted = front_end().fitted([np.stack([walk(seed) for seed in range(4)])])
     half_bins = np.array([0, -212, -1, 1, 2, 37, 53, 106])
     steps = np.exp2(half_bins / (2 * BINS)).astype(np.float32)
     rows = np.asarray(jax.jit(fitted)(steps[:, None] * f0_hz))
@@ -144,7 +144,7 @@ def test_the_basis_is_the_principal_components():
     rows = [compiled(BINS * 27)(each[None])[0] for each in padded]
     rows = melody.columns(np.stack(rows), BINS).surfaces
     spectra = np.asarray(rows[..., 0] + 1j * rows[..., 1]).reshape(-1, 2, BINS, 27)  # turned, as if moments
-    fitted = front_end().fitted(tracks)
+    fitted = front_end().fitted([tracks[:4], tracks[4:]])
     frequencies, basis = fitted._basis()
     for delay in range(2):
         energies = np.concatenate(
