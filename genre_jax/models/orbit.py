@@ -159,21 +159,26 @@ class Model(Network):
 
     def _seen(self, columns: melody.Columns, candidates: _Candidates) -> jax.Array:
         """Returns what is seen from candidates, float32 (batch, candidates, columns)."""
-        bins, place = self.bins_per_octave, candidates.place[..., None]
-        at = np.arange(len(columns.lowest))[:, None]
-        window = place + np.arange(melody.WINDOW * bins)
-        octave = (place + np.arange(bins)) % bins
-        unfolded = columns.unfolded[at[..., None], candidates.row[..., None], :, window]
-        folded = columns.folded[at[..., None], candidates.row[..., None], :, octave]
-        weights = np.full(folded.shape[-1], _PARTS)
-        weights[0] = 1
-        rooted = [
-            weights[: each.shape[-1]] * jnp.sqrt(each / jnp.maximum(each.sum(2, keepdims=True), 1e-9))
-            for each in (unfolded, folded)
-        ]
-        real, imaginary, frequency = jnp.moveaxis(columns.surfaces[at, candidates.row], -1, 0)
-        angle = 2 * np.pi / bins * jnp.mod(frequency * place, bins)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        turned = [real * cos - imaginary * sin, real * sin + imaginary * cos]
-        parts = [each.reshape(*place.shape[:2], -1) for each in rooted]
-        return jnp.concatenate([*parts, *(_SURFACES * each for each in turned)], -1)
+        bins = self.bins_per_octave
+
+        def one(columns: melody.Columns, row: jax.Array, place: jax.Array) -> jax.Array:
+            place = place[:, None]
+            window = place + np.arange(melody.WINDOW * bins)
+            octave = (place + np.arange(bins)) % bins
+            unfolded = columns.unfolded[row[:, None], :, window]
+            folded = columns.folded[row[:, None], :, octave]
+            weights = np.full(folded.shape[-1], _PARTS)
+            weights[0] = 1
+            rooted = [
+                weights[: each.shape[-1]] * jnp.sqrt(each / jnp.maximum(each.sum(1, keepdims=True), 1e-9))
+                for each in (unfolded, folded)
+            ]
+            real, imaginary, frequency = jnp.moveaxis(columns.surfaces[row], -1, 0)
+            angle = 2 * np.pi / bins * jnp.mod(frequency * place, bins)
+            cos, sin = jnp.cos(angle), jnp.sin(angle)
+            turned = [real * cos - imaginary * sin, real * sin + imaginary * cos]
+            parts = [each.reshape(len(place), -1) for each in rooted]
+            return jnp.concatenate([*parts, *(_SURFACES * each for each in turned)], -1)
+
+        # Example by example: written for the batch at once, XLA would gather it on every device.
+        return jax.vmap(one)(columns, candidates.row, candidates.place)
