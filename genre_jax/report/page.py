@@ -75,6 +75,8 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     metrics = _read_metrics(run_dir / 'metrics.jsonl')
     shown = figures.of_run(result, metrics, predictions, confidence, timing)
     shown |= look.of_run(run_dir, predictions, audio)
+    blended = _has(result, ['blend', 'members'])
+    shown['charts'] = blends.charts(result) if blended else {}
     contents = {
         'name': run_dir.name,
         'result': result,
@@ -84,7 +86,7 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
         'timing': timing,
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
         'per_class': _per_class(result, predictions, shown['thresholds']),
-        'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
+        'blend': blends.page(result) if blended else None,
         'levels': LEVELS,
         'figures': shown,
         'drawn': figures.as_script(shown),
