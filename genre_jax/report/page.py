@@ -19,13 +19,26 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
-from genre_jax.report import blends, figures, look
-from genre_jax.report import charts as report_charts
+from genre_jax.report import blends, figures, look, numbers
 
 LEVELS = {
     'segment': 'Segment',
     'song_max_probability': 'Song, maximum probability',
     'song_majority': 'Song, majority vote',
+}
+# Light and dark value of every variable of colour, which base.html.j2 sets.
+PALETTE = {
+    'paper': ('#ffffff', '#14171b'),
+    'panel': ('#f4f6f8', '#1e2329'),
+    'ink': ('#1b2026', '#e9ecef'),
+    'muted': ('#59636e', '#a2acb7'),
+    'rule': ('#d5dbe1', '#39414a'),
+    'edge': ('#7d8792', '#78828d'),  # of what can be filled in
+    'accent': ('#0a5fad', '#6db3f5'),
+    'second': ('#bf4a0b', '#f7a263'),
+    'alarm': ('#b00020', '#ff8a8f'),
+    'heat': ('#1d6fc2', '#2a7fd6'),
+    'on-heat': ('#fefefe', '#fefefe'),
 }
 _METRIC_KEYS = (
     'n', 'accuracy', 'accuracy_ci95', 'macro_f1', 'macro_f1_ci95', 'log_loss', 'log_loss_ci95',
@@ -97,7 +110,7 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
 
 
 def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
-    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole.
+    """Fills in a template, with these filters besides those of numbers and `json`, and writes it whole.
 
     It may extend `base.html.j2`, and calls `asset` for the text of a file of this folder.
     """
@@ -109,10 +122,10 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own = (report_charts.percent, report_charts.interval, report_charts.duration)
+    own = (numbers.percent, numbers.interval, numbers.duration)
     templates.filters |= {each.__name__: each for each in own} | filters
     templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
-    templates.globals['palette'] = report_charts.PALETTE
+    templates.globals['palette'] = PALETTE
     templates.globals['asset'] = lambda name: markupsafe.Markup((here / name).read_text('utf-8').strip())
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
