@@ -127,11 +127,12 @@ function dots(id, { caption, series, rows, label, lines = [], difference = false
     ...lines.map((line) => [`${line.name}, ${percent(line.value)} %`, `var(--${line.colour})`]),
     ...(hollow.length ? [[`hollow: ${hollow[0].mark}`, MUTED, 'ring']] : []),
   ];
+  const marginLeft = difference ? 14 : 6, marginRight = margin + (hollow.length ? 48 : 0);
   return chart(id, summary, (width) => [
     legend(names),
     plot({
-      width, height: height + 40, marginTop: top, marginBottom: 40, marginLeft: difference ? 14 : 6, marginRight: margin + (hollow.length ? 48 : 0),
-      x: { domain, label, labelAnchor: 'center', labelArrow: 'none', ticks: 5, tickSize: 0 },
+      width, height: height + 40, marginTop: top, marginBottom: 40, marginLeft, marginRight,
+      x: { domain, label, labelAnchor: 'center', labelArrow: 'none', ticks: Math.min(5, (width - marginRight) / 45), tickSize: 0 },
       y: { domain: [0, height], range: [0, height], axis: null },
       marks: [
         Plot.ruleY(flat, { y: 'y', x1: domain[0], x2: domain[1], stroke: RULE }),

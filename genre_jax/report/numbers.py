@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 
-def percent(fraction: float) -> str:
-    """Returns a share as a percentage without its sign."""
-    return f'{100 * fraction:.1f}'
+def percent(fraction: float, sign: str = '') -> str:
+    """Returns a share in percent, as a bare number; with the sign '+' a difference of shares, in points."""
+    return f'{100 * fraction:{sign}.1f}'
 
 
-def interval(ci95: Sequence[float] | None, scale: float = 100, digits: int = 1) -> str:
-    """Returns '[low, high]' scaled, '' for None."""
-    return '' if ci95 is None else '[' + ', '.join(f'{scale * x:.{digits}f}' for x in ci95) + ']'
+def interval(ci95: Sequence[float] | None, scale: float = 100, digits: int = 1, sign: str = '') -> str:
+    """Returns '[low, high]' scaled, '' for None; with the sign '+' of a difference."""
+    return '' if ci95 is None else '[' + ', '.join(f'{scale * x:{sign}.{digits}f}' for x in ci95) + ']'
 
 
 def duration(seconds: float, digits: int = 1) -> str:

@@ -112,7 +112,7 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
 def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
     """Fills in a template, with these filters besides those of numbers and `json`, and writes it whole.
 
-    It may extend `base.html.j2`, and calls `asset` for the text of a file of this folder.
+    It may extend `base.html.j2`, and calls `asset` for the text of a file of its folder or of this one.
     """
     here = pathlib.Path(__file__).parent
     templates = jinja2.Environment(
@@ -126,7 +126,7 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
     templates.filters |= {each.__name__: each for each in own} | filters
     templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
     templates.globals['palette'] = PALETTE
-    templates.globals['asset'] = lambda name: markupsafe.Markup((here / name).read_text('utf-8').strip())
+    templates.globals['asset'] = lambda name: markupsafe.Markup(_text(templates, name))
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:
@@ -135,6 +135,12 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
+
+
+def _text(templates: jinja2.Environment, name: str) -> str:
+    """Returns what stands in a file that lies where the templates do."""
+    text, _, _ = templates.loader.get_source(templates, name)
+    return text.strip()
 
 
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
