@@ -1,13 +1,7 @@
-"""What a study came to, as text, Markdown and CSV, and its picture.
+"""What a study came to, as text, Markdown and CSV."""
 
-In the picture figures are dots with their intervals, in a row for each of what is compared.
-"""
-
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
-
-import matplotlib.figure
 
 from genre_jax.errors import printable
 from genre_jax.logbook import write_rows
@@ -51,19 +45,3 @@ def write_csv(figures: Sequence[Mapping], file: pathlib.Path) -> None:
                 line[f'{stem}_low'], line[f'{stem}_high'] = value or (None, None)
         lines.append(line)
     write_rows(file, [*lines[:1], *(line.values() for line in lines)])
-
-
-def save(figure: matplotlib.figure.Figure, file: pathlib.Path) -> None:
-    """Writes a PNG, which is whole or as it was, with one legend for what all panels label."""
-    labelled = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        labelled |= dict(zip(labels, handles, strict=True))
-    if labelled:
-        figure.legend(
-            labelled.values(), labelled.keys(), loc='outside lower center', ncols=3, frameon=False,
-            fontsize=8,
-        )  # fmt: skip
-    temporary = file.with_name(f'{file.stem}.partial.png')
-    figure.savefig(temporary, dpi=150)
-    os.replace(temporary, file)
