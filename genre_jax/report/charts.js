@@ -95,7 +95,8 @@ const tip = (data, options) => Plot.tip(data, Plot.pointer({ fill: 'var(--panel)
 function dots(id, { caption, series, rows, label, lines = [], difference = false }) {
   const HEAD = 21, LINE = 19, GAP = 11, top = drawn.mark ? 22 : 0;
   const sign = (share) => (difference && share > 0 ? '+' : '') + percent(share).replace('-', '−');
-  const words = ({ value, ci95 }) => sign(value) + (ci95 ? ` [${ci95.map(sign).join(', ')}]` : '');
+  const number = (figure) => sign(figure.value), ends = ({ ci95 }) => (ci95 ? ` [${ci95.map(sign).join(', ')}]` : '');
+  const words = (figure) => number(figure) + ends(figure);
   const colourOf = (name, i) => (name ? `var(--${name})` : SERIES[i % SERIES.length]);
   let height = top;
   const flat = [], heads = [];
@@ -112,10 +113,11 @@ function dots(id, { caption, series, rows, label, lines = [], difference = false
     height += GAP;
   }
   const drawnLines = [...(difference ? [{ value: 0, colour: 'edge' }] : []), ...lines];
-  const ends = flat.flatMap((figure) => [figure.value, ...(figure.ci95 ?? [])]);
-  const domain = difference ? d3.nice(100 * Math.min(0, ...ends), 100 * Math.max(0, ...ends), 5) : [0, 100];
+  const values = flat.flatMap((figure) => [figure.value, ...(figure.ci95 ?? [])]);
+  const domain = difference ? d3.nice(100 * Math.min(0, ...values), 100 * Math.max(0, ...values), 5) : [0, 100];
   const hollow = flat.filter((figure) => figure.mark);
-  const margin = 12 + 6.3 * (d3.max(flat, (figure) => words(figure).length) ?? 0);
+  const longest = (text) => 6.3 * (d3.max(flat, (figure) => text(figure).length) ?? 0);
+  const column = 12 + longest(number), margin = column + longest(ends);
   const said = (figure) => `${figure.row}${series.length > 1 ? `, ${figure.of}` : ''}${figure.mark ? `, ${figure.mark}` : ''} ${words(figure)}`;
   const summary = () => `${caption}: ${flat.map(said).join('; ')}`
     + lines.map((line) => `; ${line.name} ${percent(line.value)}`).join('');
@@ -127,7 +129,7 @@ function dots(id, { caption, series, rows, label, lines = [], difference = false
     ...lines.map((line) => [`${line.name}, ${percent(line.value)} %`, `var(--${line.colour})`]),
     ...(hollow.length ? [[`hollow: ${hollow[0].mark}`, MUTED, 'ring']] : []),
   ];
-  const marginLeft = difference ? 14 : 6, marginRight = margin + (hollow.length ? 48 : 0);
+  const marginLeft = difference ? 14 : 6, marginRight = margin + (hollow.length ? 50 : 2);
   return chart(id, summary, (width) => [
     legend(names),
     plot({
@@ -150,8 +152,9 @@ function dots(id, { caption, series, rows, label, lines = [], difference = false
         Plot.text(heads, {
           y: 'y', x: domain[0], text: (row) => shorten(row.name, Math.floor(width / 7.5)), title: 'name', textAnchor: 'start', fill: 'var(--ink)',
         }),
-        Plot.text(flat, { y: 'y', x: domain[1], dx: margin, text: words, textAnchor: 'end', fill: 'var(--ink)' }),
-        Plot.text(hollow, { y: 'y', x: domain[1], dx: margin + 5, text: 'mark', textAnchor: 'start', fill: 'var(--alarm)', fontWeight: 700 }),
+        Plot.text(flat, { y: 'y', x: domain[1], dx: column, text: number, textAnchor: 'end', fill: 'var(--ink)' }),
+        Plot.text(flat, { y: 'y', x: domain[1], dx: column, text: ends, textAnchor: 'start', fill: 'var(--ink)' }),
+        Plot.text(hollow, { y: 'y', x: domain[1], dx: margin + 6, text: 'mark', textAnchor: 'start', fill: 'var(--alarm)', fontWeight: 700 }),
       ],
     }),
   ]);
