@@ -42,9 +42,8 @@ def write(
                 'number': row.number,
                 'status': row.status,
                 'point': [_place(each, row.point[key]) for key, each in sweep.space.items()],
-                'value': row.value,
-                'values': list(row.values),
-                'ci95': row.figures.get('ci95'),
+                'value': _finite(row.value),
+                'values': [value for value in row.values if math.isfinite(value)],
             }
             for row in rows
         ],
@@ -57,7 +56,7 @@ def write(
         'best': best,
         'rows': [_shown(row, study) for row in rows],
         'ended': sum(row.status in ('finished', 'pruned', 'failed') for row in rows),
-        'effects': bool([row for row in rows if row.value is not None]),
+        'effects': any(_finite(row.value) is not None for row in rows),
         'shares': shares,
         'statuses': list(dict.fromkeys(row.status for row in rows)),
         'scale': drawn['scale'],
@@ -78,6 +77,11 @@ def _axis(key: str, each: Choice | Uniform) -> dict[str, Any]:
     if isinstance(each, LogUniform):
         axis |= {'kind': 'log', 'ticks': list(zip(*log_ticks(each.low, each.high), strict=True))}
     return axis
+
+
+def _finite(value: float | None) -> float | None:
+    """Returns a figure that can be drawn: a loss may have become infinite."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _in_order(choice: Choice) -> list:

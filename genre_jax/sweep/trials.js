@@ -11,7 +11,7 @@
   const share = new Map(finished.map((trial, i) => [trial, finished.length > 1 ? 1 - i / (finished.length - 1) : 1]));
   const SCALE = (part) => `color-mix(in oklab, var(--second) ${(100 * part).toFixed(0)}%, var(--accent))`;
   const STATUS = { pruned: MUTED, failed: 'var(--alarm)', running: MUTED, waiting: MUTED };
-  const colour = (trial) => (share.has(trial) ? SCALE(share.get(trial)) : STATUS[trial.status]);
+  const colour = (trial) => (share.has(trial) ? SCALE(share.get(trial)) : STATUS[trial.status] ?? MUTED);
   const asText = (value) => (percents ? `${percent(value)} %` : value.toFixed(3));
   const words = (axis, place) => (axis.kind === 'choice' ? axis.values[place] : String(+place.toPrecision(3)));
   function said(trial) {

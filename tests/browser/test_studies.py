@@ -170,6 +170,7 @@ PAGES = {
     'reproduction': write_reproduction,
     'blend': write_blend,
 }
+OF_DOTS = ['leak', 'classical', 'transfer', 'reproduction', 'blend']
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -230,10 +231,11 @@ def test_every_chart_is_drawn_and_said_in_words(reader, page, width):
             assert 'LEAKY' in svg.locator('text').all_text_contents()
 
 
+@pytest.mark.parametrize('page', OF_DOTS, indirect=True)
 def test_what_leaks_is_hollow_and_marked(reader, page):
     """In every chart of dots: as many rings and marks as figures that leak, the others are filled."""
     tab = reader.open(page)
-    for place, chart in (drawn_of(tab).get('charts') or {}).items():
+    for place, chart in drawn_of(tab)['charts'].items():
         svg = tab.locator(f'#{place} svg')
         svg.wait_for()
         figures = [figure for row in chart['rows'] for figure in row['figures'] if figure]
@@ -262,11 +264,12 @@ def test_charts_follow_the_width(reader, classical):
     assert wider_than_the_window(tab) == 0
 
 
+@pytest.mark.parametrize('page', OF_DOTS, indirect=True)
 @pytest.mark.parametrize('width', [390, 1300])
 def test_texts_of_a_chart_do_not_overlap(reader, page, width):
     """Numbers, names and ticks of the charts of dots stand apart."""
     tab = reader.open(page, width)
-    for place in drawn_of(tab).get('charts') or {}:
+    for place in drawn_of(tab)['charts']:
         tab.locator(f'#{place} svg').wait_for()
         boxes = tab.locator(f'#{place} svg').evaluate(
             """svg => Array.from(svg.querySelectorAll('text'))

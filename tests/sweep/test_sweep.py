@@ -545,6 +545,17 @@ def test_the_page_of_trials_that_ended_in_every_way(places, tmp_path):
     ]  # fmt: skip
 
 
+def test_the_page_of_trials_of_which_one_has_an_infinite_loss(places, tmp_path):
+    study = study_of(tmp_path / 's', make({RATE: Choice((0.1, 0.2))}, metric='val/loss'))
+    for claim, value in ((study.claim(), math.inf), (study.claim(), 0.5)):
+        facts = {'protocol': 'artist', 'protocol_detail': '', 'leaky': False, 'ci95': None, 'values': [value]}
+        study.end(claim, State.COMPLETE, value, figures=facts)
+    sweep_report.report(study, str(places / 'page.py'), config_of(places))
+    assert [(t['number'], t['value'], t['values']) for t in drawn_of(tmp_path / 's')['trials']] == [
+        (1, 0.5, [0.5]), (0, None, []),
+    ]  # fmt: skip
+
+
 def test_the_page_of_trials_of_which_none_has_finished(places, tmp_path):
     study = study_of(tmp_path / 's', make({RATE: Choice((0.1, 0.2))}))
     first, _ = study.claim(), study.claim()
@@ -626,7 +637,7 @@ def test_test_figures_are_those_of_the_chosen_trial_alone(unharmed):
         float(row[metric]) if row[metric] else None for row in rows
     ]
     assert {key for trial in drawn for key in trial} == {
-        'number', 'status', 'point', 'value', 'values', 'ci95',
+        'number', 'status', 'point', 'value', 'values',
     }  # fmt: skip
     links = [link for link in page.links() if not link.startswith('#')]
     assert links == [f'trials/{int(row["trial"]):04d}/report.html' for row in rows[:2]]
