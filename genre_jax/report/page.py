@@ -80,21 +80,20 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     UserError.
     """
     run_dir = run_dir.resolve()
-    result = _read_json(run_dir / 'result.json')
-    predictions = _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes'])
+    read = read_run(run_dir)
+    result, predictions = read['result'], read['predictions']
     parameters = run_dir / 'parameters.txt'
     confidence = _read_json(run_dir / 'model' / 'confidence.json', optional=True)
     timing = _read_json(run_dir / 'timing.json', optional=True)
-    metrics = _read_metrics(run_dir / 'metrics.jsonl')
-    shown = figures.of_run(result, metrics, predictions, confidence, timing)
+    shown = figures.of_run(result, read['metrics'], predictions, confidence, timing)
     shown |= look.of_run(run_dir, predictions, audio)
     blended = _has(result, ['blend', 'members'])
     shown['charts'] = blends.charts(result) if blended else {}
     contents = {
         'name': run_dir.name,
         'result': result,
-        'config': _read_json(run_dir / 'config.json'),
-        'environment': _read_json(run_dir / 'environment.json', optional=True),
+        'config': read['config'],
+        'environment': read['environment'],
         'confidence': confidence,
         'timing': timing,
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
@@ -141,6 +140,22 @@ def _text(templates: jinja2.Environment, name: str) -> str:
     """Returns what stands in a file that lies where the templates do."""
     text, _, _ = templates.loader.get_source(templates, name)
     return text.strip()
+
+
+def read_run(run_dir: pathlib.Path) -> dict[str, Any]:
+    """Returns 'result', 'config', 'environment', 'metrics' and test 'predictions' of a finished run.
+
+    Of what may be missing environment and predictions are None, and there are no metrics. A UserError names
+    what must not be missing, or is damaged.
+    """
+    result = _read_json(run_dir / 'result.json')
+    return {
+        'result': result,
+        'config': _read_json(run_dir / 'config.json'),
+        'environment': _read_json(run_dir / 'environment.json', optional=True),
+        'metrics': _read_metrics(run_dir / 'metrics.jsonl'),
+        'predictions': _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes']),
+    }
 
 
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:
