@@ -8,8 +8,8 @@ them, by models of the same size on as many songs. Each fold is a run of its own
 WORKDIR/PROTOCOL/SOURCE/MODEL/fold_N, with SOURCE `features` for a table, else the front end's name; the same
 command continues. `--forest` puts a random forest in the place of the network, for tables of features.
 
-Prints a table (leak.csv) and draws leak.png: accuracies with their intervals, and how much less remains under
-the protocols that leak less, song by song (intervals by the groups of the strictest protocol).
+Prints a table (leak.csv) and writes a page, index.html: accuracies with their intervals, and how much less
+remains under the protocols that leak less, song by song (intervals by the groups of the strictest protocol).
 """
 
 import json
@@ -89,20 +89,41 @@ def table(result: Mapping) -> str:
     return '\n'.join(lines + aligned(cells))
 
 
-def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws the accuracies with their intervals, and what the protocols that leak more add to them."""
-    from genre_jax.study import table as study_table
+def write_page(result: Mapping, workdir: pathlib.Path) -> None:
+    """Writes index.html: the accuracies, and what the protocols that leak more add to the strictest one's."""
+    from genre_jax.report import dots
+    from genre_jax.study import page
     from genre_jax.study.protocols import title
 
-    rows = result['protocols']
-    names = [title(row['protocol'], row['leaky']) for row in rows]
-    words = f'{result["model"]}: {result["songs"]} songs, {result["folds"]} folds'
-    figure, (left, right) = study_table.panels(names, 2, (3, 2), words)
-    dots = {f'by {level}': [row[level] for row in rows] for level in ('segment', 'song')}
-    study_table.dots(left, dots, xlabel='accuracy, %', xlim=(0, 100))
-    above = {'title': f'above {rows[-1]["protocol"]}', 'xlabel': 'percentage points'}
-    study_table.dots(right, dots, 'inflation', 'inflation_ci95', **above)
-    study_table.save(figure, file)
+    protocols, levels = result['protocols'], ('segment', 'song')
+    names = [title(row['protocol'], False) for row in protocols]
+
+    def figures(row: Mapping, key: str) -> list[dict | None]:
+        return [dots.figure(row[level][key], row[level][f'{key}_ci95'], row['leaky']) for level in levels]
+
+    accuracy = [(name, figures(row, 'accuracy')) for name, row in zip(names, protocols, strict=True)]
+    above = [(name, figures(row, 'inflation')) for name, row in zip(names[:-1], protocols, strict=False)]
+    series = [{'name': f'by {level}'} for level in levels]
+    chance = dots.line('chance', 1 / result['classes'])
+    kept = [list(result['folders'][row['protocol']].values()) for row in protocols]
+    study = page.Study(
+        program='leak',
+        lead=table(result).splitlines()[:2],
+        compared='protocol',
+        charts={
+            'accuracy': dots.chart('Accuracy in %, with 95 % intervals', series, accuracy, lines=[chance]),
+            'above': dots.chart(
+                f'In points above {names[-1]}, on the same songs, with 95 % intervals',
+                series,
+                above,
+                difference=True,
+            ),
+        },
+        words=[],
+        run_columns=['folds'],
+        runs=list(zip(names, kept, strict=True)),
+    )
+    page.write(study, workdir)
 
 
 def main(argv: list[str]) -> None:
@@ -124,9 +145,9 @@ def main(argv: list[str]) -> None:
         result = measure(config, workdir, _FOLDS.value, model, fill)
         result = {'model': 'random forest' if _FOREST.value else model} | result
         write_csv(result['figures'], workdir / 'leak.csv')
-        draw(result, workdir / 'leak.png')
+        write_page(result, workdir)
     print(f'\n{table(result)}')
-    print(f'\nfigures: {workdir / "leak.csv"}\npicture: {workdir / "leak.png"}')
+    print(f'\nfigures: {workdir / "leak.csv"}\npage:    {workdir / "index.html"}')
     if _JSON.value:
         del result['figures']
         pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + '\n')

@@ -17,7 +17,7 @@ PROGRAMS = {
     'transfer': 'embeddings on another dataset',
     'leak': 'what a leak is worth',
     'reproduce': 'the tables of a paper',
-    'report': 'write the page of a run anew',
+    'report': 'write the page of a run anew, or of several beside one another',
     'convert': 'convert a published checkpoint',
     'compile': 'a step for accelerators that are not there',
     'config': 'print every key of a config',

@@ -17,6 +17,7 @@ from genre_jax.loading import run_data
 from genre_jax.study import protocols
 from genre_jax.study.cells import Answer
 from tests import program
+from tests.report.test_report import Page
 
 CLASSES = np.array(['a', 'b', 'c'])
 
@@ -197,11 +198,36 @@ def test_a_table_in_which_songs_are_clusters(tmp_path):
         (line,) = [line for line in lines if line.startswith('by ') and f'({name})' in line]
         assert line.endswith('LEAKY') == leaky
         assert f'{100 * accuracy[name]:.1f}' in line
-    assert (tmp_path / 'leak' / 'leak.png').read_bytes().startswith(b'\x89PNG')
+    check_page(tmp_path / 'leak', rows)
     with (tmp_path / 'leak' / 'leak.csv').open() as lines:
         figures = {(row['protocol'], row['level']): row for row in csv.DictReader(lines)}
     assert len(figures) == 6
     assert float(figures['kfold', 'segment']['accuracy']) == accuracy['kfold']
+
+
+def check_page(home, rows):
+    """Its charts show what is counted by hand from the predictions of all folds, and it links to these."""
+    page = Page((home / 'index.html').read_text())
+    charts = page.drawn()['charts']
+    shown = [row['figures'] for row in charts['accuracy']['rows']]
+    above = [row['figures'] for row in charts['above']['rows']]
+    of_segments = []
+    for name, figures in zip(rows, shown, strict=True):
+        folds = [home / name / 'features' / 'forest' / f'fold_{i}' for i in range(3)]
+        parts = [Predictions.load(fold / 'predictions' / 'test.npz') for fold in folds]
+        right = np.concatenate([part.probabilities.argmax(1) == part.label for part in parts])
+        of_segments.append(right.mean())
+        assert figures[0]['value'] == pytest.approx(right.mean())
+        for figure, level in zip(figures, ('segment', 'song'), strict=True):
+            assert figure['ci95'] == rows[name][level]['accuracy_ci95']
+            assert figure['mark'] == ('LEAKY' if rows[name]['leaky'] else '')
+        hrefs = {f'{fold.relative_to(home)}/result.json' for fold in folds}
+        assert hrefs <= set(page.links())
+    assert [each[0]['value'] for each in above] == pytest.approx(
+        [share - of_segments[-1] for share in of_segments[:-1]]
+    )
+    assert all((home / link).exists() for link in page.links() if not link.startswith('#'))
+    assert charts['accuracy']['lines'] == [{'name': 'chance', 'value': 1 / 3, 'colour': 'muted'}]
 
 
 def test_every_row_is_tested_once_under_each_protocol(tmp_path):

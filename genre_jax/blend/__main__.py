@@ -22,8 +22,8 @@ everything LEAKY, and shows the gap to the honest blend beside it.
 
 Members whose segments lie elsewhere (other windows) are blended by song: `--level=song`.
 
-Writes a run folder that can be blended again, with result.json, a page, blend.png, and, of folds, a run
-folder for each. The same command again computes it anew.
+Writes a run folder that can be blended again, with result.json, a page, and, of folds, a run folder for
+each. The same command again computes it anew.
 """
 
 import pathlib
@@ -72,7 +72,6 @@ def main(argv: list[str]) -> None:
     result = blend_run.run([pathlib.Path(name) for name in _MEMBERS.value], workdir, recipe)
     print(table(result))
     print('\n'.join(summary_lines(result, workdir)))
-    print(f'picture:    {workdir / "blend.png"}')
 
 
 def _check_flags(argv: list[str]) -> None:

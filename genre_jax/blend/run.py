@@ -173,7 +173,6 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
         for file in [workdir / 'result.json', *workdir.glob('fold_*/result.json')]:
             file.unlink(missing_ok=True)
         result, fitted = measure(tasks, folders, recipe)
-        blend_report.draw(result, workdir / 'blend.png')
         _write(config, result, tasks, fitted, workdir, recipe)
         report.write_report(workdir)
     return result

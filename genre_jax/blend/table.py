@@ -1,6 +1,5 @@
-"""What a blend came to: its figures, its table as text, and its picture."""
+"""What a blend came to: its figures, and its table as text."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,41 +27,6 @@ def table(result: Mapping) -> str:
     if 'val' in result['parts']:
         lines.append('val of a blend that was fitted there is too high by that')
     return '\n'.join([*lines, '', *blends.differences(result)])
-
-
-def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws the weights on the left, and on the right members and blend, validation and test."""
-    blend, rows = result['blend'], blends.rows(result)
-    names = [row['name'] + ' LEAKY' * row['leaky'] for row in rows]
-    title = f'{blends.words(result)}; protocol {result["protocol"]}' + ' LEAKY' * result['leaky']
-    kind, unit = next(iter(blends.KINDS[blend['level']].items()))
-    dots = {
-        f'{word}, accuracy of {unit}': [row['parts'][part][kind] for row in rows]
-        for part, word in (('test', 'test'), ('val', 'validation'))
-        if part in blend['parts']
-    }
-    figure, (left, right) = study_table.panels(names, len(dots), (2, 3), title)
-    _draw_weights(left, blend)
-    study_table.dots(right, dots, xlabel=f'accuracy of {unit}, %, with 95 % intervals')
-    right.axvline(100 * result['chance'], color='#999999', linestyle=':', label='chance')
-    study_table.save(figure, file)
-
-
-def _draw_weights(axes, blend: Mapping) -> None:
-    """Draws a bar for each member, and a second one where the weights were fitted to test as well."""
-    bars = [(blend.get('honest', blend), '#9db8d9', f'weights, fitted on {blend["best_on"]}')]
-    if 'honest' in blend:
-        bars.append((blend, '#d98a8a', 'weights, fitted on test, LEAKY'))
-    height = 0.64 / len(bars)
-    longest = 0.0
-    for number, (own, colour, word) in enumerate(bars):
-        lengths = 100 * blends.shares(own)
-        longest = max(longest, lengths.max())
-        places = np.arange(len(lengths)) + (number - (len(bars) - 1) / 2) * height
-        axes.barh(places, lengths, height, color=colour, label=word)
-        for place, length, words in zip(places, lengths, blends.in_words(own), strict=True):
-            axes.text(length, place, f' {words}', va='center', fontsize=8)
-    axes.set(xlabel='share of the weights, %', xlim=(0, 1.25 * longest))
 
 
 def scores(predictions: Predictions) -> dict[str, dict]:

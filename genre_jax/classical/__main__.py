@@ -13,10 +13,10 @@ weights of a blend can be fitted there. Without `--folds` there is one split, fo
 config.split.folds; `--config.split.folds=5` tests a fifth, as Ma et al. do, who have no validation part:
 `--config.split.fractions=(0.78,0.02,0.2)` leaves little to it. With `--folds=5` every song is tested once.
 
-Prints and draws accuracies (classical.csv, classical.png). Each model has a folder like that of a run,
-WORKDIR/PROTOCOL/SOURCE/MODEL[/fold_N], with SOURCE `features` or the network's name (`python -m
-genre_jax.report` makes its page); the same command again fits only what is missing. Models are blended, with
-their folds or without, by
+Prints accuracies, and writes them as classical.csv and as a page, index.html. Each model has a folder like
+that of a run, WORKDIR/PROTOCOL/SOURCE/MODEL[/fold_N], with SOURCE `features` or the network's name (`python
+-m genre_jax.report` makes its page); the same command again fits only what is missing. Models are blended,
+with their folds or without, by
 
     python -m genre_jax.blend --workdir=runs/blend \
         --members=runs/classical/artist/features/knn,runs/classical/artist/features/svm
@@ -79,9 +79,9 @@ def main(argv: list[str]) -> None:
     with run_folder.own(workdir):
         result = classical_fits.measure(config, workdir, models, _PROTOCOLS.value, _FOLDS.value, _OF.value)
         write_csv(result['figures'], workdir / 'classical.csv')
-        classical_report.draw(result, workdir / 'classical.png')
+        classical_report.write_page(result, workdir)
     print(f'\n{classical_report.table(result)}')
-    print(f'\nfigures: {workdir / "classical.csv"}\npicture: {workdir / "classical.png"}')
+    print(f'\nfigures: {workdir / "classical.csv"}\npage:    {workdir / "index.html"}')
 
 
 if __name__ == '__main__':

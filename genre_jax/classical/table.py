@@ -1,10 +1,12 @@
-"""The comparison of classical models as text and as a picture (genre_jax/classical/__main__.py)."""
+"""The comparison of classical models as text and as a page (genre_jax/classical/__main__.py)."""
 
 import pathlib
 from collections.abc import Mapping
 
 from genre_jax.classical.estimators import MODELS
 from genre_jax.evaluation.paired import shown
+from genre_jax.report import dots
+from genre_jax.study import page as study_page
 from genre_jax.study import table as study_table
 from genre_jax.study.protocols import title
 
@@ -46,18 +48,44 @@ def table(result: Mapping) -> str:
     return '\n'.join([*lines, '', *details])
 
 
-def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws accuracies as dots with their intervals, by row and by song."""
-    titles, models = _titles(result), list(_rows(result, 'song'))
-    figure, panels = study_table.panels(
-        [MODELS[model].title for model in models],
-        len(titles),
-        (1, 1),
-        f'{result["features"]}{result["dataset"]}: {result["songs"]} songs',
+def write_page(result: Mapping, workdir: pathlib.Path) -> None:
+    """Writes index.html: accuracies by row and by song, and how far above the strictest protocol's."""
+    names, charts = list(result['protocols']), {}
+    titles = [title(name, False) for name in names]
+    series = [{'name': each} for each in titles]
+    chance = dots.line('chance', 1 / result['classes'])
+    for level, words in _LEVELS.items():
+        models = {MODELS[model].title: own for model, own in _rows(result, level).items()}
+        charts[f'accuracy-{level}'] = dots.chart(
+            f'Accuracy in %, {words}, with 95 % intervals',
+            series,
+            [(model, [_figure(own[name], 'accuracy') for name in names]) for model, own in models.items()],
+            lines=[chance],
+        )
+        if result['folds'] and len(names) > 1:
+            charts[f'above-{level}'] = dots.chart(
+                f'In points above {titles[-1]}, {words}, on the same songs, with 95 % intervals',
+                series[:-1],
+                [
+                    (model, [_figure(own[name], 'above_strictest', 'above') for name in names[:-1]])
+                    for model, own in models.items()
+                ],
+                difference=True,
+            )
+    study = study_page.Study(
+        program='classical',
+        lead=table(result).splitlines()[:2],
+        compared='model',
+        charts=charts,
+        words=[f'{title(name, own["leaky"])}: {own["detail"]}' for name, own in result['protocols'].items()],
+        run_columns=titles,
+        runs=[
+            (MODELS[model].title, [result['folders'][name][model] for name in names])
+            for model in _rows(result, 'song')
+        ],
     )
-    for axes, (level, words) in zip(panels, _LEVELS.items(), strict=True):
-        rows = _rows(result, level)
-        dots = {word: [rows[model][name] for model in models] for name, word in titles.items()}
-        study_table.dots(axes, dots, title=words, xlabel='accuracy, %', xlim=(0, 100))
-        axes.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
-    study_table.save(figure, file)
+    study_page.write(study, workdir)
+
+
+def _figure(figure: Mapping, key: str, stem: str = '') -> dict | None:
+    return dots.figure(figure[key], figure[f'{stem or key}_ci95'], figure['leaky'])

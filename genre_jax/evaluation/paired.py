@@ -63,24 +63,27 @@ def compare(tested: Mapping[str, Tested], groups: Sequence[str]) -> dict:
     *_, strictest = tested.values()
     return {
         protocol: {
-            level: _accuracy(*each.level(level), group)
-            | _difference(each.level(level), strictest.level(level), group)
+            level: accuracy(*each.level(level), group)
+            | ahead(each.level(level), strictest.level(level), group)
             for level in ('segment', 'song')
         }
         for protocol, each in tested.items()
     }
 
 
-def _accuracy(right: np.ndarray, of: np.ndarray, group: np.ndarray) -> dict:
-    """Returns the accuracy of songs of which so many items are right of so many."""
+def accuracy(right: np.ndarray, of: np.ndarray, group: np.ndarray) -> dict:
+    """Returns 'accuracy' and 'accuracy_ci95' of songs, of which so many items are right of so many."""
     both = np.stack([right, of - right], 1).ravel().astype(int)
     each = np.repeat(np.tile([True, False], len(of)), both)
     ci95, _ = intervals.share(each, np.repeat(group, of.astype(int)))
     return {'accuracy': float(each.mean()), 'accuracy_ci95': ci95}
 
 
-def _difference(first: tuple, second: tuple, group: np.ndarray) -> dict:
-    """Returns the accuracy of the first minus that of the second; nothing is above itself."""
+def ahead(first: tuple, second: tuple, group: np.ndarray) -> dict:
+    """Returns 'inflation' and 'inflation_ci95': accuracy of the first minus that of the second, by song.
+
+    Each is what is right of each song, and of how many items, [songs]; nothing is above itself.
+    """
     (right, of), (other, of_other) = first, second
     inflation = right.sum() / of.sum() - other.sum() / of_other.sum()
     ci95 = [0.0, 0.0]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from genre_jax.evaluation.paired import shown
+from genre_jax.report import dots
 
 # By what is blended: the kinds of figures that are shown, the one that was fitted to first.
 KINDS = {
@@ -82,6 +83,57 @@ def page(result: Mapping) -> dict:
     }
 
 
+def charts(result: Mapping) -> dict[str, dict]:
+    """Returns the charts of members and blend, of their differences, and of the weights, by their places."""
+    blend, found = result['blend'], {}
+    words = {part: word for part, word in (('test', 'test'), ('val', 'validation')) if part in blend['parts']}
+    for kind, unit in KINDS[blend['level']].items():
+        compared = []
+        for row in rows(result):
+            own = [row['parts'][part][kind] for part in words]
+            compared.append(
+                (row['name'], [dots.figure(f['accuracy'], f['accuracy_ci95'], row['leaky']) for f in own])
+            )
+        found[f'blend-{unit}'] = dots.chart(
+            f'Accuracy of {unit} in %, of each member alone and of the blend, with 95 % intervals',
+            [{'name': word} for word in words.values()],
+            compared,
+            lines=[dots.line('chance', result['chance'])],
+        )
+    levels = ('segment', 'song') if blend['level'] == 'segment' else ('song',)
+    pairs = []
+    for first, second, key, leaky in _pairs(result):
+        own = [blend[key][level] for level in levels]
+        figures = [dots.figure(f['difference'], f['difference_ci95'], leaky) for f in own]
+        pairs.append((f'{first} minus {second}', figures))
+    found['blend-differences'] = dots.chart(
+        'Differences on the same songs, with 95 % intervals',
+        [{'name': f'{level}s'} for level in levels],
+        pairs,
+        difference=True,
+    )
+    fits = [(blend['honest'], False), (blend, True)] if 'honest' in blend else [(blend, 'gap' in blend)]
+    each = [[dots.figure(share, leaky=leaky) for share in shares(own)] for own, leaky in fits]
+    names = [member['name'] for member in blend['members']]
+    found['blend-weights'] = dots.chart(
+        'How much each member counts',
+        [{'name': f'fitted on {own["fitted_on"]}'} for own, _ in fits],
+        list(zip(names, zip(*each, strict=True), strict=True)),
+        'share of the weights, %',
+    )
+    return found
+
+
+def _pairs(result: Mapping) -> list[tuple[str, str, str, bool]]:
+    """Returns what is compared: its first and second in words, the key of the figures, whether it leaks."""
+    blend = result['blend']
+    best = f'the best member by {blend["best_on"]}, {blend["best"]}'
+    pairs = [('blend', best, 'versus_best', blend['leaky_members'])]
+    if 'gap' in blend:
+        pairs.append(('LEAKY: weights fitted on test', 'the honest blend', 'gap', True))
+    return pairs
+
+
 def columns(blend: Mapping) -> list[tuple[str, str, str]]:
     """Returns part, kind and title of the figures that are shown."""
     kinds = KINDS[blend['level']]
@@ -92,11 +144,8 @@ def columns(blend: Mapping) -> list[tuple[str, str, str]]:
 def differences(result: Mapping) -> list[str]:
     """Says how the blend compares with its best member, and the leaky fit with the honest one."""
     blend = result['blend']
-    pairs = [('blend', f'the best member by {blend["best_on"]}, {blend["best"]}', 'versus_best')]
-    if 'gap' in blend:
-        pairs.append(('LEAKY: weights fitted on test', 'the honest blend', 'gap'))
     lines = []
-    for first, second, key in pairs:
+    for first, second, key, _ in _pairs(result):
         figures = blend[key]
         cells = ', '.join(
             f'{kind}s {shown(figures[kind]["difference"], figures[kind]["difference_ci95"], "+").strip()}'

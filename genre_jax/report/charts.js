@@ -7,6 +7,7 @@ const drawn = JSON.parse(document.getElementById('drawn').textContent);
 // Colours follow the page, light, dark or printed; of many things each gets a hue far from the last.
 const ACCENT = 'var(--accent)', SECOND = 'var(--second)', MUTED = 'var(--muted)', RULE = 'var(--rule)';
 const FEW = ['#4269d0', '#e08a00', '#d9473f', '#3f9f8a', '#8a9a2b', '#d65f97', '#8f5ae0', '#5aa5d6', '#9c6b4e', '#84898f'];
+const SERIES = [ACCENT, SECOND, FEW[3], FEW[6], FEW[5], FEW[4], FEW[9]];
 const hue = (i, n) => n <= FEW.length ? FEW[i] : `hsl(${(i * 137.508) % 360} 60% 52%)`;
 
 const percent = (share, digits = 1) => (100 * share).toFixed(digits);
@@ -78,7 +79,7 @@ function plot({ marks, ...options }) {
   });
 }
 
-/* What colours mean: name, colour, and 'dashed' or 'area' where it is not a line. */
+/* What colours mean: name, colour, and 'dashed', 'area', 'dot', 'ring' or 'diamond' where it is not a line. */
 function legend(entries) {
   const row = ([name, colour, kind = '']) =>
     element('li', {}, element('i', { class: kind, style: `background:${colour};--of:${colour}` }), name);
@@ -87,28 +88,79 @@ function legend(entries) {
 
 const tip = (data, options) => Plot.tip(data, Plot.pointer({ fill: 'var(--panel)', stroke: RULE, ...options }));
 
-/* Shares with their intervals, one below the other: {name, value, ci95, colour}; and one of chance. */
-function shares(width, rows, chance, label) {
-  const y = (row) => row.name, name = (row) => shorten(row.name, Math.floor(width / 13));
-  const words = (row) => `${percent(row.value)} ${interval(row.ci95)}`;
-  const above = { y, dy: -11, fill: 'var(--ink)' };
-  return plot({
-    width, height: 46 * rows.length + 56, marginLeft: 6, marginRight: 6, marginTop: drawn.mark ? 22 : 4, marginBottom: 40,
-    x: { domain: [0, 100], label, labelAnchor: 'center', labelArrow: 'none', ticks: 5, tickSize: 0 },
-    y: { domain: rows.map(y), axis: null, padding: 0 },
-    marks: [
-      Plot.ruleY(rows, { y, x1: 0, x2: 100, stroke: RULE, dy: 5 }),
-      Plot.tickX(rows, { y, x: 100 * chance, stroke: SECOND, strokeWidth: 2, insetTop: 22, insetBottom: 9 }),
-      Plot.link(rows.filter((row) => row.ci95), {
-        y, x1: (row) => 100 * row.ci95[0], x2: (row) => 100 * row.ci95[1], dy: 5,
-        stroke: 'colour', strokeWidth: 6, strokeOpacity: 0.4, strokeLinecap: 'round',
-      }),
-      Plot.dot(rows, { y, x: (row) => 100 * row.value, r: 4.5, fill: 'colour', dy: 5 }),
-      Plot.text(rows, { ...above, x: 0, text: name, textAnchor: 'start' }),
-      Plot.text(rows, { ...above, x: 100, text: words, textAnchor: 'end' }),
-    ],
-  });
+/* Dots with their intervals, in a place of the page: a row for each of what is compared, and in it a line for
+   each of `series`, {name, colour, symbol}. A row is {name, figures}, a figure {value, ci95, mark, colour} or
+   null; all are shares. `lines`, {name, value, colour}, cross every row, as one at 0 does where the figures are
+   differences. What bears a mark of its own is hollow. */
+function dots(id, { caption, series, rows, label, lines = [], difference = false }) {
+  const HEAD = 21, LINE = 19, GAP = 11, top = drawn.mark ? 22 : 0;
+  const sign = (share) => (difference && share > 0 ? '+' : '') + percent(share).replace('-', '−');
+  const number = (figure) => sign(figure.value), ends = ({ ci95 }) => (ci95 ? ` [${ci95.map(sign).join(', ')}]` : '');
+  const words = (figure) => number(figure) + ends(figure);
+  const colourOf = (name, i) => (name ? `var(--${name})` : SERIES[i % SERIES.length]);
+  let height = top;
+  const flat = [], heads = [];
+  for (const { name, figures } of rows) {
+    heads.push({ name, y: height + HEAD / 2, from: height + HEAD });
+    height += HEAD;
+    figures.forEach((figure, i) => {
+      if (!figure) return;
+      const colour = colourOf(figure.colour ?? series[i].colour, i);
+      flat.push({ ...figure, row: name, of: series[i].name, symbol: series[i].symbol ?? 'circle', colour, y: height + LINE / 2 });
+      height += LINE;
+    });
+    heads.at(-1).to = height;
+    height += GAP;
+  }
+  const drawnLines = [...(difference ? [{ value: 0, colour: 'edge' }] : []), ...lines];
+  const values = flat.flatMap((figure) => [figure.value, ...(figure.ci95 ?? [])]);
+  const domain = difference ? d3.nice(100 * Math.min(0, ...values), 100 * Math.max(0, ...values), 5) : [0, 100];
+  const hollow = flat.filter((figure) => figure.mark);
+  const longest = (text) => 6.3 * (d3.max(flat, (figure) => text(figure).length) ?? 0);
+  const column = 12 + longest(number), margin = column + longest(ends);
+  const said = (figure) => `${figure.row}${series.length > 1 ? `, ${figure.of}` : ''}${figure.mark ? `, ${figure.mark}` : ''} ${words(figure)}`;
+  const summary = () => `${caption}: ${flat.map(said).join('; ')}`
+    + lines.map((line) => `; ${line.name} ${percent(line.value)}`).join('');
+  const used = series.map((each, i) => ({ ...each, i, own: flat.filter((figure) => figure.of === each.name) }));
+  const names = [
+    ...(series.length > 1 ? used.filter((each) => each.own.length).map((each) => [
+      each.name, colourOf(each.colour, each.i), each.symbol ?? (each.own.every((figure) => figure.mark) ? 'ring' : 'dot'),
+    ]) : []),
+    ...lines.map((line) => [`${line.name}, ${percent(line.value)} %`, `var(--${line.colour})`]),
+    ...(hollow.length ? [[`hollow: ${hollow[0].mark}`, MUTED, 'ring']] : []),
+  ];
+  const marginLeft = difference ? 14 : 6, marginRight = margin + (hollow.length ? 50 : 2);
+  return chart(id, summary, (width) => [
+    legend(names),
+    plot({
+      width, height: height + 40, marginTop: top, marginBottom: 40, marginLeft, marginRight,
+      x: { domain, label, labelAnchor: 'center', labelArrow: 'none', ticks: Math.min(5, (width - marginRight) / 45), tickSize: 0 },
+      y: { domain: [0, height], range: [0, height], axis: null },
+      marks: [
+        Plot.ruleY(flat, { y: 'y', x1: domain[0], x2: domain[1], stroke: RULE }),
+        ...drawnLines.map((line) => Plot.link(heads, {
+          x1: 100 * line.value, x2: 100 * line.value, y1: 'from', y2: 'to', stroke: `var(--${line.colour})`, strokeWidth: 2,
+        })),
+        Plot.link(flat.filter((figure) => figure.ci95), {
+          y: 'y', x1: (figure) => 100 * figure.ci95[0], x2: (figure) => 100 * figure.ci95[1],
+          stroke: 'colour', strokeWidth: 6, strokeOpacity: 0.4, strokeLinecap: 'round',
+        }),
+        Plot.dot(flat, {
+          y: 'y', x: (figure) => 100 * figure.value, r: 4.5, symbol: (figure) => figure.symbol, stroke: 'colour', strokeWidth: 2,
+          fill: (figure) => (figure.mark ? 'var(--paper)' : figure.colour),
+        }),
+        Plot.text(heads, {
+          y: 'y', x: domain[0], text: (row) => shorten(row.name, Math.floor(width / 7.5)), title: 'name', textAnchor: 'start', fill: 'var(--ink)',
+        }),
+        Plot.text(flat, { y: 'y', x: domain[1], dx: column, text: number, textAnchor: 'end', fill: 'var(--ink)' }),
+        Plot.text(flat, { y: 'y', x: domain[1], dx: column, text: ends, textAnchor: 'start', fill: 'var(--ink)' }),
+        Plot.text(hollow, { y: 'y', x: domain[1], dx: margin + 6, text: 'mark', textAnchor: 'start', fill: 'var(--alarm)', fontWeight: 700 }),
+      ],
+    }),
+  ]);
 }
+
+Object.entries(drawn.charts ?? {}).forEach(([id, each]) => dots(id, each));
 
 /* Curves over something: {name, colour, dashed, points: [[x, y]], marked: [[x, y]]}; a dotted line at `at`. */
 function curves(width, series, { x, y, at, scale = 1, ...options }) {

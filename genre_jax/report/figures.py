@@ -55,7 +55,7 @@ def of_run(
         'majority': result['majority'],
         'accuracy': {kind: {key: test[kind][key] for key in ('accuracy', 'accuracy_ci95')} for kind in KINDS},
         'confusion': {kind: _sparse(test[kind]['confusion']) for kind in KINDS},
-        'curves': {key: _curve(metrics, key) for key in _CURVES},
+        'curves': {key: curve(metrics, key) for key in _CURVES},
         'best': {key: result[f'best_{key}'] for key in ('step', 'epoch')} if 'best_step' in result else None,
         'reliability': confidence and {level: confidence[level]['test'] for level in ('segment', 'song')},
         'time': timing and _time(timing),
@@ -91,7 +91,7 @@ def _sparse(confusion: Sequence[Sequence[int]]) -> list[list[int]]:
     return [[int(i), int(j), int(counts[i, j])] for i, j in np.argwhere(counts)]
 
 
-def _curve(metrics: Iterable[Mapping[str, Any]], key: str) -> list[list[float]]:
+def curve(metrics: Iterable[Mapping[str, Any]], key: str) -> list[list[float]]:
     """Returns epoch, value and step of a curve; of a long one means over blocks."""
     points = np.array([(m['epoch'], m[key], m['step']) for m in metrics if m.get(key) is not None])
     blocks = np.array_split(points, min(len(points), _MAX_POINTS)) if len(points) else []

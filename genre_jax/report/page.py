@@ -20,13 +20,26 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
 from genre_jax.logbook import TONIC_WORDS
-from genre_jax.report import blends, figures, look
-from genre_jax.report import charts as report_charts
+from genre_jax.report import blends, figures, look, numbers
 
 LEVELS = {
     'segment': 'Segment',
     'song_max_probability': 'Song, maximum probability',
     'song_majority': 'Song, majority vote',
+}
+# Light and dark value of every variable of colour, which base.html.j2 sets.
+PALETTE = {
+    'paper': ('#ffffff', '#14171b'),
+    'panel': ('#f4f6f8', '#1e2329'),
+    'ink': ('#1b2026', '#e9ecef'),
+    'muted': ('#59636e', '#a2acb7'),
+    'rule': ('#d5dbe1', '#39414a'),
+    'edge': ('#7d8792', '#78828d'),  # of what can be filled in
+    'accent': ('#0a5fad', '#6db3f5'),
+    'second': ('#bf4a0b', '#f7a263'),
+    'alarm': ('#b00020', '#ff8a8f'),
+    'heat': ('#1d6fc2', '#2a7fd6'),
+    'on-heat': ('#fefefe', '#fefefe'),
 }
 _METRIC_KEYS = (
     'n', 'accuracy', 'accuracy_ci95', 'macro_f1', 'macro_f1_ci95', 'log_loss', 'log_loss_ci95',
@@ -68,24 +81,25 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     UserError.
     """
     run_dir = run_dir.resolve()
-    result = _read_json(run_dir / 'result.json')
-    predictions = _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes'])
+    read = read_run(run_dir)
+    result, predictions = read['result'], read['predictions']
     parameters = run_dir / 'parameters.txt'
     confidence = _read_json(run_dir / 'model' / 'confidence.json', optional=True)
     timing = _read_json(run_dir / 'timing.json', optional=True)
-    metrics = _read_metrics(run_dir / 'metrics.jsonl')
-    shown = figures.of_run(result, metrics, predictions, confidence, timing)
+    shown = figures.of_run(result, read['metrics'], predictions, confidence, timing)
     shown |= look.of_run(run_dir, predictions, audio)
+    blended = _has(result, ['blend', 'members'])
+    shown['charts'] = blends.charts(result) if blended else {}
     contents = {
         'name': run_dir.name,
         'result': result,
-        'config': _read_json(run_dir / 'config.json'),
-        'environment': _read_json(run_dir / 'environment.json', optional=True),
+        'config': read['config'],
+        'environment': read['environment'],
         'confidence': confidence,
         'timing': timing,
         'parameters': parameters.read_text('utf-8') if parameters.exists() else None,
         'per_class': _per_class(result, predictions, shown['thresholds']),
-        'blend': blends.page(result) if _has(result, ['blend', 'members']) else None,
+        'blend': blends.page(result) if blended else None,
         'levels': LEVELS,
         'figures': shown,
         'drawn': figures.as_script(shown),
@@ -98,9 +112,9 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
 
 
 def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:
-    """Fills in a template, with these filters besides those of the charts and `json`, and writes it whole.
+    """Fills in a template, with these filters besides those of numbers and `json`, and writes it whole.
 
-    It may extend `base.html.j2`, and calls `asset` for the text of a file of this folder.
+    It may extend `base.html.j2`, and calls `asset` for the text of a file of its folder or of this one.
     """
     here = pathlib.Path(__file__).parent
     templates = jinja2.Environment(
@@ -110,11 +124,11 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own = (report_charts.percent, report_charts.interval, report_charts.duration)
+    own = (numbers.percent, numbers.interval, numbers.duration)
     templates.filters |= {each.__name__: each for each in own} | filters
     templates.filters['json'] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
-    templates.globals['palette'] = report_charts.PALETTE
-    templates.globals['asset'] = lambda name: markupsafe.Markup((here / name).read_text('utf-8').strip())
+    templates.globals['palette'] = PALETTE
+    templates.globals['asset'] = lambda name: markupsafe.Markup(_text(templates, name))
     page = templates.get_template(template.name).render(contents).strip() + '\n'
     temporary = path.with_suffix('.html.tmp')
     try:
@@ -123,6 +137,28 @@ def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filt
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f'{path}: cannot write the report ({error.strerror})') from error
+
+
+def _text(templates: jinja2.Environment, name: str) -> str:
+    """Returns what stands in a file that lies where the templates do."""
+    text, _, _ = templates.loader.get_source(templates, name)
+    return text.strip()
+
+
+def read_run(run_dir: pathlib.Path) -> dict[str, Any]:
+    """Returns 'result', 'config', 'environment', 'metrics' and test 'predictions' of a finished run.
+
+    Of what may be missing environment and predictions are None, and there are no metrics. A UserError names
+    what must not be missing, or is damaged.
+    """
+    result = _read_json(run_dir / 'result.json')
+    return {
+        'result': result,
+        'config': _read_json(run_dir / 'config.json'),
+        'environment': _read_json(run_dir / 'environment.json', optional=True),
+        'metrics': _read_metrics(run_dir / 'metrics.jsonl'),
+        'predictions': _read_predictions(run_dir / 'predictions' / 'test.npz', result['classes']),
+    }
 
 
 def _read_json(path: pathlib.Path, optional: bool = False) -> dict[str, Any] | None:

@@ -8,17 +8,16 @@ const SQUARE = { domain: [0, 100], ticks: 5, ...FIT };
 
 /* Test accuracies, the majority class and chance. */
 {
-  const rows = Object.entries(LEVELS).map(([kind, name]) => ({
-    name, value: drawn.accuracy[kind].accuracy, ci95: drawn.accuracy[kind].accuracy_ci95, colour: ACCENT,
-  }));
-  const { class: winner, accuracy, accuracy_ci95: ci95 } = drawn.majority;
-  rows.push({ name: `Always “${shorten(winner)}”`, value: accuracy, ci95, colour: MUTED });
-  const said = rows.map((row) => `${row.name} ${percent(row.value)} ${interval(row.ci95)}`).join('; ');
-  const summary = () => `Test accuracy in percent with 95 % intervals: ${said}; chance ${percent(drawn.chance)}`;
-  chart('accuracy', summary, (width) => [
-    shares(width, rows, drawn.chance, 'accuracy, %'),
-    legend([[`chance, ${percent(drawn.chance)} %`, SECOND]]),
-  ]);
+  const rows = Object.entries(LEVELS).map(([kind, name]) => {
+    const { accuracy: value, accuracy_ci95: ci95 } = drawn.accuracy[kind];
+    return { name, figures: [{ value, ci95 }] };
+  });
+  const { class: winner, accuracy: value, accuracy_ci95: ci95 } = drawn.majority;
+  rows.push({ name: `Always “${winner}”`, figures: [{ value, ci95, colour: 'muted' }] });
+  dots('accuracy', {
+    caption: 'Test accuracy in percent with 95 % intervals', series: [{ name: 'accuracy' }], rows, label: 'accuracy, %',
+    lines: [{ name: 'chance', value: drawn.chance, colour: 'muted' }],
+  });
 }
 
 /* Learning curves. */

@@ -12,7 +12,7 @@ from typing import Any
 
 from genre_jax import config as config_lib
 from genre_jax.logbook import environment, read_json
-from genre_jax.report.charts import interval
+from genre_jax.report.numbers import interval
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import Blend, Paper, Row
 from genre_jax.reproduce.plan import Entry, Wishes

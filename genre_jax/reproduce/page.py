@@ -7,24 +7,24 @@ from typing import Any
 
 import markupsafe
 
-from genre_jax.report import charts as report_charts
+from genre_jax.report import dots, figures
 from genre_jax.report import page as report_page
-from genre_jax.report.charts import LIGHT
 from genre_jax.reproduce import collect
 
-_ROW_PX = 46
 _TITLES = {'paper': "ours, the paper's protocol", 'grouped': 'ours, a protocol that cannot leak'}
-_LEAKY_TITLES = {
-    'paper': "ours, the paper's protocol (LEAKY)",
-    'grouped': 'ours, songs kept apart, fitted to the test part (LEAKY)',
-}
 
 
 def write_page(result: Mapping[str, Any], file: pathlib.Path) -> None:
     """Writes the page of what `collect.collect` returns; it loads nothing from outside."""
-    with report_charts.chart_style():
-        charts = [comparison_chart(table, i) for i, table in enumerate(result['tables'])]
-    contents = {'result': result, 'charts': charts, 'side_titles': _TITLES, 'ours': collect.ours}
+    charts = {f'table-{i}': comparison(result, table) for i, table in enumerate(result['tables'])}
+    drawn = {'mark': '', 'charts': {place: chart for place, chart in charts.items() if chart}}
+    contents = {
+        'result': result,
+        'charts': charts,
+        'drawn': figures.as_script(drawn),
+        'side_titles': _TITLES,
+        'ours': collect.ours,
+    }
     template = pathlib.Path(__file__).with_name('page.html.j2')
     report_page.render(template, file, contents, code=_code)
 
@@ -35,38 +35,32 @@ def _code(text: str) -> markupsafe.Markup:
     return markupsafe.Markup(re.sub(r'`([^`]+)`', r'<code>\1</code>', escaped))
 
 
-def comparison_chart(table: Mapping[str, Any], number: int) -> markupsafe.Markup | None:
-    """Draws the first share of each row, with its interval, against the paper's; None without any of ours."""
-    rows = []
+def comparison(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns a chart of each row's first share beside the paper's; None without any of ours."""
+    sides, rows, name = list(result['protocols']), [], ''
     for row in table['rows']:
         shares = [figure for figure in row['figures'] if figure['share']]
-        if shares and any(not side['why_not'] for side in row['ours'].values()):
-            rows.append((row, shares[0]))
+        if not shares or all(side['why_not'] for side in row['ours'].values()):
+            continue
+        first = shares[0]
+        name = name or first['name']
+        comparable = not (row['other_data'] or result['settings'])
+        printed = dots.figure(first['value'])
+        own = []
+        for side in sides:
+            content = row['ours'][side]
+            found = None if content['why_not'] else content['figures'][first['path']]
+            own.append(found and dots.figure(found['mean'], found['ci95'], content['leaky']))
+        rows.append((row['name'], [printed if comparable else None, None if comparable else printed, *own]))
     if not rows:
         return None
-    figure, axes = report_charts.new_figure(520, _ROW_PX * len(rows))
-    report_charts.share_rows(axes, len(rows), f'{rows[0][1]["name"]}, % (hollow: LEAKY)')
-    seen: dict[str, Any] = {}
-    said = []
-    for y, (row, printed) in enumerate(rows):
-        axes.text(0, y - 0.34, report_charts.label(row['name'], 60))
-        if printed['value'] is not None:
-            title, colour = 'paper', 'ink'
-            if row['other_data']:
-                title, colour = 'paper (other data: not comparable)', 'muted'
-            (seen[title],) = axes.plot(100 * printed['value'], y, 'D', color=LIGHT[colour], markersize=7)
-        for side, content in row['ours'].items():
-            found = None if content['why_not'] else content['figures'][printed['path']]
-            if found is None:
-                continue
-            colour, shift = {'paper': ('second', -0.11), 'grouped': ('accent', 0.11)}[side]
-            title = (_LEAKY_TITLES if content['leaky'] else _TITLES)[side]
-            mark = report_charts.share(
-                axes, y + shift, found['mean'], found['ci95'], colour, hollow=content['leaky']
-            )
-            seen.setdefault(title, mark)
-            said.append(f'{row["name"]}, {title} {100 * found["mean"]:.1f}')
-    axes.set_ylim(len(rows) - 0.4, -0.7)
-    axes.legend(seen.values(), seen.keys(), bbox_to_anchor=(0, 1), ncols=2)
-    summary = f'{table["title"]}, percent: {"; ".join(said)}'
-    return report_charts.svg(figure, f'table{number}', summary, leaky=False)
+    series = [
+        {'name': 'paper', 'colour': 'ink', 'symbol': 'diamond'},
+        {'name': 'paper (not comparable)', 'colour': 'muted', 'symbol': 'diamond'},
+        *(
+            {'name': _TITLES[side], 'colour': {'paper': 'second', 'grouped': 'accent'}[side]}
+            for side in sides
+        ),
+    ]
+    caption = f'{name} in % with 95 % intervals, beside what the paper prints'
+    return dots.chart(caption, series, rows, f'{name}, %')

@@ -20,7 +20,7 @@ from genre_jax.classical import estimators
 from genre_jax.classical import fits as classical_fits
 from genre_jax.errors import Stopped, UserError
 from genre_jax.logbook import read_json
-from genre_jax.report.charts import duration
+from genre_jax.report.numbers import duration
 from genre_jax.reproduce import plan
 from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
 from genre_jax.reproduce.plan import Job

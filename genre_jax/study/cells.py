@@ -24,7 +24,7 @@ from genre_jax.run import result as run_result
 
 # Reads rows or embeddings of each part, float32 [rows, columns].
 Features = Callable[[], Mapping[str, np.ndarray]]
-_REMEDY = 'delete that folder, the model is fitted again'
+REMEDY = 'delete that folder, the model is fitted again'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +146,11 @@ class Outcome:
 def read(folders: Sequence[pathlib.Path]) -> Outcome:
     """Reads the folders of a model's folds; a UserError where a file is damaged."""
     results, timings = (
-        [read_json(folder / name, _REMEDY) for folder in folders] for name in ('result.json', 'timing.json')
+        [read_json(folder / name, REMEDY) for folder in folders] for name in ('result.json', 'timing.json')
     )
     return Outcome(
         results,
-        [evaluate.Predictions.read(f / 'predictions' / 'test.npz', _REMEDY) for f in folders],
+        [evaluate.Predictions.read(f / 'predictions' / 'test.npz', REMEDY) for f in folders],
         sum(timing['train_s'] for timing in timings),
         any(result['leaky'] for result in results),
     )
@@ -183,6 +183,16 @@ def compare(outcomes: Mapping[str, Outcome]) -> dict:
     """Compares what models came to on the same songs; the last is the reference (paired.compare)."""
     tests = {name: outcome.tests for name, outcome in outcomes.items()}
     return paired.compare(*paired.tested(tests))
+
+
+def places(
+    columns: Mapping[str, Sequence[Fold]], models: Sequence[str], home: pathlib.Path
+) -> dict[str, dict[str, list[str]]]:
+    """Returns the folders of each model's folds, below `home`, by column and model."""
+    return {
+        name: {model: [fold.folder(model).relative_to(home).as_posix() for fold in every] for model in models}
+        for name, every in columns.items()
+    }
 
 
 def describe(dataset: prepared.Dataset, folds: int) -> dict[str, Any]:

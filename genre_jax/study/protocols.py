@@ -32,9 +32,9 @@ def measure(
     split. `fill` fits one model, as for `cells.run`; embeddings of `network` take the place of rows. Without
     a name the source is `features` for rows of a table, else the front end's; without a unit there is no bar.
 
-    Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, and 'figures', a dict for each
-    model, protocol and level, with differences to the strictest protocol where there are folds. A mistake in
-    the config, the data or the settings of a model is a UserError.
+    Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, 'folders' (`cells.places`), and
+    'figures', a dict for each model, protocol and level, with differences to the strictest protocol where
+    there are folds. A mistake in the config, the data or the settings of a model is a UserError.
     """
     dataset = run_data.open_dataset(config)
     source = source or (ROWS if dataset.kind == 'table' else config.features.name)
@@ -74,6 +74,7 @@ def measure(
             for name, every in opened.items()
         },
         'figures': figures,
+        'folders': cells.places(opened, models, workdir),
     }
 
 

@@ -10,7 +10,7 @@ folder. Several programs share the trials of one --workdir; on machines without 
 own --workdir of the same name, and all have the same --storage, a database.
 
 Trials are ranked by the validation part. The test figures of the one that validation chose are shown, and
-no others. Leaves sweep.csv, sweep.md, sweep.png, best.json and best_config.json.
+no others. Leaves a page, index.html, sweep.csv, sweep.md, best.json and best_config.json.
 """
 
 from __future__ import annotations

@@ -1,16 +1,11 @@
-"""What a sweep came to: its table, the effect of each hyperparameter, and the trial that was chosen."""
+"""What a sweep came to: its table, the share of each hyperparameter, and the trial that was chosen."""
 
 import dataclasses
 import datetime
 import json
-import math
-import numbers
-import pathlib
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 
-import matplotlib.figure
 import ml_collections
 import optuna
 
@@ -19,8 +14,9 @@ from genre_jax.errors import UserError
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
 from genre_jax.study import table as study_table
 from genre_jax.sweep import commands as sweep_commands
+from genre_jax.sweep import page as sweep_page
 from genre_jax.sweep import space as search_space
-from genre_jax.sweep.space import Choice, LogUniform, label
+from genre_jax.sweep.space import label
 from genre_jax.sweep.study import SharedStudy, State
 
 # In the order of the table.
@@ -32,10 +28,8 @@ _STATUS = {
     State.WAITING: 'waiting',
 }
 
-_COLUMNS = 4
 # Of fewer trials an importance says more about chance than about the hyperparameter.
 _LEAST_FOR_IMPORTANCE = 10
-_INK, _PALE, _MARK = '#2f5f98', '#9db8d9', '#bf4a0b'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +125,12 @@ def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> 
     if best.status == 'failed' and not running:
         first = min(found, key=lambda row: row.number)
         raise UserError(f'all {len(found)} trials failed; the first: {first.reason}')
-    csv, text, picture = (workdir / f'sweep.{ending}' for ending in ('csv', 'md', 'png'))
+    csv, text, page_file = (workdir / name for name in ('sweep.csv', 'sweep.md', 'index.html'))
     if best.status == 'finished':
-        protocol = f'protocol {best.figures["protocol"]}'
         mark = ' LEAKY' if best.figures['leaky'] else ''
-        lines.append(f'validation, {protocol}: {best.figures["protocol_detail"]}{mark}')
-        draw(found, study, protocol + mark, picture)
+        lines.append(
+            f'validation, protocol {best.figures["protocol"]}: {best.figures["protocol_detail"]}{mark}'
+        )
     if running:
         lines.append(
             f'{running} trials are in other hands: who ends last writes the whole table, and the same '
@@ -148,12 +142,11 @@ def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> 
     cells = table(found, metric)
     study_table.write_csv([_all_digits(row, metric, chosen) for row in found], csv)
     content = [f'# {workdir.resolve().name}', '', *study_table.markdown(cells), '']
-    content += ['![effect of each hyperparameter](sweep.png)', '', '```', *lines, '```', '']
+    content += ['[Every trial, and what each hyperparameter does](index.html)', '', '```', *lines, '```', '']
     write_text(text, '\n'.join(content))
+    sweep_page.write(study, found, importances(study), lines, page_file)
     print('\n'.join(['', *study_table.aligned(cells), '', *lines]))
-    print(f'\ntable:    {csv}, {text}')
-    if best.status == 'finished':
-        print(f'picture:  {picture}')
+    print(f'\ntable:    {csv}, {text}\npage:     {page_file}')
 
 
 def _choose(best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> dict[str, object]:
@@ -241,79 +234,3 @@ def importances(study: SharedStudy) -> dict[str, float]:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return optuna.importance.get_param_importances(study.study, evaluator=evaluator)
-
-
-def draw(found: Sequence[Row], study: SharedStudy, title: str, file: pathlib.Path) -> None:
-    """Draws a panel for each hyperparameter, its value against the metric, of trials sorted by `rows`."""
-    space, metric = study.sweep.space, study.sweep.metric
-    columns = min(_COLUMNS, len(space))
-    height = math.ceil(len(space) / columns)
-    figure = matplotlib.figure.Figure(figsize=(max(5, 3.4 * columns), 3.1 * height), layout='constrained')
-    panels = figure.subplots(height, columns, sharey=True, squeeze=False).flatten()
-    shares = importances(study)
-    scale = 1 if study.sweep.lower_is_better else 100
-    points = [(row, scale * row.value) for row in found if row.value is not None]
-    for axes, (key, each) in zip(panels, space.items(), strict=False):
-        if isinstance(each, Choice):
-            _choices(axes, points, key, each)
-        else:
-            for row, value in points:
-                _mark(axes, row.point[key], value, row, row is found[0])
-            if isinstance(each, LogUniform):
-                margin = (each.high / each.low) ** 0.05
-                axes.set_xscale('log')
-                axes.set_xlim(each.low / margin, each.high * margin)
-                axes.set_xticks(*log_ticks(each.low, each.high))
-                axes.minorticks_off()
-        share = f'\nimportance {100 * shares[key]:.0f} %' if key in shares else ''
-        axes.set_xlabel(key + share, fontsize=9)
-        axes.tick_params(labelsize=8)
-        axes.grid(axis='y', color='#e3e7eb')
-    for axes in panels[len(space) :]:
-        axes.set_axis_off()
-    for axes in panels[::columns]:
-        axes.set_ylabel(metric if scale == 1 else f'{metric}, %', fontsize=8)
-    many = ', hollow: pruned' if any(row.status == 'pruned' for row in found) else ''
-    figure.suptitle(f'{title}; orange: the best{many}', fontsize=10)
-    study_table.save(figure, file)
-
-
-def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Returns up to five round numbers for a logarithmic axis from low to high, and them as text."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in (1,), (1, 3):
-        ticks = [float(f'{digit}e{decade}') for decade in decades for digit in digits]
-        if len(ticks := [tick for tick in ticks if low <= tick <= high]) > 2:
-            ticks = ticks[:: -(-len(ticks) // 5)]
-            break
-    else:
-        places = max(0, math.ceil(-math.log10(math.log10(high / low))))
-        even = [low * (high / low) ** (i / 3) for i in range(4)]
-        ticks = list(dict.fromkeys(float(f'{tick:.{places}e}') for tick in even))
-    # 1e-4, not 1e-04 or 0.0001.
-    return ticks, [re.sub(r'\.?0*e([+-])0*(?=\d)', r'e\1', f'{tick:.6e}').replace('+', '') for tick in ticks]
-
-
-def _mark(axes, x: float, y: float, row: Row, best: bool) -> None:
-    colour = _MARK if best else _INK
-    face = 'none' if row.status == 'pruned' else colour
-    axes.plot(x, y, 'o', markersize=5, color=colour, markerfacecolor=face, zorder=3 if best else 2)
-
-
-def _choices(axes, points: Sequence[tuple[Row, float]], key: str, choice: Choice) -> None:
-    """Draws the trials above the values they have, and the median of each value."""
-    values = sorted(choice.values, key=lambda v: v if isinstance(v, numbers.Real) else math.inf)
-    position = {label(value): x for x, value in enumerate(values)}
-    columns = [[] for _ in values]
-    for row, value in points:
-        x = position[label(row.point[key])]
-        _mark(axes, x, value, row, row is points[0][0])
-        if row.status == 'finished':
-            columns[x].append(value)
-    for x, column in enumerate(columns):
-        if column:
-            axes.hlines(statistics.median(column), x - 0.3, x + 0.3, color=_PALE, linewidth=3)
-    names = [str(value) for value in values]
-    slanted = sum(map(len, names)) > 24
-    axes.set_xticks(range(len(values)), names, rotation=30 * slanted, ha='right' if slanted else 'center')
-    axes.set_xlim(-0.5, len(values) - 0.5)

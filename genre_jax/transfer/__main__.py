@@ -16,9 +16,9 @@ validation part (accuracy by song, of equal ones the lower log loss), and the te
 that. What a published network heard in its own training is not known: if it was TARGET, no split shows it.
 
 Prints the accuracy by song of each source and head, with 95 % intervals, and the
-paired difference to the control; writes transfer.csv and transfer.png. Every cell has a run folder,
-WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted (attention.npz) and draws it
-for some songs (attention.png). The same command again fits only what is missing.
+paired difference to the control; writes transfer.csv and a page, index.html. Every cell has a run folder,
+WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted (attention.npz), which the
+page shows for some songs. The same command again fits only what is missing.
 
 Two heads, two sources, or a head and a fine-tuned network of the same split are one ensemble by
 `python -m genre_jax.blend --level=song --members=runs/transfer/musicnn_msd/attention,...`.
@@ -53,9 +53,9 @@ def main(argv: list[str]) -> None:
         )
         facts = {key: result[key] for key in ('protocol', 'folds', 'bag', 'songs', 'groups')}
         write_csv([figure | facts for figure in result['figures']], workdir / 'transfer.csv')
-        transfer_report.draw(result, workdir / 'transfer.png')
+        transfer_report.write_page(result, workdir)
     print(f'\n{transfer_report.table(result)}')
-    print(f'\nfigures: {workdir / "transfer.csv"}\npicture: {workdir / "transfer.png"}')
+    print(f'\nfigures: {workdir / "transfer.csv"}\npage:    {workdir / "index.html"}')
 
 
 if __name__ == '__main__':

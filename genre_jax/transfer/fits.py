@@ -17,7 +17,7 @@ from genre_jax.study import cells
 from genre_jax.study.cells import Answer, Features, Fold, Outcome
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
-from genre_jax.transfer import table as transfer_report
+from genre_jax.transfer.attention import Attention
 from genre_jax.transfer.heads import Head, Windows
 
 
@@ -79,14 +79,13 @@ def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> 
             facts['test_accuracy_of_seeds'] = [
                 float((seed.argmax(-1) == test.label).mean()) for seed in fitted.seeds['test']
             ]
-            attention = transfer_report.Attention(
+            attention = Attention(
                 fold.songs[table.track],
                 table.start_s,
                 np.float32(table.window / fold.dataset.sample_rate_hz),
                 fitted.weights,
             )
             attention.save(fold.folder(head) / 'attention.npz')
-            transfer_report.draw_attention(attention, test, fold.folder(head) / 'attention.png')
         return Answer(predictions, fitted.notes, {'head': facts})
 
     fold.fill(head, settings, features, fit)
@@ -103,7 +102,8 @@ def measure(
 ) -> dict:
     """Fits and tests every head on every source, in one split or in folds; see the flags of the program.
 
-    Returns facts about the target and 'figures', a dict for each cell. UserError: config, data or sources.
+    Returns facts about the target, 'folders' (`cells.places`) and 'figures', a dict for each cell.
+    UserError: config, data or sources.
     """
     dataset = run_data.open_dataset(config)
     if bag == 'group':
@@ -149,6 +149,7 @@ def measure(
         'words': {source.name: source.words for source in sources},
         'figures': figures,
         'warnings': sorted(warnings),
+        'folders': cells.places(opened, heads, workdir),
         **_tested(outcomes[sources[0].name, heads[0]]),
     }
 

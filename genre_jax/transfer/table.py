@@ -1,21 +1,16 @@
-"""What a transfer study came to: a table and a picture (genre_jax/transfer/__main__.py).
+"""What a transfer study came to, as text and as a page (genre_jax/transfer/__main__.py)."""
 
-And how much each window counted for the head `attention`: kept, and drawn for some songs.
-"""
-
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-import matplotlib.figure
-import numpy as np
-
-from genre_jax.evaluation import evaluate
 from genre_jax.evaluation.paired import shown
+from genre_jax.report import dots
+from genre_jax.study import page as study_page
 from genre_jax.study import table as study_table
+from genre_jax.transfer import attention
 from genre_jax.transfer.heads import TITLES
 
-_DRAWN_SONGS = 6
+_TEMPLATE = pathlib.Path(__file__).with_name('page.html.j2')
 
 
 def _leaky(own: Mapping[str, Mapping]) -> bool:
@@ -53,66 +48,58 @@ def table(result: Mapping) -> str:
     return '\n'.join(lines + [f'note: {warning}' for warning in result['warnings']])
 
 
-def draw(result: Mapping, file: pathlib.Path) -> None:
-    """Draws accuracies with their intervals, and beside them the differences to the control."""
-    rows = study_table.nested(result['figures'], 'source', 'head')
-    heads = list(next(iter(rows.values())))
-    controlled = any(own[heads[0]]['control'] for own in rows.values())
-    names = [name + ' LEAKY' * _leaky(own) for name, own in rows.items()]
-    folds = f'{result["folds"]} folds' if result['folds'] else 'one split'
-    figure, panels = study_table.panels(
-        names,
-        len(heads),
-        (3, 2)[: 1 + controlled],
-        f'{result["dataset"]}: {result["songs"]} songs, {result["groups"]} groups; {folds}, protocol '
-        f'{result["protocol"]}',
-    )
-    left, dots = panels[0], {TITLES[h]: [own[h] for own in rows.values()] for h in heads}
-    study_table.dots(left, dots, title='by song', xlabel='accuracy, %', xlim=(0, 100))
-    left.axvline(100 / result['classes'], color='#999999', linestyle=':', label='chance')
-    left.axvline(100 * result['majority'], color='#999999', linestyle='--', label='commonest class')
-    for right in panels[1:]:
-        above = {
-            title: [figure if figure['control'] else None for figure in figures]
-            for title, figures in dots.items()
+def write_page(result: Mapping, workdir: pathlib.Path) -> None:
+    """Writes index.html: accuracies, how far they are above the control, and what the attention looks at."""
+    sources = study_table.nested(result['figures'], 'source', 'head')
+    heads = list(next(iter(sources.values())))
+    titles = [TITLES[head] for head in heads]
+    series = [{'name': each} for each in titles]
+    charts = {
+        'accuracy': dots.chart(
+            'Accuracy by song in %, with 95 % intervals',
+            series,
+            [(name, [_figure(own[head], 'accuracy') for head in heads]) for name, own in sources.items()],
+            lines=[
+                dots.line('chance', 1 / result['classes']),
+                dots.line('always the commonest class', result['majority'], 'ink'),
+            ],
+        )
+    }
+    controlled = {name: own for name, own in sources.items() if own[heads[0]]['control']}
+    if controlled:
+        charts['above'] = dots.chart(
+            'In points above the same network untrained, on the same songs, with 95 % intervals',
+            series,
+            [
+                (name, [_figure(own[head], 'above_control', 'above') for head in heads])
+                for name, own in controlled.items()
+            ],
+            difference=True,
+        )
+    looks = [
+        {
+            'source': name,
+            'fold': place.rpartition('/')[2],
+            'mark': 'LEAKY' if own['attention']['leaky'] else '',
+            'songs': songs,
         }
-        words = {'title': 'above the same network untrained', 'xlabel': 'percentage points'}
-        study_table.dots(right, above, 'above_control', 'above_ci95', **words)
-    study_table.save(figure, file)
-
-
-@dataclasses.dataclass(frozen=True)
-class Attention(evaluate.Arrays):
-    """How much each window counted in its bag."""
-
-    track: np.ndarray  # name of the song of each window, str [n]
-    start_s: np.ndarray  # where the window starts, in seconds, float32 [n]
-    window_s: np.ndarray  # length of all windows, in seconds, float32 []
-    weight: np.ndarray  # float32 [n, seeds], of one seed's network; they sum to 1 over a bag
-
-
-def draw_attention(attention: Attention, answers: evaluate.Predictions, file: pathlib.Path) -> None:
-    """Draws for some of the tested songs, one of each class in turn, which seconds the network looks at."""
-    songs = evaluate.pool_songs(answers)
-    # How many songs of its class come before each song.
-    turns = [np.count_nonzero(songs.label[:i] == own) for i, own in enumerate(songs.label)]
-    order = np.argsort(turns, kind='stable')[:_DRAWN_SONGS]
-    figure = matplotlib.figure.Figure(figsize=(8, 1 + 1.3 * len(order)), layout='constrained')
-    for axes, song in zip(figure.subplots(len(order), 1, squeeze=False)[:, 0], order, strict=True):
-        windows = attention.track == songs.track[song]
-        weight = attention.weight[windows]
-        centre_s = attention.start_s[windows] + float(attention.window_s) / 2
-        middle = weight.mean(1)
-        axes.bar(centre_s, middle, float(attention.window_s), color='#2f5f98', alpha=0.45)
-        spread = [middle - weight.min(1), weight.max(1) - middle]
-        axes.errorbar(centre_s, middle, spread, fmt='none', ecolor='#333333', capsize=2)
-        axes.axhline(weight.mean(), color='#999999', linestyle=':')
-        true, said = (answers.classes[each] for each in (songs.label[song], songs.max_probability()[song]))
-        verdict = 'right' if true == said else f'taken for {said}'
-        axes.set_title(f'{songs.track[song]}: {true}, {verdict}', fontsize=8, loc='left')
-        axes.set(ylim=(0, None), ylabel='weight')
-    axes.set_xlabel('seconds')
-    figure.suptitle(
-        'what each window counts: mean, and lowest to highest of the seeds; dotted: all alike', fontsize=9
+        for name, own in sources.items()
+        for place in result['folders'][name].get('attention', ())
+        if (songs := attention.shown(workdir / place))
+    ]
+    lead, _, words = table(result).split('\n\n', 2)
+    study = study_page.Study(
+        program='transfer',
+        lead=lead.splitlines(),
+        compared='source',
+        charts=charts,
+        words=words.splitlines(),
+        run_columns=titles,
+        runs=[(name, [own[head] for head in heads]) for name, own in result['folders'].items()],
     )
-    study_table.save(figure, file)
+    more = [('attention', 'Attention')] if looks else []
+    study_page.write(study, workdir, _TEMPLATE, more, attention=looks)
+
+
+def _figure(figure: Mapping, key: str, stem: str = '') -> dict | None:
+    return dots.figure(figure[key], figure[f'{stem or key}_ci95'], figure['leaky'])

@@ -21,6 +21,7 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.evaluation.evaluate import Predictions
 from tests import program
+from tests.report.test_report import Page
 
 CLASSES = ('ballad', 'jig', 'polka', 'reel')
 GOOD, OTHER, USELESS, COPY, WORSE = range(5)
@@ -642,7 +643,25 @@ def test_a_leaky_blend_from_the_command_line(runs, tmp_path):
     page = (out / 'report.html').read_text()
     assert '<title>LEAKY' in page and 'What was blended' in page
     assert 'fitted to the test part itself' in page and 'share groups' not in page
-    assert (out / 'blend.png').read_bytes().startswith(b'\x89PNG')
+    charts = Page(page).drawn()['charts']
+    assert list(charts) == ['blend-segments', 'blend-songs', 'blend-differences', 'blend-weights']
+    rows = {row['name']: row['figures'] for row in charts['blend-segments']['rows']}
+    for run in runs[:3]:
+        test, val = rows[run.name]
+        for figure, part in ((test, 'test'), (val, 'val')):
+            table = Predictions.load(run / 'predictions' / f'{part}.npz')
+            assert figure['value'] == pytest.approx(accuracy(table.probabilities, table.label))
+            assert figure['ci95'][0] <= figure['value'] <= figure['ci95'][1] and not figure['mark']
+    honest, leaky = (row[0] for name, row in rows.items() if name.startswith('blend, '))
+    assert leaky['value'] == pytest.approx(hits) and (honest['mark'], leaky['mark']) == ('', 'LEAKY')
+    versus_best, gap = (row['figures'][0] for row in charts['blend-differences']['rows'])
+    assert gap['value'] == pytest.approx(leaky['value'] - honest['value'])
+    best = max(runs[:3], key=lambda run: rows[run.name][1]['value'])
+    assert versus_best['value'] == pytest.approx(honest['value'] - rows[best.name][0]['value'])
+    shares = np.array([[f['value'] for f in row['figures']] for row in charts['blend-weights']['rows']])
+    np.testing.assert_allclose(shares.sum(0), 1)
+    weights = np.array(result['blend']['weights'][0])
+    np.testing.assert_allclose(shares[:, 1], weights / weights.sum())
     # A blend of the blend: leaky, as its member is.
     assert measured([out, runs[OTHER]], 'mean')['leaky']
 

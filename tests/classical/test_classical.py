@@ -25,9 +25,11 @@ from genre_jax.classical import table as classical_report
 from genre_jax.config import load_page
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions
+from genre_jax.report import page as report
 from genre_jax.study import cells
 from tests import program
 from tests.program import DATA
+from tests.report.test_report import Page
 
 SEED = 3
 
@@ -217,7 +219,25 @@ def test_the_whole_comparison(tmp_path):
     assert float(strict['above_strictest']) == 0 and float(leak['above_low']) > 0
     headings = [line for line in done.stdout.splitlines() if line.startswith('by row or segment')]
     assert '(segment_leaky) LEAKY' in headings[0] and '(artist) LEAKY' not in headings[0]
-    assert (tmp_path / 'w' / 'classical.png').read_bytes().startswith(b'\x89PNG')
+    written = Page((home / 'index.html').read_text())
+    charts = written.drawn()['charts']
+    assert list(charts) == written.places() == [
+        'accuracy-segment', 'above-segment', 'accuracy-song', 'above-song',
+    ]  # fmt: skip
+    for level in ('segment', 'song'):
+        rows = {row['name']: row['figures'] for row in charts[f'accuracy-{level}']['rows']}
+        above = {row['name']: row['figures'] for row in charts[f'above-{level}']['rows']}
+        assert list(rows) == list(above) == ['decision tree', 'Gaussian naive Bayes']
+        for model, title in zip(('tree', 'naive_bayes'), rows, strict=True):
+            own = [figures[model, name, level] for name in ('segment_leaky', 'kfold', 'artist')]
+            for shown, line in zip(rows[title], own, strict=True):
+                assert shown['value'] == float(line['accuracy'])
+                assert shown['ci95'] == [float(line[f'accuracy_{end}']) for end in ('low', 'high')]
+                assert shown['mark'] == ('LEAKY' if line['leaky'] == 'True' else '')
+            assert [each['value'] for each in above[title]] == [
+                float(line['above_strictest']) for line in own[:-1]
+            ]
+    assert all((home / link).exists() for link in written.links() if not link.startswith('#'))
 
     # A folder like that of a run.
     folder = home / 'artist' / 'features' / 'tree' / 'fold_1'
@@ -261,6 +281,21 @@ def test_protocols_that_do_not_differ_are_left_out(tmp_path):
     assert list(result['protocols']) == ['kfold'] and not result['protocols']['kfold']['leaky']
     text = classical_report.table(result)
     assert 'LEAKY' not in text and 'above' not in text and 'one split' in text
+    # The page: one protocol, no differences; it leads to the one run, whose page is not written yet.
+    classical_report.write_page(result, tmp_path / 'w')
+    page_file = tmp_path / 'w' / 'index.html'
+    written = Page(page_file.read_text())
+    assert written.places() == ['accuracy-segment', 'accuracy-song'] and 'LEAKY' not in page_file.read_text()
+    tested = Predictions.load(tmp_path / 'w/kfold/features/naive_bayes/predictions/test.npz')
+    (row,) = written.drawn()['charts']['accuracy-segment']['rows']
+    hits = (tested.probabilities.argmax(1) == tested.label).mean()
+    assert row['figures'][0]['value'] == pytest.approx(hits)
+    assert [link for link in written.links() if not link.startswith('#')] == [
+        'kfold/features/naive_bayes/result.json'
+    ]
+    report.write_report(tmp_path / 'w/kfold/features/naive_bayes')
+    classical_report.write_page(result, tmp_path / 'w')
+    assert 'kfold/features/naive_bayes/report.html' in Page(page_file.read_text()).links()
 
 
 def test_a_list_that_comes_with_the_data_keeps_its_rules(tmp_path):

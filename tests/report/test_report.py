@@ -105,6 +105,18 @@ class Page(html.parser.HTMLParser):
         (script,) = [each for each in self.all('script') if each.attributes.get('id') == 'drawn']
         return json.loads(''.join(script.texts))
 
+    def links(self):
+        """Returns all that the page refers to; fails where a style imports another."""
+        links = []
+        for node in self.root.walk():
+            for key, value in node.attributes.items():
+                if key.rpartition(':')[2] in ('src', 'href', 'srcset', 'action', 'data', 'poster'):
+                    links.append(value)
+                links += re.findall(r'url\(\s*[\'"]?([^)\'"]*)', value or '')
+        styles = ''.join(style.text() for style in self.all('style'))
+        assert '@import' not in styles
+        return links + re.findall(r'url\(\s*[\'"]?([^)\'"]*)', styles)
+
     def places(self):
         """Returns the ids of the places of charts."""
         return [div.attributes['id'] for div in self.all('div') if div.attributes.get('class') == 'chart']
@@ -353,15 +365,7 @@ def test_names_are_text_and_never_markup(run):
 
 def test_nothing_is_loaded_from_outside(run):
     _, page = run
-    links = []
-    for node in page.root.walk():
-        for key, value in node.attributes.items():
-            if key.rpartition(':')[2] in ('src', 'href', 'srcset', 'action', 'data', 'poster'):
-                links.append(value)
-            links += re.findall(r'url\(\s*[\'"]?([^)\'"]*)', value or '')
-    styles = ''.join(style.text() for style in page.all('style'))
-    links += re.findall(r'url\(\s*[\'"]?([^)\'"]*)', styles)
-    assert '@import' not in styles
+    links = page.links()
     assert links
     assert all(link.startswith(('#', 'data:image/png;base64,')) for link in links)
     ids = {node.attributes['id'] for node in page.root.walk() if 'id' in node.attributes}

@@ -16,6 +16,7 @@ from genre_jax.reproduce import paper, plan, present
 from genre_jax.reproduce.present import Given
 from genre_jax.sweep import space as search_space
 from tests import program
+from tests.report.test_report import Page
 
 GENRES = ('blues', 'classical', 'country', 'disco')
 
@@ -291,9 +292,30 @@ def test_page_says_what_is_missing_and_what_was_changed(whole):
 
 
 def test_page_is_self_contained(whole):
-    page = whole[2]
-    assert '<svg' in page
-    assert not re.search(r'(src|href)\s*=\s*["\'](?!#)|@import|url\((?!#)', page)
+    links = Page(whole[2]).links()
+    assert links and all(link.startswith('#') for link in links)
+
+
+def test_charts_show_the_first_share_of_each_row_that_was_run(whole):
+    """Beside what the paper prints, which other settings make not comparable."""
+    workdir, _, text = whole
+    page = Page(text)
+    charts = page.drawn()['charts']
+    assert list(charts) == page.places() == ['table-1', 'table-2']  # of the first table no row was run
+    first, figure_9 = charts.values()
+    assert first['label'].startswith(first['caption'].split(' in %')[0])
+    rows = {row['name']: row['figures'] for row in figure_9['rows']}
+    assert list(rows) == [name for name in MA_FIGURE_9 if name in ('Our', 'XGB', 'Random Forest', 'KNN')]
+    result = json.loads((workdir / 'result.json').read_text())
+    of = {row['name']: row['ours'] for row in result['tables'][2]['rows']}
+    for name, (comparable, printed, *sides) in rows.items():
+        assert comparable is None
+        assert printed['value'] == pytest.approx(float(MA_FIGURE_9[name]) / 100) and not printed['ci95']
+        for side, figure in zip(paper.PROTOCOLS, sides, strict=True):
+            ours = program.result(workdir / of[name][side]['folders'][0])
+            test = ours['parts']['test']['segment']
+            assert figure['value'] == test['accuracy'] and figure['ci95'] == test['accuracy_ci95']
+            assert figure['mark'] == ('LEAKY' if ours['leaky'] else '')
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import os
 import pathlib
 import re
@@ -26,12 +27,14 @@ from genre_jax.config.keys import METRIC
 from genre_jax.errors import UserError
 from genre_jax.sweep import __main__ as sweep
 from genre_jax.sweep import commands as sweep_commands
+from genre_jax.sweep import page as sweep_page
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep import study as sweep_study
 from genre_jax.sweep import table as sweep_report
 from genre_jax.sweep.space import Choice, IntUniform, LogUniform, Sweep, Uniform
 from genre_jax.sweep.study import State
 from tests import program
+from tests.report.test_report import Page
 
 PAGE = """
 from configs import mlp_features
@@ -452,6 +455,9 @@ def test_leaky_figures_are_marked_and_nothing_is_tested_before_the_end(places, t
     said = capsys.readouterr().out
     assert 'chosen by val/segment/accuracy: trial 1, ' in said
     assert 'its run folder, with the test figures, lies on another machine' in said
+    page = Page((tmp_path / 's' / 'index.html').read_text())
+    assert page.drawn()['mark'] == 'LEAKY' and page.source.count('LEAKY') > 5
+    assert '<title>LEAKY' in page.source and 'Compare them with no other' in page.text()
     best = json.loads((tmp_path / 's' / 'best.json').read_text())
     assert best['leaky'] and best['parameters'] == {RATE: 0.1, 'model.hidden_units': [4]}
     assert [row['leaky'] for row in read_csv(tmp_path / 's')] == ['LEAKY'] * 3 + ['']
@@ -481,24 +487,83 @@ def test_importance_is_that_of_what_was_planted(tmp_path):
         (0.037, 0.041, None),
     ],
 )
-def test_logarithmic_axes_can_be_read(tmp_path, monkeypatch, low, high, ticks):
-    study = study_of(tmp_path / 's', make({RATE: LogUniform(low, high)}, 'random', trials=6))
-    play(study, lambda point: point[RATE])
-    figures = []
-    monkeypatch.setattr(sweep_report.study_table, 'save', lambda figure, file: figures.append(figure))
-    sweep_report.draw(sweep_report.rows(study), study, 'title', tmp_path / 'x.png')
-    figures[0].draw_without_rendering()
-    axis = figures[0].axes[0].xaxis
-    left, right = figures[0].axes[0].get_xlim()
-    labels = [label for label in axis.get_ticklabels(which='both') if label.get_text()]
-    shown = [label.get_text() for label in labels if left <= label.get_position()[0] <= right]
-    assert len(shown) == len(labels) and (ticks is None or shown == ticks.split())
-    assert 2 < len(shown) < 6
-    for label in labels:
-        assert float(label.get_text()) == pytest.approx(label.get_position()[0], rel=1e-9)
-    boxes = [label.get_window_extent() for label in labels]
-    assert all(one.x1 + 4 < other.x0 for one, other in itertools.pairwise(boxes))
-    assert left < low and high < right
+def test_logarithmic_axes_can_be_read(low, high, ticks):
+    values, texts = sweep_page.log_ticks(low, high)
+    assert ticks is None or texts == ticks.split()
+    assert 2 < len(values) < 6 and [float(text) for text in texts] == pytest.approx(values, rel=1e-9)
+    # Inside of the axis, but for the rounding of what is not a round number, and never close together.
+    places = [math.log(value / low) / math.log(high / low) for value in values]
+    assert -0.01 < places[0] and places[-1] < 1.01
+    assert all(after - before > 0.1 for before, after in itertools.pairwise(places))
+
+
+def drawn_of(workdir):
+    return Page((workdir / 'index.html').read_text()).drawn()
+
+
+def test_the_page_of_trials_that_ended_in_every_way(places, tmp_path):
+    """What is drawn is the study's own; only what is there is linked; the best so far has no test figure."""
+    workdir = tmp_path / 'a <b>"sweep"</b>'
+    space = {RATE: LogUniform(1e-4, 1e-2), 'train.batch_size': Choice((64, 8)), 'eval.x': IntUniform(1, 9)}
+    one = make(space, 'random', trials=6, metric='val/loss')
+    study = study_of(workdir, one, prune=True)
+    claims = [study.claim() for _ in range(5)]
+    figures = {
+        'protocol': 'artist', 'protocol_detail': 'by artist', 'leaky': False, 'values': [0.5],
+        'ci95': [0.4, 0.6], 'best_epoch': [3.0], 'epochs': [6.0],
+    }  # fmt: skip
+    for claim, value in zip(claims[:2], (0.5, 0.25), strict=True):
+        study.end(claim, State.COMPLETE, value, figures=figures | {'values': [value]})
+    for validation, value in enumerate((0.9, 0.7, 0.8), 1):
+        study.report(claims[2], validation, value)
+    study.end(claims[2], State.PRUNED)
+    study.end(claims[3], State.FAIL, reason='<script>alert(1)</script>')
+    report = study.folder(1) / 'report.html'
+    report.parent.mkdir(parents=True)
+    report.touch()
+    sweep_report.report(study, str(places / 'page.py'), config_of(places))
+    text = (workdir / 'index.html').read_text()
+    page, drawn = Page(text), drawn_of(workdir)
+    assert [(t['number'], t['status'], t['value']) for t in drawn['trials']] == [
+        (1, 'finished', 0.25), (0, 'finished', 0.5), (2, 'pruned', 0.7), (3, 'failed', None),
+        (4, 'running', None),
+    ]  # fmt: skip
+    assert (drawn['lower'], drawn['scale'], drawn['mark']) == (True, 1, '') and 'LEAKY' not in text
+    rate, batch, whole = drawn['space']
+    assert rate['kind'] == 'log' and batch['values'] == ['8', '64'] and whole['whole']
+    for trial in drawn['trials']:
+        point = claims[trial['number']].point
+        assert trial['point'] == [point[RATE], [8, 64].index(point['train.batch_size']), point['eval.x']]
+    assert 'The best trial so far' in page.text() and '0.250' in page.text()
+    assert '<script>alert(1)</script>' in page.text()  # as text
+    assert '1 trials are in other hands' in page.text() and 'test/loss' not in page.text()
+    assert [link for link in page.links() if not link.startswith('#')] == ['trials/0001/report.html']
+    rows = page.table('val/loss, with 95 % intervals')[1:]
+    assert [row[:3] for row in rows[:3]] == [
+        ['1', 'finished', '0.250 [0.400, 0.600]'], ['0', 'finished', '0.500 [0.400, 0.600]'],
+        ['2', 'pruned', '0.700'],
+    ]  # fmt: skip
+
+
+def test_the_page_of_trials_of_which_one_has_an_infinite_loss(places, tmp_path):
+    study = study_of(tmp_path / 's', make({RATE: Choice((0.1, 0.2))}, metric='val/loss'))
+    for claim, value in ((study.claim(), math.inf), (study.claim(), 0.5)):
+        facts = {'protocol': 'artist', 'protocol_detail': '', 'leaky': False, 'ci95': None, 'values': [value]}
+        study.end(claim, State.COMPLETE, value, figures=facts)
+    sweep_report.report(study, str(places / 'page.py'), config_of(places))
+    assert [(t['number'], t['value'], t['values']) for t in drawn_of(tmp_path / 's')['trials']] == [
+        (1, 0.5, [0.5]), (0, None, []),
+    ]  # fmt: skip
+
+
+def test_the_page_of_trials_of_which_none_has_finished(places, tmp_path):
+    study = study_of(tmp_path / 's', make({RATE: Choice((0.1, 0.2))}))
+    first, _ = study.claim(), study.claim()
+    study.end(first, State.FAIL, reason='the reason')
+    sweep_report.report(study, str(places / 'page.py'), config_of(places))
+    page = Page((tmp_path / 's' / 'index.html').read_text())
+    assert 'No trial has finished yet.' in page.text() and 'the reason' in page.text()
+    assert page.places() == []
 
 
 # --- the program ---------------------------------------------------------------------------------
@@ -555,6 +620,7 @@ def test_test_figures_are_those_of_the_chosen_trial_alone(unharmed):
     assert best['trial'] == int(rows[0]['trial'])
     test = program.result(pathlib.Path(best['folder']))['parts']['test']['song_max_probability']
     assert best['test'] == [{'value': test['accuracy'], 'ci95': test['accuracy_ci95']}]
+    metric = 'val/song_max_probability/accuracy'
     column = 'test/song_max_probability/accuracy of the chosen one'
     assert [bool(row[column]) for row in rows] == [True] + 3 * [False]
     low, high = (100 * end for end in test['accuracy_ci95'])
@@ -563,8 +629,19 @@ def test_test_figures_are_those_of_the_chosen_trial_alone(unharmed):
     assert ended.stdout.count('one segment') == 1 and 'LEAKY' not in ended.stdout
     assert 'is the best of 4 trials on the validation part' in ended.stdout
     assert '4 of 4 trials, best val/' in ended.stdout and '0:00:00 left' in ended.stdout
-    assert (workdir / 'sweep.png').read_bytes().startswith(b'\x89PNG')
-    assert '![effect' in (workdir / 'sweep.md').read_text()
+    assert '(index.html)' in (workdir / 'sweep.md').read_text()
+    page = Page((workdir / 'index.html').read_text())
+    assert shown in page.text() and page.text().count('test/song_max_probability') == 1
+    drawn = page.drawn()['trials']
+    assert [trial['value'] for trial in drawn] == [
+        float(row[metric]) if row[metric] else None for row in rows
+    ]
+    assert {key for trial in drawn for key in trial} == {
+        'number', 'status', 'point', 'value', 'values',
+    }  # fmt: skip
+    links = [link for link in page.links() if not link.startswith('#')]
+    assert links == [f'trials/{int(row["trial"]):04d}/report.html' for row in rows[:2]]
+    assert all((workdir / link).exists() for link in links)
 
 
 def test_the_chosen_config_can_be_trained_again(unharmed, places):

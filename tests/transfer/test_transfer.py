@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import sys
+import urllib.parse
 
 import jax
 import numpy as np
@@ -23,8 +24,9 @@ from genre_jax.transfer import fits as transfer_fits
 from genre_jax.transfer import heads as transfer_heads
 from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
-from genre_jax.transfer.table import Attention
+from genre_jax.transfer.attention import Attention
 from tests import program
+from tests.report.test_report import Page
 
 RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)
 
@@ -344,6 +346,99 @@ def test_mistakes_of_flags(settings, heads, folds, words, tmp_path):
         transfer_fits.check(config, ['mfcc'], heads, folds)
 
 
+# --- the page ------------------------------------------------------------------------------------
+
+HEADS = ('mean_logistic', 'attention')
+LONG = 400  # windows of the longest song
+
+
+def write_study(home, n_songs=9, folds=2, source='<b>"run" & 100 %: #1'):
+    """Writes cells of a study whose answers are drawn; returns what `fits.measure` would of them."""
+    rng = np.random.default_rng(0)
+    classes, columns = ['ballad', '<i>reel</i>', 'a name far too long for the margin of any chart'], {}
+    for name in (source, 'untrained', 'mfcc'):
+        for head in HEADS:
+            for fold in range(folds):
+                cell = home / name / head / f'fold_{fold}'
+                columns.setdefault(name, {}).setdefault(head, []).append(f'{name}/{head}/fold_{fold}')
+                cell.mkdir(parents=True)
+                (cell / 'result.json').write_text('{}')
+                track = np.array([f'folder/song "{fold}{i}"' for i in range(n_songs)])
+                label = np.arange(n_songs, dtype=np.int32) % 3
+                start_s, said = np.zeros(n_songs, np.float32), rng.dirichlet(np.ones(3), n_songs)
+                group = np.array([f'artist {i // 2}' for i in range(n_songs)])
+                arrays = (track, start_s, label, said.astype(np.float32), np.array(classes), group)
+                evaluate.Predictions(*arrays).save(cell / 'predictions' / 'test.npz')
+                if head == 'attention':
+                    sizes = [LONG, *range(2, n_songs + 1)]
+                    starts = np.concatenate([np.arange(n, dtype=np.float32) for n in sizes])
+                    weight = np.concatenate([rng.dirichlet(np.ones(n), 3).T for n in sizes])
+                    attention = Attention(np.repeat(track, sizes), starts, np.float32(1.5), weight)
+                    attention.save(cell / 'attention.npz')
+    figures = []
+    for name, own in columns.items():
+        for head in HEADS:
+            tests = {
+                key: [
+                    evaluate.Predictions.load(home / place / 'predictions' / 'test.npz') for place in places
+                ]
+                for key, places in (('own', own[head]), ('control', columns['untrained'][head]))
+            }
+            found = paired.compare(*paired.tested(tests))['own']['song']
+            above = [found['inflation'], found['inflation_ci95']] if name == source else [None, None]
+            figures.append(
+                {'source': name, 'head': head, 'leaky': name == source, 'accuracy': found['accuracy']}
+                | {'accuracy_ci95': found['accuracy_ci95'], 'control': 'untrained' * (name == source)}
+                | {'above_control': above[0], 'above_ci95': above[1]}
+            )
+    return {
+        'dataset': 'DIR folder', 'songs': n_songs * folds, 'groups': 5, 'group_key': 'artist', 'classes': 3,
+        'folds': folds, 'bag': 'song', 'protocol': 'artist', 'protocol_detail': 'by artist', 'majority': 0.4,
+        'words': {name: f'what {name} is' for name in columns}, 'warnings': ['careful'],
+        'figures': figures, 'folders': columns,
+    }  # fmt: skip
+
+
+def test_the_page_shows_the_cells_and_what_the_attention_looks_at(tmp_path):
+    result = write_study(tmp_path)
+    transfer_report.write_page(result, tmp_path)
+    page = Page((tmp_path / 'index.html').read_text())
+    drawn = page.drawn()
+    charts = drawn['charts']
+    assert [len(charts[name]['rows']) for name in ('accuracy', 'above')] == [3, 1]
+    right = {}
+    for row in charts['accuracy']['rows']:
+        for head, figure in zip(HEADS, row['figures'], strict=True):
+            parts = [tmp_path / row['name'] / head / f'fold_{fold}/predictions/test.npz' for fold in range(2)]
+            tables = [evaluate.Predictions.load(part) for part in parts]
+            right[row['name'], head] = np.mean([t.probabilities.argmax(1) == t.label for t in tables])
+            assert figure['value'] == pytest.approx(right[row['name'], head])
+            assert figure['mark'] == ('LEAKY' if row['name'].startswith('<b>') else '')
+    (row,) = charts['above']['rows']
+    for head, figure in zip(HEADS, row['figures'], strict=True):
+        assert figure['value'] == pytest.approx(right[row['name'], head] - right['untrained', head])
+    assert [line['value'] for line in charts['accuracy']['lines']] == [1 / 3, 0.4]
+    # Six songs of each fold, of every class in turn, from whose windows little is lost.
+    assert [each['fold'] for each in drawn['attention']] == ['fold_0', 'fold_1'] * 3
+    assert [each['mark'] for each in drawn['attention']] == ['LEAKY'] * 2 + [''] * 4
+    each = drawn['attention'][1]
+    kept = Attention.load(tmp_path / each['source'] / 'attention' / 'fold_1' / 'attention.npz')
+    assert [song['true'] for song in each['songs']][:3] == [
+        'ballad', '<i>reel</i>', 'a name far too long for the margin of any chart',
+    ]  # fmt: skip
+    long, short = each['songs'][:2]
+    weight = kept.weight[kept.track == short['track']]
+    np.testing.assert_allclose(short['mean'], weight.mean(1), atol=1e-5)
+    np.testing.assert_allclose([short['low'], short['high']], [weight.min(1), weight.max(1)], atol=1e-5)
+    assert short['start_s'] == [0, 1] and short['end_s'] == [1.5, 2.5]
+    assert len(long['mean']) == 150 and long['end_s'][-1] == LONG + 0.5
+    assert np.mean(long['mean']) == pytest.approx(1 / LONG, rel=0.05)
+    # Names reach the page as text, and links lead to what is there.
+    assert result['words'][each['source']] in page.text() and 'note: careful' in page.text()
+    links = [urllib.parse.unquote(link) for link in page.links() if not link.startswith('#')]
+    assert len(links) == 3 * 2 * 2 and all((tmp_path / link).exists() for link in links)
+
+
 # --- the program ---------------------------------------------------------------------------------
 
 
@@ -391,9 +486,15 @@ def test_the_command(trained):
         assert float(row['accuracy']) == pytest.approx(found)
         (line,) = [line for line in lines if line.split() and line.split()[0] == source]
         assert f'{100 * found:.1f} [' in line and 'LEAKY' not in line
-        assert (folders[0] / 'attention.png').exists() == (head == 'attention')
+        assert (folders[0] / 'attention.npz').exists() == (head == 'attention')
         result = json.loads((folders[0] / 'result.json').read_text())
         assert result['protocol'] == 'artist' and not result['leaky']
+    page = Page((base / 'study' / 'index.html').read_text())
+    for row in page.drawn()['charts']['accuracy']['rows']:
+        for head, figure in zip(('mean_logistic', 'attention'), row['figures'], strict=True):
+            assert figure['value'] == float(rows[row['name'], head]['accuracy'])
+    assert len(page.drawn()['attention']) == 3 * 2
+    assert all((base / 'study' / link).exists() for link in page.links() if not link.startswith('#'))
     # Tones of two registers: easy, once there is something that hears registers.
     assert float(rows['mfcc', 'mean_logistic']['accuracy']) > 0.9
     for head in ('mean_logistic', 'attention'):
