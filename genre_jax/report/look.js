@@ -20,6 +20,18 @@ function players(song, second = null) {
   });
 }
 
+/* Plays a second of a song in one of its players, or says that none has it. */
+function hear(own, song, second) {
+  const at = (excerpts.get(song) ?? []).findIndex((each) => each.start_s <= second && second < each.end_s);
+  if (at < 0) {
+    own[0].querySelector('.note').textContent = `there is no excerpt of ${clock(second)}`;
+    return;
+  }
+  const audio = own[at].querySelector('audio');
+  audio.currentTime = second - excerpts.get(song)[at].file_start_s;
+  audio.play().catch(() => {});
+}
+
 // One sound at a time.
 document.addEventListener('play', (event) => {
   for (const audio of document.querySelectorAll('audio')) if (audio !== event.target) audio.pause();

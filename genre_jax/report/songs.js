@@ -28,5 +28,5 @@ function timeline(each) {
   const svg = d3.create('svg').attr('class', 'timeline').attr('viewBox', '0 0 100 100').attr('preserveAspectRatio', 'none').attr('role', 'img')
     .attr('aria-label', marked(`Classes over ${plural(starts.length, 'stretch')} of time; the likeliest is ${said.join(', ')}`));
   svg.selectAll('path').data(paths).join('path').attr('d', (path) => path).attr('fill', (_, c) => SHADES[c]);
-  return { svg: svg.node(), from: starts[0], to: starts.at(-1) };
+  return { svg: svg.node(), from, to: starts.at(-1), until: to };
 }

@@ -8,7 +8,14 @@
   let shown = PAGE, found = [];
 
   function item(each) {
-    const { song } = each, { svg, from, to } = timeline(each);
+    const { song } = each, { svg, from, to, until } = timeline(each), own = players(song);
+    if (own.length) {
+      svg.classList.add('heard');
+      svg.addEventListener('click', (event) => {
+        const { left, width } = svg.getBoundingClientRect();
+        hear(own, song, from + ((event.clientX - left) / width) * (until - from));
+      });
+    }
     const key = (c, text) => element('span', {}, element('i', { class: 'key', style: `background:${SHADES[c]}` }), text);
     const group = groupOf(song);
     return element('li', {},
@@ -22,7 +29,7 @@
       ),
       svg,
       element('div', { class: 'ends', 'aria-hidden': 'true' }, element('span', {}, clock(from)), element('span', {}, each.segments > 1 ? `last segment at ${clock(to)}` : '')),
-      ...players(song),
+      ...own,
       ...foldedPictures(song),
     );
   }

@@ -102,6 +102,20 @@ def test_mistakes_are_heard_and_one_sound_at_a_time(reader, page):
     assert item.locator('canvas').count() == 6
 
 
+def test_a_click_on_a_timeline_plays_that_moment(reader, page):
+    tab = reader.open(page)
+    item = tab.locator('#wrong > li').first  # of 30 s, whose first 4 s are there
+    line = item.locator('.timeline')
+    width = line.bounding_box()['width']
+    line.click(position={'x': width / 2, 'y': 10})
+    assert item.locator('.player .note').text_content() == 'there is no excerpt of 0:15'
+    audio = item.locator('audio')
+    assert audio.evaluate('audio => audio.paused')
+    line.click(position={'x': width / 15, 'y': 10})
+    tab.wait_for_function(PLAYING, arg=audio.element_handle())
+    assert 1.9 < audio.evaluate('audio => audio.currentTime') < 4
+
+
 def test_sound_that_is_gone_is_said_to_be(reader, page, tmp_path):
     inside = 'data:audio' in page.read_text()
     (tmp_path / 'moved.html').write_bytes(page.read_bytes())
