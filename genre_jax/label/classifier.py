@@ -92,6 +92,11 @@ class Classifier:
         for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):
             found = found or confidence.load(folder)
         self._confidence, self._space = found or (_NOTHING_KNOWN, None)
+        if not self.window_s:
+            raise UserError(
+                f'MODEL={name} hears recordings as a whole (config.windows.window_s=0), which are not '
+                'labelled: expected a model of windows'
+            )
         self.window = round(self.window_s * self.sample_rate_hz)
         # All that decides about an answer to a recording, but for how it is cut into windows.
         self.identity = {

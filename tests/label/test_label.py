@@ -76,6 +76,20 @@ def test_a_window_is_as_long_as_the_frames_that_are_not_padding(tmp_path):
     assert genre_jax.load(str(tmp_path)).window == 400 + 1023 * 160
 
 
+def test_models_of_whole_recordings_are_refused(tmp_path):
+    settings, picture = {'bins_per_octave': 53, 'hidden_units': 4}, (2, 2291)
+    network = models.build({'name': 'orbit', **settings}, 2)
+    variables = network.init(jax.random.key(0), np.zeros((1, *picture), np.float32), train=False)
+    flat = flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/')
+    whole = {'labels': ['a', 'b'], 'window_s': 0.0, 'sample_rate_hz': 16000}
+    store.save(Converted('t', 'orbit', settings, 2, 'audio_melody', picture, flat, [], **whole), tmp_path, {})
+    (tmp_path / 'result.json').write_text('{}')
+    (tmp_path / 'config.json').write_text('{"windows": {"window_s": 0.0}}')
+    (tmp_path / 'environment.json').write_text('{"dataset": {"sample_rate_hz": 16000}}')
+    with pytest.raises(UserError, match='as a whole'):
+        genre_jax.load(str(tmp_path))
+
+
 def test_they_are_those_by_hand(trained, model):
     assert model.labels == ('high', 'low', 'mid')
     assert (model.sample_rate_hz, model.window_s, model.tags) == (22050, 0.6, False)
