@@ -6,6 +6,8 @@ const marksOf = (run) => (drawn.leaky[run] ? [element('strong', { class: 'mark' 
 const options = (select, chosen = 0) => {
   select.append(...names.map((name, i) => element('option', { value: i, selected: i === chosen }, name)));
 };
+// Where there is no room for a mark of its own it is part of the name.
+const withMark = names.map((name, i) => (drawn.leaky[i] ? `LEAKY ${name}` : name));
 const signed = (share) => (share > 0 ? '+' : '') + percent(share).replace('-', '−');
 /* The figures of a run minus those of another, however their pair is ordered. */
 function minus(run, reference) {
@@ -72,8 +74,8 @@ function minus(run, reference) {
     };
     table.append(
       element('caption', {}, 'Songs of which both say the same class, %'),
-      element('thead', {}, element('tr', {}, element('td', {}), ...names.map((name) => element('th', { scope: 'col', class: 'number' }, name)))),
-      element('tbody', {}, ...names.map((name, i) => element('tr', {}, element('th', { scope: 'row', class: 'name' }, name), ...names.map((_, j) => cell(i, j))))),
+      element('thead', {}, element('tr', {}, element('td', {}), ...withMark.map((name) => element('th', { scope: 'col', class: 'number' }, name)))),
+      element('tbody', {}, ...withMark.map((name, i) => element('tr', {}, element('th', { scope: 'row', class: 'name' }, name), ...names.map((_, j) => cell(i, j))))),
     );
   }
 }
@@ -87,7 +89,7 @@ function minus(run, reference) {
     options(form.elements.front, -1);
     const redraw = Array.from(document.querySelectorAll('[data-key]'), (place) => {
       const each = drawn.curves[place.dataset.key], scale = place.dataset.key.endsWith('accuracy') ? 100 : 1;
-      const ends = () => names.map((name, i) => (each[i].length ? `${name} ends at ${+(scale * each[i].at(-1)[1]).toPrecision(3)}` : `${name} has none`)).join('; ');
+      const ends = () => withMark.map((name, i) => (each[i].length ? `${name} ends at ${+(scale * each[i].at(-1)[1]).toPrecision(3)}` : `${name} has none`)).join('; ');
       return chart(place.id, () => `${place.previousElementSibling.textContent}, by epoch: ${ends()}`, (width) => {
         const front = form.elements.front.value;
         const colour = (i) => {
@@ -95,7 +97,7 @@ function minus(run, reference) {
           return many ? MUTED : SERIES[i];
         };
         const series = d3.sort(d3.range(names.length).filter((i) => each[i].length), (i) => i === Number(front) && front !== '')
-          .map((i) => ({ name: shorten(names[i], 40), colour: colour(i), points: each[i] }));
+          .map((i) => ({ name: shorten(withMark[i], 40), colour: colour(i), points: each[i] }));
         const [svg, names_] = [curves(width, series, { x: 'epoch', y: null, scale })].flat();
         return names_ && (!many || front !== '') ? [svg, names_] : [svg];
       });
