@@ -20,7 +20,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
 from genre_jax.logbook import TONIC_WORDS
-from genre_jax.report import blends, figures, look, numbers
+from genre_jax.report import blends, figures, look, numbers, tonics
 
 LEVELS = {
     'segment': 'Segment',
@@ -87,7 +87,7 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     confidence = _read_json(run_dir / 'model' / 'confidence.json', optional=True)
     timing = _read_json(run_dir / 'timing.json', optional=True)
     shown = figures.of_run(result, read['metrics'], predictions, confidence, timing)
-    shown |= look.of_run(run_dir, predictions, audio)
+    shown |= look.of_run(run_dir, predictions, audio) | {'tonics': tonics.of_run(predictions)}
     blended = _has(result, ['blend', 'members'])
     shown['charts'] = blends.charts(result) if blended else {}
     contents = {
