@@ -5,6 +5,7 @@ Outlier exposure (Hendrycks, Mazeika and Dietterich 2019): their targets are all
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _OCTAVES = 11
 _LEAST = 1e-9  # of a peak: in a very short clip there may be no click
@@ -34,12 +35,12 @@ def coloured_noise(key: jax.Array, n: int, slope: jax.Array | float) -> jax.Arra
     A sum over octaves of noise that is held for 1, 2, 4, ... samples (Voss and Clarke 1978, for pink): no
     Fourier transform, which TPUs do not have. Below 1 it is flatter, from about -1 on white.
     """
-    octaves = []
-    for octave, octave_key in enumerate(jax.random.split(key, _OCTAVES)):
-        held = 2**octave
-        noise = jax.random.uniform(octave_key, (-(-n // held),), minval=-1)
-        octaves.append(2 ** (octave * (slope - 1) / 2) * jnp.repeat(noise, held)[:n])
-    return sum(octaves)
+    counts = [-(-n // 2**octave) for octave in range(_OCTAVES)]
+    # Drawn at once: a generator for each octave would take seconds to compile.
+    noise = jnp.split(jax.random.uniform(key, (sum(counts),), minval=-1), np.cumsum(counts)[:-1])
+    return sum(
+        2 ** (octave * (slope - 1) / 2) * jnp.repeat(each, 2**octave)[:n] for octave, each in enumerate(noise)
+    )
 
 
 def _tone(key: jax.Array, n: int) -> jax.Array:
