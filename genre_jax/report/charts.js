@@ -185,6 +185,29 @@ function curves(width, series, { x, y, at, scale = 1, ...options }) {
   return names.length > 1 ? [svg, legend(names)] : svg;
 }
 
+/* Lists things so many at a time, each as `item` makes it, and more at the press of a button. `said` is called
+   with how many are shown. Returns what lists other things. */
+function listed(list, more, page, item, said = () => {}) {
+  let things = [], shown = page;
+  function show() {
+    list.replaceChildren(...things.slice(0, shown).map(item));
+    more.hidden = things.length <= shown;
+    said(Math.min(shown, things.length));
+  }
+  more.addEventListener('click', () => {
+    const next = shown;
+    shown += page;
+    show();
+    // The keyboard goes on where the new ones begin.
+    list.children[next].tabIndex = -1;
+    list.children[next].focus();
+  });
+  return (others) => {
+    [things, shown] = [others, page];
+    show();
+  };
+}
+
 /* Lets the reader sort a table by a click on a header; cells may say what they weigh, in data-value. */
 function sortable(table) {
   const headers = Array.from(table.tHead.rows[0].cells);

@@ -110,48 +110,36 @@ function minus(run, reference) {
 {
   const form = document.getElementById('songs-controls');
   if (form) {
-    const PAGE = 25;
     const { first, second, which, label } = form.elements;
-    const list = document.getElementById('songs'), more = document.getElementById('songs-more'), count = document.getElementById('songs-count');
+    const count = document.getElementById('songs-count');
     options(first, 0);
     options(second, 1);
     label.append(element('option', { value: '' }, 'all'), ...classes.map((name, i) => element('option', { value: i }, name)));
-    let found = [], shown = PAGE;
     const { said, percent: sure, track, label: truth } = drawn.songs;
     const right = (run, song) => said[run][song] === truth[song];
     const kind = (a, b, song) => (right(a, song) ? (right(b, song) ? 'both' : 'first') : right(b, song) ? 'second' : 'neither');
     const says = (run, song) => element('span', { class: 'note' }, ...marksOf(run), `${names[run]}: ${classes[said[run][song]]}, ${sure[run][song]} %`);
-    const item = (a, b) => (song) => element('li', {},
-      element('div', { class: 'song-head' }, element('b', {}, track[song]), element('span', { class: 'note' }, `true: ${classes[truth[song]]}`)),
-      element('div', {}, says(a, song)), element('div', {}, says(b, song)));
-    function show() {
+    function item(song) {
       const [a, b] = [Number(first.value), Number(second.value)];
-      list.replaceChildren(...found.slice(0, shown).map(item(a, b)));
-      more.hidden = found.length <= shown;
+      return element('li', {},
+        element('div', { class: 'song-head' }, element('b', {}, track[song]), element('span', { class: 'note' }, `true: ${classes[truth[song]]}`)),
+        element('div', {}, says(a, song)), element('div', {}, says(b, song)));
     }
+    const show = listed(document.getElementById('songs'), document.getElementById('songs-more'), 25, item);
     function filter() {
       const [a, b] = [Number(first.value), Number(second.value)];
       const both = d3.range(track.length).filter((song) => said[a][song] >= 0 && said[b][song] >= 0);
       const kinds = d3.rollup(both, (each) => each.length, (song) => kind(a, b, song));
       const of = (key) => kinds.get(key) ?? 0;
       const wanted = label.value === '' ? () => true : (song) => truth[song] === Number(label.value);
-      found = d3.sort(both.filter((song) => kind(a, b, song) === which.value && wanted(song)), (song) => -Math.max(sure[a][song], sure[b][song]));
+      const found = d3.sort(both.filter((song) => kind(a, b, song) === which.value && wanted(song)), (song) => -Math.max(sure[a][song], sure[b][song]));
       count.textContent = a === b ? 'Choose two different runs.'
         : `Of ${plural(both.length, 'song')} of both, ${of('both')} both have right, ${of('first')} only the first, ${of('second')} only the second, ${of('neither')} neither. `
           + `Here are ${found.length}, the surest first.`;
-      if (a === b) found = [];
-      shown = PAGE;
-      show();
+      show(a === b ? [] : found);
     }
     form.addEventListener('change', filter);
     form.addEventListener('submit', (event) => event.preventDefault());
-    more.addEventListener('click', () => {
-      const next = shown;
-      shown += PAGE;
-      show();
-      list.children[next].tabIndex = -1;
-      list.children[next].focus();
-    });
     filter();
   }
 }

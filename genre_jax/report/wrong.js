@@ -4,8 +4,7 @@
 {
   const list = document.getElementById('wrong');
   const form = document.getElementById('wrong-controls'), more = document.getElementById('wrong-more');
-  const PAGE = 20;
-  let shown = PAGE, found = [];
+  let found = [];
 
   function item(each) {
     const { song } = each, { svg, from, to, until } = timeline(each), own = players(song);
@@ -34,14 +33,6 @@
     );
   }
 
-  function show() {
-    list.replaceChildren(...found.slice(0, shown).map(item));
-    more.hidden = found.length <= shown;
-    const first = Math.min(shown, found.length);
-    document.getElementById('wrong-count').textContent =
-      found.length === drawn.wrong.length ? `${first} of ${found.length} shown` : `${first} shown of ${found.length} that match, of ${drawn.wrong.length}`;
-  }
-
   function filter() {
     const words = form.elements.words.value.toLowerCase();
     const text = ({ song }) => [songs.track[song], classes[songs.label[song]], classes[songs.predicted[song]], groupOf(song) ?? ''].join('\n').toLowerCase();
@@ -49,21 +40,17 @@
     const order = form.elements.order.value;
     if (order === 'close') found.reverse();
     if (order === 'name') found = d3.sort(found, ({ song }) => songs.track[song]);
-    shown = PAGE;
-    show();
+    show(found);
   }
 
+  let show;
   if (list) {
+    show = listed(list, more, 20, item, (first) => {
+      document.getElementById('wrong-count').textContent =
+        found.length === drawn.wrong.length ? `${first} of ${found.length} shown` : `${first} shown of ${found.length} that match, of ${drawn.wrong.length}`;
+    });
     form.addEventListener('input', filter);
     form.addEventListener('submit', (event) => event.preventDefault());
-    more.addEventListener('click', () => {
-      const next = shown;
-      shown += PAGE;
-      show();
-      // The keyboard goes on where the new ones begin.
-      list.children[next].tabIndex = -1;
-      list.children[next].focus();
-    });
     filter();
   }
 }
