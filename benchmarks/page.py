@@ -73,7 +73,8 @@ def write_look(folder: pathlib.Path, rng: np.random.Generator, table: evaluate.P
     for i in range(300):
         (folder / f'{i}.opus').write_bytes(rng.bytes(40_000))
         track = str(table.track[i * (n // 300)])
-        excerpts.append({'track': track, 'start_s': 0, 'end_s': 10, 'file': f'{i}.opus'})
+        times = {'start_s': 0, 'end_s': 10, 'file_start_s': 0}
+        excerpts.append({'track': track, **times, 'file': f'{i}.opus'})
     (folder / 'excerpts.json').write_text(json.dumps(excerpts))
     spectrogram, saliency = rng.integers(0, 256, (2, 200, 300, 64), dtype=np.uint8)
     pictures = {'spectrogram': spectrogram, 'saliency': saliency, 'kind': 'grad_cam'}
