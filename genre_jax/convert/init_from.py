@@ -114,10 +114,15 @@ def variables(
 
 
 def with_its_basis(source: Converted, front_end: features.FrontEnd) -> features.FrontEnd:
-    """Takes the basis that a checkpoint's front end was fitted with: its network knows no other."""
-    if 'basis' not in (source.front_end or {}) or not hasattr(front_end, 'basis'):
+    """Takes the basis that a checkpoint's front end was fitted with: its network knows no other.
+
+    One that describes melodies otherwise has to be fitted itself.
+    """
+    there, here = source.front_end or {}, json.loads(json.dumps(dataclasses.asdict(front_end)))
+    described = ('bins_per_octave', 'delays_s', 'components')
+    if 'basis' not in there or any(there[key] != here.get(key) for key in described):
         return front_end
-    fitted = {key: tuple(source.front_end[key]) for key in ('frequencies', 'basis')}
+    fitted = {key: tuple(there[key]) for key in ('frequencies', 'basis')}
     return dataclasses.replace(front_end, **fitted)
 
 

@@ -43,9 +43,8 @@ class Answer(NamedTuple):
     n_samples: int  # at the classifier's rate
     logits: np.ndarray  # of its windows, float32 [n, C]
     sureness: np.ndarray  # by the rule of the run, float32 [n]; 0 without one
-    tonic: (
-        np.ndarray
-    )  # probabilities of the pitch classes of its tonic, from 55 Hz upwards, float32 [n, S or 0]
+    # Probabilities of the pitch classes of its tonic, from 55 Hz upwards, float32 [n, S], or [n, 0].
+    tonic: np.ndarray
 
 
 class Heard(NamedTuple):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import json
 import threading
 
 import flax
@@ -14,7 +15,10 @@ import pytest
 
 from genre_jax import features, models
 from genre_jax.convert import engine, fetch, init_from, store, tables
+from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
+from genre_jax.features.melody import Melody
+from genre_jax.features.stored import Table
 from tests import golden, program
 
 
@@ -246,3 +250,21 @@ def test_a_front_end_is_that_of_the_checkpoint():
     assert line.startswith('the checkpoint does not say which front end it was trained with')
     of_colours = dataclasses.replace(unknown, picture=(224, 224, 3))
     assert init_from.check_front_end(of_colours, panns, accepted=False) == []
+
+
+def test_a_fitted_basis_is_the_checkpoints():
+    """As it comes back from JSON; a front end that describes melodies otherwise keeps its own."""
+    fitted = Melody(components=2, delays_s=(1.0,), frequencies=(0, 1), basis=(0.5,) * (2 * 53 * 2))
+    kept = json.loads(json.dumps(dataclasses.asdict(fitted)))
+    source = Converted('t', 'orbit', {}, 2, 'melody', (2, 9), {}, [], front_end=kept)
+    assert init_from.with_its_basis(source, Melody(components=2, delays_s=(1.0,))) == fitted
+    others = (
+        Melody(components=3, delays_s=(1.0,)),
+        Melody(components=2, delays_s=(0.5,)),
+        Melody(components=2, delays_s=(1.0,), bins_per_octave=51),
+        Table(),
+    )
+    for other in others:
+        assert init_from.with_its_basis(source, other) is other
+    unknown = dataclasses.replace(source, front_end=None)
+    assert init_from.with_its_basis(unknown, others[0]) is others[0]
