@@ -332,14 +332,13 @@ def _contrasts(settings: Sequence[Mapping[str, Any]], songs: _Songs) -> list[dic
             figure = paired.ahead(*((right[both], of[both]) for right, of in sides), group)
             contrast |= {'difference': figure['inflation'], 'by_songs_ci95': figure['inflation_ci95']}
             if first['free'] and second['free']:
-                parts = [each['within'] ** 2 / len(each['runs']) for each in (first, second)]
+                least = 1 / 12 / contrast['songs'] ** 2  # accuracies are counted in whole songs
+                parts = [max(each['within'] ** 2, least) / len(each['runs']) for each in (first, second)]
                 total = sum(parts)
-                free = total**2 / sum(
-                    part**2 / each['free'] for part, each in zip(parts, (first, second), strict=True)
-                ) if total else 1.0  # fmt: skip
+                of_part = zip(parts, (first, second), strict=True)
+                free = total**2 / sum(part**2 / each['free'] for part, each in of_part)
                 half = scipy.stats.t.ppf(0.975, free) * np.sqrt(total)
-                contrast['by_seeds_ci95'] = [
-                    float(figure['inflation'] - half), float(figure['inflation'] + half)
-                ]  # fmt: skip
+                ends = (figure['inflation'] - half, figure['inflation'] + half)
+                contrast['by_seeds_ci95'] = [*map(float, ends)]
         found.append(contrast)
     return found

@@ -152,6 +152,22 @@ def test_seeds_and_folds(tmp_path):
     assert contrast['by_songs_ci95'][0] > 0
 
 
+def test_seeds_that_agree_by_chance_are_not_certain(tmp_path):
+    """Two seeds with the same accuracy on ten songs: it is known to a song, and no better."""
+    runs = []
+    for rate, wrong in ((0.1, 2), (0.2, 5)):
+        for seed in range(2):
+            config = {'seed': seed, 'optim.learning_rate': rate}
+            right = np.roll(np.arange(10) >= wrong, seed)
+            runs.append(write_run(tmp_path / f'{rate} {seed}', right, config=config))
+    _, found = drawn_of(runs)
+    assert [each['within'] for each in found['settings']] == [0, 0]
+    low, high = found['contrasts'][0]['by_seeds_ci95']
+    # Each mean of two has the variance of rounding to a tenth, 0.1**2 / 12, halved; two degrees of freedom.
+    half = scipy.stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(12)
+    assert (low, high) == pytest.approx((0.3 - half, 0.3 + half))
+
+
 def test_without_a_second_seed_its_noise_is_unknown(tmp_path):
     runs = []
     for rate in (0.1, 0.2):
