@@ -1,13 +1,12 @@
 """A trained model as one opens it: what it hears, and what it answers."""
 
-import bisect
 import collections
 import dataclasses
 import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax
@@ -17,20 +16,19 @@ import numpy as np
 import scipy.special
 
 from genre_jax import features, models, sharding
-from genre_jax.convert import fetch, init_from, tables
+from genre_jax.convert import init_from, tables
 from genre_jax.convert.engine import Converted
 from genre_jax.data import audio, digests
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
 from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
+from genre_jax.label.hearing import front_end_of, heard_at, labels_of, with_tuples
 from genre_jax.label.song import Song
-from genre_jax.logbook import read_json
 from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
 
 _BATCH_SIZE = 32  # or as much more as the devices divide
-_LONGEST_S = 60  # of a window that is looked for
 
 _NOTHING_KNOWN = {'segment': {'temperature': 1.0}, 'song': {'temperature': 1.0}, 'reject': None}
 
@@ -80,13 +78,13 @@ class Classifier:
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
             )
         self.title, self.sha256, self.features = source.title, source.sha256, source.features
-        self.labels = tuple(labels or _labels(name, source))
+        self.labels = tuple(labels or labels_of(name, source))
         if len(self.labels) != source.num_classes:
             raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')
         known = {table.title: table for table in tables.TABLES}
         self.tags = source.title in known and source.num_classes in known[source.title].tags
-        front_end = _front_end(source)
-        self.window_s, self.sample_rate_hz = _heard_at(pathlib.Path(name), source, front_end)
+        front_end = front_end_of(source)
+        self.window_s, self.sample_rate_hz = heard_at(pathlib.Path(name), source, front_end)
         found = None
         for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):
             found = found or confidence.load(folder)
@@ -112,7 +110,7 @@ class Classifier:
             raise UserError(
                 f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
             )
-        settings = {'name': source.model, **_with_tuples(source.settings)}
+        settings = {'name': source.model, **with_tuples(source.settings)}
         model = models.build(settings, source.num_classes)
         self.names_tonic = model.names_tonic
         self._forward = self._program(source, model, front_end)
@@ -327,44 +325,3 @@ class _Waiting:
 def _listed(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
     single = isinstance(recordings, str | os.PathLike | np.ndarray)
     return [recordings] if single else list(recordings)
-
-
-def _labels(name: str, source: Converted) -> Sequence[str]:
-    if source.labels:
-        return source.labels
-    found = fetch.labels(name) if name in fetch.PUBLISHED and not pathlib.Path(name).exists() else None
-    if not found:
-        raise UserError(
-            f'MODEL={name} knows {source.num_classes} classes by number alone: name them, in their order, '
-            'in a file, one a line or a CSV with a column display_name: --labels=FILE'
-        )
-    return found
-
-
-def _front_end(source: Converted) -> features.FrontEnd:
-    return features.find(source.features)(**_with_tuples(source.front_end or {}))
-
-
-def _heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontEnd) -> tuple[float, int]:
-    """Returns the length of a window in seconds, and the rate of the recordings, that a model knows."""
-    if source.window_s:
-        return source.window_s, source.sample_rate_hz
-    if (folder / 'result.json').exists():  # a run of a time when its model did not keep them
-        config, environment = (read_json(folder / f'{each}.json') for each in ('config', 'environment'))
-        return config['windows']['window_s'], environment['dataset']['sample_rate_hz']
-    rate_hz, frames = front_end.sample_rate_hz, source.picture[0]
-    if getattr(front_end, 'target_frames', 0):  # it pads whatever it hears to as many
-        front_end = dataclasses.replace(front_end, target_frames=0)
-
-    def frames_of(n_samples: int) -> int:
-        clip = jax.ShapeDtypeStruct((n_samples,), jnp.float32)
-        return jax.eval_shape(front_end.clip, clip).shape[0]
-
-    # The fewest samples that make as many frames as the parameters fit.
-    lengths = range(front_end.least_samples, _LONGEST_S * rate_hz)
-    return lengths[bisect.bisect_left(lengths, frames, key=frames_of)] / rate_hz, rate_hz
-
-
-def _with_tuples(settings: Mapping) -> dict:
-    """Returns settings as they were: JSON knows no tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
