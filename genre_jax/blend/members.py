@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation.evaluate import Predictions, pool_songs
+from genre_jax.evaluation.evaluate import Predictions, joined, pool_songs
 from genre_jax.logbook import read_json
 
 _REMEDY = 'restore it, or run what wrote it again'
@@ -30,16 +30,6 @@ class Member:
     result: Mapping  # what result.json holds
     environment: Mapping  # what environment.json holds
     predictions: Mapping[str, Predictions]  # by part
-
-
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """Puts rows of the same members and classes one after another, such as those of several folds."""
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ('track', 'start_s', 'label', 'group')
-    }
-    probabilities = np.concatenate([part.probabilities for part in parts], axis=-2)
-    return Predictions(**columns, probabilities=probabilities, classes=parts[0].classes)
 
 
 def names(folders: Sequence[pathlib.Path]) -> list[str]:
@@ -251,7 +241,9 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
         by_fold.append(members)
         tests.append(_align(members, 'test', level, classes))
         classes = tests[0].classes.tolist()
-    return [Task(members, join([*tests[:i], *tests[i + 1 :]]), tests[i]) for i, members in enumerate(by_fold)]
+    return [
+        Task(members, joined([*tests[:i], *tests[i + 1 :]]), tests[i]) for i, members in enumerate(by_fold)
+    ]
 
 
 def notes(tasks: Sequence[Task], folders: Sequence[pathlib.Path], level: str) -> list[str]:

@@ -49,7 +49,7 @@ def best_member(rows: Predictions) -> int:
 def _predict(rows: Sequence[Predictions], blends: Sequence[Callable]) -> Predictions:
     """Blends the rows of each task by its own blend, and puts them together."""
     found = [apply(each.probabilities) for apply, each in zip(blends, rows, strict=True)]
-    joined = blend_members.join(rows)
+    joined = evaluate.joined(rows)
     return dataclasses.replace(joined, probabilities=np.concatenate(found).astype(np.float32))
 
 
@@ -78,7 +78,7 @@ def measure(
     honest_on = 'the validation part' if len(tasks) == 1 else 'the other folds'
     honest = fitted = [recipe.fit(task.fit) for task in tasks]
     if leaky:
-        fitted = [recipe.fit(blend_members.join(parts['test']))] * len(tasks)
+        fitted = [recipe.fit(evaluate.joined(parts['test']))] * len(tasks)
     bests = [best_member(task.fit) for task in tasks]
     applies = [each.apply for each in fitted]
     test, honest_test, best_test = (

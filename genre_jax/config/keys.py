@@ -81,6 +81,13 @@ LENGTH = Check(
 WINDOW = Check(
     '0: whole recordings, or at least 0.01 seconds', lambda value: value == 0 or 0.01 <= value < float('inf')
 )
+LENGTHS = Check(
+    'lengths in seconds, each once, such as (60.0, 30.0)',
+    lambda value: (
+        len(set(value)) == len(value)
+        and all(isinstance(each, numbers.Real) and 0.01 <= each < float('inf') for each in value)
+    ),
+)
 MESH = Check('a whole number of at least 1, or -1: all devices that are left', lambda n: n == -1 or n >= 1)
 KEPT = Check('at least 2: the newest may be cut off by a kill', lambda value: value >= 2)
 KINDS = ('segment', 'song_max_probability', 'song_majority')
@@ -147,6 +154,8 @@ KEYS = (
     Key('windows.train_per_track', 15, whole(1), 'windows of one track in one epoch'),
     Key('windows.train_draw', 'random', one_of('random', 'grid'),
         "'random': anew each epoch; 'grid': once, half overlapping"),
+    Key('windows.train_shortest_s', 0.0, FROM_ZERO,
+        'above 0: training windows are of all lengths from here on, filled up with zeros'),
     Key('windows.eval_per_track', 15, whole(1), 'windows of one track in an evaluation'),
     Key('windows.eval_draw', 'even', one_of('even', 'grid'), "'even': spread over the track"),
     Key('windows.balance', 'none', one_of('none', 'class'), _BALANCE),
@@ -202,6 +211,7 @@ KEYS = (
     Key('eval.batch_size', 64, whole(1), 'over all devices together', free=True),
     Key('eval.every', '1 epochs', DURATION, 'between validations', free='unwatched'),
     Key('eval.select_on', 'song_max_probability', one_of(*KINDS), _SELECT),
+    Key('eval.excerpts_s', (), LENGTHS, 'lengths; of each test song a stretch as long, at random, is tested'),
     Key('eval.bootstrap_samples', 0, whole(0), 'of older pages; intervals need no resampling', free=True),
     Key('checkpoint.every', '1 epochs', DURATION, 'between saves', free=True),
     Key('checkpoint.keep_latest', 2, KEPT, 'besides the best one', free=True),

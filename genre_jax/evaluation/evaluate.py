@@ -69,6 +69,19 @@ class Predictions(Arrays):
         return dataclasses.replace(self, **{name: array[rows] for name, array in columns.items()})
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Puts predictions for the same classes one after another, such as those of several folds.
+
+    Columns that one of them lacks are left out. Probabilities may be those of several models, [..., n, C].
+    """
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts], -2 if name == 'probabilities' else 0)
+        for name in vars(parts[0])
+        if name != 'classes' and all(getattr(part, name) is not None for part in parts)
+    }
+    return Predictions(**columns, classes=parts[0].classes)
+
+
 @dataclasses.dataclass(frozen=True)
 class Songs:
     """Segments pooled to songs, in order of first appearance."""

@@ -25,13 +25,7 @@ class Tested:
 
 def count(parts: Sequence[evaluate.Predictions], tracks: Sequence[str]) -> Tested:
     """Joins the test predictions of all folds; each song is tested in some fold."""
-    whole = evaluate.Predictions(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ('track', 'start_s', 'label', 'probabilities')
-        ),
-        parts[0].classes,
-    )
+    whole = evaluate.joined(parts)
     position = {track: i for i, track in enumerate(tracks)}
     song = np.array([position[track] for track in whole.track])
     songs = evaluate.pool_songs(whole)

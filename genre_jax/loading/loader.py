@@ -12,12 +12,25 @@ import grain
 import ml_collections
 import numpy as np
 
+from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, tonic
 from genre_jax.loading import balance
 from genre_jax.loading.prepared import Dataset
 
 # What a batch holds of its examples besides what is stored.
 KNOWN = ('label', 'tonic_hz')
+
+
+def draw_lengths(n_samples: np.ndarray, window: int, shortest: int, rng: np.random.Generator) -> np.ndarray:
+    """Chooses how long windows are: samples, int64 [windows], of tracks with so many samples.
+
+    Their logarithms are uniform from `shortest` to twice what a track and a window hold, which is then the
+    most: so a part of them is all that there is. A track that is shorter than `shortest` is taken whole.
+    """
+    most = np.minimum(n_samples, window)
+    span = np.log(np.maximum(2 * most / shortest, 1))
+    drawn = shortest * np.exp(rng.random(len(most)) * span)
+    return np.minimum(np.rint(drawn).astype(np.int64), most)
 
 
 def draw_starts(n_samples: int, window: int, count: int, draw: str, rng: np.random.Generator) -> np.ndarray:
@@ -44,7 +57,7 @@ class WindowTable:
 
     `places` says where they lie: for data that are on the device already that is all. `read` reads them. Of
     pictures and tables a song has as many windows as pictures or rows. With `train_draw='random'` the start
-    is left to a generator of chance.
+    is left to a generator of chance. `length` are the samples of each window, after which there are zeros.
     """
 
     def __init__(
@@ -62,7 +75,8 @@ class WindowTable:
 
         `train` tells whether its training or its evaluation settings apply. The seed is that of the draw
         'grid', and of what cannot be balanced evenly; `copies` are how many times more windows a class has,
-        by its number; `segments` where the windows of each track start, for a split by segment.
+        by its number; `segments` where the windows of each track start, for a split by segment. A UserError:
+        lengths are to be drawn of what has none.
         """
         self.dataset = dataset
         self.stored = dataset.stored(config.window_s)
@@ -100,34 +114,51 @@ class WindowTable:
                 for track, track_count in zip(tracks, counts, strict=True)
             ]  # fmt: skip
             self.start = np.concatenate(starts) if len(starts) else self.start
+        self._n_samples = dataset.column('n_samples')[self.track]
+        self._shortest = round(config.train_shortest_s * dataset.sample_rate_hz) if train else 0
+        if self._shortest and (segments is not None or not self.stored.over_time):
+            raise UserError(
+                f'config.windows.train_shortest_s={config.train_shortest_s:g}: windows of a split by '
+                'segment, pictures and rows of tables have one length: expected 0'
+            )
+        self.length = np.full(len(self.track), self.window)
+        if self._shortest and not self.redrawn:
+            self.length, self.start = self._drawn(self._n_samples, np.random.default_rng([seed, 0]))
         self.labels = label_ids[self.track]
         self.tonic_hz = dataset.column('tonic_hz').astype(np.float32)[self.track]
-        self._last = np.maximum(0, dataset.column('n_samples')[self.track] - self.window)
         self.start_s = (self.start / dataset.sample_rate_hz).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.track)
 
+    def _drawn(self, n_samples: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draws length and start of windows of tracks with so many samples."""
+        length = np.full(len(n_samples), self.window)
+        if self._shortest:
+            length = draw_lengths(n_samples, self.window, self._shortest, rng)
+        return length, rng.integers(0, np.maximum(0, n_samples - length), endpoint=True)
+
     def places(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
-        """Returns where windows lie: 'row' here, 'track', 'start' in it; and what is known of them.
+        """Returns where windows lie: 'row' here, 'track', 'start' in it, 'length'; what is known of them.
 
         That is 'label' and 'tonic_hz', 0 where it is not known; all are (batch,). Where `redrawn`, `rng`
-        draws the starts anew.
+        draws lengths and starts anew.
         """
-        start = self.start[rows]
+        length, start = self.length[rows], self.start[rows]
         if self.redrawn and rng is not None:
-            start = rng.integers(0, self._last[rows], endpoint=True)
+            length, start = self._drawn(self._n_samples[rows], rng)
         known = {'label': self.labels[rows], 'tonic_hz': self.tonic_hz[rows]}
-        return known | {'row': rows, 'track': self.track[rows], 'start': start}
+        return known | {'row': rows, 'track': self.track[rows], 'start': start, 'length': length}
 
     def read(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns windows: 'audio' int16 (batch, window), or another kind, with 'label' and 'tonic_hz'."""
         shape = self.stored.batch(len(places['track']))
-        windows = np.empty(shape.shape, shape.dtype)
-        for window, track, start in zip(
-            windows, places['track'].tolist(), places['start'].tolist(), strict=True
-        ):
-            window[:] = self.dataset.read(track, start, self.window)
+        windows = np.zeros(shape.shape, shape.dtype)
+        where = (places[key].tolist() for key in ('track', 'start', 'length'))
+        for window, track, start, length in zip(windows, *where, strict=True):
+            if self.stored.over_time:
+                window = window[:length]
+            window[:] = self.dataset.read(track, start, length)
         return {self.stored.kind: windows} | {key: places[key] for key in KNOWN}
 
     def read_all(self) -> np.ndarray:

@@ -103,7 +103,7 @@ class Resident:
             'device': self._device[track],
             'row': self._row[track] + start // self._chunk,
             'offset': start % self._chunk,
-            'length': self._n_samples[track] - start,
+            'length': np.minimum(self._n_samples[track] - start, places['length']),
         }
         return {key: value.astype(np.int32) for key, value in where.items()}
 
@@ -117,7 +117,7 @@ class Resident:
     def _block(self, places: Sequence[Mapping[str, np.ndarray]]) -> tuple[jax.Array, dict]:
         """Returns the records, and where several batches lie in them, filled up to `most_steps`."""
         filled = [*places, *places[-1:] * (self.most_steps - len(places))]
-        kept = ('track', 'start', *loader.KNOWN)
+        kept = ('track', 'start', 'length', *loader.KNOWN)
         stacked = {key: np.stack([place[key] for place in filled]) for key in kept}
         arrays = self._where(stacked) | {key: stacked[key] for key in loader.KNOWN}
         return self.records, sharding.put_replicated(arrays, self._mesh)

@@ -100,6 +100,29 @@ def make_tables(
     }
 
 
+def excerpt_tables(
+    config: ml_collections.ConfigDict, dataset: prepared.Dataset, split: splits.Split
+) -> dict[str, loader.WindowTable]:
+    """Lays out an excerpt of each test song, at random, for each length of config.eval.excerpts_s.
+
+    Returns {'test_60s': ...}. A UserError: the dataset has no recordings, but pictures or tables.
+    """
+    tables = {}
+    for length_s in config.eval.excerpts_s:
+        windows = ml_collections.ConfigDict(config.windows)
+        windows.update(window_s=length_s, eval_per_track=1, eval_draw='random')
+        table = loader.WindowTable(
+            dataset, split.tracks['test'], windows, train=False, seed=config.split.seed
+        )
+        if not table.stored.over_time:
+            raise UserError(
+                f'config.eval.excerpts_s={tuple(config.eval.excerpts_s)}: config.data.name='
+                f'{config.data.name!r} holds data of kind {dataset.kind!r}, without length: expected ()'
+            )
+        tables[f'test_{length_s:g}s'] = table
+    return tables
+
+
 def describe(data: Data) -> dict:
     """Returns what result.json says about the data and the protocol."""
     dataset, split, tables = data.dataset, data.split, data.tables

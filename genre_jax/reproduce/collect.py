@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from genre_jax import config as config_lib
+from genre_jax.evaluation import evaluate, tonic
 from genre_jax.logbook import environment, read_json
 from genre_jax.report.numbers import interval
 from genre_jax.reproduce import plan
-from genre_jax.reproduce.paper import Blend, Paper, Row
+from genre_jax.reproduce.paper import Blend, Network, Paper, Row
 from genre_jax.reproduce.plan import Entry, Wishes
 from genre_jax.reproduce.run import run_of
 
@@ -101,8 +102,14 @@ def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
         why_not = f'failed: {reasons[0]}' if reasons else 'not finished yet'
         return {'why_not': why_not if entry.wanted else plan.LEFT_OUT}
     results = _read(folders, 'result.json')
-    first = results[0]
     timings = _read(folders, 'timing.json')
+    seconds = sum(timing['train_s'] + timing['evaluate_s'] for timing in timings)
+    trained = len(results)
+    if isinstance(entry.row.way, Network) and entry.row.way.folded:
+        by_seed = [list(own) for _, own in itertools.groupby(folders, key=lambda folder: folder.parent)]
+        folders = [own[0].parent for own in by_seed]
+        results = [_of_folds(own) for own in by_seed]
+    first = results[0]
     return {
         'why_not': '',
         'partly': f'{len(reasons)} of its runs failed: {reasons[0]}' if reasons else '',
@@ -111,9 +118,36 @@ def _side(entry: Entry, failed: Mapping[pathlib.Path, str]) -> dict[str, Any]:
         'protocol_detail': first['protocol_detail'],
         **{key: first[key]['test'] for key in ('n_songs', 'n_groups', 'n_segments')},
         'runs': len(results),
-        'seconds': sum(timing['train_s'] + timing['evaluate_s'] for timing in timings),
+        'trainings': trained,
+        'seconds': seconds,
         'folders': [str(folder) for folder in folders],
         'figures': {f.path: _figure(f.path, folders, results) for f in entry.row.figures},
+    }
+
+
+def _of_folds(folders: Sequence[pathlib.Path]) -> dict[str, Any]:
+    """Returns what result.json says of runs on the folds of a split, their test parts taken together."""
+    results = _read(folders, 'result.json')
+    first, counts = results[0], ('n_songs', 'n_segments')
+    parts, tonics = {}, {}
+    for part in first['parts']:
+        if not part.startswith('test'):
+            continue
+        tested = evaluate.joined(
+            [evaluate.Predictions.load(folder / 'predictions' / f'{part}.npz') for folder in folders]
+        )
+        group = dict(zip(tested.track.tolist(), tested.group.tolist(), strict=True))
+        parts[part] = evaluate.evaluate(tested, group)
+        if tested.tonic is not None:
+            tonics[part] = tonic.score(tested, [group[name] for name in evaluate.pool_songs(tested).track])
+    return {
+        'protocol': first['protocol'],
+        'protocol_detail': f'all of its folds: {first["protocol_detail"]}',
+        'leaky': any(result['leaky'] for result in results),
+        **{key: {'test': sum(result[key]['test'] for result in results)} for key in counts},
+        'n_groups': {'test': len(set(tested.group.tolist()))},
+        'parts': parts,
+        'tonic': {part: found for part, found in tonics.items() if found},
     }
 
 
@@ -138,8 +172,8 @@ def _value(path: str, folder: pathlib.Path, result: Mapping) -> tuple[float | No
         name = path.removeprefix('log/')
         lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
         return [None, *(line[name] for line in lines if name in line)][-1], None
-    *sections, name = path.split('/')
-    inner = result['parts']
+    *sections, name = path.removeprefix('tonic/').split('/')
+    inner = result.get('tonic', {}) if path.startswith('tonic/') else result['parts']
     for section in sections:
         inner = inner.get(section, {})
     return inner.get(name), inner.get(f'{name}_ci95')

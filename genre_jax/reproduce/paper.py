@@ -12,7 +12,7 @@ from genre_jax.errors import UserError
 PROTOCOLS = ('paper', 'grouped')
 
 # The files beside this one.
-PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma')
+PAPERS = ('herbert', 'bu', 'kirby_bhateja', 'wu', 'ma', 'makam')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Figure:
     """A figure that the paper prints, and where ours lies."""
 
     name: str  # heading of its column
-    # below 'parts' of result.json, 'test/segment/accuracy'; or 'log/NAME', the last in metrics.jsonl
+    # below 'parts' of result.json, 'test/segment/accuracy'; 'tonic/...', below 'tonic' there; or 'log/NAME',
+    # the last in metrics.jsonl
     path: str
     printed: str = ''  # as the paper prints it; '' where it prints none
 
@@ -81,6 +82,7 @@ class Network(Way):
     page: str  # name in configs/, without '.py'
     arguments: str = ''  # what follows the page's colon, without the protocol
     runs: int = 1  # how many the paper's figure is of
+    folded: bool = False  # whether each is one training a fold, and the figures those of all folds together
 
 
 @dataclasses.dataclass(frozen=True)

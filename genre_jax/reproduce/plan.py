@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import re
 import shlex
@@ -164,11 +165,15 @@ class _Planner:
             folder = self._home / _slug(f'sweep {way.page} {way.arguments}')
             return [Job(way, folder, config, self._command('sweep', words, folder))]
         made = []
-        for number in range(seeds or way.runs):
-            folder = self._home / _slug(f'{way.page} {way.arguments}') / f'seed_{number}'
-            one = search_space.apply(config, {'seed': config.seed + number})
-            seed = [f'--config.seed={one.seed}'] if number else []
-            made.append(Job(way, folder, one, self._command('main', [*words, *seed], folder)))
+        home = self._home / _slug(f'{way.page} {way.arguments}')
+        folds = range(config.split.folds) if way.folded else [None]
+        for number, fold in itertools.product(range(seeds or way.runs), folds):
+            folder, values = home / f'seed_{number}', {'seed': config.seed + number} if number else {}
+            if fold is not None:
+                folder, values = folder / f'fold_{fold}', values | {'split.fold': fold}
+            one = search_space.apply(config, values)
+            own = [f'--config.{key}={value}' for key, value in values.items()]
+            made.append(Job(way, folder, one, self._command('main', [*words, *own], folder)))
         return made
 
     def _config(self, page: str, arguments: str = '') -> tuple[ml_collections.ConfigDict, list[str]]:

@@ -5,7 +5,7 @@ Running it again on the same run folder continues it; a finished run is only sho
 
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import ml_collections
@@ -110,7 +110,10 @@ def open_job(
     counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
     job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
     # For its errors: what was mistaken up to here may be corrected in the same run folder.
-    jax.eval_shape(lambda: train.init_state(job))
+    variables = jax.eval_shape(lambda: train.init_state(job)).evaluated
+    for table in run_data.excerpt_tables(config, data.dataset, data.split).values():
+        own = job.of_length(table)
+        own.check_takes(variables)
     return job
 
 
@@ -189,6 +192,7 @@ def _train_and_test(
         part: outputs_of(best.evaluated, feed.evaluate(tables[part]), len(tables[part]))
         for part in ('val', 'test')
     }
+    excerpts = _test_excerpts(job, data, best.evaluated)
     rejection = confidence.find_out(job, data, feed, outputs_of, best.evaluated, parts)
     # Before the result, which makes the run a finished one.
     look_s = look.write(job, data, parts['test'], best.evaluated, logbook)
@@ -204,6 +208,19 @@ def _train_and_test(
         train_parts_s,
         rejection,
         look_s,
+        excerpts,
     )
     result = run_result.write(job, data, ended, logbook)
     logbook.say('\n'.join(summary_lines(result, workdir)))
+
+
+def _test_excerpts(job: Job, data: run_data.Data, variables: Mapping) -> dict[str, evaluate.Predictions]:
+    """Returns what the model says of excerpts of the test songs, by part: {'test_60s': ...}."""
+    found = {}
+    for part, table in run_data.excerpt_tables(job.config, data.dataset, data.split).items():
+        own = job.of_length(table)
+        outputs = make_outputs(own)(
+            variables, open_feed(own.config, data.dataset, own.stored, job.mesh).evaluate(table), len(table)
+        )
+        found[part] = table.predictions(outputs.probabilities, outputs.joint, outputs.height)
+    return found

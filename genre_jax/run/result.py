@@ -39,6 +39,8 @@ class Ended:
         None  # of confidence.find_rule; None where a pack trained
     )
     look_s: float = 0.0  # that look.write took
+    # {'test_60s': ...}, of config.eval.excerpts_s; none where a pack trained
+    excerpts: Mapping[str, evaluate.Predictions] = dataclasses.field(default_factory=dict)
 
 
 def validation(
@@ -113,14 +115,14 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(best['params']),
-    } | describe(data, predictions)
+    } | describe(data, {**predictions, **ended.excerpts})
     if not logbook.enabled:
         return result
     environment = read_json(workdir / 'environment.json')
     result['warnings'] += changes.warnings(environment) + _overlooked(job, logbook, ended.best_step)
     if job.source is not None:
         result['warnings'] += init_from.check_front_end(job.source, job.front_end, accepted=True)
-    for part, table in predictions.items():
+    for part, table in {**predictions, **ended.excerpts}.items():
         table.save(workdir / 'predictions' / f'{part}.npz')
     train_s = ended.trained_s - ended.prepared_s
     examples = (last_step - ended.first_step) * config.train.batch_size

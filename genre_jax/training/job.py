@@ -1,5 +1,7 @@
 """What stays fixed during one training, and how stored audio becomes what the model sees."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from genre_jax.convert import init_from
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.features.resample import resample
-from genre_jax.loading import prepared
+from genre_jax.loading import loader, prepared
 from genre_jax.training import freezing, losses
 
 
@@ -54,6 +56,29 @@ class Job:
     def picture(self) -> tuple[int, ...]:
         """Shape of one example's features."""
         return jax.eval_shape(self.featurize, self._smallest_batch).shape[1:]
+
+    def of_length(self, table: loader.WindowTable) -> Job:
+        """Returns the same for windows of another length, those of a table."""
+        config = ml_collections.ConfigDict(self.config)
+        config.windows.window_s = table.stored.shape[0] / table.stored.sample_rate_hz
+        return dataclasses.replace(self, config=config, stored=table.stored)
+
+    def check_takes(self, variables: Mapping) -> None:
+        """Refuses windows that are too short for the front end, or of a length that the model does not take.
+
+        A UserError; `variables` may be shapes alone.
+        """
+        window_s = self.config.windows.window_s
+        if self.front_end.kind == 'audio':
+            self.front_end.check_length(round(window_s * self.front_end.sample_rate_hz))
+        features = jax.ShapeDtypeStruct((1, *self.picture), jnp.float32)
+        try:
+            jax.eval_shape(lambda *each: self.model.apply(*each, train=False), variables, features)
+        except flax.errors.ScopeParamShapeError:
+            raise UserError(
+                f'config.eval.excerpts_s: config.model.name={self.config.model.name!r} takes windows of '
+                f'config.windows.window_s alone, none of {window_s:g} s: expected ()'
+            ) from None
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
         """Puts the checkpoint's variables in place of fresh ones, and tells in lines what was taken.

@@ -3,12 +3,14 @@
 import collections
 import functools
 import itertools
+import math
 import pickle
 import types
 
 import ml_collections
 import numpy as np
 import pytest
+import scipy.stats
 
 from genre_jax.data import prepare
 from genre_jax.data.recordings import Recording, Source
@@ -59,7 +61,7 @@ def windows(**keys):
     return ml_collections.ConfigDict(
         {
             'window_s': WINDOW / RATE_HZ, 'train_per_track': 3, 'train_draw': 'random',
-            'eval_per_track': 4, 'eval_draw': 'even', 'balance': 'none',
+            'eval_per_track': 4, 'eval_draw': 'even', 'balance': 'none', 'train_shortest_s': 0.0,
         }
         | keys
     )  # fmt: skip
@@ -277,6 +279,61 @@ def test_random_starts_are_drawn_anew(dataset):
             assert len(own) > 40  # 50 draws, hardly any twice
             assert own.min() < 0.2 * last and own.max() > 0.8 * last
     assert len(epochs[0] & epochs[1]) < 25 and epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize('n_samples, window, shortest', [(10_000, 5_000, 100), (3_000, 5_000, 200)])
+def test_logarithms_of_lengths_are_uniform_up_to_the_whole(n_samples, window, shortest):
+    drawn = loader.draw_lengths(np.full(20_000, n_samples), window, shortest, np.random.default_rng(1))
+    most = min(n_samples, window)
+    assert drawn.min() >= shortest and drawn.max() == most
+    # Of the range from `shortest` to twice the most, its upper part is the whole.
+    whole = math.log(2) / math.log(2 * most / shortest)
+    assert (drawn == most).mean() == pytest.approx(whole, abs=0.01)
+    rest = drawn[drawn < most] + np.random.default_rng(2).uniform(-0.5, 0.5, (drawn < most).sum())
+    assert scipy.stats.kstest(rest, scipy.stats.loguniform(shortest, most).cdf).pvalue > 0.01
+
+
+def test_what_is_shorter_than_the_shortest_is_taken_whole():
+    n_samples = np.array([1, 70, 99, 100])
+    assert loader.draw_lengths(n_samples, 500, 1000, np.random.default_rng(0)).tolist() == [1, 70, 99, 100]
+
+
+@pytest.mark.parametrize('draw', ['random', 'grid'])
+@pytest.mark.parametrize('window_s', [0, 2.0])
+def test_windows_of_all_lengths(dataset, draw, window_s):
+    table = table_of(
+        dataset, train=True, train_draw=draw, train_per_track=40, train_shortest_s=0.2, window_s=window_s
+    )
+    seen = collections.defaultdict(set)
+    for step in range(10):
+        rows = np.arange(40 * step, 40 * step + 40)
+        places = table.places(rows, np.random.default_rng(step))
+        for audio, track, start, length in zip(
+            table.read(places)['audio'], *(places[key] for key in ('track', 'start', 'length')), strict=True
+        ):
+            assert 20 <= length <= min(LENGTHS[track], table.window) and start + length <= LENGTHS[track]
+            np.testing.assert_array_equal(audio[:length], ramp(track)[start : start + length])
+            assert not audio[length:].any()
+            seen[int(track)].add((int(start), int(length)))
+    assert all(len(own) > 15 for track, own in seen.items() if LENGTHS[track] > 230)
+    again = table.places(np.arange(40), np.random.default_rng(99))
+    assert (again['start'] == table.places(np.arange(40), np.random.default_rng(0))['start']).all() == (
+        draw == 'grid'
+    )
+    # Evaluated windows are as long as the model's.
+    assert (table_of(dataset, train=False, train_shortest_s=0.2).length == WINDOW).all()
+
+
+def test_lengths_of_segments_are_not_drawn(dataset):
+    with pytest.raises(UserError, match=r'config.windows.train_shortest_s=0.2: .* expected 0'):
+        loader.WindowTable(
+            dataset,
+            np.arange(2),
+            windows(train_shortest_s=0.2),
+            train=True,
+            seed=0,
+            segments={0: np.array([0]), 1: np.array([0])},
+        )
 
 
 @pytest.mark.parametrize('draw', ['random', 'grid'])
