@@ -61,3 +61,31 @@ def test_a_group_that_holds_most_of_a_class():
     songs = [('jig', 'A', 'a')] * 3 + [('jig', 'B', 'b')] * 2 + [('reel', 'C', 'c')] * 2
     (line,) = said(*songs, ('reel', 'D', 'd'), ('reel', 'E', 'e'))
     assert line == "3 of 5 songs of class 'jig' are of one group (a)"
+
+
+def test_excerpts_are_stretches_of_the_test_songs(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        decode, '_decode_here', lambda source, clips: [decode._decode_one(source, c) for c in clips]
+    )
+    songs = program.write_tones(tmp_path / 'tones', songs=6)
+    config = folder.get_config()
+    config.data.root, config.data.prepared_dir = str(songs), str(tmp_path / 'prepared')
+    config.split.fractions, config.eval.excerpts_s = (0.34, 0.33, 0.33), (0.75, 100.0)
+    data = run_data.open_data(config)
+    tables = run_data.excerpt_tables(config, data.dataset, data.split)
+    assert list(tables) == ['test_0.75s', 'test_100s']
+    short, whole = tables.values()
+    rate_hz = data.dataset.sample_rate_hz
+    for table, length in ((short, round(0.75 * rate_hz)), (whole, 100 * rate_hz)):
+        assert table.track.tolist() == data.split.tracks['test'].tolist()
+        for audio, track, start in zip(table.read_all(), table.track, table.start, strict=True):
+            n_samples = data.dataset.tracks[track]['n_samples']
+            assert len(audio) == length and 0 <= start <= max(0, n_samples - length)
+            song = data.dataset.read(track, 0, n_samples)
+            np.testing.assert_array_equal(audio[: n_samples - start], song[start : start + length])
+    assert len(set(short.start)) > 1 and not whole.start.any()
+    again = run_data.excerpt_tables(config, data.dataset, data.split)['test_0.75s']
+    assert (again.start == short.start).all()
+    config.split.seed += 1
+    other = run_data.excerpt_tables(config, data.dataset, data.split)['test_0.75s']
+    assert (other.start != short.start).any()

@@ -12,7 +12,8 @@ import pytest
 from genre_jax.classical import estimators
 from genre_jax.config import overrides
 from genre_jax.errors import UserError
-from genre_jax.reproduce import paper, plan, present
+from genre_jax.evaluation import evaluate
+from genre_jax.reproduce import collect, paper, plan, present
 from genre_jax.reproduce.present import Given
 from genre_jax.sweep import space as search_space
 from tests import program
@@ -79,6 +80,9 @@ def test_tables_of_the_others_are_the_papers():
     tables = {table.title: table for table in paper.load('bu').tables}
     by_genre = tables['Table IX: by genre']
     assert [row.figures[2].value for row in by_genre.rows] == list(BU_TABLE_9_F1)
+    whole, *_ = paper.load('makam').tables
+    best, perceptron = printed(whole).values()
+    assert best == ['71.4', '', '94.9', '63.2'] and perceptron[0] == '79.0'
     losses = paper.load('kirby_bhateja').tables[0]
     assert [row.figures[0].value for row in losses.rows] == [
         0.5285, 0.6019, 0.6092, 0.4207, 0.4151, 0.4555, 0.4757, 0.4458, 0.4957,
@@ -184,6 +188,49 @@ def test_sweeps_are_not_run_on_other_data(tmp_path, monkeypatch):
     for entry in entries:
         assert bool(entry.jobs) != isinstance(entry.row.way, paper.Trial)
         assert bool(entry.jobs) != ('not run: a sweep' in entry.why_not)
+
+
+def test_folds_are_tested_once_each_and_taken_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(program.ROOT)
+    makam = paper.load('makam')
+    wishes = plan.Wishes(
+        tmp_path, everything(makam, tmp_path), ['paper'], only='^orbit', settings={'split.folds': 3}
+    )
+    entries = plan.make_plan(makam, wishes)
+    jobs = plan.jobs(entries)
+    assert [job.config.split.fold for job in jobs] == [0, 1, 2]
+    assert {job.config.seed for job in jobs} == {0}
+    # Of unequal size: 2 of 4, 3 of 3 and 0 of 1 right; tonics at 0, 20, 30 cents and so on.
+    rng, right, cents = np.random.default_rng(0), [1, 1, 0, 0, 1, 1, 1, 0], [0, 20, 30, 0, 590, 0, -24, -26]
+    for job, rows in zip(jobs, (range(4), range(4, 7), range(7, 8)), strict=True):
+        label = rng.integers(0, 2, len(rows))
+        named = np.where([right[i] for i in rows], label, 1 - label)
+        probabilities = np.eye(2, dtype=np.float32)[named] * 0.8 + 0.1
+        # 1200 candidates, a cent apart: the estimate is the likeliest itself.
+        tonic = np.eye(1200, dtype=np.float32)[np.array([cents[i] for i in rows]) % 1200]
+        names = np.array([f'song {i}' for i in rows])
+        tested = evaluate.Predictions(
+            names, np.zeros(len(rows)), label, probabilities, np.array(['a', 'b']), names,
+            np.full(len(rows), 110.0), tonic, probabilities[:, ::-1],
+        )  # fmt: skip
+        tested.save(job.folder / 'predictions' / 'test.npz')
+        sizes = {key: {'test': len(rows)} for key in ('n_songs', 'n_groups', 'n_segments')}
+        result = sizes | {'protocol': 'kfold', 'protocol_detail': 'folds', 'leaky': False}
+        files = {
+            'result.json': result | {'parts': {'test': {}}},
+            'timing.json': {'train_s': 1, 'evaluate_s': 2},
+            'environment.json': {'dataset': {'fingerprint': '0'}},
+        }
+        for name, content in files.items():
+            (job.folder / name).write_text(json.dumps(content))
+    side = collect.collect(makam, wishes, entries, {})['tables'][0]['rows'][0]['ours']['paper']
+    figures = {path.split('/')[2]: found['mean'] for path, found in side['figures'].items()}
+    assert figures == {
+        'class_tonic_unknown': 5 / 8, 'class_tonic_known': 3 / 8, 'tonic': 5 / 8, 'tonic_and_class': 4 / 8,
+    }  # fmt: skip
+    assert (side['n_songs'], side['n_groups'], side['runs'], side['trainings']) == (8, 8, 1, 3)
+    low, high = side['figures']['tonic/test/tonic/accuracy']['ci95']
+    assert low < 5 / 8 < high and high - low > 0.4  # of eight songs, not of four
 
 
 # --- the whole program ---------------------------------------------------------------------------
