@@ -232,6 +232,10 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
         lines.append(f'  {words:<28} {percent(test[kind])}')
     for kind, words in TONIC_WORDS.items() if result.get('tonic', {}).get('test') else ():
         lines.append(f'  {words:<28} {percent(result["tonic"]["test"][kind])}')
+    for part, figures in result['parts'].items():
+        if part.startswith('test_'):
+            words = f'song, of {part.removeprefix("test_").removesuffix("s")} s of it'
+            lines.append(f'  {words:<28} {percent(figures["song_max_probability"])}')
     majority = result['majority']
     lines.append(f'  {"always " + majority["class"]:<28} {percent(majority)}   (majority class)')
     lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')

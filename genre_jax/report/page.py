@@ -105,10 +105,24 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
         'drawn': figures.as_script(shown),
         'tonic': result.get('tonic', {}).get('test'),
         'tonic_words': TONIC_WORDS,
+        'excerpts': _excerpts(result),
     }
     path = run_dir / 'report.html'
     render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents)
     return path
+
+
+def _excerpts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns figures of excerpts of the test songs, the longest first: 'length', 'song' and 'tonic'."""
+    lengths = {part: part.removeprefix('test_') for part in result['parts'] if part.startswith('test_')}
+    return [
+        {
+            'length': f'{length.removesuffix("s")} s',
+            'song': result['parts'][part]['song_max_probability'],
+            'tonic': result.get('tonic', {}).get(part),
+        }
+        for part, length in sorted(lengths.items(), key=lambda item: -float(item[1].removesuffix('s')))
+    ]
 
 
 def render(template: pathlib.Path, path: pathlib.Path, contents: Mapping, **filters: Callable) -> None:

@@ -69,15 +69,18 @@ class Job:
         A UserError; `variables` may be shapes alone.
         """
         window_s = self.config.windows.window_s
-        if self.front_end.kind == 'audio':
-            self.front_end.check_length(round(window_s * self.front_end.sample_rate_hz))
-        features = jax.ShapeDtypeStruct((1, *self.picture), jnp.float32)
+        where = f'config.eval.excerpts_s, {window_s:g} s'
         try:
+            if self.front_end.kind == 'audio':
+                self.front_end.check_length(round(window_s * self.front_end.sample_rate_hz))
+            features = jax.ShapeDtypeStruct((1, *self.picture), jnp.float32)
             jax.eval_shape(lambda *each: self.model.apply(*each, train=False), variables, features)
+        except UserError as error:
+            raise UserError(f'{where}: {error}') from None
         except flax.errors.ScopeParamShapeError:
             raise UserError(
-                f'config.eval.excerpts_s: config.model.name={self.config.model.name!r} takes windows of '
-                f'config.windows.window_s alone, none of {window_s:g} s: expected ()'
+                f'{where}: config.model.name={self.config.model.name!r} takes windows of '
+                'config.windows.window_s alone: expected ()'
             ) from None
 
     def initial(self, fresh: Mapping) -> tuple[dict, list[str]]:
