@@ -59,7 +59,7 @@ class Job:
 
     def of_length(self, table: loader.WindowTable) -> Job:
         """Returns the same for windows of another length, those of a table."""
-        config = ml_collections.ConfigDict(self.config)
+        config = self.config.copy_and_resolve_references()  # sections as well
         config.windows.window_s = table.stored.shape[0] / table.stored.sample_rate_hz
         return dataclasses.replace(self, config=config, stored=table.stored)
 

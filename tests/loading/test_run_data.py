@@ -86,6 +86,7 @@ def test_excerpts_are_stretches_of_the_test_songs(tmp_path, monkeypatch):
     assert len(set(short.start)) > 1 and not whole.start.any()
     again = run_data.excerpt_tables(config, data.dataset, data.split)['test_0.75s']
     assert (again.start == short.start).all()
+    assert config.windows.window_s == folder.get_config().windows.window_s
     config.split.seed += 1
     other = run_data.excerpt_tables(config, data.dataset, data.split)['test_0.75s']
     assert (other.start != short.start).any()
