@@ -44,11 +44,11 @@ def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
     return Published(url, file, f'md5:{md5}', model, classes='audioset')
 
 
-def _musicnn(tags: str) -> Published:
+def _musicnn(tags: str, model: str) -> Published:
     digest = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
     classes = f'musicnn/configuration.py:{tags}_LABELS'
-    return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{tags}_musicnn', classes)
+    return Published('pip:musicnn==0.1.0', wheel, digest, model, f'musicnn/{tags}_{model}', classes)
 
 
 _GITHUB = 'https://raw.githubusercontent.com/'
@@ -88,8 +88,10 @@ PUBLISHED = {
         'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'yamnet',
         classes='yamnet',
     ),
-    'musicnn_msd': _musicnn('MSD'),
-    'musicnn_mtt': _musicnn('MTT'),
+    'musicnn_msd': _musicnn('MSD', 'musicnn'),
+    'musicnn_mtt': _musicnn('MTT', 'musicnn'),
+    'vgg_msd': _musicnn('MSD', 'vgg'),
+    'vgg_mtt': _musicnn('MTT', 'vgg'),
 }  # fmt: skip
 
 
