@@ -10,7 +10,8 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import tqdm
@@ -36,6 +37,7 @@ class Published(NamedTuple):
     member: str = ''  # folder in the package
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
+    settings: Mapping[str, int] = MappingProxyType({})  # that its tensors do not tell
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
@@ -74,6 +76,9 @@ PUBLISHED = {
     'ast': Published(
         'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
         'audioset_10_10_0.4593.pth', '', 'ast', classes='audioset',
+        settings={
+            'heads': 12, 'bins': 128, 'frames': 1024, 'frequency_stride': 10, 'time_stride': 10,
+        },
     ),
     'vgg16': Published(_KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'),
     'vgg16_conv': Published(
