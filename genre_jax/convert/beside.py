@@ -3,15 +3,16 @@
 import dataclasses
 import functools
 import json
-import math
 import pathlib
 from collections.abc import Mapping
 
 from genre_jax import features
+from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
 
 CONFIG, PREPROCESSOR = 'config.json', 'preprocessor_config.json'
 _MOST_BYTES = 1 << 24
+_LARGEST = 1e30  # of a number: float32 holds it
 
 
 def read(folder: pathlib.Path) -> dict[str, dict]:
@@ -37,8 +38,8 @@ def number(content: Mapping, file: str, name: str, default: float, *, signed: bo
     """Returns a number of a file, of its default's kind, above 0 unless `signed`, or a UserError."""
     value = content.get(name, default)
     kinds = (int,) if type(default) is int else (int, float)
-    if type(value) not in kinds or not (-math.inf if signed else 0) < value < math.inf:
-        raise UserError(f'{file} beside it has {name}={value!r}, expected as {default}')
+    if type(value) not in kinds or not (-_LARGEST if signed else 0) < value < _LARGEST:
+        raise UserError(f'{file} beside it has {name}={one_line(repr(value), 60)}, expected as {default}')
     return type(default)(value)
 
 

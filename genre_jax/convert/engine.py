@@ -213,8 +213,8 @@ def convert(
         picture = described.pop('picture')
         features, num_classes = described.pop('features'), described.pop('num_classes')
         expected = _expected(table.model, described, num_classes, picture)
-    except UserError as error:
-        check([str(error)])
+    except UserError as error:  # which may say all that a grid can be
+        raise UserError(f'{where}: as {table.title}: {one_line(str(error), 1000)}') from None
     # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
     except Exception:
         key, shape = inner.asked, np.shape(inner.get(inner.asked))

@@ -14,8 +14,8 @@ import ml_collections
 import numpy as np
 
 from genre_jax import features, models
+from genre_jax.convert import beside, fetch, read, store, tables
 from genre_jax.convert import checkpoint as convert
-from genre_jax.convert import fetch, read, store, tables
 from genre_jax.convert.engine import Converted, some
 from genre_jax.errors import UserError
 from genre_jax.models import ast
@@ -35,7 +35,8 @@ def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
             return store.load(folder)
     if path.exists():
         # The folder of a model of transformers has a file of that name, too.
-        if (path / 'config.json').exists() and not read.weights_in(path):
+        of_run = (path / 'config.json').exists() and 'model_type' not in beside.read(path)[beside.CONFIG]
+        if of_run and not read.weights_in(path):
             raise UserError(f'{key}={setting}: the run has not finished, it has no model yet')
         return convert.convert_checkpoint(setting)[0]
     if setting not in fetch.PUBLISHED:

@@ -97,7 +97,9 @@ def test_what_the_weights_of_ast_leave_open_is_asked_for(tmp_path):
     assert 'bins' not in converted.settings
     converted, _ = checkpoint.convert_checkpoint(str(file), 'ast', given | {'frames': 63})
     assert converted.picture == (63, 32)
-    with pytest.raises(UserError, match='64 frames with time_stride=4 of 13 columns: .* have 36 positions'):
+    with pytest.raises(
+        UserError, match='64 frames with time_stride=4 of 13 columns: .* have 36 positions of patches'
+    ):
         checkpoint.convert_checkpoint(str(file), 'ast', given | {'frames': 64})
 
 
@@ -261,6 +263,7 @@ def test_a_folder_of_maest(tmp_path):
         ({'max_length': 1024}, "has max_length=1024, and the network's is 60"),
         ({'mean': float('nan')}, 'has mean=nan, expected as -4.2677393'),
         ({'mean': '-4'}, "has mean='-4', expected as"),
+        ({'mean': 10**400}, 'expected as -4.2677393'),
         ({'std': 0}, 'has std=0, expected as 4.5689974'),
         ({'sampling_rate': True}, 'has sampling_rate=True, expected as 16000'),
         ({'sampling_rate': 16}, 'beside it: config.features'),
@@ -309,3 +312,6 @@ def test_which_file_of_a_folder_is_read(tmp_path):
         checkpoint.convert_checkpoint(str(tmp_path))
     (tmp_path / 'other.safetensors').unlink()
     assert checkpoint.convert_checkpoint(str(tmp_path))[0].sha256 == wanted
+    (tmp_path / 'mine.safetensors').unlink()
+    with pytest.raises(UserError, match='is a folder with 0 files of weights, expected a single one'):
+        init_from.find(str(tmp_path))

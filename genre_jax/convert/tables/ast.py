@@ -43,7 +43,7 @@ def _describe(
         raise UserError(
             f'{bins} bins with frequency_stride={frequency_stride} are pictures of {rows} rows of patches'
             + (f', and {of_time}: ' if frames else ': ')
-            + f'the tensors have {n_positions - _TOKENS} positions, which is not that many'
+            + f'the tensors have {n_positions - _TOKENS} positions of patches: they are of another grid'
         )
     return told | {
         'width': width,
