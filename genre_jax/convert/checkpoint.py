@@ -1,11 +1,14 @@
 """Published checkpoints: reading, converting and fetching them."""
 
+import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 
-from genre_jax.convert import engine, fetch, read, tables
+from absl import logging
+
+from genre_jax.convert import beside, engine, fetch, read, tables
+from genre_jax.errors import UserError
 
 
 def convert_checkpoint(
@@ -18,25 +21,27 @@ def convert_checkpoint(
     file: its name and sha256. A UserError where it cannot be fetched, read or converted.
     """
     path = pathlib.Path(checkpoint)
-    if not path.exists() and checkpoint in fetch.PUBLISHED:
-        path = fetch.fetch(checkpoint)
-        model = model or fetch.PUBLISHED[checkpoint].model
+    settings = dict(overrides or {})
+    if published := not path.exists() and fetch.PUBLISHED.get(checkpoint):
+        path, model = fetch.fetch(checkpoint), model or published.model
+        settings = {**published.settings, **settings}
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))
     tensors = read.read_checkpoint(path)
     table = engine.recognise(tensors, candidates, str(path))
-    converted = engine.convert(tensors, table, overrides or {}, str(path), _config_beside(path))
+    found = beside.read(path if path.is_dir() else path.parent) if table.beside else {}
+    converted = engine.convert(tensors, table, settings, str(path), found)
+    if published:
+        converted = dataclasses.replace(converted, labels=_labels(checkpoint))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
 
 
-def _config_beside(path: pathlib.Path) -> dict:
-    """Returns the config.json of transformers beside the weights; nothing where there is none."""
+def _labels(published: str) -> list[str] | None:
+    """Returns the names of a published checkpoint's classes; None where a list cannot be fetched now."""
     try:
-        folder = path if path.is_dir() else path.parent
-        with (folder / 'config.json').open('rb') as file:
-            config = json.loads(file.read(1 << 20))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
+        return fetch.labels(published)
+    except UserError as error:
+        logging.warning('the names of the classes of %s are not known: %s', published, error)
+        return None
 
 
 def _sha256(path: pathlib.Path) -> str:

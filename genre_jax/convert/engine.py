@@ -52,13 +52,16 @@ class Table:
         marks: patterns of keys that every checkpoint of this kind has. What stands before all of them in a
             file ('module.', 'model.') is a wrapping and is taken off; what lacks it lies outside the model.
         rules: each key matches exactly one.
-        describe: from the tensors without wrapping, and the settings that the user gives, with the content
-            of a config.json beside the weights under that name, to all settings of the model,
-            'num_classes' among them (0 where the checkpoint has no output layer), and to 'features', the
-            flavour of front end, and 'picture', the shape of features that fit, without the batch.
+        describe: from the tensors without wrapping, and what the user names, with the content of the files
+            beside the weights (genre_jax.convert.beside) under their names, to all settings of the model,
+            'num_classes' among them (0 where the checkpoint has no output layer), to 'features', the flavour
+            of front end, and 'picture', the shape of features that fit, without the batch; and perhaps to
+            'labels', 'front_end' and 'tags', as in `Converted`.
         constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
         optional: pattern of paths that a checkpoint without output layer lacks.
         tags: numbers of outputs with which it is a tagger: each output by itself says yes or no.
+        sizes: whole numbers that a user may name besides the model's settings.
+        beside: whether files beside the weights say more of it.
     """
 
     title: str
@@ -69,6 +72,8 @@ class Table:
     constants: tuple[tuple[str, float], ...] = ()
     optional: str = '(?!)'
     tags: tuple[int, ...] = ()
+    sizes: tuple[str, ...] = ()
+    beside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Converted:
     front_end: dict | None = None  # fields of the one that a run trained with; None: those of the flavour
     window_s: float | None = None  # length of the windows of a run
     sample_rate_hz: float | None = None  # that the recordings of a run were stored at
+    tags: bool | None = None  # whether each output by itself says yes or no; None: not told
 
     @property
     def sha256(self) -> str:
@@ -134,13 +140,15 @@ def _wrappings(tensors: Mapping[str, np.ndarray], table: Table) -> list[str]:
     return list(common)
 
 
-def _wrong_settings(model: str, overrides: Mapping) -> list[str]:
+def _wrong_settings(table: Table, overrides: Mapping) -> list[str]:
     """Says which settings that the user gives a model does not take."""
-    takes, wrong = models.takes(model), []
+    takes, wrong = models.takes(table.model), []
     for key, value in overrides.items():
-        if key not in takes:
-            wrong.append(f'{model} has no setting {key!r}{config_lib.nearest(key, takes)}')
-        elif takes[key].type is int and not (isinstance(value, int) and value > 0):
+        whole = key in table.sizes or (key in takes and takes[key].type is int)
+        if key not in takes and key not in table.sizes:
+            near = config_lib.nearest(key, [*takes, *table.sizes])
+            wrong.append(f'{table.model} has no setting {key!r}{near}')
+        elif whole and not (isinstance(value, int) and value > 0):
             wrong.append(f'{key}={value!r}: expected a whole number from 1 up')
         elif not np.isfinite(value):
             wrong.append(f'{key}={value!r}: expected a number')
@@ -156,7 +164,7 @@ def convert(
 ) -> Converted:
     """Converts a checkpoint of a table's kind; `overrides` replace settings of the model found in it.
 
-    `beside` is the content of a config.json beside the file. Raises a UserError for keys that match no rule
+    `beside` is the content of files beside it, by name. Raises a UserError for keys that match no rule
     or several, that go to the same place, have the wrong shape, are no floats or not finite, for parameters
     that stay empty, and for what the tensors do not tell; in one line.
     """
@@ -169,7 +177,7 @@ def convert(
     if others:
         names = ', '.join(one_line(repr(name), 60) for name in (prefix, *others)[:4])
         check([f'holds the network {1 + len(others)} times, under {names}: save the tensors of one of them'])
-    check(_wrong_settings(table.model, overrides))
+    check(_wrong_settings(table, overrides))
     inner, rows = _Tensors(), []
     for key, value in tensors.items():
         if key.startswith(prefix):
@@ -199,13 +207,14 @@ def convert(
     check(faults)
 
     try:
-        given = {'config.json': beside or {}, **overrides}
-        described = table.describe(inner, given) | dict(overrides)
+        described = table.describe(inner, {**(beside or {}), **overrides})
+        described |= {key: value for key, value in overrides.items() if key not in table.sizes}
+        more = {key: described.pop(key, None) for key in ('labels', 'front_end', 'tags')}
         picture = described.pop('picture')
         features, num_classes = described.pop('features'), described.pop('num_classes')
         expected = _expected(table.model, described, num_classes, picture)
-    except UserError as error:
-        check([str(error)])
+    except UserError as error:  # which may say all that a grid can be
+        raise UserError(f'{where}: as {table.title}: {one_line(str(error), 1000)}') from None
     # A tensor that is missing, or of another rank, makes tables, models and JAX raise nearly anything.
     except Exception:
         key, shape = inner.asked, np.shape(inner.get(inner.asked))
@@ -237,7 +246,7 @@ def convert(
             faults.append(f'{path} stays empty')
     check(faults)
     return Converted(
-        table.title, table.model, described, num_classes, features, picture, variables, sorted(rows)
+        table.title, table.model, described, num_classes, features, picture, variables, sorted(rows), **more
     )
 
 

@@ -10,7 +10,8 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import tqdm
@@ -36,6 +37,7 @@ class Published(NamedTuple):
     member: str = ''  # folder in the package
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
+    settings: Mapping[str, int] = MappingProxyType({})  # that its tensors do not tell
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
@@ -44,11 +46,11 @@ def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
     return Published(url, file, f'md5:{md5}', model, classes='audioset')
 
 
-def _musicnn(tags: str) -> Published:
+def _musicnn(tags: str, model: str) -> Published:
     digest = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
     classes = f'musicnn/configuration.py:{tags}_LABELS'
-    return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{tags}_musicnn', classes)
+    return Published('pip:musicnn==0.1.0', wheel, digest, model, f'musicnn/{tags}_{model}', classes)
 
 
 _GITHUB = 'https://raw.githubusercontent.com/'
@@ -74,6 +76,9 @@ PUBLISHED = {
     'ast': Published(
         'https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1',
         'audioset_10_10_0.4593.pth', '', 'ast', classes='audioset',
+        settings={
+            'heads': 12, 'bins': 128, 'frames': 1024, 'frequency_stride': 10, 'time_stride': 10,
+        },
     ),
     'vgg16': Published(_KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'),
     'vgg16_conv': Published(
@@ -88,8 +93,10 @@ PUBLISHED = {
         'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'yamnet',
         classes='yamnet',
     ),
-    'musicnn_msd': _musicnn('MSD'),
-    'musicnn_mtt': _musicnn('MTT'),
+    'musicnn_msd': _musicnn('MSD', 'musicnn'),
+    'musicnn_mtt': _musicnn('MTT', 'musicnn'),
+    'vgg_msd': _musicnn('MSD', 'vgg'),
+    'vgg_mtt': _musicnn('MTT', 'vgg'),
 }  # fmt: skip
 
 

@@ -10,11 +10,12 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
-from genre_jax import features
+from genre_jax import features, models
+from genre_jax.convert import beside, fetch, read, store, tables
 from genre_jax.convert import checkpoint as convert
-from genre_jax.convert import fetch, store
 from genre_jax.convert.engine import Converted, some
 from genre_jax.errors import UserError
 from genre_jax.models import ast
@@ -34,7 +35,8 @@ def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
             return store.load(folder)
     if path.exists():
         # The folder of a model of transformers has a file of that name, too.
-        if (path / 'config.json').exists() and not any(path.glob('*.safetensors')):
+        of_run = (path / 'config.json').exists() and 'model_type' not in beside.read(path)[beside.CONFIG]
+        if of_run and not read.weights_in(path):
             raise UserError(f'{key}={setting}: the run has not finished, it has no model yet')
         return convert.convert_checkpoint(setting)[0]
     if setting not in fetch.PUBLISHED:
@@ -113,6 +115,26 @@ def variables(
     return flax.traverse_util.unflatten_dict(filled, sep='/'), notes
 
 
+def complete(config: ml_collections.ConfigDict, source: Converted) -> None:
+    """Writes into config.model and config.features what a published folder tells and the page leaves out.
+
+    Where it is the same network and the same flavour: heads, strides and epsilons, bands, mean and deviation.
+    """
+    if source.title not in [table.title for table in tables.TABLES if table.beside]:
+        return
+    with config.unlocked():
+        if config.model.name == source.model:
+            _fill(config.model, source.settings, models.build({'name': source.model}, 1))
+        if config.features.name == source.features:
+            _fill(config.features, source.front_end, features.build({'name': source.features}))
+
+
+def _fill(section: ml_collections.ConfigDict, told: Mapping, default: object) -> None:
+    for key, value in told.items():
+        if key not in section and value != getattr(default, key):
+            section[key] = value
+
+
 def with_its_basis(source: Converted, front_end: features.FrontEnd) -> features.FrontEnd:
     """Takes the basis that a checkpoint's front end was fitted with: its network knows no other.
 
@@ -142,8 +164,9 @@ def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: b
     ]
     if strange and not accepted:
         raise UserError(
-            'config.init.checkpoint was trained with another front end than config.features: '
-            f'{some(strange, 4)}: take that one, or accept it with config.init.other_front_end=True'
+            'config.init.checkpoint was trained with another front end than config.features, '
+            f'{source.features}: {some(strange, 4)}: take that one, or accept it with '
+            'config.init.other_front_end=True'
         )
     return [f'the checkpoint was trained with another front end: {some(strange, 4)}'] if strange else []
 

@@ -29,6 +29,9 @@ _OTHERS = {
     b'\xfd7zXZ': 'is an xz archive: unpack it, and give the file of weights within',
     b'\x93NUMPY': 'is a single array of NumPy, without the names of the weights',
 }
+_OF_FOLDERS = ('.index', '.safetensors', '.bin', '.pt', '.pth', '.ckpt', '.h5', '.tflite')
+# What transformers keeps of a training beside the weights.
+_OF_TRAINING = ('training_args.bin', 'optimizer.pt', 'optimizer.bin', 'scheduler.pt', 'rng_state.pth')
 _HEAD = 512
 _MAX_NAME = 1000
 _SAFETENSORS = 'BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64'.split()
@@ -38,7 +41,8 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads all arrays of numbers of a checkpoint.
 
     `path` is a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a checkpoint of
-    TensorFlow: its .index, or that without the suffix. The folder of a single .index or .safetensors will do.
+    TensorFlow: its .index, or that without the suffix. A folder with a single one of them will do, and that
+    of a model of transformers.
 
     Returns arrays by name, many of them read-only, and with shared memory where the file shares it.
     bfloat16 becomes float32, which holds it exactly; all else keeps its type. Names are
@@ -72,14 +76,25 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     }
 
 
+def weights_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files of weights in a folder; of the two that transformers writes the one it reads."""
+    for name in ('model.safetensors', 'pytorch_model.bin'):
+        if (folder / name).is_file():
+            return [folder / name]
+    return sorted(
+        file for file in folder.iterdir() if file.name.endswith(_OF_FOLDERS) and file.name not in _OF_TRAINING
+    )
+
+
 def _find(path: pathlib.Path) -> pathlib.Path:
     """Returns the file to read: of a folder its only one, of a checkpoint of TensorFlow the index."""
     if path.is_dir():
-        found = [f for f in path.iterdir() if f.name.endswith(('.index', '.safetensors'))]
+        found = weights_in(path)
         if len(found) != 1:
+            names = f' ({", ".join(file.name for file in found[:3])}, ...)' if found else ''
             raise UserError(
-                f'is a folder with {len(found)} files *.index of TensorFlow or *.safetensors, expected a '
-                'single one: give the file to read'
+                f'is a folder with {len(found)} files of weights{names}, expected a single one '
+                f'({" ".join(_OF_FOLDERS)}): give the file to read'
             )
         return found[0]
     index = path.with_name(path.name + '.index')

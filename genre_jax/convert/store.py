@@ -8,16 +8,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax import features
 from genre_jax.convert import raw_numbers
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError, printable
 
+_LABELS = 12  # that are printed
 _PARAMETERS, _CONVERSION = 'parameters.npz', 'conversion.json'
 _KINDS = {
     'title': str, 'model': str, 'settings': dict, 'num_classes': int, 'features': str,
     'picture': list,
 }  # fmt: skip
-_OPTIONAL = {'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int | float}
+_OPTIONAL = {
+    'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int | float, 'tags': bool,
+}  # fmt: skip
 
 
 def save(converted: Converted, out: pathlib.Path, source: Mapping[str, object]) -> dict:
@@ -90,9 +94,24 @@ def report_lines(report: Mapping) -> str:
         f'{len(used)} tensors -> {len(report["shapes"])} arrays, {report["n_parameters"]:,} parameters, '
         f'{report["num_classes"]} classes; every array has one source and the shape of the model',
     ]
+    lines.append(f'front end: {_front_end(report)}')
+    if labels := report['labels']:
+        more = f', ... and {len(labels) - _LABELS} more' if len(labels) > _LABELS else ''
+        kind = 'classes, each of which is a yes or no' if report['tags'] else 'classes'
+        lines.append(f'{kind}: {", ".join(labels[:_LABELS])}{more}')
     for reason in sorted({row['left_out'] for row in left_out}):
         keys = [row['key'] for row in left_out if row['left_out'] == reason]
         some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
     return '\n'.join(map(printable, lines))
+
+
+def _front_end(report: Mapping) -> str:
+    """Describes the front end by its flavour, and by the fields that are others than the flavour's."""
+    if report['features'] not in features.FLAVOURS:
+        return 'not told'
+    own = dataclasses.asdict(features.find(report['features'])())
+    fields = report['front_end'] or own
+    others = [f'{key}={value!r}' for key, value in fields.items() if value != own.get(key)]
+    return f'{report["features"]} ({", ".join(others)})' if others else report['features']

@@ -71,6 +71,7 @@ class Network:
             for section in ('features', 'model'):
                 self.config[section] = ml_collections.ConfigDict(_tuples(trained[section]))
             self.config.windows.window_s = trained['windows']['window_s']
+        init_from.complete(self.config, self.source)
         self._front_end = features.build(self.config.features)
         if isinstance(self._front_end, features.FITTED) and self._is_run:
             report = read_json(self._run / 'model' / 'conversion.json', 'restore it')

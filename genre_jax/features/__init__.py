@@ -19,6 +19,9 @@ from genre_jax.features.spectrogram import Spectrogram
 from genre_jax.features.stored import Pictures, Table
 
 _panns = functools.partial(Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db')
+_musicnn = functools.partial(
+    Spectrogram, sample_rate_hz=16000, n_fft=512, hop_length=256, n_mels=96, compression='log10'
+)
 
 FLAVOURS = {
     # Schindler, Lidy and Rauber (2016) and Herbert: 80 x 80 pictures of 0.93 s. The paper's window of
@@ -50,9 +53,9 @@ FLAVOURS = {
         float64=True,
     ),
     # Pons and Serra (2019).
-    'musicnn': functools.partial(
-        Spectrogram, sample_rate_hz=16000, n_fft=512, hop_length=256, n_mels=96, compression='log10'
-    ),
+    'musicnn': _musicnn,
+    # Alonso-Jimenez, Serra and Bogdanov, MAEST (2023): musicnn's bands, standardised, halved once more.
+    'maest': functools.partial(_musicnn, mean=2.06755686098554, std=2 * 1.268292820667291),
     # Gong, Chung and Glass (2021).
     'ast': KaldiFilterBank,
     # librosa's defaults.

@@ -72,17 +72,23 @@ class Classifier:
         if jax.process_count() > 1:
             raise UserError('recordings are labelled by one process: leave out --distributed')
         source = init_from.find(name, 'MODEL')
+        if not source.features:
+            raise UserError(
+                f'MODEL={name} does not say what it hears: of a model of transformers, put its '
+                'preprocessor_config.json beside the weights'
+            )
         if source.features not in features.FLAVOURS:
             raise UserError(
-                f'MODEL={name} does not hear sound (its features: {source.features or "not known"}): '
+                f'MODEL={name} does not hear sound (its features: {source.features}): '
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
             )
         self.title, self.sha256, self.features = source.title, source.sha256, source.features
         self.labels = tuple(labels or labels_of(name, source))
         if len(self.labels) != source.num_classes:
             raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')
-        known = {table.title: table for table in tables.TABLES}
-        self.tags = source.title in known and source.num_classes in known[source.title].tags
+        known = {table.title: table.tags for table in tables.TABLES}
+        tags = source.num_classes in known.get(source.title, ())
+        self.tags = tags if source.tags is None else source.tags
         front_end = front_end_of(source)
         self.window_s, self.sample_rate_hz = heard_at(pathlib.Path(name), source, front_end)
         found = None

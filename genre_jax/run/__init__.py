@@ -77,20 +77,27 @@ def run(
 def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.FrontEnd, Converted | None]:
     """Builds once what can be built without the data: for its errors before hours of preparation, not after.
 
-    Returns the front end, and the checkpoint to begin with, if any.
+    Returns the front end, and the checkpoint to begin with, if any, which completes the config.
     """
     for section in ('train', 'eval'):
         sharding.check_batch_size(config[section].batch_size, f'{section}.batch_size', mesh)
-    front_end = features.build(config.features)
-    if front_end.kind == 'audio' and config.windows.window_s:
-        front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
+    front_end = _front_end(config)
     augment.Augmentation(config.augment, labels=None)
     models.build(config.model, num_classes=2)
     source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
     if source is not None:
-        front_end = init_from.with_its_basis(source, front_end)
+        init_from.complete(config, source)
+        models.build(config.model, num_classes=2)
+        front_end = init_from.with_its_basis(source, _front_end(config))
         init_from.check_front_end(source, front_end, config.init.other_front_end)
     return front_end, source
+
+
+def _front_end(config: ml_collections.ConfigDict) -> features.FrontEnd:
+    front_end = features.build(config.features)
+    if front_end.kind == 'audio' and config.windows.window_s:
+        front_end.check_length(round(config.windows.window_s * front_end.sample_rate_hz))
+    return front_end
 
 
 def open_job(

@@ -1,5 +1,6 @@
 """What the weights of an AST leave open: read in transformers' config.json, given by name, or asked for."""
 
+import dataclasses
 import json
 import re
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from genre_jax.convert import checkpoint, engine, init_from, tables
+from genre_jax import features
+from genre_jax.config import keys
+from genre_jax.convert import checkpoint, engine, init_from, store, tables
 from genre_jax.errors import UserError
+from genre_jax.label import hearing
 from tests import golden
 
 
@@ -80,14 +84,32 @@ def test_what_the_weights_of_ast_leave_open_is_read_beside_them(tmp_path):
 
 def test_what_the_weights_of_ast_leave_open_is_asked_for(tmp_path):
     file, _ = transformers_ast(tmp_path)
-    given = {'heads': 6, 'frequency_stride': 56, 'time_stride': 4, 'layer_norm_epsilon': 1e-6}
+    given = {
+        'heads': 6, 'frequency_stride': 8, 'time_stride': 4, 'layer_norm_epsilon': 1e-6, 'bins': 32,
+    }  # fmt: skip
     for key in given:
         with pytest.raises(UserError, match=f'do not tell {key}: .*--set={key}=NUMBER$') as caught:
             rest = {k: v for k, v in given.items() if k != key}
             checkpoint.convert_checkpoint(str(file), 'ast', rest)
-        assert 'heads may be [1, 2, 3, 4, 6, 8, 12, 16,' in str(caught.value)
+        assert ('heads may be [1, 2, 3, 4, 6, 8, 12, 16,' in str(caught.value)) == (key == 'heads')
     converted, _ = checkpoint.convert_checkpoint(str(file), 'ast', given)
-    assert converted.settings['heads'] == 6 and converted.picture == (60, 128)
+    assert converted.settings['heads'] == 6 and converted.picture == (60, 32)
+    assert 'bins' not in converted.settings
+    converted, _ = checkpoint.convert_checkpoint(str(file), 'ast', given | {'frames': 63})
+    assert converted.picture == (63, 32)
+    with pytest.raises(
+        UserError, match='64 frames with time_stride=4 of 13 columns: .* have 36 positions of patches'
+    ):
+        checkpoint.convert_checkpoint(str(file), 'ast', given | {'frames': 64})
+
+
+def test_the_readings_of_a_grid_are_told(tmp_path):
+    """600 patches are 15 x 40 in strides of 8 as well as 12 x 50 in strides of 10, of as many bins."""
+    with pytest.raises(UserError) as caught:
+        convert(golden.state_dict(golden.ast_shapes(600 + 2, 3, width=192, depth=1)), heads=3)
+    said = 'the frequency_stride of 600 patches 8 of 128 bins (15 x 40) or 10 of 128 bins (12 x 50) or'
+    assert said in str(caught.value) and 'heads may be' not in str(caught.value)
+    assert str(caught.value).endswith('--set=frequency_stride=NUMBER --set=time_stride=NUMBER')
 
 
 @pytest.mark.parametrize(
@@ -96,8 +118,23 @@ def test_what_the_weights_of_ast_leave_open_is_asked_for(tmp_path):
         ({'num_attention_heads': 5}, 'width=192 cannot be divided among 5 heads'),
         ({'num_attention_heads': '6'}, "config.json beside it has num_attention_heads='6'"),
         ({'time_stride': 0}, 'has time_stride=0, expected as 10'),
-        ({'frequency_stride': 4}, r'pos_embed has the shape \(1, 38, 192\), expected \(1, 62, 192\)'),
-        ({'max_length': 1024}, 'pos_embed has the shape'),
+        ({'frequency_stride': 4}, '32 bins with frequency_stride=4 are .* 5 rows .* have 36 positions'),
+        ({'num_mel_bins': 40}, '40 bins with frequency_stride=8 are pictures of 4 rows of patches'),
+        ({'num_mel_bins': 12}, '12 bins with frequency_stride=8 are pictures of 0 rows of patches'),
+        ({'max_length': 1024}, '1024 frames with time_stride=4 of 253 columns: the tensors have 36'),
+        ({'num_attention_heads': 12, 'hidden_size': 384}, 'has hidden_size=384, the tensors 192'),
+        ({'intermediate_size': 384}, 'has intermediate_size=384, the tensors 768'),
+        ({'qkv_bias': False}, 'has qkv_bias=False, not True'),
+        ({'num_labels': 4}, 'has num_labels=4, the tensors have 3 classes'),
+        ({'id2label': {'0': 'a', '1': 'b'}}, r'has 2 classes \(id2label\), the tensors have 3'),
+        ({'id2label': {'1': 'a', '2': 'b', '3': 'c'}}, r'has 3 classes \(id2label\), the tensors have 3'),
+        ({'id2label': ['a', 'b']}, r'has 2 classes \(id2label\)'),
+        ({'id2label': {'0': 'a', '1': 1, '2': 'c'}}, 'calls class 1 1: expected a name'),
+        (
+            {'id2label': {'0': 'a', '1': 'b', '2': 'c'}, 'label2id': {'a': 1}},
+            r"calls class 1 'a' \(label2id\) and 'b' \(id2label\)",
+        ),
+        ({'problem_type': 'regression'}, "has problem_type='regression': expected a classification"),
         ({'layer_norm_eps': float('nan')}, 'has layer_norm_eps=nan, expected as 1e-12'),
         ({'layer_norm_eps': float('inf')}, 'has layer_norm_eps=inf, expected as 1e-12'),
         ({'hidden_size': 384}, 'has hidden_size=384, the tensors 192: it is that of another model'),
@@ -131,11 +168,150 @@ def test_settings_that_no_ast_has(given, said):
         convert(golden.state_dict(golden.ast_shapes(64 + 2, 3, width=192, depth=1)), **given)
 
 
-def test_strides_of_the_authors_ast_are_those_they_published():
-    for stride, frames in ((10, 1024), (12, 1024), (14, 1024), (16, 1024), (10, 128)):
-        tokens = (112 // stride + 1) * ((frames - 16) // stride + 1) + 2
-        converted = convert(golden.state_dict(golden.ast_shapes(tokens, 2, width=192, depth=1)))
-        keys = ('heads', 'frequency_stride', 'time_stride')
-        assert [converted.settings[key] for key in keys] == [3, stride, stride]
+def test_the_authors_ast_is_read_as_published_under_its_name_alone(tmp_path, monkeypatch):
+    tensors = golden.state_dict(golden.ast_shapes(1214, 3, width=768, depth=1))
+    safetensors.numpy.save_file(tensors, tmp_path / 'audioset.safetensors')
+    monkeypatch.setattr(checkpoint.fetch, 'fetch', lambda name: tmp_path / 'audioset.safetensors')
+    monkeypatch.setattr(checkpoint.fetch, 'labels', lambda name: ['a', 'b', 'c'])
+    converted, _ = checkpoint.convert_checkpoint('ast')
+    keys = ('heads', 'frequency_stride', 'time_stride')
+    assert [converted.settings[key] for key in keys] == [12, 10, 10]
+    assert converted.picture == (1024, 128) and converted.labels == ['a', 'b', 'c']
     with pytest.raises(UserError, match='do not tell heads, frequency_stride, time_stride: heads may'):
-        convert(golden.state_dict(golden.ast_shapes(12 * 73 + 2, 2, width=64, depth=1)))
+        convert(tensors)
+
+
+# --- folders as transformers writes them ----------------------------------------------------------
+
+LABELS = ['blues', 'São "João", \n', '古典']
+NAMED = CONFIG | {
+    'id2label': dict(zip('012', LABELS, strict=True)), 'problem_type': 'multi_label_classification',
+}  # fmt: skip
+EXTRACTOR = {
+    'feature_extractor_type': 'ASTFeatureExtractor', 'num_mel_bins': 32, 'max_length': 60,
+    'mean': -6.5, 'std': 5, 'sampling_rate': 22050, 'do_normalize': True,
+}  # fmt: skip
+
+
+def folder_of(place, config=NAMED, extractor=EXTRACTOR):
+    transformers_ast(place, config)
+    (place / 'preprocessor_config.json').write_text(json.dumps(extractor))
+    return str(place)
+
+
+def test_a_folder_is_read_as_published(tmp_path):
+    """Front end, classes and what they are, through the conversion, in the report and in the tools."""
+    found, source = checkpoint.convert_checkpoint(folder_of(tmp_path))
+    report = store.save(found, tmp_path / 'kept', source)
+    for each in (found, store.load(tmp_path / 'kept'), init_from.find(str(tmp_path))):
+        assert each.labels == LABELS and each.tags is True and each.features == 'ast'
+        front_end = hearing.front_end_of(each)
+        told = {
+            'sample_rate_hz': 22050, 'frame_length': 551, 'hop_length': 220, 'n_fft': 1024, 'n_mels': 32,
+            'mean': -6.5, 'std': 5.0, 'target_frames': 60, 'subtract_mean': False,
+        }  # fmt: skip
+        assert {key: getattr(front_end, key) for key in told} == told
+        assert hearing.labels_of('x', each) == LABELS
+        window_s, rate_hz = hearing.heard_at(tmp_path, each, front_end)
+        assert (round(window_s * rate_hz), rate_hz) == (59 * 220 + 551, 22050)
+    lines = store.report_lines(report)
+    assert 'classes, each of which is a yes or no: blues, São "João"' in lines and '古典' in lines
+    assert 'front end: ast (sample_rate_hz=22050, frame_length=551' in lines
+
+
+def test_a_folder_completes_the_page(tmp_path):
+    source = init_from.find(folder_of(tmp_path))
+    config = keys.get_config()
+    config.model.update(name='ast', heads=2, head_dropout=0.1)
+    config.features.update(name='ast', mean=-1.0)
+    config.lock()
+    init_from.complete(config, source)
+    assert config.model.to_dict() == {
+        'name': 'ast', 'heads': 2, 'head_dropout': 0.1, 'width': 192, 'depth': 2, 'frequency_stride': 8,
+        'time_stride': 4, 'head_norm_epsilon': 1e-6,
+    }  # fmt: skip
+    assert features.build(config.features) == dataclasses.replace(hearing.front_end_of(source), mean=-1.0)
+    config.model = {'name': 'cnn14'}
+    config.features = {'name': 'panns_32k'}
+    init_from.complete(config, source)
+    assert config.model.to_dict() == {'name': 'cnn14'} and config.features.to_dict() == {'name': 'panns_32k'}
+
+
+@pytest.mark.parametrize('kind', ['single_label_classification', None])
+def test_classes_that_exclude_each_other(kind, tmp_path):
+    names = {str(i): f'LABEL_{i}' for i in range(3)}
+    folder = folder_of(tmp_path, NAMED | {'problem_type': kind, 'id2label': names})
+    found, _ = checkpoint.convert_checkpoint(folder)
+    assert found.tags is (None if kind is None else False)
+    assert found.labels is None  # numbers, which transformers writes where there are no names
+
+
+def test_a_folder_of_maest(tmp_path):
+    """96 bands in strides of 10, and its own front end: no Kaldi, no strides of 14."""
+    extractor = {'feature_extractor_type': 'MAESTFeatureExtractor', 'max_length': -1, 'num_mel_bins': 32}
+    found, _ = checkpoint.convert_checkpoint(folder_of(tmp_path, extractor=extractor))
+    assert found.features == 'maest' and found.picture == (60, 32)
+    assert hearing.front_end_of(found) == features.build({'name': 'maest', 'n_mels': 32})
+    window_s, rate_hz = hearing.heard_at(tmp_path, found, hearing.front_end_of(found))
+    assert window_s * rate_hz == 59 * 256
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'num_mel_bins': 128}, "has num_mel_bins=128, and the network's is 32"),
+        ({'max_length': 1024}, "has max_length=1024, and the network's is 60"),
+        ({'mean': float('nan')}, 'has mean=nan, expected as -4.2677393'),
+        ({'mean': '-4'}, "has mean='-4', expected as"),
+        ({'mean': 10**400}, 'expected as -4.2677393'),
+        ({'std': 0}, 'has std=0, expected as 4.5689974'),
+        ({'sampling_rate': True}, 'has sampling_rate=True, expected as 16000'),
+        ({'sampling_rate': 16}, 'beside it: config.features'),
+        ({'do_normalize': 'no'}, "has do_normalize='no', expected True or False"),
+        (
+            {'feature_extractor_type': 'MAESTFeatureExtractor', 'log_compression': 'log'},
+            "has log_compression='log', expected 'logC'",
+        ),
+    ],
+)
+def test_a_front_end_that_cannot_be(change, said, tmp_path):
+    with pytest.raises(UserError) as caught:
+        checkpoint.convert_checkpoint(folder_of(tmp_path, extractor=EXTRACTOR | change))
+    assert said in str(caught.value) and 'preprocessor_config.json beside it' in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_front_ends_that_are_not_told(tmp_path):
+    for extractor in ({'feature_extractor_type': 'WhisperFeatureExtractor'}, {'feature_extractor_type': []}):
+        found, _ = checkpoint.convert_checkpoint(folder_of(tmp_path, extractor=extractor))
+        assert found.features == '' and found.front_end is None
+    found, _ = checkpoint.convert_checkpoint(
+        folder_of(tmp_path, extractor=EXTRACTOR | {'do_normalize': False, 'sampling_rate': 16000})
+    )
+    assert (found.front_end['mean'], found.front_end['std']) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize('name', ['config.json', 'preprocessor_config.json'])
+@pytest.mark.parametrize('content', ['', '{"heads": ', '[1]', '[' * 100_000, '\x00'])
+def test_damaged_files_beside_the_weights(name, content, tmp_path):
+    folder = folder_of(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match='get the file again') as caught:
+        checkpoint.convert_checkpoint(folder)
+    assert str(caught.value).startswith(str(tmp_path / name))
+
+
+def test_which_file_of_a_folder_is_read(tmp_path):
+    """Weights of transformers before others; what it keeps of a training is none."""
+    wanted = checkpoint.convert_checkpoint(folder_of(tmp_path))[0].sha256
+    for name in ('training_args.bin', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth', 'other.safetensors'):
+        (tmp_path / name).write_bytes(b'no weights')
+    assert checkpoint.convert_checkpoint(str(tmp_path))[0].sha256 == wanted
+    (tmp_path / 'model.safetensors').rename(tmp_path / 'mine.safetensors')
+    with pytest.raises(UserError, match='2 files of weights .mine.safetensors, other.safetensors, ...'):
+        checkpoint.convert_checkpoint(str(tmp_path))
+    (tmp_path / 'other.safetensors').unlink()
+    assert checkpoint.convert_checkpoint(str(tmp_path))[0].sha256 == wanted
+    (tmp_path / 'mine.safetensors').unlink()
+    with pytest.raises(UserError, match='is a folder with 0 files of weights, expected a single one'):
+        init_from.find(str(tmp_path))

@@ -282,7 +282,9 @@ def test_names_that_take_expressions_forever(refused):
 
 
 def convert(tensors):
-    return engine.convert(tensors, engine.recognise(tensors, tables.TABLES, 'x'), {}, 'x')
+    table = engine.recognise(tensors, tables.TABLES, 'x')
+    told = {'heads': 3, 'frequency_stride': 16, 'time_stride': 16} if table.model == 'ast' else {}
+    return engine.convert(tensors, table, told, 'x')
 
 
 @pytest.mark.slow

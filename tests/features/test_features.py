@@ -119,6 +119,7 @@ REFERENCES = {
     'panns_8k': (panns(8000, 256, 80, 4000), 'db'),
     'yamnet': (yamnet, 'ln'),
     'musicnn': (musicnn, 'log10'),
+    'maest': (lambda waveform: (musicnn(waveform) - 2.0675568) / (2 * 1.2682928), 'log10'),
     'ast': (ast, 'ln'),
     'mfcc_13': (mfcc(13), 'db'),
     'mfcc_20': (mfcc(20), 'db'),

@@ -20,6 +20,7 @@ import soundfile
 from genre_jax import features, models
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import engine, read, tables
+from genre_jax.label import hearing
 from genre_jax.training import losses
 from tests import golden
 from tests.parity.test_front_ends import DATA, yamnet_in_float  # noqa: F401
@@ -34,11 +35,11 @@ def without_init(package, module):
     return importlib.import_module(f'{package}.{module}')
 
 
-def from_tensors(tensors, config=None):
-    """Converts tensors, beside which a config.json of transformers may lie."""
+def from_tensors(tensors, config=None, **told):
+    """Converts tensors, beside which a config.json may lie; `told` is what they leave open."""
     tensors = {key: np.asarray(value) for key, value in tensors.items()}
     table = engine.recognise(tensors, tables.TABLES, 'memory')
-    return engine.convert(tensors, table, {}, 'memory', config)
+    return engine.convert(tensors, table, told, 'memory', {'config.json': config} if config else {})
 
 
 def network(converted):
@@ -229,7 +230,8 @@ def test_ast_golden(frames, tokens, logits):
     tensors = golden.state_dict(golden.ast_shapes(tokens, 10), kernel_scale=0.05)
     # Theirs are frames x bins as well.
     pictures = golden.u('input', (1, frames, 128)).astype(np.float32)
-    ours, _ = outputs(from_tensors(tensors), pictures)
+    converted = from_tensors(tensors, heads=12, frequency_stride=10, time_stride=10)
+    ours, _ = outputs(converted, pictures)
     np.testing.assert_allclose(ours[0], logits, rtol=0, atol=1e-4 * np.abs(logits).max())
 
 
@@ -261,15 +263,24 @@ def transformers_ast(seed, frames, num_classes, **settings):
 def test_ast_is_transformers(settings, tmp_path):
     """What the weights leave open is read in the config.json that transformers writes beside them."""
     import torch
+    from transformers import ASTFeatureExtractor
 
     theirs = transformers_ast(0, 200, 7, **settings).eval()
+    theirs.config.id2label = {i: f'class {i}' for i in range(7)}
+    theirs.config.label2id = {f'class {i}': i for i in range(7)}
     theirs.save_pretrained(tmp_path)
-    rng = np.random.default_rng(0)
-    pictures = rng.standard_normal((2, 200, theirs.config.num_mel_bins)).astype(np.float32)
+    bins = theirs.config.num_mel_bins
+    hears = ASTFeatureExtractor(num_mel_bins=bins, max_length=200, mean=-3.25, std=2.5)
+    hears.save_pretrained(tmp_path)
+    waveforms = np.random.default_rng(0).uniform(-1, 1, (2, 20001)).astype(np.float32)
+    pictures = hears(list(waveforms), sampling_rate=16000, return_tensors='pt')
     with torch.no_grad():
-        expected = theirs(torch.tensor(pictures))
+        expected = theirs(**pictures)
     converted, _ = convert.convert_checkpoint(str(tmp_path))
-    close(outputs(converted, pictures)[0], expected.logits)
+    assert converted.labels == list(theirs.config.id2label.values())
+    ours = hearing.front_end_of(converted)(waveforms)
+    close(ours, pictures['input_values'])
+    close(outputs(converted, ours)[0], expected.logits)
 
 
 def test_ast_under_the_names_of_transformers_4():

@@ -1,24 +1,18 @@
 """Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
 
-import math
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from genre_jax.convert import beside
 from genre_jax.convert.engine import Table
 from genre_jax.convert.tables.lines import rules
 from genre_jax.errors import UserError
 
-_PATCH = 16
-# What the positions tell of the authors' files: the same stride along both axes, and the lengths of AudioSet,
-# ESC-50 and Speech Commands give a number each.
-_PUBLISHED_STRIDES = {
-    ((128 - _PATCH) // stride + 1) * ((frames - _PATCH) // stride + 1): stride
-    for stride in (10, 12, 14, 16)
-    for frames in (1024, 512, 128)
-}
-_PUBLISHED_HEADS = {192: 3, 384: 6, 768: 12}
+_PATCH, _TOKENS = 16, 2
+_LISTED = 6  # readings of a grid
+_SIZES = ('bins', 'frames')
 # What transformers calls settings of the model in config.json, and its default, which may be left out there.
 _TRANSFORMERS = {
     'heads': ('num_attention_heads', 12),
@@ -30,43 +24,68 @@ _TRANSFORMERS = {
 }
 
 
-def _describe(tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str) -> dict:
-    """Describes an AST from its tensors, and from `told`, what they do not tell; None is unknown."""
-    n_tokens, width = tensors[place].shape[1:]
-    n_patches = n_tokens - 2
-    bins, frames = told.pop('bins', None) or 128, told.pop('frames', None)
+def _describe(
+    tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str, tell: str = ''
+) -> dict:
+    """Describes an AST from its tensors, and from `told`, what they do not tell; None is unknown.
 
-    def rows(stride: int) -> int:
-        return (bins - _PATCH) // stride + 1
-
-    if unknown := [key for key, value in told.items() if value is None]:
-        heads = [n for n in range(1, width + 1) if width % n == 0]
-        strides = [n for n in range(1, _PATCH + 1) if n_patches % rows(n) == 0]
-        names = ' '.join(f'--set={key}=NUMBER' for key in unknown)
+    `tell` is another way to tell it than to name it.
+    """
+    n_positions, width = tensors[place].shape[1:]
+    bins, frames = told.pop('bins'), told.pop('frames')
+    if unknown := [key for key, value in (told | {'bins': bins}).items() if value is None]:
+        raise UserError(_open_questions(unknown, n_positions - _TOKENS, width, told | {'bins': bins}, tell))
+    frequency_stride, time_stride = told['frequency_stride'], told['time_stride']
+    rows = _count(bins, frequency_stride)
+    columns = _count(frames, time_stride) if frames else (n_positions - _TOKENS) // max(1, rows)
+    if rows < 1 or columns < 1 or rows * columns + _TOKENS != n_positions:
+        of_time = f'{frames} frames with time_stride={time_stride} of {_count(frames, time_stride)} columns'
         raise UserError(
-            f'the tensors do not tell {", ".join(unknown)}: heads may be {heads}, frequency_stride '
-            f'{strides}: put the config.json of transformers beside them, or name each: python -m '
-            f'genre_jax.convert {names}'
+            f'{bins} bins with frequency_stride={frequency_stride} are pictures of {rows} rows of patches'
+            + (f', and {of_time}: ' if frames else ': ')
+            + f'the tensors have {n_positions - _TOKENS} positions of patches: they are of another grid'
         )
-    columns = max(1, n_patches // rows(told['frequency_stride']))
     return told | {
         'width': width,
         'depth': len({match[1] for key in tensors if (match := re.match(blocks, key))}),
         'num_classes': len(tensors[head]),
-        'features': 'ast' if bins == 128 else '',
-        'picture': (frames or (columns - 1) * told['time_stride'] + _PATCH, bins),
+        'picture': (frames or (columns - 1) * time_stride + _PATCH, bins),
     }
+
+
+def _count(pixels: int, stride: int) -> int:
+    """Returns how many patches there are along an axis."""
+    return (pixels - _PATCH) // stride + 1
+
+
+def _open_questions(unknown: list[str], n_patches: int, width: int, told: Mapping, tell: str) -> str:
+    """Says what the tensors leave open, what they allow, and how to name it."""
+    allowed = []
+    if 'heads' in unknown:
+        allowed.append(f'heads may be {[n for n in range(1, width + 1) if width % n == 0]}')
+    if 'bins' in unknown or 'frequency_stride' in unknown:
+        strides = [told['frequency_stride']] if told['frequency_stride'] else range(1, _PATCH + 1)
+        readings = [
+            f'{stride} of {bins} bins ({rows} x {n_patches // rows})'
+            for bins in ([told['bins']] if told['bins'] else (128, 96, 64))
+            for stride in strides
+            if (rows := _count(bins, stride)) > 0 and n_patches % rows == 0
+        ]
+        more = [f'{len(readings) - _LISTED} more'] * (len(readings) > _LISTED)
+        either = ' or '.join([*readings[:_LISTED], *more])
+        allowed.append(f'the frequency_stride of {n_patches} patches {either or "none that is known"}')
+    names = ' '.join(f'--set={key}=NUMBER' for key in unknown)
+    return (
+        f'the tensors do not tell {", ".join(unknown)}: {"; ".join([*allowed, tell])}name each: '
+        f'python -m genre_jax.convert {names}'
+    )
 
 
 def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    n_tokens, width = tensors['v.pos_embed'].shape[1:]
-    stride = _PUBLISHED_STRIDES.get(n_tokens - 2)
-    told = {
-        'heads': given.get('heads', _PUBLISHED_HEADS.get(width)),
-        'frequency_stride': given.get('frequency_stride', stride),
-        'time_stride': given.get('time_stride', stride),
-    }
-    return _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
+    told = {key: given.get(key) for key in ('heads', 'frequency_stride', 'time_stride', 'frames')}
+    told['bins'] = given.get('bins', 128)  # all that they train on
+    described = _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
+    return described | {'features': 'ast' if described['picture'][1] == 128 else ''}
 
 
 AST = Table(
@@ -86,31 +105,53 @@ AST = Table(
         left_out          v\.head(_dist)?\.(weight|bias)       heads for ImageNet, which AST does not use
     """),
     describe=_describe_authors,
+    sizes=_SIZES,
 )
 
 
 def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
-    told = {key: given.get(key) for key in _TRANSFORMERS}
-    config = given['config.json']
-    if config.get('model_type') == 'audio-spectrogram-transformer':
-        for key, (name, default) in _TRANSFORMERS.items():
-            value = config.get(name, default)
-            if type(value) is not type(default) or not 0 < value < math.inf:
-                raise UserError(f'config.json beside it has {name}={value!r}, expected as {default}')
-            told[key] = given.get(key, value)
-        for name, only in (('patch_size', _PATCH), ('hidden_act', 'gelu')):
-            if config.get(name, only) != only:
-                raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only!r}')
+    config, preprocessor = given.get(beside.CONFIG, {}), given.get(beside.PREPROCESSOR, {})
+    if config.get('model_type') != 'audio-spectrogram-transformer':
+        config = {}  # that of something else, which happens to lie there
+    told = {
+        key: given.get(key, beside.number(config, beside.CONFIG, *default) if config else None)
+        for key, default in _TRANSFORMERS.items()
+    }
     place = 'audio_spectrogram_transformer.embeddings.position_embeddings'
-    described = _describe(tensors, told, place, 'classifier.dense.weight', _BLOCK)
-    if config.get('model_type') == 'audio-spectrogram-transformer':
-        for key, name, default in (('width', 'hidden_size', 768), ('depth', 'num_hidden_layers', 12)):
-            if (value := config.get(name, default)) != described[key]:
-                raise UserError(
-                    f'config.json beside it has {name}={value!r}, the tensors {described[key]}: it is that '
-                    'of another model'
-                )
-    return described | {'head_norm_epsilon': described['layer_norm_epsilon']}
+    if config:
+        _check_sizes(config, tensors, place)
+    tell = 'put the config.json of transformers beside them, or '
+    described = _describe(tensors, told, place, 'classifier.dense.weight', _BLOCK, tell)
+    frames, bins = described['picture']
+    flavour, front_end = beside.front_end(preprocessor, bins, frames)
+    return described | {
+        'head_norm_epsilon': described['layer_norm_epsilon'],
+        'features': flavour,
+        'front_end': front_end,
+        'labels': beside.classes(config, described['num_classes']),
+        'tags': beside.says_yes_or_no(config),
+    }
+
+
+def _check_sizes(config: Mapping, tensors: Mapping[str, np.ndarray], place: str) -> None:
+    """Refuses a config that is of another network than the tensors, or of one that is not known here."""
+    for name, only in (
+        ('patch_size', [_PATCH, [_PATCH] * 2]),
+        ('hidden_act', ['gelu']),
+        ('qkv_bias', [True]),
+    ):
+        if config.get(name, only[0]) not in only:
+            raise UserError(f'config.json beside it has {name}={config[name]!r}, not {only[0]!r}')
+    width = tensors[place].shape[2]
+    depth = len({match[1] for key in tensors if (match := re.match(_BLOCK, key))})
+    # Blocks whose hidden layer is not 4 times as wide are refused by their shape.
+    sizes = {'hidden_size': (768, width), 'num_hidden_layers': (12, depth)}
+    sizes['intermediate_size'] = (4 * width, 4 * width)
+    for name, (default, here) in sizes.items():
+        if (value := config.get(name, default)) != here:
+            raise UserError(
+                f'config.json beside it has {name}={value!r}, the tensors {here}: it is that of another model'
+            )
 
 
 # transformers 4 and 5 have different names.
@@ -135,8 +176,10 @@ _TRANSFORMERS_RULES = r"""
 AST_HUGGING_FACE = Table(
     title='AST of transformers 4 or 5 (.safetensors, .bin)',
     model='ast',
-    tags=(527,),
+    tags=(400, 519, 527),  # MAEST's of Discogs, AudioSet's
     marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
     rules=rules(_TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')),
     describe=_describe_transformers,
+    sizes=_SIZES,
+    beside=True,
 )

@@ -1,4 +1,4 @@
-"""Checkpoints of musicnn (the package of that name)."""
+"""Checkpoints of the package musicnn: the network of that name, and its sister VGG."""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,7 @@ def _without_height(kernel: np.ndarray) -> np.ndarray:
     return kernel[:, :, 0]
 
 
+_OPTIMISER = 'left_out .*/Adam(_1)?|beta[12]_power(_1)?|.*global_step state of the optimiser'
 MUSICNN = Table(
     title='musicnn by its authors (TensorFlow bundle)',
     model='musicnn',
@@ -32,7 +33,7 @@ MUSICNN = Table(
         _lines('tf_layer', 'conv2d', _KERNELS)
         + _lines('tf_norm', 'batch_normalization', _NORMS)
         + _lines('tf_layer', 'dense', ('dense', 'logits'))
-        + 'left_out .*/Adam(_1)?|beta[12]_power(_1)?|.*global_step state of the optimiser',
+        + _OPTIMISER,
         without_height=_without_height,
     ),
     describe=lambda tensors, given: {
@@ -41,5 +42,25 @@ MUSICNN = Table(
         'num_classes': len(tensors['dense_1/bias']),
         'features': 'musicnn',
         'picture': (187, round(tensors['conv2d_1/kernel'].shape[1] / 0.7)),
+    },
+)
+
+VGG = Table(
+    title='VGG by the authors of musicnn (TensorFlow bundle)',
+    model='vgg',
+    tags=(50,),
+    marks=('1CNN/kernel', '5CNN/kernel', 'batch_normalization_5/gamma', 'dense/kernel'),
+    rules=rules(
+        r'tf_layer ([1-5])CNN conv\1'
+        + '\n'
+        + _lines('tf_norm', 'batch_normalization', ('bn_input', *(f'bn{i}' for i in range(1, 6))))
+        + _lines('tf_layer', 'dense', ('logits',))
+        + _OPTIMISER
+    ),
+    describe=lambda tensors, given: {
+        'filters': tensors['1CNN/kernel'].shape[3],
+        'num_classes': len(tensors['dense/bias']),
+        'features': 'musicnn',
+        'picture': (187, 96),
     },
 )

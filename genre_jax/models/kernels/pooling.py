@@ -28,6 +28,15 @@ def max_pool_2x2(maps: jax.Array) -> jax.Array:
     return functools.reduce(_larger, _fields(maps))
 
 
+def max_pool_overlapping(maps: jax.Array) -> jax.Array:
+    """Takes the maximum of every 4 values along axis 1, in windows that begin 2 apart.
+
+    What is left over at its end is left out.
+    """
+    pairs = max_pool_along(maps, 1, 2)
+    return _larger(pairs[:, :-1], pairs[:, 1:])
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool_along(maps: jax.Array, axis: int, size: int) -> jax.Array:
     """Takes the maximum of every `size` values along axis 1 or 2 of (batch, height, width, channels).
