@@ -70,6 +70,7 @@ def load(folder: pathlib.Path) -> Converted:
         for path, value in variables.items():
             if value.dtype != np.float32 or not np.isfinite(value).all():
                 raise ValueError(f'{path} holds {value.dtype}, or what is not finite')
+        fields |= {key: fields[key] and _tuples(fields[key]) for key in ('settings', 'front_end')}
         converted = Converted(variables=variables, rows=[], **fields)
     # As in read.py: damaged content raises nearly anything.
     except Exception as error:
@@ -105,6 +106,11 @@ def report_lines(report: Mapping) -> str:
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
     return '\n'.join(map(printable, lines))
+
+
+def _tuples(settings: Mapping) -> dict:
+    """Returns settings as they were: JSON knows no tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
 
 
 def _front_end(report: Mapping) -> str:

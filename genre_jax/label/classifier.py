@@ -23,7 +23,7 @@ from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
 from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
-from genre_jax.label.hearing import front_end_of, heard_at, labels_of, with_tuples
+from genre_jax.label.hearing import front_end_of, heard_at, labels_of
 from genre_jax.label.song import Song
 from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
@@ -116,7 +116,7 @@ class Classifier:
             raise UserError(
                 f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
             )
-        settings = {'name': source.model, **with_tuples(source.settings)}
+        settings = {'name': source.model, **source.settings}
         model = models.build(settings, source.num_classes)
         self.names_tonic = model.names_tonic
         self._forward = self._program(source, model, front_end)
