@@ -65,6 +65,7 @@ class Classifier:
         features: flavour of its front end.
         names_tonic: whether it names the tonic, too.
         sha256: digest of its parameters.
+        licence: of its weights, or of those that its training began with; None where none is told.
     """
 
     def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int | None = None) -> None:
@@ -83,6 +84,7 @@ class Classifier:
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
             )
         self.title, self.sha256, self.features = source.title, source.sha256, source.features
+        self.licence = source.licence
         self.labels = tuple(labels or labels_of(name, source))
         if len(self.labels) != source.num_classes:
             raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')
