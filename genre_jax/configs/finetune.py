@@ -4,7 +4,8 @@
         --config.data.root=DIR --workdir=runs/x
 
 model=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The published weights are fetched once (33, 33, 15, 20,
-313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`.
+313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
+`:model=musicnn,pretrained=False`.
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
