@@ -20,7 +20,7 @@ _Norm = functools.partial(BatchNorm, epsilon=0.0010000000474974513)
 
 
 class Model(Network):
-    """The network. 486,880 parameters with 360 classes, 22,239,976 with a capacity of 32.
+    """The network. 486,552 parameters with 360 classes, 22,239,976 with a capacity of 32.
 
     It is called with frames of sound, float32 (batch, 1024, 1), each of mean 0 and deviation 1.
 

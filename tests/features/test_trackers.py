@@ -1,4 +1,4 @@
-"""pYIN against librosa's."""
+"""Trackers of the melody: pYIN against librosa's, and what all refuse. CREPE: tests/parity/test_crepe.py."""
 
 import functools
 
@@ -54,13 +54,20 @@ def test_it_is_librosas(kind, hop_length):
 
 
 @pytest.mark.parametrize(
-    ('fields', 'said'),
+    ('tracker', 'fields', 'said'),
     [
-        ({'f_min_hz': 15.0}, 'f_min_hz=15: .*two periods of more than 15.6'),
-        ({'octaves': 7}, 'lower octaves or f_min_hz'),
-        ({'hop_length': 0}, 'hop_length'),
+        ('pyin', {'f_min_hz': 15.0}, 'f_min_hz=15: .*two periods of more than 15.6'),
+        ('pyin', {'octaves': 7}, 'lower octaves or f_min_hz'),
+        ('pyin', {'hop_length': 0}, 'hop_length'),
+        ('pyin', {'voiced_db': 10.0}, "voiced_db=10.0: tracker='pyin' has no such key"),
+        ('pyin', {'weights': 'others'}, "weights='others'"),
+        ('constant_q', {'periodicity': 0.5}, "periodicity=0.5: tracker='constant_q' has no such key"),
+        ('crepe_full', {'sample_rate_hz': 22050}, 'sample_rate_hz=22050: expected 16000'),
+        ('crepe_full', {'octaves': 5}, '5 octaves from 82.5 Hz: CREPE hears 31.7 to 2006 Hz'),
+        ('crepe_tiny', {'f_min_hz': 25.0}, '4 octaves from 25 Hz'),
+        ('crepe', {}, "tracker='crepe': expected one of 'constant_q', 'pyin', 'crepe_tiny', 'crepe_full'"),
     ],
 )
-def test_what_cannot_be_is_refused(fields, said):
+def test_what_cannot_be_is_refused(tracker, fields, said):
     with pytest.raises(UserError, match=said):
-        AudioMelody(tracker='pyin', **fields)
+        AudioMelody(tracker=tracker, **fields)
