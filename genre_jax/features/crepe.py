@@ -62,7 +62,7 @@ class Crepe(AudioFrontEnd):
         if first < 0 or end > _BINS:
             raise UserError(
                 f'config.features: {self.octaves} octaves from {self.f_min_hz:g} Hz: CREPE hears '
-                f'{_LOWEST_HZ:.1f} to {_hz(_BINS):.0f} Hz: lower octaves or change f_min_hz'
+                f'{_LOWEST_HZ:.1f} to {_hz(_BINS - 1):.0f} Hz: lower octaves or change f_min_hz'
             )
 
     @property
