@@ -4,24 +4,23 @@
         --config.data.root=otmm_makam_recognition_dataset --workdir=runs/makam_orbit
 
 One of ten folds, `--config.split.fold=0` to 9, of the data of docs/datasets/makam.md: of recordings, as in
-the paper of 2016. `protocol=grouped` keeps compositions together, or with `keep=artist` artists, where
-metadata beside the pitch tracks name them. What the network is and what it is worth: docs/modal.md. It learns
-from tonics and from excerpts of all lengths, and is tested without tonics: on whole recordings, and on an
-excerpt of 120, 60 and 30 s of each.
+the paper of 2016. `protocol=grouped` keeps compositions together, or with `--config.data.group=artist`
+artists, where metadata beside the pitch tracks name them. What the network is and what it is worth:
+docs/modal.md. It learns from tonics and from excerpts of all lengths, and is tested without tonics: on whole
+recordings, and on an excerpt of 120, 60 and 30 s of each.
 """
 
 from genre_jax.configs import common
 
 
 def get_config(text: str | None = None) -> common.Config:
-    """Returns the config of 'protocol=grouped,keep=artist', what follows the page's colon."""
-    arguments = common.parse_arguments(text, protocol=('paper', 'grouped'), keep=('work', 'artist'))
-    grouped = arguments.protocol == 'grouped'
+    """Returns the config of 'protocol=grouped', what follows the page's colon."""
+    grouped = common.parse_arguments(text, protocol=('paper', 'grouped')).protocol == 'grouped'
     config = common.get_config()
     config.data.update(name='makam', root='', chunk_s=60.0)  # recordings are read whole
-    config.data.group = arguments.keep if grouped else 'recording'
-    protocol = 'artist' if grouped else 'kfold'
-    config.split.update(protocol=protocol, folds=10, fractions=(0.88, 0.02, 0.10))
+    config.data.group = 'work' if grouped else 'recording'
+    config.split.update(folds=10, fractions=(0.88, 0.02, 0.10))
+    config.split.protocol = 'artist' if grouped else 'kfold'  # 'artist' is by group
 
     config.windows.update(window_s=0, train_per_track=16, train_draw='grid', train_shortest_s=20.0)
     config.windows.eval_per_track = 1
