@@ -178,7 +178,7 @@ class Network:
         variables = jax.device_put(variables, whole)
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
-        def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
+        def forward(variables: Mapping, examples: Mapping) -> jax.Array:
             return job.apply(variables, job.featurize(examples), train=False)[1]
 
         outputs, batch_size = [], self.config.eval.batch_size
