@@ -170,6 +170,8 @@ class Network:
         return self._held[name]
 
     def _compute(self, table: loader.WindowTable) -> np.ndarray:
+        if self._front_end.needs_tonic:
+            run_data.check_tonics(table.dataset, f'config.features.name={self.config.features.name!r}')
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
         fresh = jax.jit(job.init)(jax.random.key(0))

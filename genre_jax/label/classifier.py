@@ -72,7 +72,7 @@ class Classifier:
         if jax.process_count() > 1:
             raise UserError('recordings are labelled by one process: leave out --distributed')
         source = init_from.find(name, 'MODEL')
-        if source.features not in features.FLAVOURS:
+        if source.features not in {**features.FLAVOURS, **features.WITH_TONIC}:
             raise UserError(
                 f'MODEL={name} does not hear sound (its features: {source.features or "not known"}): '
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
@@ -84,6 +84,11 @@ class Classifier:
         known = {table.title: table for table in tables.TABLES}
         self.tags = source.title in known and source.num_classes in known[source.title].tags
         front_end = front_end_of(source)
+        if front_end.needs_tonic:
+            raise UserError(
+                f'MODEL={name} has to be told the tonic of each recording (its features: {source.features}), '
+                'which is not known here: expected a model that goes by sound alone'
+            )
         self.window_s, self.sample_rate_hz = heard_at(pathlib.Path(name), source, front_end)
         found = None
         for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):

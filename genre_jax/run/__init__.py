@@ -107,6 +107,8 @@ def open_job(
     train_table = data.tables['train']
     if isinstance(front_end, features.FITTED) and not front_end.fixed:
         front_end = front_end.fitted(_as_heard(train_table, front_end, config))
+    if front_end.needs_tonic:
+        run_data.check_tonics(data.dataset, f'config.features.name={config.features.name!r}')
     counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
     job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
     # For its errors: what was mistaken up to here may be corrected in the same run folder.

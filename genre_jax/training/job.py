@@ -208,8 +208,9 @@ def make_job(
     augmentation.check_kind(stored.kind)
     if config.train.features_once:
         augmentation.check_features_once()
-    if job.model.names_tonic:
-        augmentation.check_tonics()
+    for uses, learns in ((job.model.names_tonic, True), (job.front_end.needs_tonic, False)):
+        if uses:
+            augmentation.check_tonics(learns)
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
     devices = sharding.batch_parts(mesh)  # with other examples each

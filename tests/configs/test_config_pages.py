@@ -221,6 +221,8 @@ def test_the_pictures_are_the_papers():
         ('bu_models.py:features=mfcc', (1292, 13)),
         ('bu_models.py:features=chroma', (1292, 12)),
         ('ast_raag.py', (2998, 128)),
+        ('ast_raag.py:input=constant_q', (3001, 128)),
+        ('ast_raag.py:input=tonic_normalised', (3001, 128)),
         ('wu_vgg16.py', (288, 432, 3)),
     ):
         assert make_job(page).picture == picture
