@@ -22,7 +22,7 @@ from genre_jax.config import keys
 from genre_jax.convert import init_from
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
-from genre_jax.loading import loader, prepared, run_data, splits
+from genre_jax.loading import loader, prepared, run_data, splits, tonics
 from genre_jax.loading.feed import Streamed
 from genre_jax.logbook import progress_bar, read_json
 from genre_jax.training.job import make_job
@@ -171,7 +171,8 @@ class Network:
 
     def _compute(self, table: loader.WindowTable) -> np.ndarray:
         if self._front_end.needs_tonic:
-            run_data.check_tonics(table.dataset, f'config.features.name={self.config.features.name!r}')
+            needs = f'config.features.name={self.config.features.name!r}'
+            tonics.check_known(table.dataset.tracks, needs)
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
         fresh = jax.jit(job.init)(jax.random.key(0))

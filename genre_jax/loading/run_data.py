@@ -66,16 +66,6 @@ def open_dataset(config: ml_collections.ConfigDict) -> prepared.Dataset:
     return prepared.Dataset(pathlib.Path(folder), config.data.classes)
 
 
-def check_tonics(dataset: prepared.Dataset, needs: str) -> None:
-    """Refuses recordings without a tonic; `needs` says what needs it: a UserError."""
-    tracks = dataset.tracks
-    if without := [track['track'] for track in tracks if not track['tonic_hz'] > 0]:
-        raise UserError(
-            f'{needs} needs the tonic of every recording, and {len(without)} of {len(tracks)} have none, '
-            f'such as {without[0]!r}: give it in the column tonic_hz of the CSV, or leave them out'
-        )
-
-
 def make_split(config: ml_collections.ConfigDict, dataset: prepared.Dataset) -> splits.Split:
     """Makes the split that config.split asks for."""
     stored = dataset.stored(config.windows.window_s)
