@@ -23,12 +23,12 @@ the playing time of each raag at random, whoever plays (docs/datasets/raag.md), 
 Of the rate of its figure (1e-5 here, AST's own for fine-tuning), the length (ten epochs) and the amounts of
 speed and pitch the paper says nothing.
 
-`input=tonic_normalised`, which is not the paper's, is told the tonic of every recording (a column of the CSV):
-constant-Q pictures of as many bins, five and a third octaves in quarter tones, moved so that every tonic stands
-at the same height. Pitch and speed are not changed then, which would change the tonic; the tempo alone is.
-`input=constant_q` has the same pictures where they are: the difference is what the tonic is worth. Both begin
-with the weights that were trained on mel bands. On synthetic music (`data=synthetic_raag`), and what the tonic
-is worth there: docs/modal.md.
+`input=tonic_normalised`, which is not the paper's, is told the tonic of every recording (a column of the
+CSV): constant-Q pictures of as many bins, five and a third octaves in quarter tones, moved so that every
+tonic stands at the same height. Pitch and speed are not changed then, which would change the tonic; the tempo
+alone is. `input=constant_q` has the same pictures where they are: the difference is what the tonic is worth.
+Both begin with the weights that were trained on mel bands. On synthetic music (`data=synthetic_raag`), and
+what the tonic is worth there: docs/modal.md.
 
 Wants a GPU, for attention over 3590 tokens (remat keeps the activations of one block at a time); for 241 h of
 audio of the order of ten hours on a large one, estimated from the number of products and not measured. To

@@ -175,10 +175,8 @@ class Network:
             tonics.check_known(table.dataset.tracks, needs)
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
-        fresh = jax.jit(job.init)(jax.random.key(0))
-        variables, _ = job.initial(jax.device_get(fresh))
+        variables = job.loaded()
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
-        variables = jax.device_put(variables, whole)
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
         def forward(variables: Mapping, examples: Mapping) -> jax.Array:

@@ -6,8 +6,8 @@ Protocols (config.split.protocol):
 - `artist`: `folds` folds by group, stratified; fold `fold` is the test part, and of the others the share
   of `fractions` is set aside for validation.
 - `tonic`: `folds` folds by the pitch class of the tonic, arcs of the octave; what lies nearer than
-  `tonic_margin_cents` to a test tonic, or is of a group that is tested, takes no part. Validation is set aside
-  as in `artist`. With `allow_leak` groups are shared.
+  `tonic_margin_cents` to a test tonic, or is of a group that is tested, takes no part. Validation is set
+  aside as in `artist`. With `allow_leak` groups are shared.
 - `official`: the split that every recording of the dataset carries.
 - `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (docs/datasets/NAME.md).
   Without a list, `stratified` is at random by song, stratified by class.
@@ -74,8 +74,8 @@ def make_split(
 ) -> Split:
     """Makes the split that config.split, `config`, asks for.
 
-    The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split', 'tonic_hz' and
-    'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
+    The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split', 'tonic_hz'
+    and 'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
     `segment_leaky` is a window in samples, or rows. UserError: no such protocol, a class that cannot stand in
     every part, or a leak.
     """
@@ -148,9 +148,7 @@ def _by_tonic(config: ml_collections.ConfigDict, tracks: Sequence[dict]) -> Spli
     return Split('tonic', f'{detail}; {found}', _rows(parts))
 
 
-def _fold_in_words(
-    config: ml_collections.ConfigDict, by: str, how: str = 'stratified by class'
-) -> str:
+def _fold_in_words(config: ml_collections.ConfigDict, by: str, how: str = 'stratified by class') -> str:
     """Describes a fold; UserError: there is no such fold."""
     if not 0 <= config.fold < config.folds:
         raise UserError(

@@ -1,7 +1,7 @@
 """Folds whose tonics are apart: of a test recording none of training has the tonic, nor one close to it.
 
-Tonics count as pitch classes: they lie on a circle of 1200 cents. Each fold is an arc of it, since every end of
-an arc costs recordings that lie close to it on the other side.
+Tonics count as pitch classes: they lie on a circle of 1200 cents. Each fold is an arc of it, since every end
+of an arc costs recordings that lie close to it on the other side.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,9 @@ def hold_out(
     """
     check_known(tracks, "config.split.protocol='tonic'")
     if len(tracks) < folds:
-        raise UserError(f'config.split.folds={folds}: there are {len(tracks)} recordings; expected fewer folds')
+        raise UserError(
+            f'config.split.folds={folds}: there are {len(tracks)} recordings; expected fewer folds'
+        )
     places = cents([track['tonic_hz'] for track in tracks])
     test = arcs(places, folds) == fold
     near = ~test & (away(places, places[test]) < margin_cents)
@@ -80,8 +82,8 @@ def hold_out(
     train = parts == 'train'
     least = away(places[train], places[test]).min() if train.any() else np.inf
     words = (
-        f'tonics {_arc(places[test])}; left out of training: {near.sum()} songs within {margin_cents:g} cents '
-        f'of a test tonic'
+        f'tonics {_arc(places[test])}; left out of training: {near.sum()} songs within {margin_cents:g} '
+        'cents of a test tonic'
     )
     if not share_groups:
         words += f', {shared.sum()} more whose group is tested'

@@ -46,7 +46,9 @@ class Job:
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
-        features = self.featurize({key: jnp.zeros(x.shape, x.dtype) for key, x in self._smallest_batch.items()})
+        features = self.featurize(
+            {key: jnp.zeros(x.shape, x.dtype) for key, x in self._smallest_batch.items()}
+        )
         return self.model.init(key, features, train=False)
 
     @property
@@ -68,6 +70,11 @@ class Job:
             labels=self.stored.labels,
             picture=self.picture,
         )
+
+    def loaded(self) -> dict:
+        """Returns the variables of the checkpoint, whole on every device: for a model that is not trained."""
+        variables, _ = self.initial(jax.device_get(jax.jit(self.init)(jax.random.key(0))))
+        return jax.device_put(variables, sharding.replicated(self.mesh))
 
     def featurize(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Turns what is stored into features (batch, frames, bins), on their devices.

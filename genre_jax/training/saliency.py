@@ -25,7 +25,7 @@ _BOXES = (16, 4)
 
 
 def program(job: Job) -> tuple[str, Callable]:
-    """Returns which of the ways it is, and a program: variables, a batch as `Job.featurize`, classes (batch,).
+    """Returns which of the ways it is, and a program: variables, a batch as for `Job.featurize`, its classes.
 
     It gives the pictures that the network gets and how much their places speak for the class of each, both
     uint8 (batch, frames, bins): from the least to the greatest value of a picture, and from nothing to the
