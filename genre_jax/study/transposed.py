@@ -16,6 +16,7 @@ import numpy as np
 from genre_jax import features, sharding
 from genre_jax.augment import pitch
 from genre_jax.convert import init_from
+from genre_jax.convert.engine import Converted
 from genre_jax.data.recordings import Kind
 from genre_jax.evaluation import intervals, paired
 from genre_jax.evaluation.evaluate import Predictions
@@ -102,24 +103,20 @@ def test(fold: Fold, model: str, semitones: Sequence[float]) -> Heard:
             continue
         # To play faster takes more sound.
         longer = 2 ** (max(0.0, *semitones) / 12) if name == _BY_SPEED else 1.0
-        table, predict = _prepared(fold, source, name, longer)
+        predict = _predictor(fold, source, name, longer)
         with progress_bar(len(missing), 'keys', 'transposed') as bar:
             for each in missing:
                 predict(each).save(files[each])
                 bar.update()
     said |= {each: Predictions.read(file, _REMEDY) for each, file in files.items()}
-    train, test = (
-        tonics.cents(fold.dataset.column('tonic_hz')[fold.split.tracks[part]]) for part in ('train', 'test')
-    )
-    margin = fold.config.split.tonic_margin_cents
-    known = {each: tonics.away((test + 100 * each) % 1200, train) < margin for each in said}
-    return Heard(kind, len(train), said, known)
+    places, margin = tonics.cents(fold.dataset.column('tonic_hz')), fold.config.split.tonic_margin_cents
+    learnt, tested = (places[fold.split.tracks[part]] for part in ('train', 'test'))
+    known = {each: tonics.away((tested + 100 * each) % 1200, learnt) < margin for each in said}
+    return Heard(kind, len(learnt), said, known)
 
 
-def _prepared(
-    fold: Fold, source: Any, name: str, longer: float
-) -> tuple[loader.WindowTable, Callable[[float], Predictions]]:
-    """Returns the windows of the test part, so many times as long, and what predicts in another key."""
+def _predictor(fold: Fold, source: Converted, name: str, longer: float) -> Callable[[float], Predictions]:
+    """Returns what predicts the test part in another key, of windows that are read so many times as long."""
     config = fold.config.copy_and_resolve_references()
     config.init.new = ''  # nothing is trained
     front_end, mesh = front_end_of(source), sharding.make_mesh(sizes=config.mesh)
@@ -141,7 +138,7 @@ def _prepared(
         found = np.concatenate([jax.device_get(step(variables, key, batch)) for batch in batches])
         return table.predictions(found[: len(table)])
 
-    return table, predict
+    return predict
 
 
 def _program(job: Job, name: str, n_samples: int) -> Callable:
