@@ -6,6 +6,7 @@ or slower, which changes the tempo as well.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -97,17 +98,15 @@ def test(fold: Fold, model: str, semitones: Sequence[float]) -> Heard:
         each: folder / 'transposed' / f'{source.sha256[:12]}_{each:+g}_{way(each, kind).split()[0]}.npz'
         for each in semitones
     }
-    for name in (_BY_FREQUENCY, _BY_PITCH, _BY_SPEED):
-        missing = [s for s, file in files.items() if way(s, kind).startswith(name) and not file.exists()]
-        if not missing:
-            continue
-        # To play faster takes more sound.
-        longer = 2 ** (max(0.0, *semitones) / 12) if name == _BY_SPEED else 1.0
-        predict = _predictor(fold, source, name, longer)
-        with progress_bar(len(missing), 'keys', 'transposed') as bar:
-            for each in missing:
-                predict(each).save(files[each])
-                bar.update()
+    missing = [each for each, file in files.items() if not file.exists()]
+    predictor = functools.cache(functools.partial(_predictor, fold, source))
+    with progress_bar(len(missing), 'keys', 'transposed', disable=not missing) as bar:
+        for each in missing:
+            name = way(each, kind)
+            # To play faster takes more sound, to play slower less.
+            longer = 2 ** (each / 12) if name == _BY_SPEED else 1.0
+            predictor(name, longer)(each).save(files[each])
+            bar.update()
     said |= {each: Predictions.read(file, _REMEDY) for each, file in files.items()}
     places, margin = tonics.cents(fold.dataset.column('tonic_hz')), fold.config.split.tonic_margin_cents
     learnt, tested = (places[fold.split.tracks[part]] for part in ('train', 'test'))
