@@ -76,7 +76,7 @@ def test_pages_train(page, arguments, stored_hz):
         'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         'tonic_hz': jax.ShapeDtypeStruct((batch_size,), jnp.float32),
     }
-    pictures = jax.eval_shape(job.featurize, batch[kind])
+    pictures = jax.eval_shape(job.featurize, batch)
     if page == 'shallow_cnn_gtzan':
         assert pictures.shape == (batch_size, 80, 80)
     new_state, outputs = jax.eval_shape(train.make_train_step(job, job.plan.groups(0)), state, batch)

@@ -149,7 +149,7 @@ def test_commands_fit_together(page):
     of_all = {'name', 'prepared_dir', 'prepared', 'classes', 'chunk_s', 'find_copies'}
     assert set(config.data) - of_all <= taken
     labels = jax.ShapeDtypeStruct((config.train.batch_size,), jnp.int32)
-    batch = {job.stored.kind: job.stored.batch(config.train.batch_size), 'label': labels}
+    batch = job.stored.heard(config.train.batch_size) | {'label': labels}
     pictures, targets = jax.eval_shape(job.training_examples, jax.random.key(0), batch)
     assert pictures.shape == (config.train.batch_size, *job.picture)
     assert targets.shape == (config.train.batch_size, len(job.stored.labels))
@@ -221,6 +221,8 @@ def test_the_pictures_are_the_papers():
         ('bu_models.py:features=mfcc', (1292, 13)),
         ('bu_models.py:features=chroma', (1292, 12)),
         ('ast_raag.py', (2998, 128)),
+        ('ast_raag.py:input=constant_q', (3001, 128)),
+        ('ast_raag.py:input=tonic_normalised', (3001, 128)),
         ('wu_vgg16.py', (288, 432, 3)),
     ):
         assert make_job(page).picture == picture
