@@ -40,7 +40,7 @@ def walk(raag: Raag, performance: Performance, rng: np.random.Generator, duratio
             steps = grammar.pitches(raag.pakad[rng.integers(len(raag.pakad))])
         else:
             steps = _draw_run(raag, last, mood, rng)
-        unit_s = 1 / (performance.notes_per_s * (1 + performance.acceleration_per_s * now_s))
+        unit_s = 1 / performance.tempo(now_s)
         unit_s *= (1.0, 1.0, 0.6)[rng.integers(3)]  # some phrases are fast
         for i, semitones in enumerate(steps):
             length_s = unit_s * _length(raag, semitones, i == len(steps) - 1)
