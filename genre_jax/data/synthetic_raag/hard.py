@@ -43,18 +43,19 @@ def draw_musician(musician: Performance, rng: np.random.Generator) -> Performanc
     if rng.random() < _ACCOMPANIED:
         answers = rng.random() < _ANSWERED
         changed['second'] = sound.draw_musician(rng)
-        changed['second_lag_s'] = 0.0 if answers else rng.uniform(0.12, 0.6)
-        changed['second_db'] = rng.uniform(-3.0, 3.0) if answers else rng.uniform(-9.0, -1.0)
+        changed['second_lag_s'] = 0.0 if answers else rng.uniform(0.12, 0.8)
+        changed['second_db'] = rng.uniform(-3.0, 3.0) if answers else rng.uniform(-7.0, 2.0)
     return dataclasses.replace(
         musician,
         **changed,
-        kan=rng.uniform(0.05, 0.3),
-        gamak=rng.uniform(0.1, 0.4),
+        mood=0.8,
+        kan=rng.uniform(0.1, 0.4),
+        gamak=rng.uniform(0.2, 0.6),
         vibrato=rng.uniform(0.2, 0.8),
-        intonation_cents=rng.uniform(5.0, 15.0),
+        intonation_cents=rng.uniform(5.0, 20.0),
         acceleration_per_s=rng.uniform(0.0, 0.03),
         tabla_db=rng.uniform(-10.0, 0.0),
-        drone_db=rng.uniform(-14.0, -2.0),
+        drone_db=rng.uniform(-10.0, 3.0),
         room_db=rng.uniform(-14.0, -4.0),
         room_s=synthesis.log_uniform(rng, 0.4, 2.0),
     )
@@ -62,7 +63,7 @@ def draw_musician(musician: Performance, rng: np.random.Generator) -> Performanc
 
 def draw_recording(performance: Performance, rng: np.random.Generator) -> Performance:
     """Draws what differs besides from one hard recording of a musician to the next."""
-    alap_s = rng.uniform(0.0, 15.0)
+    alap_s = rng.uniform(0.0, 20.0)
     changed = {}
     drone = rng.choice(list(_DRONES), p=list(_DRONES.values()))
     cents = rng.uniform(-_OFF_CENTS, _OFF_CENTS)
@@ -79,7 +80,7 @@ def draw_recording(performance: Performance, rng: np.random.Generator) -> Perfor
         alap_s=alap_s,
         gat_s=alap_s + rng.uniform(3.0, 15.0),
         drone_cents=cents,
-        snr_db=rng.uniform(3.0, 25.0),
+        snr_db=rng.uniform(0.0, 20.0),
         band_hz=(synthesis.log_uniform(rng, 60.0, 250.0), synthesis.log_uniform(rng, 2000.0, 7000.0)),
         clip_db=rng.uniform(-3.0, 12.0),
     )

@@ -25,7 +25,7 @@ _RELEASE_S = 0.03
 _DRONE_HARMONICS = 20
 _DRONE_RING_S = 5.0
 # Notes a second in an alap and in a gat, over those between.
-_ALAP, _GAT = 0.5, 1.4
+_ALAP, _GAT = 0.4, 1.4
 
 _HELD = (math.inf, math.inf)
 FAMILIES = {
@@ -59,6 +59,7 @@ class Performance:
     tonic_hz: float  # frequency of Sa
     notes_per_s: float = 4.0  # tempo of the short notes at the start
     acceleration_per_s: float = 0.0  # by which share of that it grows every second
+    mood: float = 0.5  # how unevenly swaras are dwelt on: deviation of the logarithm of their lengths
     alap_s: float = 0.0  # until when the notes are slow
     gat_s: float = math.inf  # from when they are fast, and a tabla plays
     meend: float = 0.0  # share of the notes inside a phrase that are reached by a glide
@@ -144,7 +145,7 @@ def contour(notes: Sequence[Note], duration_s: float, sample_rate_hz: int) -> np
     hz = np.zeros(round(duration_s * sample_rate_hz))
     before_hz = 0.0
     for note in notes:
-        first, end = _samples(note, sample_rate_hz)
+        first, end = (min(each, len(hz)) for each in _samples(note, sample_rate_hz))
         if first == end:
             continue
         hz[first:end] = note.frequency_hz
@@ -192,10 +193,8 @@ def render(
         breath = voice.breath(hz, performance.tract, rng, sample_rate_hz)
         wave += breath * np.float32(_gain(melody, breath, performance.breath_db))
     if performance.tabla_db > -math.inf and performance.gat_s < duration_s:
-        # Two short notes are a beat.
-        share = performance.acceleration_per_s / (1 + performance.acceleration_per_s * performance.gat_s)
-        beats_s = tabla.beats(performance.gat_s, performance.tempo(performance.gat_s) / 2, share, duration_s)
-        strokes = tabla.play(beats_s, 2 * performance.drone_hz, rng, len(wave), sample_rate_hz)
+        beats = beats_s(performance, duration_s)
+        strokes = tabla.play(beats, 2 * performance.drone_hz, rng, len(wave), sample_rate_hz)
         wave += strokes * np.float32(_gain(melody, strokes, performance.tabla_db))
     if performance.drone_db > -math.inf:
         strings = _tanpura(performance.drone or drone, performance, rng, len(wave), sample_rate_hz)
@@ -205,6 +204,13 @@ def render(
         wave += echo * np.float32(_gain(wave, echo, performance.room_db))
     wave = _worn(wave, performance, sample_rate_hz)
     return synthesis.to_int16(wave, rng, snr_db=performance.snr_db, peak_dbfs=performance.peak_dbfs)
+
+
+def beats_s(performance: Performance, duration_s: float) -> np.ndarray:
+    """Returns when the beats of the gat fall, float64 [n]: two short notes are a beat."""
+    since = performance.gat_s
+    share = performance.acceleration_per_s / (1 + performance.acceleration_per_s * since)
+    return tabla.beats(since, performance.tempo(since) / 2, share, duration_s)
 
 
 def _gain(reference: np.ndarray, wave: np.ndarray, level_db: float) -> float:

@@ -17,9 +17,7 @@ _CLICK_S = 0.004
 _RING_S = 0.8
 
 
-def beats(
-    from_s: float, beats_per_s: float, acceleration_per_s: float, duration_s: float
-) -> np.ndarray:
+def beats(from_s: float, beats_per_s: float, acceleration_per_s: float, duration_s: float) -> np.ndarray:
     """Returns when the beats fall, float64 [n] in s, from `from_s` to the end.
 
     There are so many a second at the start; a second later a share `acceleration_per_s` more of that.

@@ -33,7 +33,9 @@ class Sung(Protocol):
     vowel: str
 
 
-def amplitudes(notes: Sequence[Sung], hz: np.ndarray, tract: float, sample_rate_hz: int) -> Iterator[np.ndarray]:
+def amplitudes(
+    notes: Sequence[Sung], hz: np.ndarray, tract: float, sample_rate_hz: int
+) -> Iterator[np.ndarray]:
     """Yields the amplitude of each harmonic, float32 [samples], of notes whose contour is `hz` [samples].
 
     `tract` is what the formants are multiplied by. The loudness stays the same.
@@ -64,7 +66,9 @@ def breath(hz: np.ndarray, tract: float, rng: np.random.Generator, sample_rate_h
     hop = sample_rate_hz // _FRAMES_PER_S
     sings = np.append(hz[::hop], hz[-1]) > 0
     ahead = round(_INHALE_S * _FRAMES_PER_S)
-    soon = np.convolve(np.append(sings, np.zeros(ahead)), np.ones(ahead), 'full')[ahead : ahead + len(sings)] > 0
+    soon = (
+        np.convolve(np.append(sings, np.zeros(ahead)), np.ones(ahead), 'full')[ahead : ahead + len(sings)] > 0
+    )
     level = np.where(sings, 1, np.where(soon, _INHALED, 0)).astype(np.float32)
     level = np.convolve(level, np.ones(5, np.float32) / 5, 'same')
     noise = rng.standard_normal(len(hz), np.float32) * _between(level, hop)[: len(hz)]
