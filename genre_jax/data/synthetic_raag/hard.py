@@ -21,7 +21,7 @@ VERSION = 1
 _SINGERS = 0.5
 _ACCOMPANIED = 0.75  # of the musicians, by a second melody instrument
 _ANSWERED = 1 / 3  # of these, phrase by phrase; the others are followed note by note
-# Of the recordings: the tanpura is tuned as it should, its first string is any, its Sa is no Sa, there is none.
+# Of the recordings: the tanpura is right, its first string is any, its Sa is no Sa, there is none.
 _DRONES = {'right': 0.3, 'string': 0.3, 'elsewhere': 0.2, 'none': 0.2}
 _OFF_CENTS = 20.0  # of every tanpura, at most
 
