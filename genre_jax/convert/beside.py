@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from genre_jax import features
 from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
 
-CONFIG, PREPROCESSOR = 'config.json', 'preprocessor_config.json'
+CONFIG, PREPROCESSOR, CARD = 'config.json', 'preprocessor_config.json', 'README.md'
 _MOST_BYTES = 1 << 24
+_LONGEST = 200  # letters of a licence
 _LARGEST = 1e30  # of a number: float32 holds it
 
 
@@ -32,6 +34,30 @@ def read(folder: pathlib.Path) -> dict[str, dict]:
             raise UserError(f'{folder / name}: holds no settings by name: get the file again')
         found[name] = content
     return found
+
+
+def licence(folder: pathlib.Path, found: Mapping[str, Mapping]) -> str | None:
+    """Returns the licence that config.json, of what `read` found, or the model's card names; None: neither.
+
+    The card is README.md, whose head, between lines of ---, has an entry `license`, one or a list.
+    """
+    told = found.get(CONFIG, {}).get('license')
+    if isinstance(told, str) and told.strip():
+        return one_line(told.strip(), _LONGEST)
+    try:
+        with (folder / CARD).open(encoding='utf-8', errors='replace') as file:
+            lines = file.read(_MOST_BYTES).lstrip('\ufeff').splitlines()
+    except OSError:  # nothing depends on it
+        return None
+    if not lines or lines[0].rstrip() != '---':
+        return None
+    entries, key = {}, ''
+    for line in itertools.takewhile(lambda line: line.rstrip() != '---', lines[1:]):
+        if line[:1] not in (' ', '-'):  # else a line more of the last entry
+            key, _, line = line.partition(':')
+        entries.setdefault(key, []).extend(word.strip(' \t-[]"\'') for word in line.split(','))
+    names = [' '.join(filter(None, entries.get(key, []))) for key in ('license', 'license_name')]
+    return one_line(', '.join(filter(None, names)), _LONGEST) or None
 
 
 def number(content: Mapping, file: str, name: str, default: float, *, signed: bool = False) -> float:

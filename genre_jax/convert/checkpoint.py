@@ -28,10 +28,13 @@ def convert_checkpoint(
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))
     tensors = read.read_checkpoint(path)
     table = engine.recognise(tensors, candidates, str(path))
-    found = beside.read(path if path.is_dir() else path.parent) if table.beside else {}
+    folder = path if path.is_dir() else path.parent
+    found = beside.read(folder) if table.beside else {}
     converted = engine.convert(tensors, table, settings, str(path), found)
     if published:
-        converted = dataclasses.replace(converted, labels=_labels(checkpoint))
+        converted = dataclasses.replace(converted, labels=_labels(checkpoint), licence=published.licence)
+    elif table.beside:
+        converted = dataclasses.replace(converted, licence=beside.licence(folder, found))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
 
 

@@ -94,6 +94,7 @@ class Converted:
     window_s: float | None = None  # length of the windows of a run
     sample_rate_hz: float | None = None  # that the recordings of a run were stored at
     tags: bool | None = None  # whether each output by itself says yes or no; None: not told
+    licence: str | None = None  # of the weights, or of those that a run began with, as told; None: not told
 
     @property
     def sha256(self) -> str:
@@ -276,6 +277,12 @@ def _expected(
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), features)
     flat = flax.traverse_util.flatten_dict(shapes, sep='/')
     return {path: value.shape for path, value in flat.items()}
+
+
+def terms(licence: str | None) -> str:
+    """Returns one line on a licence of weights; `NC`, non-commercial, is said in words."""
+    no_trade = re.search(r'\bnc\b|non-?commercial', licence or '', re.IGNORECASE)
+    return f'licence of the weights: {licence or "not told"}' + ', not for commercial use' * bool(no_trade)
 
 
 def some(faults: Sequence[str], limit: int = 6) -> str:

@@ -38,19 +38,22 @@ class Published(NamedTuple):
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
     settings: Mapping[str, int] = MappingProxyType({})  # that its tensors do not tell
+    licence: str = ''  # of the weights, and who says so; else where to look
 
 
 def _panns(file: str, md5: str, model: str = 'cnn14') -> Published:
     name = file.replace('=', '%3D')
     url = f'https://zenodo.org/records/3987831/files/{name}?download=1'
-    return Published(url, file, f'md5:{md5}', model, classes='audioset')
+    licence = 'CC BY 4.0 (Zenodo record 3987831)'
+    return Published(url, file, f'md5:{md5}', model, classes='audioset', licence=licence)
 
 
 def _musicnn(tags: str, model: str) -> Published:
     digest = 'sha256:f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa'
     wheel = 'musicnn-0.1.0-py3-none-any.whl'
     classes = f'musicnn/configuration.py:{tags}_LABELS'
-    return Published('pip:musicnn==0.1.0', wheel, digest, model, f'musicnn/{tags}_{model}', classes)
+    member, licence = f'musicnn/{tags}_{model}', 'ISC (package musicnn 0.1.0)'
+    return Published('pip:musicnn==0.1.0', wheel, digest, model, member, classes, licence=licence)
 
 
 def _crepe(capacity: str) -> Published:
@@ -74,6 +77,7 @@ LISTS = {
 _KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
 _VGG16 = 'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
 _VGG16_CONV = 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'
+_OF_KERAS = 'unknown: see https://keras.io/api/applications/vgg'
 PUBLISHED = {
     'cnn14': _panns('Cnn14_mAP=0.431.pth', '541141fa2ee191a88f24a3219fff024e'),
     'cnn14_16k': _panns('Cnn14_16k_mAP=0.438.pth', '362fc5ff18f1d6ad2f6d464b45893f2c'),
@@ -85,19 +89,25 @@ PUBLISHED = {
         settings={
             'heads': 12, 'bins': 128, 'frames': 1024, 'frequency_stride': 10, 'time_stride': 10,
         },
+        licence='unknown: see https://github.com/YuanGongND/ast',
     ),
-    'vgg16': Published(_KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16'),
+    'vgg16': Published(
+        _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16', licence=_OF_KERAS
+    ),
     'vgg16_conv': Published(
-        _KERAS + _VGG16_CONV, _VGG16_CONV, 'md5:6d6bbae143d832006294945121d1f1fc', 'vgg16'
+        _KERAS + _VGG16_CONV, _VGG16_CONV, 'md5:6d6bbae143d832006294945121d1f1fc', 'vgg16',
+        licence=_OF_KERAS,
     ),
     'vgg16_torchvision': Published(
         'https://download.pytorch.org/models/vgg16-397923af.pth',
         'vgg16-397923af.pth', 'sha256:397923af', 'vgg16',
+        licence='unknown: see https://github.com/pytorch/vision',
     ),
     'yamnet': Published(
         'https://storage.googleapis.com/audioset/yamnet.h5', 'yamnet.h5',
         'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'yamnet',
         classes='yamnet',
+        licence='unknown: see https://github.com/tensorflow/models/tree/master/research/audioset/yamnet',
     ),
     'musicnn_msd': _musicnn('MSD', 'musicnn'),
     'musicnn_mtt': _musicnn('MTT', 'musicnn'),

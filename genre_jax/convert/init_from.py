@@ -1,6 +1,7 @@
 """Where a training begins: at the parameters of a converted checkpoint, or of an earlier run."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -12,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from absl import logging
 
 from genre_jax import features, models
 from genre_jax.convert import beside, fetch, read, store, tables
 from genre_jax.convert import checkpoint as convert
-from genre_jax.convert.engine import Converted, some
-from genre_jax.errors import UserError
+from genre_jax.convert.engine import Converted, some, terms
+from genre_jax.errors import UserError, printable
 from genre_jax.models import ast
 from genre_jax.program import cache
 
@@ -26,9 +28,21 @@ def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
     """Returns the checkpoint that a setting names, by default that of config.init.checkpoint.
 
     That is a folder that `python -m genre_jax.convert` wrote, the folder of a finished run, a checkpoint's
-    file, or the name of a published checkpoint (genre_jax.convert.fetch). Raises a UserError where it is
-    none of these, or cannot be fetched, read or converted.
+    file, or the name of a published checkpoint (genre_jax.convert.fetch). Its licence, where it is known, is
+    noted. Raises a UserError where it is none of these, or cannot be fetched, read or converted.
     """
+    found = _find(setting, key)
+    if found.licence:
+        _note(f'{setting}: {terms(found.licence)}')
+    return found
+
+
+@functools.cache  # a program may open a network several times
+def _note(line: str) -> None:
+    logging.warning('%s', printable(line))
+
+
+def _find(setting: str, key: str) -> Converted:
     path = pathlib.Path(setting)
     for folder in (path, path / 'model'):
         if store.is_converted(folder):
@@ -49,7 +63,8 @@ def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
         if not store.is_converted(folder):
             converted, source = convert.convert_checkpoint(setting)
             store.save(converted, folder, source)
-    return store.load(folder)
+    # What was converted before licences were kept has none.
+    return dataclasses.replace(store.load(folder), licence=fetch.PUBLISHED[setting].licence)
 
 
 def variables(

@@ -10,7 +10,7 @@ import numpy as np
 
 from genre_jax import features
 from genre_jax.convert import raw_numbers
-from genre_jax.convert.engine import Converted
+from genre_jax.convert.engine import Converted, terms
 from genre_jax.errors import UserError, printable
 
 _LABELS = 12  # that are printed
@@ -21,6 +21,7 @@ _KINDS = {
 }  # fmt: skip
 _OPTIONAL = {
     'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int | float, 'tags': bool,
+    'licence': str,
 }  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def load(folder: pathlib.Path) -> Converted:
         for path, value in variables.items():
             if value.dtype != np.float32 or not np.isfinite(value).all():
                 raise ValueError(f'{path} holds {value.dtype}, or what is not finite')
+        fields |= {key: fields[key] and _tuples(fields[key]) for key in ('settings', 'front_end')}
         converted = Converted(variables=variables, rows=[], **fields)
     # As in read.py: damaged content raises nearly anything.
     except Exception as error:
@@ -99,12 +101,18 @@ def report_lines(report: Mapping) -> str:
         more = f', ... and {len(labels) - _LABELS} more' if len(labels) > _LABELS else ''
         kind = 'classes, each of which is a yes or no' if report['tags'] else 'classes'
         lines.append(f'{kind}: {", ".join(labels[:_LABELS])}{more}')
+    lines.append(terms(report['licence']))
     for reason in sorted({row['left_out'] for row in left_out}):
         keys = [row['key'] for row in left_out if row['left_out'] == reason]
         some = raw_numbers.one_line(', '.join(keys[:3])) + (', ...' if len(keys) > 3 else '')
         lines.append(f'left out, {len(keys)}: {reason} ({some})')
     lines.append(f'converted parameters: sha256 {report["parameters_sha256"]}')
     return '\n'.join(map(printable, lines))
+
+
+def _tuples(settings: Mapping) -> dict:
+    """Returns settings as they were: JSON knows no tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
 
 
 def _front_end(report: Mapping) -> str:

@@ -74,9 +74,7 @@ class Network:
         init_from.complete(self.config, self.source)
         self._front_end = features.build(self.config.features)
         if isinstance(self._front_end, features.FITTED) and self._is_run:
-            report = read_json(self._run / 'model' / 'conversion.json', 'restore it')
-            fitted = _tuples(report['source']['front_end'])
-            self._front_end = dataclasses.replace(self._front_end, **fitted)
+            self._front_end = dataclasses.replace(self._front_end, **self.source.front_end)
         if self._front_end.kind == 'audio' and self.config.windows.window_s:
             rate_hz = self._front_end.sample_rate_hz
             self._front_end.check_length(round(self.config.windows.window_s * rate_hz))

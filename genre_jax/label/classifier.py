@@ -23,7 +23,7 @@ from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
 from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
-from genre_jax.label.hearing import front_end_of, heard_at, labels_of, with_tuples
+from genre_jax.label.hearing import front_end_of, heard_at, labels_of
 from genre_jax.label.song import Song
 from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
@@ -65,6 +65,7 @@ class Classifier:
         features: flavour of its front end.
         names_tonic: whether it names the tonic, too.
         sha256: digest of its parameters.
+        licence: of its weights, or of those that its training began with; None where none is told.
     """
 
     def __init__(self, name: str, labels: Sequence[str] = (), batch_size: int | None = None) -> None:
@@ -83,6 +84,7 @@ class Classifier:
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
             )
         self.title, self.sha256, self.features = source.title, source.sha256, source.features
+        self.licence = source.licence
         self.labels = tuple(labels or labels_of(name, source))
         if len(self.labels) != source.num_classes:
             raise UserError(f'MODEL={name}: {len(self.labels)} labels for {source.num_classes} classes')
@@ -121,7 +123,7 @@ class Classifier:
             raise UserError(
                 f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
             )
-        settings = {'name': source.model, **with_tuples(source.settings)}
+        settings = {'name': source.model, **source.settings}
         model = models.build(settings, source.num_classes)
         self.names_tonic = model.names_tonic
         self._forward = self._program(source, model, front_end)

@@ -3,7 +3,7 @@
 import bisect
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def labels_of(name: str, source: Converted) -> Sequence[str]:
 
 def front_end_of(source: Converted) -> features.FrontEnd:
     """Returns the front end that a checkpoint was trained with."""
-    return features.find(source.features)(**with_tuples(source.front_end or {}))
+    return features.find(source.features)(**(source.front_end or {}))
 
 
 def heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontEnd) -> tuple[float, int]:
@@ -53,8 +53,3 @@ def heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontE
     # The fewest samples that make as many frames as the parameters fit.
     lengths = range(front_end.least_samples, _LONGEST_S * rate_hz)
     return lengths[bisect.bisect_left(lengths, frames, key=frames_of)] / rate_hz, rate_hz
-
-
-def with_tuples(settings: Mapping) -> dict:
-    """Returns settings as they were: JSON knows no tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}

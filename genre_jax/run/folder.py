@@ -95,7 +95,8 @@ def write_step_zero(
     file = workdir / 'environment.json'
     now = environment() | {
         'dataset': about(dataset),
-        'init': source and {'title': source.title, 'parameters_sha256': source.sha256},
+        'init': source
+        and {'title': source.title, 'parameters_sha256': source.sha256, 'licence': source.licence},
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
     notes = []
@@ -146,6 +147,7 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         # Of whole recordings that of the longest one.
         window_s=float(job.config.windows.window_s or job.stored.shape[0] / job.stored.sample_rate_hz),
         sample_rate_hz=job.stored.sample_rate_hz,
+        licence=job.source and job.source.licence,
     )
     front_end = dataclasses.asdict(job.front_end)
     store.save(model, folder, {**source, 'front_end': front_end})

@@ -94,12 +94,19 @@ def open_sources(
 
 
 def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.Path) -> Network:
-    """Finds a network; its model and its front end are its own, not those of the page."""
+    """Finds a network; its model and its front end are its own, where the page names others."""
     own = config.copy_and_resolve_references()
     found = init_from.find(checkpoint, '--sources')
     if found.model != config.model.name:
         own.model = ml_collections.ConfigDict({'name': found.model, **found.settings})
-        own.features = ml_collections.ConfigDict({'name': found.features})
+        if not found.features:
+            raise UserError(
+                f'--sources={checkpoint} does not say what it hears: of a model of transformers, put its '
+                'preprocessor_config.json beside the weights, else name its network and its front end, '
+                f'--config.model.name={found.model} --config.features.name=FLAVOUR'
+            )
+    if found.features and (found.model, found.features) != (config.model.name, config.features.name):
+        own.features = ml_collections.ConfigDict({'name': found.features, **(found.front_end or {})})
     return Network(own, checkpoint, cache)
 
 

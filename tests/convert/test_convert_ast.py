@@ -219,6 +219,34 @@ def test_a_folder_is_read_as_published(tmp_path):
     assert 'front end: ast (sample_rate_hz=22050, frame_length=551' in lines
 
 
+@pytest.mark.parametrize(
+    ('card', 'config', 'expected'),
+    [
+        ('---\nlibrary_name: x\nlicense: cc-by-nc-sa-4.0\n---\nlicense: mit\n', {}, 'cc-by-nc-sa-4.0'),
+        ('\ufeff---\r\nlicense: "mit"\r\ntags:\r\n- a\r\n---\r\n', {}, 'mit'),
+        ('---\nlicense:\n- mit\n  - apache-2.0\ntags: [a]\n---\n', {}, 'mit apache-2.0'),
+        ('---\nlicense: [mit, apache-2.0]\n---\n', {}, 'mit apache-2.0'),
+        ('---\nlicense: other\nlicense_name: for-\x1b[2Jgood\n---\n', {}, 'other, for-\\x1b[2Jgood'),
+        ('---\nlicense: mit\n---\n', {'license': 'bsd-3-clause'}, 'bsd-3-clause'),
+        ('---\nlicense: mit\n---\n', {'license': 3}, 'mit'),
+        ('# Title\nlicense: mit\n', {}, None),
+        ('---\nlicense:\n---\n', {}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_licence_of_a_folder(card, config, expected, tmp_path, caplog):
+    folder = folder_of(tmp_path, NAMED | config)
+    if card is not None:
+        (tmp_path / 'README.md').write_bytes(card.encode() + b'\xff')
+    found = init_from.find(folder)
+    assert found.licence == expected
+    lines = store.report_lines(store.save(found, tmp_path / 'kept', {'file': 'x', 'sha256': 'y'}))
+    assert store.load(tmp_path / 'kept').licence == expected
+    assert f'licence of the weights: {expected or "not told"}' in lines
+    assert (f'{folder}: licence of the weights' in caplog.text) is bool(expected)
+    assert ('not for commercial use' in lines) is ('nc' in (expected or ''))
+
+
 def test_a_folder_completes_the_page(tmp_path):
     source = init_from.find(folder_of(tmp_path))
     config = keys.get_config()

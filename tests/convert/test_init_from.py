@@ -50,6 +50,16 @@ def test_everything_but_the_head_is_taken():
     assert 'new: fc_audioset' in notes[0]
 
 
+@pytest.mark.parametrize('name', fetch.PUBLISHED)
+def test_the_licence_of_a_published_name(name, tmp_path, monkeypatch):
+    """That of conversions of a time when none was kept, too."""
+    monkeypatch.setattr(init_from, 'cache', lambda: tmp_path)
+    store.save(cnn6(), tmp_path / 'converted' / name, {})
+    licence = init_from.find(name).licence
+    known = {'cnn': 'CC BY 4.0', 'musicnn': 'ISC', 'vgg_': 'ISC'}
+    assert licence.startswith(next((known[k] for k in known if name.startswith(k)), 'unknown: see https://'))
+
+
 def test_of_the_same_classes_the_head_is_taken_too():
     labels = ('a', 'b', 'c', 'd', 'e')
     source = dataclasses.replace(cnn6(), labels=list(labels))

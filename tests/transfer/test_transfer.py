@@ -13,7 +13,7 @@ import pytest
 import sklearn.linear_model
 import sklearn.preprocessing
 
-from genre_jax import models
+from genre_jax import features, models
 from genre_jax.blend import members as blend_members
 from genre_jax.blend import run as blend_run
 from genre_jax.config import load_page
@@ -26,6 +26,7 @@ from genre_jax.transfer import sources as transfer_sources
 from genre_jax.transfer import table as transfer_report
 from genre_jax.transfer.attention import Attention
 from tests import program
+from tests.convert import test_convert_ast
 from tests.report.test_report import Page
 
 RECIPE = attention_pool.Recipe(16, learning_rate=0.03, epochs=40, patience=10)
@@ -437,6 +438,29 @@ def test_the_page_shows_the_cells_and_what_the_attention_looks_at(tmp_path):
     assert result['words'][each['source']] in page.text() and 'note: careful' in page.text()
     links = [urllib.parse.unquote(link) for link in page.links() if not link.startswith('#')]
     assert len(links) == 3 * 2 * 2 and all((tmp_path / link).exists() for link in links)
+
+
+@pytest.mark.parametrize('page', ['musicnn', 'ast'])
+def test_a_network_hears_as_what_lies_beside_its_weights_says(page, tmp_path):
+    """Bands, mean and deviation too, whatever the network and the front end of the page."""
+    extractor = {
+        'feature_extractor_type': 'MAESTFeatureExtractor', 'num_mel_bins': 32, 'max_length': 60,
+        'mean': 1.5, 'std': 0.25,
+    }  # fmt: skip
+    folder = test_convert_ast.folder_of(tmp_path, extractor=extractor)
+    config = load_page(f'configs/finetune.py:model={page}')
+    (source,) = transfer_sources.open_sources([folder], config, None, tmp_path / 'study')
+    assert features.build(source.network.config.features) == features.build(
+        {'name': 'maest', 'n_mels': 32, 'mean': 1.5, 'std': 0.5}
+    )
+    assert source.network.config.model.time_stride == 4
+    (tmp_path / 'preprocessor_config.json').unlink()
+    if page == 'ast':  # it is the page that says how it hears
+        (source,) = transfer_sources.open_sources([folder], config, None, tmp_path / 'study')
+        assert source.network.config.features.name == 'ast'
+    else:
+        with pytest.raises(UserError, match='--sources=.* does not say what it hears: .* preprocessor_conf'):
+            transfer_sources.open_sources([folder], config, None, tmp_path / 'study')
 
 
 # --- the program ---------------------------------------------------------------------------------
