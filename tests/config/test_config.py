@@ -290,6 +290,8 @@ def test_differences():
     ('key', 'wrong'),
     [
         ('windows.window_s', (0.005, -1.0, float('inf'), float('nan'))),
+        ('windows.train_shortest_s', (-1.0, float('inf'), 0.93, 5.0)),  # the window has 0.93 s
+        ('eval.excerpts_s', ((0.0,), (-1.0,), (60.0, 60.0), (float('inf'),), ('60',))),
         ('data.chunk_s', (0.0, float('nan'))),
         ('optim.learning_rate', (0.0, -1e-3, float('inf'), float('nan'))),
         ('optim.eps', (0.0, float('nan'))),
