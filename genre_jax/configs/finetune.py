@@ -3,8 +3,9 @@
     python -m genre_jax.main --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=runs/x
 
-model=musicnn, vgg, yamnet, cnn14 or ast. The published weights are fetched once (33, 33, 15, 313 and 336 MB),
-or name a file, --config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`.
+model=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The published weights are fetched once (33, 33, 15, 20,
+313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
+`:model=musicnn,pretrained=False`.
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
@@ -24,6 +25,7 @@ _NETWORKS = {
     'musicnn': ('musicnn', 3.0, 'musicnn_msd'),
     'vgg': ('musicnn', 3.0, 'vgg_msd'),
     'yamnet': ('yamnet', 3.0, 'yamnet'),
+    'efficientat': ('efficientat', 10.0, 'mn10'),
     'cnn14': ('panns_32k', 10.0, 'cnn14'),
     'ast': ('ast', 10.24, 'ast'),
 }

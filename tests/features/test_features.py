@@ -71,20 +71,29 @@ def linear(waveform):
     return np.abs(librosa.stft(waveform.astype(np.float64), n_fft=1024, hop_length=512)).T
 
 
-def htk_filters(low_hz, high_hz, n_mels):
-    """Triangles straight in mel, of unit height, over the bins of 512 samples at 16 kHz."""
+def htk_filters(low_hz, high_hz, n_mels, rate_hz=16000, n_fft=512):
+    """Triangles straight in mel, of unit height, over the bins of n_fft samples."""
 
     def mel(hz):
         return 1127 * np.log(1 + hz / 700)
 
     points = np.linspace(mel(low_hz), mel(high_hz), n_mels + 2)
-    bins = mel(np.arange(257) * 16000 / 512)
-    bank = np.zeros((257, n_mels))
+    bins = mel(np.arange(n_fft // 2 + 1) * rate_hz / n_fft)
+    bank = np.zeros((len(bins), n_mels))
     for band in range(n_mels):
         left, centre, right = points[band : band + 3]
         up, down = (bins - left) / (centre - left), (right - bins) / (right - centre)
         bank[:, band] = np.clip(np.minimum(up, down), 0, None)
     return bank
+
+
+def efficientat(waveform):
+    waveform = waveform.astype(np.float64)
+    padded = np.pad(waveform[1:] - 0.97 * waveform[:-1], 512, mode='reflect')
+    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(800) / 799), 112)
+    frames = [padded[i : i + 1024] * window for i in range(0, len(padded) - 1023, 320)]
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    return (np.log(power @ htk_filters(0, 15000, 128, 32000, 1024) + 1e-5) + 4.5) / 5
 
 
 def frames_of_400(waveform):
@@ -121,6 +130,7 @@ REFERENCES = {
     'musicnn': (musicnn, 'log10'),
     'maest': (lambda waveform: (musicnn(waveform) - 2.0675568) / (2 * 1.2682928), 'log10'),
     'ast': (ast, 'ln'),
+    'efficientat': (efficientat, 'ln'),
     'mfcc_13': (mfcc(13), 'db'),
     'mfcc_20': (mfcc(20), 'db'),
     'linear': (linear, 'linear'),

@@ -267,9 +267,9 @@ def test_lstm_follows_its_equations(steps, flavour):
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('kernel_size', [(3, 3), (5, 3), (2, 4)])
+@pytest.mark.parametrize(('kernel_size', 'centred'), [((3, 3), 0), ((5, 3), 0), ((2, 4), 0), ((5, 3), 1)])
 @pytest.mark.parametrize('size', [(1, 1), (6, 9), (7, 4)])
-def test_depthwise_conv_is_xlas(size, kernel_size, stride):
+def test_depthwise_conv_is_xlas(size, kernel_size, centred, stride):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((2, *size, 5)).astype(np.float32)
     kernel = rng.standard_normal((*kernel_size, 1, 5)).astype(np.float32)
@@ -279,13 +279,13 @@ def test_depthwise_conv_is_xlas(size, kernel_size, stride):
             maps,
             kernel,
             window_strides=(stride, stride),
-            padding='SAME',
+            padding=[(n // 2, n // 2) for n in kernel_size] if centred else 'SAME',
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
             feature_group_count=5,
         )
 
     def ours(maps, kernel):
-        return convolution.depthwise(maps, kernel, stride)
+        return convolution.depthwise(maps, kernel, stride, bool(centred))
 
     shape = jax.eval_shape(xlas, maps, kernel).shape
     probe = rng.standard_normal(shape).astype(np.float32)

@@ -68,23 +68,27 @@ class SingleChannelConv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """A 'same' convolution of every channel with a 3 x 3 kernel of its own, without bias.
+    """A 'same' convolution of every channel with a kernel of its own, without bias.
 
     Attributes:
-        kernel_init: initialiser of the kernel [3, 3, 1, channels].
+        kernel_init: initialiser of the kernel [size, size, 1, channels].
         stride: of both axes.
         dtype: of the computation.
+        size: of both axes of the kernel, an odd number.
+        centred: see `depthwise`.
     """
 
     kernel_init: Callable
     stride: int = 1
     dtype: str = 'float32'
+    size: int = 3
+    centred: bool = False
 
     @nn.compact
     def __call__(self, maps: jax.Array) -> jax.Array:
         """Convolves (batch, height, width, channels); a stride of 2 gives ceil(size / 2)."""
-        kernel = self.param('kernel', self.kernel_init, (3, 3, 1, maps.shape[-1]))
-        return depthwise(maps.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        kernel = self.param('kernel', self.kernel_init, (self.size, self.size, 1, maps.shape[-1]))
+        return depthwise(maps.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.centred)
 
 
 def unbiased(channels: int, size: int, name: str, dtype: str, stride: int = 1) -> nn.Conv:
@@ -244,42 +248,53 @@ def _output_size(pictures, kernel, pads):
     return [size + sum(pad) - length + 1 for size, pad, length in sizes]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(maps: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise(maps: jax.Array, kernel: jax.Array, stride: int, centred: bool = False) -> jax.Array:
     """Convolves every channel with its own kernel, 'same', and a stride of both axes.
 
     (batch, height, width, channels) with kernels (rows, columns, 1, channels) give (batch, ceil(height /
-    stride), ceil(width / stride), channels). XLA's grouped convolutions are slow on CPUs: a sum of shifted
-    maps takes a tenth to a fifth of the time there, with these gradients.
+    stride), ceil(width / stride), channels). `centred` places a kernel of odd size over every pixel that a
+    stride comes to, as PyTorch does, else zeros are divided between both ends, as in TensorFlow: with a
+    stride of 2 and an even size that is another place. XLA's grouped convolutions are slow on CPUs: a sum of
+    shifted maps takes a tenth to a fifth of the time there, with these gradients.
     """
-    return _by_platform(_depthwise_shifted, _depthwise_grouped, maps, kernel, stride=stride)
+    pads = _depthwise_pads(maps.shape[1:3], kernel.shape[:2], stride, centred)
+    return _by_platform(_depthwise_shifted, _depthwise_grouped, maps, kernel, stride=stride, pads=pads)
 
 
-def _depthwise_forward(maps, kernel, stride):
+def _depthwise_forward(maps, kernel, stride, centred):
     # As in `_single_channel_forward`: the sum of shifted maps would stand in each of the loops.
-    return computed_once(depthwise(maps, kernel, stride)), (maps, kernel)
+    return computed_once(depthwise(maps, kernel, stride, centred)), (maps, kernel)
 
 
-def _depthwise_backward(stride, saved, gradient):
+def _depthwise_backward(stride, centred, saved, gradient):
     gradients = (_depthwise_shifted_gradients, _depthwise_grouped_gradients)
-    return _by_platform(*gradients, *saved, gradient, stride=stride)
+    maps, kernel = saved
+    pads = _depthwise_pads(maps.shape[1:3], kernel.shape[:2], stride, centred)
+    return _by_platform(*gradients, maps, kernel, gradient, stride=stride, pads=pads)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _depthwise_grouped(maps, kernel, stride):
+def _depthwise_pads(size, kernel_size, stride, centred):
+    if centred:
+        return tuple((n // 2, n // 2) for n in kernel_size)
+    return tuple(jax.lax.padtype_to_pads(size, kernel_size, (stride, stride), 'SAME'))
+
+
+def _depthwise_grouped(maps, kernel, stride, pads):
     strides, groups = (stride, stride), maps.shape[-1]
-    return _convolve(maps, kernel, strides, 'SAME', feature_group_count=groups)
+    return _convolve(maps, kernel, strides, pads, feature_group_count=groups)
 
 
-def _depthwise_grouped_gradients(maps, kernel, gradient, stride):
-    grouped = functools.partial(_depthwise_grouped, stride=stride)
+def _depthwise_grouped_gradients(maps, kernel, gradient, stride, pads):
+    grouped = functools.partial(_depthwise_grouped, stride=stride, pads=pads)
     return jax.vjp(grouped, maps, kernel)[1](gradient)
 
 
-def _depthwise_shifted(maps, kernel, stride):
-    padded = _pad_same(maps, kernel.shape, stride)
+def _depthwise_shifted(maps, kernel, stride, pads):
+    padded = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
     height, width = (-(-size // stride) for size in maps.shape[1:3])
     total = 0.0
     for row, column in np.ndindex(*kernel.shape[:2]):
@@ -288,14 +303,14 @@ def _depthwise_shifted(maps, kernel, stride):
     return total.astype(maps.dtype)
 
 
-def _depthwise_shifted_gradients(maps, kernel, gradient, stride):
+def _depthwise_shifted_gradients(maps, kernel, gradient, stride, pads):
     rows, columns = kernel.shape[:2]
     if stride == 1 and rows % 2 and columns % 2:
-        of_maps = _depthwise_shifted(gradient, kernel[::-1, ::-1], 1)
+        of_maps = _depthwise_shifted(gradient, kernel[::-1, ::-1], 1, pads)
     else:
-        _, pull_back = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride), maps)
+        _, pull_back = jax.vjp(lambda maps: _depthwise_shifted(maps, kernel, stride, pads), maps)
         (of_maps,) = pull_back(gradient)
-    padded = _pad_same(maps, kernel.shape, stride)
+    padded = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
     height, width = gradient.shape[1:3]
 
     # Row by row: what is read nine times stays in the cache. Sums over the batch come last, since it
@@ -310,8 +325,3 @@ def _depthwise_shifted_gradients(maps, kernel, gradient, stride):
     sums, _ = jax.lax.scan(add_row, [zeros] * (rows * columns), jnp.arange(height))
     of_kernel = jnp.stack([total.sum(0) for total in sums]).reshape(kernel.shape)
     return of_maps, of_kernel.astype(kernel.dtype)
-
-
-def _pad_same(maps, kernel_shape, stride):
-    pads = jax.lax.padtype_to_pads(maps.shape[1:3], kernel_shape[:2], (stride, stride), 'SAME')
-    return jnp.pad(maps, ((0, 0), *pads, (0, 0)))
