@@ -28,7 +28,7 @@ PAPER = Paper(
     'Identification. Digital Libraries for Musicology, 2016.',
     protocols={
         'paper': ('paper', 'ten folds of recordings, stratified by makam'),
-        'grouped': ('grouped', 'ten folds of compositions, where metadata name them, else of recordings'),
+        'grouped': ('grouped', 'ten folds, compositions kept together where metadata name them'),
     },
     needs=(_MAKAM,),
     tables=(
