@@ -112,9 +112,9 @@ class InvertedResidual(nn.Module):
             place += 1
             squeezed = rounded(self.within // 4)
             gate = maps.astype(jnp.float32).mean((1, 2))
-            gate = nn.relu(_dense(squeezed, f'block_{place}_fc1', self.dtype)(gate))
-            gate = nn.sigmoid(_dense(self.within, f'block_{place}_fc2', self.dtype)(gate))
-            maps = maps * gate[:, None, None]
+            gate = nn.relu(_dense(squeezed, f'block_{place}_fc1')(gate))
+            gate = nn.sigmoid(_dense(self.within, f'block_{place}_fc2')(gate))
+            maps = (maps * gate[:, None, None]).astype(self.dtype)
         maps = _conv(self.after, 1, 1, self.dtype, f'block_{place + 1}_0')(maps)
         maps = _Norm(dtype=self.dtype, name=f'block_{place + 1}_1')(maps, train)
         return maps + inputs if self.stride == 1 and inputs.shape[-1] == self.after else maps
@@ -137,5 +137,5 @@ def _conv(channels: int, size: int, stride: int, dtype: str, name: str) -> nn.Co
     return nn.Conv(channels, (size, size), stride, padding=pads, dtype=dtype, name=name, **kernel)
 
 
-def _dense(units: int, name: str, dtype: str = 'float32') -> nn.Dense:
-    return nn.Dense(units, kernel_init=nn.initializers.normal(0.01), dtype=dtype, name=name)
+def _dense(units: int, name: str) -> nn.Dense:
+    return nn.Dense(units, kernel_init=nn.initializers.normal(0.01), name=name)

@@ -38,21 +38,21 @@ def torch_network(width, num_classes, seed):
     without_init('torchvision.ops', 'misc')
     module = without_init('ssondo', 'models.MobileNetV3.model')
     network = module.get_model(num_classes, width_mult=width, classification_head=True)
+    for key, value in network.state_dict().items():
+        if value.ndim == 1 and 'running' not in key:  # scales and biases
+            value.add_(torch.randn(value.shape) / 10)
+        elif '.fc' in key or 'classifier' in key:  # else gates and logits are those of the biases
+            value.mul_(3)
     norms = [each for each in network.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
-    # Statistics near those of a batch, so that what comes in reaches what goes out.
+    # Statistics near those of a batch, so that what comes in reaches what goes out, and no more of it.
     with torch.no_grad():
         network.train()(torch.randn(4, 1, 128, 64))
     for norm in norms:
         norm.momentum = 0.01
-    for key, value in network.state_dict().items():
-        if key.endswith('running_var'):
-            value.mul_(torch.rand(value.shape) + 0.5)
-        elif value.ndim == 1 and 'num_batches' not in key:  # means, scales and biases
-            value.add_(torch.randn(value.shape) / 10)
-        elif '.fc' in key or 'classifier' in key:  # else gates and logits are those of the biases
-            value.mul_(10)
+        norm.running_mean.add_(norm.running_var.sqrt() * torch.randn(norm.running_mean.shape) / 10)
+        norm.running_var.mul_(torch.rand(norm.running_var.shape) + 0.5)
     return network
 
 

@@ -33,7 +33,7 @@ EFFICIENTAT = Table(
     tags=(527,),
     marks=(
         r'features\.0\.0\.weight',
-        r'features\.4\.block\.2\.conc_se_layers\.0\.fc1\.weight',
+        r'features\.4\.block\.[12]\.conc_se_layers\.0\.fc1\.weight',
         r'classifier\.5\.weight',
     ),
     # Pictures are mel x time there.
