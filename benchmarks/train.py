@@ -58,7 +58,7 @@ def make_ours(name: str, batch: int, tiny: bool) -> tuple[Job, Callable, Callabl
         held[0], facts = step(numbers, held[0], placed)
         return facts['loss']
 
-    return job, run, lambda: featurize(placed['audio']), step.cost_analysis()['flops']
+    return job, run, lambda: featurize(placed), step.cost_analysis()['flops']
 
 
 def make_theirs(name: str, job: Job, batch: int) -> Callable:

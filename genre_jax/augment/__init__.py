@@ -138,13 +138,16 @@ class Augmentation:
                     'config.train.features_once'
                 )
 
-    def check_tonics(self) -> None:
-        """Refuses augmentations after which an example has another tonic, or none: a UserError."""
-        for name in ('outliers', 'speed', 'pitch_shift', *MIXING):
+    def check_tonics(self, learns: bool) -> None:
+        """Refuses augmentations after which an example has another tonic, or none: a UserError.
+
+        That is what the model `learns`, or what the front end is told: what comes after it may be mixed.
+        """
+        others = ('outliers', *MIXING) if learns else ('mixup',) * (self._mixup_on == 'waveform')
+        for name in ('speed', 'pitch_shift', *others):
             if name in self._steps:
-                raise UserError(
-                    f'config.augment.{name} changes the tonic, which config.model learns: take it out'
-                )
+                what = 'config.model learns' if learns else 'config.features is told'
+                raise UserError(f'config.augment.{name} changes the tonic, which {what}: take it out')
 
     def check_picture(self, frames: int, bins: int) -> None:
         """Refuses stripes that may be wider than a picture: a UserError."""

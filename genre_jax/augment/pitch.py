@@ -43,9 +43,13 @@ def speed(key: jax.Array, waveform: jax.Array, *, max_factor: float) -> jax.Arra
 
     The factor is log-uniform; ends as in `time_stretch`.
     """
-    factor = max_factor ** jax.random.uniform(key, minval=-1)
+    return play(waveform, max_factor ** jax.random.uniform(key, minval=-1), waveform.shape[0])
+
+
+def play(waveform: jax.Array, factor: jax.Array, n_samples: int) -> jax.Array:
+    """Plays a clip `factor` times as fast, to float32 (n_samples,): pitch and tempo change together."""
     filtered = resample.low_pass(waveform, 1 / jnp.maximum(factor, 1))
-    return read_at_speed(jnp.where(factor > 1, filtered, waveform), factor, waveform.shape[0])
+    return read_at_speed(jnp.where(factor > 1, filtered, waveform), factor, n_samples)
 
 
 def shift_pitch(waveform: jax.Array, semitones: jax.Array, max_semitones: float) -> jax.Array:

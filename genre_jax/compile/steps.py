@@ -131,7 +131,7 @@ def programs(job) -> dict[str, Callable[[int], object]]:
         return step.train_program(job, groups).trace(numbers, state, batch)
 
     def evaluate(batch_size: int):
-        return predict.program(job).trace(state.evaluated, job.stored.batch(batch_size))
+        return predict.program(job).trace(state.evaluated, job.stored.heard(batch_size))
 
     return {'train': train, 'eval': evaluate}
 

@@ -28,6 +28,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
             'config.train.features_once=True: windows that are drawn anew have new features; expected '
             "config.windows.train_draw='grid'"
         )
+    shortest_s, window_s = flat['windows.train_shortest_s'], flat['windows.window_s']
+    if 0 < window_s <= shortest_s:
+        raise UserError(
+            f'config.windows.train_shortest_s={shortest_s}: expected less than config.windows.window_s='
+            f'{window_s}, or 0: windows of one length'
+        )
     if flat['train.features_once'] and flat['train.steps_per_dispatch'] > 1:
         raise UserError('config.train.features_once=True: expected config.train.steps_per_dispatch=1')
     if flat['train.steps_per_dispatch'] > 1 and not flat['train.device_resident']:

@@ -70,6 +70,7 @@ POSITIVE = Check('a number above 0', lambda value: 0 < value < float('inf'))
 FROM_ZERO = Check('a number of at least 0', lambda value: 0 <= value < float('inf'))
 BELOW_ONE = Check('a number in [0, 1)', lambda value: 0 <= value < 1)
 SHARE = Check('a number in (0, 1]', lambda value: 0 < value <= 1)
+CENTS = Check('cents from 0 to below 600', lambda value: 0 <= value < 600)
 BETWEEN = Check('a number between 0 and 1', lambda value: 0 < value < 1)
 SHARES = Check('three shares above 0 (train, val, test) that sum to 1', _are_shares)
 EXPRESSION = Check('a regular expression of layers', _is_expression)
@@ -122,7 +123,8 @@ class Key:
 
 _SEEDED = 'of the weights, dropout, augmentation and the order of the data'
 PROTOCOL = one_of(
-    'grouped', 'artist', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold', 'segment_leaky'
+    'grouped', 'artist', 'tonic', 'official', 'paper', 'fault_filtered', 'stratified', 'kfold',
+    'segment_leaky',
 )  # fmt: skip
 _PROTOCOL = 'which songs train, validate and test: loading/splits.py; docs/datasets/NAME.md has the lists'
 _SHARE = 'of the training songs, by whole groups, class by class; a smaller share is part of a larger one'
@@ -143,8 +145,9 @@ KEYS = (
     Key('data.find_copies', True, ANY, 'by sound, not by identical content alone', free=True),
     Key('split.protocol', 'grouped', PROTOCOL, _PROTOCOL),
     Key('split.fractions', (0.70, 0.15, 0.15), SHARES, 'of the songs, for train, val and test'),
-    Key('split.folds', 10, whole(2), "of 'artist', 'kfold' and 'segment_leaky'"),
+    Key('split.folds', 10, whole(2), "of 'artist', 'tonic', 'kfold' and 'segment_leaky'"),
     Key('split.fold', 0, ANY, 'which of them is the test part, counted from 0'),
+    Key('split.tonic_margin_cents', 50.0, CENTS, "of 'tonic': nearer to a test tonic nothing trains"),
     Key('split.seed', 0, SEED, 'of the split'),
     Key('split.train_share', 1.0, SHARE, _SHARE),
     Key('split.remove_crossing', False, ANY, 'leave groups that cross out of train, then of val'),

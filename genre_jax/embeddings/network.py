@@ -22,7 +22,7 @@ from genre_jax.config import keys
 from genre_jax.convert import init_from
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
-from genre_jax.loading import loader, prepared, run_data, splits
+from genre_jax.loading import loader, prepared, run_data, splits, tonics
 from genre_jax.loading.feed import Streamed
 from genre_jax.logbook import progress_bar, read_json
 from genre_jax.training.job import make_job
@@ -169,15 +169,16 @@ class Network:
         return self._held[name]
 
     def _compute(self, table: loader.WindowTable) -> np.ndarray:
+        if self._front_end.needs_tonic:
+            needs = f'config.features.name={self.config.features.name!r}'
+            tonics.check_known(table.dataset.tracks, needs)
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
-        fresh = jax.jit(job.init)(jax.random.key(0))
-        variables, _ = job.initial(jax.device_get(fresh))
+        variables = job.loaded()
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
-        variables = jax.device_put(variables, whole)
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
-        def forward(variables: Mapping, examples: jax.Array) -> jax.Array:
+        def forward(variables: Mapping, examples: Mapping) -> jax.Array:
             return job.apply(variables, job.featurize(examples), train=False)[1]
 
         outputs, batch_size = [], self.config.eval.batch_size

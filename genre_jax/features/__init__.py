@@ -1,6 +1,7 @@
 """Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants.
 
-`picture`, `table` and `melody` read what is stored of datasets that hold no audio.
+`picture`, `table` and `melody` read what is stored of datasets that hold no audio, `tonic_constant_q` audio
+and its tonic.
 """
 
 import functools
@@ -18,6 +19,7 @@ from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.predominant_pitch import PredominantPitch
 from genre_jax.features.spectrogram import Spectrogram
 from genre_jax.features.stored import Pictures, Table
+from genre_jax.features.tonic_constant_q import TonicConstantQ
 
 _panns = functools.partial(Spectrogram, n_mels=64, f_min_hz=50.0, padding='reflect', compression='db')
 _musicnn = functools.partial(
@@ -72,6 +74,8 @@ FLAVOURS = {
 }  # fmt: skip
 
 
+# Of audio whose tonic is known.
+WITH_TONIC = {'tonic_constant_q': TonicConstantQ}
 # Of what is no audio.
 STORED = {'picture': Pictures, 'table': Table, 'melody': Melody}
 # Whose constants are those of the training part, of which they take all windows.
@@ -80,7 +84,7 @@ FITTED = (Table, Melody, AudioMelody)
 
 def find(name: str) -> Callable[..., FrontEnd]:
     """Returns the front end of a name, to be called with fields that shall be others, or a UserError."""
-    known = {**FLAVOURS, **STORED}
+    known = {**FLAVOURS, **WITH_TONIC, **STORED}
     if name not in known:
         raise UserError(f'config.features.name={name!r}{config_lib.nearest(name, known)}')
     return known[name]

@@ -67,6 +67,11 @@ class FrontEnd(abc.ABC):
     def __post_init__(self) -> None:
         check_choices(self)
 
+    @property
+    def needs_tonic(self) -> bool:
+        """Says whether it is called with the tonic of each clip, too, in Hz."""
+        return False
+
     @abc.abstractmethod
     def __call__(self, stored: jax.Array) -> jax.Array:
         """Computes float32 features of any batch."""
@@ -87,8 +92,8 @@ class AudioFrontEnd(FrontEnd):
         """Samples of one frame: a shorter waveform has no features."""
 
     @abc.abstractmethod
-    def clip(self, waveform: jax.Array) -> jax.Array:
-        """Computes float32 (frames, bins) from one float32 waveform (time,)."""
+    def clip(self, waveform: jax.Array, *tonic_hz: jax.Array) -> jax.Array:
+        """Computes float32 (frames, bins) from one float32 waveform (time,), and its tonic where needed."""
 
     def check_length(self, n_samples: int) -> None:
         """Refuses clips of fewer samples, at `sample_rate_hz`, than one frame: a UserError."""
@@ -98,16 +103,18 @@ class AudioFrontEnd(FrontEnd):
                 f'shorter than one frame of {self.least_samples}'
             )
 
-    def __call__(self, waveform: jax.Array) -> jax.Array:
+    def __call__(self, waveform: jax.Array, *tonic_hz: jax.Array) -> jax.Array:
         """Computes float32 (..., frames, bins) from float32 (..., time) in [-1, 1] at `sample_rate_hz`.
 
-        Raises a UserError where the waveform is shorter than one frame.
+        Where it `needs_tonic` it takes that of each, float32 (...). Raises a UserError where the waveform is
+        shorter than one frame.
         """
         n_samples = waveform.shape[-1]
         AudioFrontEnd.check_length(self, n_samples)
         if waveform.ndim == 1:
-            return self.clip(waveform)
-        flat = over_clips(self.clip, waveform.reshape(-1, n_samples), unroll=self.small)
+            return self.clip(waveform, *tonic_hz)
+        tonics = (each.reshape(-1) for each in tonic_hz)
+        flat = over_clips(self.clip, waveform.reshape(-1, n_samples), *tonics, unroll=self.small)
         return flat.reshape(*waveform.shape[:-1], *flat.shape[1:])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.features.constant_q import ConstantQ
 from genre_jax.features.front_end import AudioFrontEnd, require_positive
+from genre_jax.features.viterbi import best_way
 
 # Partials that are summed, each weighing so much of the one below: steeper, and octaves below win less often.
 _PARTIALS, _WEIGHT = 5, 0.7
@@ -95,17 +96,5 @@ class PredominantPitch(AudioFrontEnd):
         share = jnp.where(jnp.isfinite(share), share, 0)  # frames that hold no number are passed by
         pitches = np.arange(share.shape[1])
         octaves = np.abs(pitches[:, None] - pitches) / self.bins_per_octave
-        cost = (_PER_OCTAVE * np.minimum(octaves, _MOST_OCTAVES)).astype(np.float32)
-
-        def forwards(best: jax.Array, frame: jax.Array) -> tuple[jax.Array, jax.Array]:
-            ways = best[:, None] - cost
-            best = ways.max(0) + frame
-            return best - best.max(), ways.argmax(0).astype(jnp.int32)
-
-        def backwards(place: jax.Array, came_from: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return came_from[place], came_from[place]
-
-        last, came_from = jax.lax.scan(forwards, share[0], share[1:])
-        end = last.argmax().astype(jnp.int32)
-        _, places = jax.lax.scan(backwards, end, came_from, reverse=True)
-        return jnp.append(places, end)
+        steps = -_PER_OCTAVE * np.minimum(octaves, _MOST_OCTAVES)
+        return best_way(share, steps.astype(np.float32))

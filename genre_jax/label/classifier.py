@@ -78,7 +78,7 @@ class Classifier:
                 f'MODEL={name} does not say what it hears: of a model of transformers, put its '
                 'preprocessor_config.json beside the weights'
             )
-        if source.features not in features.FLAVOURS:
+        if source.features not in {**features.FLAVOURS, **features.WITH_TONIC}:
             raise UserError(
                 f'MODEL={name} does not hear sound (its features: {source.features}): '
                 f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
@@ -92,6 +92,11 @@ class Classifier:
         tags = source.num_classes in known.get(source.title, ())
         self.tags = tags if source.tags is None else source.tags
         front_end = front_end_of(source)
+        if front_end.needs_tonic:
+            raise UserError(
+                f'MODEL={name} has to be told the tonic of each recording (its features: {source.features}), '
+                'which is not known here: expected a model that goes by sound alone'
+            )
         self.window_s, self.sample_rate_hz = heard_at(pathlib.Path(name), source, front_end)
         found = None
         for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):

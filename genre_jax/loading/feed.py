@@ -35,8 +35,11 @@ class Feed(Protocol):
         The training has done `first_step` steps before, and `last_step` after the last block.
         """
 
-    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
-        """Yields what is stored of all windows in order, (config.eval.batch_size, ...), the last repeated."""
+    def evaluate(self, table: loader.WindowTable) -> Iterator[dict[str, jax.Array]]:
+        """Yields batches of all windows in order, of config.eval.batch_size, the last repeated.
+
+        A batch holds what is stored under its kind, and 'tonic_hz'; or 'features'.
+        """
 
     def batch_of_block(self, block: Any, i: jax.Array) -> dict[str, jax.Array]:
         """Returns the batch of a step of a block; to be traced."""
@@ -80,11 +83,11 @@ class Streamed:
         )
         return lambda most: (1, sharding.put_batch(next(batches), self._mesh))
 
-    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+    def evaluate(self, table: loader.WindowTable) -> Iterator[dict[str, jax.Array]]:
         """See `Feed.evaluate`."""
-        kind = table.stored.kind
         for batch in loader.eval_batches(table, **self._reading(self._config.eval.batch_size)):
-            yield sharding.put_batch({kind: batch[kind]}, self._mesh)[kind]
+            heard = {key: batch[key] for key in (table.stored.kind, 'tonic_hz')}
+            yield sharding.put_batch(heard, self._mesh)
 
 
 class Featured:
@@ -131,10 +134,10 @@ class Featured:
 
         return take
 
-    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
-        """See `Feed.evaluate`, but for features."""
+    def evaluate(self, table: loader.WindowTable) -> Iterator[dict[str, jax.Array]]:
+        """See `Feed.evaluate`."""
         features, batch_size = self._features(table), self._config.eval.batch_size
         for first in range(0, len(table), batch_size):
             rows = first + sharding.rows_here(batch_size, self._mesh)
             rows = np.minimum(rows, len(table) - 1)
-            yield sharding.put_batch({'features': features[rows]}, self._mesh)['features']
+            yield sharding.put_batch({'features': features[rows]}, self._mesh)

@@ -36,6 +36,10 @@ class Stored:
         """Returns shape and type of so many of them."""
         return jax.ShapeDtypeStruct((size, *self.shape), STORED_AS[self.kind])
 
+    def heard(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns shapes and types of what features are computed of: so many of them, and their tonics."""
+        return {self.kind: self.batch(size), 'tonic_hz': jax.ShapeDtypeStruct((size,), np.float32)}
+
 
 # Held, a record is read ten times as fast. GTZAN is 1.3 GB; what is larger is read from files in part.
 _HELD_BYTES = 2 * 2**30

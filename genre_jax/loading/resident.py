@@ -87,11 +87,12 @@ class Resident:
 
         return take
 
-    def evaluate(self, table: loader.WindowTable) -> Iterator[jax.Array]:
+    def evaluate(self, table: loader.WindowTable) -> Iterator[dict[str, jax.Array]]:
         """See `feed.Feed.evaluate`."""
         batch_size = self._config.eval.batch_size
         for places in loader.eval_batches(table, batch_size=batch_size, places=True):
-            yield self._batch(places)[self._stored.kind]
+            batch = self._batch(places)
+            yield {key: batch[key] for key in (self._stored.kind, 'tonic_hz')}
 
     def _where(self, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turns places of the global batch into positions on the devices, int32 arrays of the same shape.

@@ -5,6 +5,9 @@ Protocols (config.split.protocol):
 - `grouped`: at random by group, stratified by class, `fractions` of the songs.
 - `artist`: `folds` folds by group, stratified; fold `fold` is the test part, and of the others the share
   of `fractions` is set aside for validation.
+- `tonic`: `folds` folds by the pitch class of the tonic, arcs of the octave; what lies nearer than
+  `tonic_margin_cents` to a test tonic, or is of a group that is tested, takes no part. Validation is set
+  aside as in `artist`. With `allow_leak` groups are shared.
 - `official`: the split that every recording of the dataset carries.
 - `paper`, `fault_filtered`, `stratified`, ...: a list that comes with the dataset (docs/datasets/NAME.md).
   Without a list, `stratified` is at random by song, stratified by class.
@@ -30,6 +33,7 @@ import ml_collections
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.loading import tonics
 from genre_jax.loading.assign_groups import assign_groups
 
 PARTS = ('train', 'val', 'test')
@@ -70,8 +74,8 @@ def make_split(
 ) -> Split:
     """Makes the split that config.split, `config`, asks for.
 
-    The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split' and
-    'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
+    The manifest's tracks have 'track', 'label', 'group' (what that is says `group_key`), 'split', 'tonic_hz'
+    and 'n_samples'; its lists are {protocol: {track: part}}; `labels` are all class names. A segment of
     `segment_leaky` is a window in samples, or rows. UserError: no such protocol, a class that cannot stand in
     every part, or a leak.
     """
@@ -97,8 +101,10 @@ def make_split(
         split = Split(name, f'{detail}, seed {config.seed}', _rows(parts))
     elif name in ('artist', 'kfold'):
         split = _fold(config, by, units)
+    elif name == 'tonic':
+        split = _by_tonic(config, tracks)
     else:
-        known = {'grouped', 'artist', 'stratified', 'kfold', 'segment_leaky', *lists}
+        known = {'grouped', 'artist', 'tonic', 'stratified', 'kfold', 'segment_leaky', *lists}
         if any(track['split'] for track in tracks):
             known.add('official')
         raise UserError(
@@ -132,7 +138,17 @@ def _fold(config: ml_collections.ConfigDict, by: str, units: Sequence[dict]) -> 
     return Split(config.protocol, detail, _rows(parts))
 
 
-def _fold_in_words(config: ml_collections.ConfigDict, by: str) -> str:
+def _by_tonic(config: ml_collections.ConfigDict, tracks: Sequence[dict]) -> Split:
+    """Takes the tonics of an arc for testing, and sets validation aside from what lies apart from them."""
+    detail = _fold_in_words(config, 'tonic', 'in arcs of the octave')
+    parts, found = tonics.hold_out(
+        tracks, config.folds, config.fold, config.tonic_margin_cents, config.allow_leak
+    )
+    _set_aside(config, tracks, parts)
+    return Split('tonic', f'{detail}; {found}', _rows(parts))
+
+
+def _fold_in_words(config: ml_collections.ConfigDict, by: str, how: str = 'stratified by class') -> str:
     """Describes a fold; UserError: there is no such fold."""
     if not 0 <= config.fold < config.folds:
         raise UserError(
@@ -140,7 +156,7 @@ def _fold_in_words(config: ml_collections.ConfigDict, by: str) -> str:
             f'config.split.folds={config.folds}'
         )
     return (
-        f'fold {config.fold} (counted from 0) of {config.folds} by {by}, stratified by class; '
+        f'fold {config.fold} (counted from 0) of {config.folds} by {by}, {how}; '
         f'{100 * _share_aside(config):.3g} % of the others set aside for validation; seed {config.seed}'
     )
 
@@ -319,8 +335,10 @@ def _refuse_missing(split: Split, tracks: Sequence[dict], labels: Sequence[str])
             for label, parts in missing.items()
         )
         left = len(labels) - len(missing)
-        in_folds = split.protocol in ('artist', 'kfold', 'segment_leaky')
+        in_folds = split.protocol in ('artist', 'tonic', 'kfold', 'segment_leaky')
         fewer = ', have fewer config.split.folds' if in_folds else ''
+        if split.protocol == 'tonic':
+            fewer += ', lower config.split.tonic_margin_cents, or share groups with config.split.allow_leak'
         keep = ', or keep the others only: config.data.classes' if left > 1 else ''
         raise UserError(
             f'the {split.protocol} split leaves {len(missing)} of {len(labels)} classes without songs in a '

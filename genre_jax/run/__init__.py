@@ -17,7 +17,7 @@ from genre_jax.convert import init_from
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import Diverged
 from genre_jax.evaluation import evaluate
-from genre_jax.loading import run_data
+from genre_jax.loading import run_data, tonics
 from genre_jax.loading.feed import Featured, open_feed
 from genre_jax.loading.loader import WindowTable
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
@@ -114,6 +114,8 @@ def open_job(
     train_table = data.tables['train']
     if isinstance(front_end, features.FITTED) and not front_end.fixed:
         front_end = front_end.fitted(_as_heard(train_table, front_end, config))
+    if front_end.needs_tonic:
+        tonics.check_known(data.dataset.tracks, f'config.features.name={config.features.name!r}')
     counts = np.bincount(train_table.labels, minlength=len(data.dataset.labels))
     job = make_job(config, train_table.stored, len(train_table), mesh, source, front_end, counts)
     # For its errors: what was mistaken up to here may be corrected in the same run folder.

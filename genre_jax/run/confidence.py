@@ -78,12 +78,12 @@ def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
     return sounds
 
 
-def batches(job: Job, windows: np.ndarray) -> Iterator[jax.Array]:
+def batches(job: Job, windows: np.ndarray) -> Iterator[dict[str, jax.Array]]:
     """Yields windows in batches on the devices, the last one filled up."""
     size = job.config.eval.batch_size
     for first in range(0, len(windows), size):
         rows = np.minimum(first + sharding.rows_here(size, job.mesh), len(windows) - 1)
-        yield sharding.put_batch({job.stored.kind: windows[rows]}, job.mesh)[job.stored.kind]
+        yield sharding.put_batch({job.stored.kind: windows[rows]}, job.mesh)
 
 
 def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> tuple[dict, confidence.Space]:
@@ -149,9 +149,9 @@ def find_out(
 ) -> tuple[dict, confidence.Space] | None:
     """Computes what `find_rule` needs besides the outputs of 'val' and 'test', and calls it.
 
-    None for what is no sound, which is not labelled.
+    None for what is no sound, or has to be told with its tonic: neither is labelled.
     """
-    if job.stored.kind != 'audio':
+    if job.stored.kind != 'audio' or job.front_end.needs_tonic:
         return None
     table, strange = training_windows(job, data), no_music(job.stored.sample_rate_hz, job.stored.shape[0])
     outputs = {

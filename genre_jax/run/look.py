@@ -147,9 +147,8 @@ def look_at(
     found = []
     for first in range(0, len(rows), size):
         here = np.minimum(first + sharding.rows_here(size, job.mesh), len(rows) - 1)
-        stored = table.read(table.places(rows[here]))[table.stored.kind]
-        batch = sharding.put_batch({'stored': stored, 'class': classes[here]}, job.mesh)
-        found.append(jax.device_get(look(variables, batch['stored'], batch['class'])))
+        batch = sharding.put_batch(table.read(table.places(rows[here])) | {'class': classes[here]}, job.mesh)
+        found.append(jax.device_get(look(variables, batch, batch['class'])))
     spectrogram, heat = (np.concatenate(each)[: len(rows)] for each in zip(*found, strict=True))
     return Pictures(rows, classes, spectrogram, heat, np.array(kind))
 

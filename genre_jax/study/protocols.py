@@ -24,13 +24,15 @@ def measure(
     network: Network | None = None,
     source: str = '',
     unit: str = '',
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Fits and tests every model in every fold of every protocol, and compares.
 
     Folders are PROTOCOL/SOURCE/MODEL/fold_N. The protocol of the config is replaced by each of `names`,
-    without any by the cross-validations that differ for these data, the strictest last; 0 folds are one
-    split. `fill` fits one model, as for `cells.run`; embeddings of `network` take the place of rows. Without
-    a name the source is `features` for rows of a table, else the front end's; without a unit there is no bar.
+    without any by the cross-validations that differ for these data, and `more`, the strictest last; 0 folds
+    are one split. `fill` fits one model, as for `cells.run`; embeddings of `network` take the place of rows.
+    Without a name the source is `features` for rows of a table, else the front end's; without a unit there is
+    no bar.
 
     Returns facts about the data, 'protocols', {name: {'leaky', 'detail'}}, 'folders' (`cells.places`), and
     'figures', a dict for each model, protocol and level, with differences to the strictest protocol where
@@ -38,11 +40,13 @@ def measure(
     """
     dataset = run_data.open_dataset(config)
     source = source or (ROWS if dataset.kind == 'table' else config.features.name)
+    stored = dataset.stored(config.windows.window_s)
+    differ = protocols.that_differ(dataset.tracks, stored.shape[0] if stored.over_time else 1)
     opened = {}
-    for name in list(names) or protocols.that_differ(dataset.tracks):
+    for name in names or (*differ, *more):
         one = config.copy_and_resolve_references()
-        # They are there to be compared, and what leaks is marked.
-        one.split.allow_leak = config.split.allow_leak or name in protocols.WORDS
+        # They are there to be compared, and what leaks is marked; tonics are apart only where groups are.
+        one.split.allow_leak |= name in protocols.WORDS and name != 'tonic'
         home = source_home(workdir, name, source)
         opened[name] = cells.open_folds(one, name, folds, home, dataset, network)
     outcomes = cells.run(opened, models, fill, unit)

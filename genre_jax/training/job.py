@@ -43,13 +43,14 @@ class Job:
     class_weights: np.ndarray | None = None  # of the loss, float32 [C]
 
     @property
-    def _smallest_batch(self) -> jax.ShapeDtypeStruct:
-        return self.stored.batch(1 if self.mesh is None else sharding.batch_parts(self.mesh))
+    def _smallest_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return self.stored.heard(1 if self.mesh is None else sharding.batch_parts(self.mesh))
 
     def init(self, key: jax.Array) -> dict:
         """Draws the model's variables."""
-        batch = self._smallest_batch
-        features = self.featurize(jnp.zeros(batch.shape, batch.dtype))
+        features = self.featurize(
+            {key: jnp.zeros(x.shape, x.dtype) for key, x in self._smallest_batch.items()}
+        )
         return self.model.init(key, features, train=False)
 
     @property
@@ -98,13 +99,26 @@ class Job:
             picture=self.picture,
         )
 
-    def featurize(self, audio: jax.Array) -> jax.Array:
-        """Turns what is stored into features (batch, frames, bins), on their devices."""
+    def loaded(self) -> dict:
+        """Returns the variables of the checkpoint, whole on every device: for a model that is not trained."""
+        variables, _ = self.initial(jax.device_get(jax.jit(self.init)(jax.random.key(0))))
+        return jax.device_put(variables, sharding.replicated(self.mesh))
 
-        def one_device(audio: jax.Array) -> jax.Array:
-            return self.front_end(self._waveform(audio))
+    def featurize(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Turns what is stored into features (batch, frames, bins), on their devices.
 
-        return sharding.on_own_device(one_device, self.mesh)(audio)
+        A batch holds that under its kind, and 'tonic_hz' for front ends that need it.
+        """
+
+        def one_device(stored: jax.Array, *tonic_hz: jax.Array) -> jax.Array:
+            return self.front_end(self._waveform(stored), *tonic_hz)
+
+        everywhere = sharding.on_own_device(one_device, self.mesh)
+        return everywhere(batch[self.stored.kind], *self._tonics(batch))
+
+    def _tonics(self, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
+        """Returns what the front end takes besides what is stored."""
+        return (batch['tonic_hz'],) if self.front_end.needs_tonic else ()
 
     def training_examples(
         self, key: jax.Array, batch: Mapping[str, jax.Array]
@@ -118,7 +132,7 @@ class Job:
         """
         augmentation = self.augmentation
 
-        def one_device(key, stored, labels, index) -> tuple[jax.Array, jax.Array]:
+        def one_device(key, stored, labels, index, *tonic_hz) -> tuple[jax.Array, jax.Array]:
             targets = jax.nn.one_hot(labels, self.model.num_classes)
             if 'features' in batch:
                 pictures = stored
@@ -128,13 +142,14 @@ class Job:
                 waveforms, targets = augmentation.mixed('waveform', key, waveforms, targets, index)
                 thinning = len(index) // len(targets)
                 labels, index = labels[::thinning], index[::thinning]
-                pictures = self.front_end(waveforms)
+                pictures = self.front_end(waveforms, *tonic_hz)
             pictures = augmentation.pictures(key, pictures, labels, index)
             return augmentation.mixed('picture', key, pictures, targets, index)
 
         everywhere = sharding.on_own_device(one_device, self.mesh, n_replicated=1)
         stored, labels = batch.get('features', batch.get(self.stored.kind)), batch['label']
-        return everywhere(key, stored, labels, jnp.arange(len(labels)))
+        tonics = () if 'features' in batch else self._tonics(batch)
+        return everywhere(key, stored, labels, jnp.arange(len(labels)), *tonics)
 
     def known_tonics(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Returns what a model that names tonics is told of them in training: 'tonic_hz', or nothing."""
@@ -228,8 +243,9 @@ def make_job(
     augmentation.check_kind(stored.kind)
     if config.train.features_once:
         augmentation.check_features_once()
-    if job.model.names_tonic:
-        augmentation.check_tonics()
+    for uses, learns in ((job.model.names_tonic, True), (job.front_end.needs_tonic, False)):
+        if uses:
+            augmentation.check_tonics(learns)
     if stored.kind == 'audio':
         augmentation.check_picture(*job.picture)
     devices = sharding.batch_parts(mesh)  # with other examples each

@@ -9,7 +9,7 @@ import numpy as np
 
 from genre_jax import sharding
 from genre_jax.loading import loader
-from genre_jax.loading.feed import Featured, Feed
+from genre_jax.loading.feed import Feed
 from genre_jax.training.job import Job
 
 
@@ -28,16 +28,17 @@ class Outputs(NamedTuple):
         return Outputs(*(None if each is None else each[windows] for each in self))
 
 
-def program(job: Job, detailed: bool = False, featurized: bool = False) -> Callable:
-    """Returns prediction as a program: variables and what is stored of a batch to probabilities.
+def program(job: Job, detailed: bool = False) -> Callable:
+    """Returns prediction as a program: variables and a batch, as a feed yields it, to probabilities.
 
-    Detailed, to all `Outputs`. `featurized`: of features instead of what is stored.
+    Detailed, to all `Outputs`.
     """
     whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def predict(variables, examples):
         variables = {**variables, 'params': job.gathered(variables['params'])}
-        pictures, named = examples if featurized else job.featurize(examples), ()
+        pictures = examples['features'] if 'features' in examples else job.featurize(examples)
+        named = ()
         if detailed and job.model.names_tonic:
             unknown = jnp.zeros(len(pictures))
             found, embedding = job.apply(variables, pictures, train=False, tonic_hz=unknown)
@@ -55,7 +56,7 @@ def program(job: Job, detailed: bool = False, featurized: bool = False) -> Calla
 
 def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
     """Compiles prediction; the result maps variables and a table to probabilities [windows, classes]."""
-    step = program(job, featurized=isinstance(feed, Featured))
+    step = program(job)
 
     def predict(variables: Mapping, table: loader.WindowTable) -> np.ndarray:
         outputs = [jax.device_get(step(variables, batch)) for batch in feed.evaluate(table)]
@@ -68,7 +69,7 @@ def make_outputs(job: Job) -> Callable[[Mapping, Iterable[jax.Array], int], Outp
     """Compiles prediction of `Outputs`, of variables and batches that hold so many windows and padding."""
     step = program(job, detailed=True)
 
-    def outputs(variables: Mapping, batches: Iterable[jax.Array], n_windows: int) -> Outputs:
+    def outputs(variables: Mapping, batches: Iterable[Mapping], n_windows: int) -> Outputs:
         found = [jax.device_get(step(variables, batch)) for batch in batches]
         columns = [each for each in zip(*found, strict=True) if each[0] is not None]
         return Outputs(*(np.concatenate(each)[:n_windows] for each in columns))

@@ -25,7 +25,7 @@ _BOXES = (16, 4)
 
 
 def program(job: Job) -> tuple[str, Callable]:
-    """Returns which of the ways it is, and a program: variables, what is stored of a batch, classes (batch,).
+    """Returns which of the ways it is, and a program: variables, a batch as for `Job.featurize`, its classes.
 
     It gives the pictures that the network gets and how much their places speak for the class of each, both
     uint8 (batch, frames, bins): from the least to the greatest value of a picture, and from nothing to the
@@ -42,9 +42,9 @@ def program(job: Job) -> tuple[str, Callable]:
     else:
         kind, of_pictures = 'occlusion', occlusion
 
-    def look(variables: Mapping, stored: jax.Array, classes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def look(variables: Mapping, batch: Mapping, classes: jax.Array) -> tuple[jax.Array, jax.Array]:
         variables = {**variables, 'params': job.gathered(variables['params'])}
-        pictures = job.featurize(stored)
+        pictures = job.featurize(batch)
         heat = of_pictures(job, variables, pictures, classes)
         if pictures.ndim == 4:
             pictures, heat = (x.swapaxes(1, 2)[:, :, ::-1] for x in (pictures.mean(-1), heat))

@@ -105,7 +105,7 @@ def write_classical(home):
     return home / 'index.html'
 
 
-def write_leak(home):
+def write_leak(home, keys=()):
     rng = np.random.default_rng(2)
     rows = []
     for name in protocols.WORDS:
@@ -116,6 +116,19 @@ def write_leak(home):
             row[level] = own | above
         rows.append(row)
     result = FACTS | {'model': 'a <b>forest</b>', 'protocols': rows}
+    if keys:  # of --tonic
+        result['songs_trained'] = dict.fromkeys(protocols.WORDS, 60.0)
+        result['keys'] = {
+            name: [
+                {'semitones': key, 'way': 'pitch shift', 'level': level, 'tonic_known': rng.uniform()}
+                | {'above_recorded': own['above_strictest'], 'above_recorded_ci95': own['above_ci95']}
+                | {share: own[share] for share in ('accuracy', 'accuracy_ci95')}
+                for key in ('0', *keys)
+                for level in ('segment', 'song')
+                for own in [figure(rng, False)]
+            ]
+            for name in protocols.WORDS
+        }
     leak.write_page(result | {'folders': folders(home, protocols.WORDS, ['forest'])}, home)
     return home / 'index.html'
 
@@ -165,12 +178,13 @@ PAGES = {
     'one_trial': lambda home: write_sweep(home, trials=1),
     'leaky_sweep': lambda home: write_sweep(home, seeds=3, leaky=True, unfinished=True),
     'leak': write_leak,
+    'leak_tonic': lambda home: write_leak(home, keys=('-5', '-1', '+1', '+6', 'all')),
     'classical': write_classical,
     'transfer': write_transfer,
     'reproduction': write_reproduction,
     'blend': write_blend,
 }
-OF_DOTS = ['leak', 'classical', 'transfer', 'reproduction', 'blend']
+OF_DOTS = ['leak', 'leak_tonic', 'classical', 'transfer', 'reproduction', 'blend']
 
 
 @pytest.fixture(scope='module', autouse=True)

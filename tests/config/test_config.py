@@ -76,7 +76,7 @@ def test_pages_train(page, arguments, stored_hz):
         'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         'tonic_hz': jax.ShapeDtypeStruct((batch_size,), jnp.float32),
     }
-    pictures = jax.eval_shape(job.featurize, batch[kind])
+    pictures = jax.eval_shape(job.featurize, batch)
     if page == 'shallow_cnn_gtzan':
         assert pictures.shape == (batch_size, 80, 80)
     new_state, outputs = jax.eval_shape(train.make_train_step(job, job.plan.groups(0)), state, batch)
@@ -290,6 +290,8 @@ def test_differences():
     ('key', 'wrong'),
     [
         ('windows.window_s', (0.005, -1.0, float('inf'), float('nan'))),
+        ('windows.train_shortest_s', (-1.0, float('inf'), 0.93, 5.0)),  # the window has 0.93 s
+        ('eval.excerpts_s', ((0.0,), (-1.0,), (60.0, 60.0), (float('inf'),), ('60',))),
         ('data.chunk_s', (0.0, float('nan'))),
         ('optim.learning_rate', (0.0, -1e-3, float('inf'), float('nan'))),
         ('optim.eps', (0.0, float('nan'))),

@@ -29,7 +29,7 @@ COMMANDS = sorted({page for _, _, page, _ in ROWS})
 PAPERS = {
     'shallow_cnn_gtzan.py', 'bu_models.py', 'bu_tuning.py', 'bu_grid.py', 'bu_final.py',
     'cnn14_western.py', 'cnn14_western_search.py', 'ast_raag.py', 'wu_mlp.py', 'wu_vgg16.py',
-    'wu_yamnet.py', 'wu_lstm.py', 'ma_mlp.py', 'ma_keras.py',
+    'wu_yamnet.py', 'wu_lstm.py', 'ma_mlp.py', 'ma_keras.py', 'makam_orbit.py',
 }  # fmt: skip
 FMA = (
     'Electronic',
@@ -80,9 +80,10 @@ def published(checkpoint):
 def make_job(page):
     config = load(page)
     kind = features.build(config.features).kind
-    rate = config.data.sample_rate_hz if kind == 'audio' else 1
+    rate = {'audio': lambda: config.data.sample_rate_hz, 'pitch': lambda: 44100 / 1024}.get(kind, lambda: 1)()
     shape = {
         'audio': lambda: (round(config.windows.window_s * rate),),
+        'pitch': lambda: (2000,),
         'image': lambda: (288, 432, 3),
         'table': lambda: (57 + config.data.use_length,),
     }[kind]()
@@ -132,9 +133,9 @@ def test_both_protocols(page):
     config_lib.validate(config)
     config_lib.validate(leaky)
     own, other = config_lib.flatten(config), config_lib.flatten(leaky)
-    assert own['split.protocol'] in ('grouped', 'official', 'fault_filtered')
+    assert own['split.protocol'] in ('grouped', 'artist', 'official', 'fault_filtered')
     assert not own['split.allow_leak'] and not own['split.remove_crossing']
-    assert other['split.protocol'] in ('paper', 'segment_leaky') and other['split.allow_leak']
+    assert other['split.protocol'] in ('paper', 'kfold', 'segment_leaky') and other['split.allow_leak']
     # Nothing else differs: what is between the figures is the split alone.
     assert {key for key in own if own[key] != other[key]} == {'split.protocol', 'split.allow_leak'}
     assert own.keys() == other.keys()
@@ -149,7 +150,7 @@ def test_commands_fit_together(page):
     of_all = {'name', 'prepared_dir', 'prepared', 'classes', 'chunk_s', 'find_copies'}
     assert set(config.data) - of_all <= taken
     labels = jax.ShapeDtypeStruct((config.train.batch_size,), jnp.int32)
-    batch = {job.stored.kind: job.stored.batch(config.train.batch_size), 'label': labels}
+    batch = job.stored.heard(config.train.batch_size) | {'label': labels}
     pictures, targets = jax.eval_shape(job.training_examples, jax.random.key(0), batch)
     assert pictures.shape == (config.train.batch_size, *job.picture)
     assert targets.shape == (config.train.batch_size, len(job.stored.labels))
@@ -221,6 +222,8 @@ def test_the_pictures_are_the_papers():
         ('bu_models.py:features=mfcc', (1292, 13)),
         ('bu_models.py:features=chroma', (1292, 12)),
         ('ast_raag.py', (2998, 128)),
+        ('ast_raag.py:input=constant_q', (3001, 128)),
+        ('ast_raag.py:input=tonic_normalised', (3001, 128)),
         ('wu_vgg16.py', (288, 432, 3)),
     ):
         assert make_job(page).picture == picture

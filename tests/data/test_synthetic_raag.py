@@ -442,11 +442,12 @@ def test_levels_lengths_and_types():
         assert 10 ** (-18 / 20) - 1e-3 <= np.abs(audio / 32767).max() <= 10 ** (-3 / 20) + 1e-3
 
 
-def test_the_same_bytes_in_every_process():
+@pytest.mark.parametrize('hard', [False, True])
+def test_the_same_bytes_in_every_process(hard):
     program = (
         'import hashlib; from data.recordings import Recording; '
         'from data.synthetic_raag import Source; '
-        "audio = Source(duration_s=2, seed=5).load(Recording('todi/0002', 'todi', '')); "
+        f"audio = Source(duration_s=2, seed=5, hard={hard}).load(Recording('todi/0002', 'todi', '')); "
         'print(hashlib.sha256(audio.tobytes()).hexdigest())'
     )
     there = subprocess.run(
@@ -457,9 +458,9 @@ def test_the_same_bytes_in_every_process():
         env=environment(PYTHONHASHSEED='123'),
     ).stdout.strip()
     recording = Recording('todi/0002', 'todi', '')
-    audio = Source(duration_s=2, seed=5).load(recording)
+    audio = Source(duration_s=2, seed=5, hard=hard).load(recording)
     assert hashlib.sha256(audio.tobytes()).hexdigest() == there
-    assert not np.array_equal(audio, Source(duration_s=2, seed=6).load(recording))
+    assert not np.array_equal(audio, Source(duration_s=2, seed=6, hard=hard).load(recording))
 
 
 def test_fingerprint_follows_the_arguments():
@@ -472,6 +473,7 @@ def test_fingerprint_follows_the_arguments():
         Source(raags=('desh', 'khamaj')),
         Source(tonic_hz=200),
         Source(musicians=5),
+        Source(hard=True),
     ]
     assert len({source.fingerprint for source in variants}) == len(variants)
     assert Source().fingerprint == Source(duration_s=30, raags=tuple(PUBLISHED)).fingerprint

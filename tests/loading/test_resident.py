@@ -90,9 +90,16 @@ def test_the_batches_of_the_stream(dataset, draw, window_s, shape):
             assert examples.dtype == expected[dataset.kind].dtype
             for key in loader.KNOWN:
                 np.testing.assert_array_equal(batch[key], expected[key])
-        whole = np.concatenate(list(one.evaluate(table)))
+        heard = list(one.evaluate(table))
+        whole = np.concatenate([batch[dataset.kind] for batch in heard])
         np.testing.assert_array_equal(whole[: len(table)], table.read_all())
         assert (whole[len(table) :] == whole[len(table) - 1]).all()  # filled up with the last window
+        tonics = np.concatenate([batch['tonic_hz'] for batch in heard])
+        np.testing.assert_array_equal(tonics[: len(table)], table.tonic_hz)
+
+
+def first_three(stored):
+    return stored.reshape(len(stored), -1)[:, :3]
 
 
 def test_features_that_are_computed_once(dataset):
@@ -103,17 +110,17 @@ def test_features_that_are_computed_once(dataset):
     table = loader.WindowTable(dataset, np.arange(len(LENGTHS)), config.windows, train=True, seed=3)
     mesh = sharding.make_mesh(jax.devices()[:2])
     streamed = feed.Streamed(config, mesh)
-    once = feed.Featured(config, mesh, streamed, lambda stored: stored.reshape(len(stored), -1)[:, :3] * 2.0)
+    once = feed.Featured(config, mesh, streamed, lambda batch: first_three(batch[dataset.kind]) * 2.0)
     take, expected = once.train(table, 1, 4), streamed.train(table, 1, 4)
     for _ in range(3):
         (_, batch), (_, stored) = take(1), expected(1)
-        wanted = 2.0 * np.asarray(stored[dataset.kind]).reshape(BATCH, -1)[:, :3]
+        wanted = 2.0 * first_three(np.asarray(stored[dataset.kind]))
         np.testing.assert_allclose(batch['features'], wanted, rtol=1e-6)
         for key in loader.KNOWN:
             np.testing.assert_array_equal(batch[key], stored[key])
     for ours, theirs in zip(once.evaluate(table), streamed.evaluate(table), strict=True):
-        wanted = 2.0 * np.asarray(theirs).reshape(BATCH, -1)[:, :3]
-        np.testing.assert_allclose(ours, wanted, rtol=1e-6)
+        wanted = 2.0 * first_three(np.asarray(theirs[dataset.kind]))
+        np.testing.assert_allclose(ours['features'], wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope='module')

@@ -364,6 +364,7 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(places, tmp_path):
         ({'optim.learning_rate': -1.0}, r'config.optim.learning_rate=-1.0: expected a number'),
         ({'model.dropout': 1.5}, r'config.model.dropout=1.5: expected'),
         ({'mesh.fsdp': 2}, r'config.mesh: a packed sweep spreads its runs along data: expected fsdp=1'),
+        ({'eval.excerpts_s': (1.0,)}, r'config.eval.excerpts_s=\(1.0,\): a packed sweep tests whole windows'),
         ({'mesh.fsdp': 3}, r'config.mesh \(data=-1, fsdp=3, model=1\) does not fit 8 devices'),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_heads_gradient_is_that_of_the_running_statistics():
     """Closed form: logits are linear in the embedding, which frozen layers make as in evaluation."""
     job, state = make(freeze='all but head', eps=1e30, learning_rate=1e30)
     examples = batch()
-    pictures = job.featurize(jnp.asarray(examples['audio']))
+    pictures = job.featurize({'audio': jnp.asarray(examples['audio'])})
     variables = {'params': state.params, 'batch_stats': state.batch_stats}
     logits, embedding = job.model.apply(variables, pictures, train=False)
     errors = jax.nn.softmax(logits) - jax.nn.one_hot(examples['label'], 3)

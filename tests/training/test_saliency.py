@@ -181,7 +181,7 @@ def test_every_network_can_be_looked_into(name):
         variables = jax.jit(job.init)(jax.random.key(0))
         kind, look = saliency.program(job)
         batch = sharding.put_batch({'audio': audio, 'class': classes}, job.mesh)
-        found.append(jax.device_get(look(variables, batch['audio'], batch['class'])))
+        found.append(jax.device_get(look(variables, batch, batch['class'])))
     (pictures, heat), (one_pictures, one_heat) = found
     names = saliency.last_maps(job, variables, jax.ShapeDtypeStruct((1, *job.picture), jnp.float32))
     if name in LAST:

@@ -184,11 +184,11 @@ def test_the_predictions_of_a_mesh(one_device):
     fresh, probabilities = one_device[0], []
     for shape in ((1, 1, 1), (2, 2, 2)):
         job = job_on(shape)
-        audio = batch_on(job.mesh)['audio']
+        batch = batch_on(job.mesh)
 
         class Given:
-            def evaluate(self, table, audio=audio):
-                yield audio
+            def evaluate(self, table, batch=batch):
+                yield {'audio': batch['audio']}
 
         predict = make_predict(job, Given())
         probabilities.append(predict(moved(fresh, job).evaluated, range(16)))

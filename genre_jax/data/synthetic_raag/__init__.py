@@ -11,6 +11,7 @@ import numpy as np
 from genre_jax.config import nearest
 from genre_jax.data import digests, recordings, synthesis
 from genre_jax.data.recordings import Quarantined, Recording
+from genre_jax.data.synthetic_raag import hard as hardships
 from genre_jax.data.synthetic_raag import melody, sound
 from genre_jax.data.synthetic_raag.grammar import RAAGS
 from genre_jax.errors import UserError
@@ -42,6 +43,7 @@ class Source(recordings.Source):
         raags: Sequence[str] = (),  # which of `grammar.RAAGS`; none for all
         tonic_hz: float | None = None,  # Sa of all recordings; None for 110 to 300 Hz, each its own
         musicians: int = 20,  # how many there are; recording i of a raag is by musician i modulo this
+        hard: bool = False,  # sung and played as on old recordings, by several, with ornaments
     ):
         """Notes what to make; a value out of its range is a UserError."""
         synthesis.check(
@@ -53,6 +55,8 @@ class Source(recordings.Source):
             ('tonic_hz', tonic_hz, numbers.Real | None, 55, 600),
             ('musicians', musicians, numbers.Integral, 1, 10_000),
         )
+        if not isinstance(hard, bool):
+            raise UserError(f'data.{self.name}: hard is {hard!r}, expected True or False')
         self._per_class = per_class
         self._duration_s = float(duration_s)
         self._sample_rate_hz = sample_rate_hz
@@ -60,12 +64,15 @@ class Source(recordings.Source):
         self._raags = _checked_raags(raags)
         self._tonic_hz = None if tonic_hz is None else float(tonic_hz)
         self._musicians = musicians
+        self._hard = hard
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of the builder and the arguments."""
         shared = (self._per_class, self._duration_s, self._sample_rate_hz, self._seed)
         parts = (_BUILDER_VERSION, *shared, self._raags, self._tonic_hz, self._musicians)
+        if self._hard:
+            parts += ('hard', hardships.VERSION)
         return digests.of_text(repr(parts)).hex()
 
     def recordings(self) -> tuple[list[Recording], list[Quarantined]]:
@@ -92,13 +99,23 @@ class Source(recordings.Source):
     def melody(self, track: str) -> list[sound.Note]:
         """Returns the notes of a recording, 'yaman/0007', listed or not; UserError: no such track."""
         performance = self.performance(track)
+        raag = RAAGS[track.split('/')[0]]
         rng = synthesis.generator(self._seed, f'{track} melody')
-        return melody.walk(RAAGS[track.split('/')[0]], performance, rng, self._duration_s)
+        notes = melody.walk(raag, performance, rng, self._duration_s)
+        if self._hard:
+            rng = synthesis.generator(self._seed, f'{track} ornaments')
+            notes = hardships.ornament(notes, raag, performance, rng)
+        return notes
 
     def performance(self, track: str) -> sound.Performance:
         """Returns how a recording ('yaman/0007', listed or not) is played; a UserError: no such track."""
-        musician = sound.draw_musician(synthesis.generator(self._seed, self._musician(track)))
+        name = self._musician(track)
+        musician = sound.draw_musician(synthesis.generator(self._seed, name))
+        if self._hard:
+            musician = hardships.draw_musician(musician, synthesis.generator(self._seed, f'{name} hard'))
         drawn = sound.draw_recording(musician, synthesis.generator(self._seed, track))
+        if self._hard:
+            drawn = hardships.draw_recording(drawn, synthesis.generator(self._seed, f'{track} hard'))
         return dataclasses.replace(drawn, tonic_hz=self._tonic_hz or drawn.tonic_hz)
 
     def _musician(self, track: str) -> str:

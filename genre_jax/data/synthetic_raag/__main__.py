@@ -1,6 +1,6 @@
 """Draws one recording: its spectrogram, and over it the pitch that was played.
 
-python -m genre_jax.data.synthetic_raag [--track=yaman/0000] [--seed=0] [--out=picture.png]
+python -m genre_jax.data.synthetic_raag [--track=yaman/0000] [--seed=0] [--hard] [--out=picture.png]
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from genre_jax.errors import UserError
 
 _TRACK = flags.DEFINE_string('track', 'yaman/0000', 'raag and number of the recording')
 _SEED = flags.DEFINE_integer('seed', 0, 'of the dataset')
+_HARD = flags.DEFINE_bool('hard', False, 'a recording of the hard ones')
 _OUT = flags.DEFINE_string('out', 'picture.png', 'PNG to write')
 
 _DURATION_S = 20.0
@@ -25,7 +26,8 @@ def main(argv: Sequence[str]) -> None:
     import matplotlib.figure
 
     program.refuse_words(argv)
-    source, track = Source(seed=_SEED.value, duration_s=_DURATION_S), _TRACK.value
+    source = Source(seed=_SEED.value, duration_s=_DURATION_S, hard=_HARD.value)
+    track = _TRACK.value
     rate_hz, tonic_hz = source.sample_rate_hz(), source.performance(track).tonic_hz
     label = track.split('/')[0]
     raag = grammar.RAAGS[label]

@@ -13,9 +13,6 @@ from genre_jax.data.synthetic_raag.sound import Note, Performance
 _PAKAD_SHARE = 0.3
 # Most steps of a phrase before it turns, and after.
 _LONGEST_LEG = 7
-# An improvisation dwells on some notes more than the rule says, on others less: standard deviation of
-# the logarithm of its own factor on the length of each swara.
-_MOOD = 0.5
 # How much more often a phrase ends on the vadi, the samvadi and Sa; how much longer a note of it is, in
 # passing and at the end of a phrase.
 _REST_WEIGHT = {'vadi': 4.0, 'samvadi': 2.0, 'sa': 2.0}
@@ -31,16 +28,19 @@ def walk(raag: Raag, performance: Performance, rng: np.random.Generator, duratio
     """Improvises until the time is up; a longer melody begins like a shorter one.
 
     It opens with the pakad. A phrase begins where the last one ended, or is a quotation; it ends on the
-    vadi, the samvadi or Sa. The last note is cut. Of the performance only tonic, tempo and meend count.
+    vadi, the samvadi or Sa. The last note is cut. Of the performance only tonic, tempo, meend
+    and mood count.
     """
-    mood = dict(zip(grammar.SWARAS, np.exp(_MOOD * rng.standard_normal(12)).tolist(), strict=True))
+    # An improvisation dwells on some notes more than the rule says, on others less.
+    factors = np.exp(performance.mood * rng.standard_normal(12)).tolist()
+    mood = dict(zip(grammar.SWARAS, factors, strict=True))
     notes, now_s, last, phrase = [], 0.0, 0, 0
     while now_s < duration_s:
         if phrase == 0 or rng.random() < _PAKAD_SHARE:
             steps = grammar.pitches(raag.pakad[rng.integers(len(raag.pakad))])
         else:
             steps = _draw_run(raag, last, mood, rng)
-        unit_s = 1 / (performance.notes_per_s * (1 + performance.acceleration_per_s * now_s))
+        unit_s = 1 / performance.tempo(now_s)
         unit_s *= (1.0, 1.0, 0.6)[rng.integers(3)]  # some phrases are fast
         for i, semitones in enumerate(steps):
             length_s = unit_s * _length(raag, semitones, i == len(steps) - 1)

@@ -79,6 +79,11 @@ def run(config: Config, points: Sequence[Mapping[str, object]], folders: Sequenc
             raise UserError(
                 'config.mesh: a packed sweep spreads its runs along data: expected fsdp=1, model=1'
             )
+        if one.eval.excerpts_s:
+            raise UserError(
+                f'config.eval.excerpts_s={tuple(one.eval.excerpts_s)}: a packed sweep tests whole windows '
+                'alone: expected ()'
+            )
         run_lib.check(one, mesh)
     with contextlib.ExitStack() as held:
         for folder, one in configs.items():
