@@ -33,6 +33,8 @@ test-all: test
 
 parity: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target=$(VENV)/parity_code \
+		-r requirements-parity-code.txt
 	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/parity
 
 # The compilers (2.7 GB) in an environment of their own, which finds everything else in .venv.

@@ -20,6 +20,8 @@ from tests.parity.test_models import (
     without_init,
 )
 
+pytestmark = pytest.mark.usefixtures('parity_code')
+
 # The authors' names of its head.
 HEAD = {'classifier.0': 'classifier.2', 'classifier.3': 'classifier.5'}
 
