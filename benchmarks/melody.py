@@ -20,7 +20,7 @@ import mir_eval
 import numpy as np
 
 from genre_jax.data.synthetic_raag import RAAGS, Source, sound
-from genre_jax.features.melody import AudioMelody
+from genre_jax.features.audio_melody import AudioMelody
 
 _RATE_HZ = 16000
 _DRONE_DB, _DRUMS_DB, _ROOM_DB, _ROOM_S, _SNR_DB = (

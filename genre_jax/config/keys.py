@@ -85,8 +85,8 @@ WINDOW = Check(
 LENGTHS = Check(
     'lengths in seconds, each once, such as (60.0, 30.0)',
     lambda value: (
-        len(set(value)) == len(value)
-        and all(isinstance(each, numbers.Real) and 0.01 <= each < float('inf') for each in value)
+        all(isinstance(each, numbers.Real) and 0.01 <= each < float('inf') for each in value)
+        and len({f'{each:g}' for each in value}) == len(value)  # which files are named by
     ),
 )
 MESH = Check('a whole number of at least 1, or -1: all devices that are left', lambda n: n == -1 or n >= 1)

@@ -47,8 +47,10 @@ def licence(folder: pathlib.Path, found: Mapping[str, Mapping]) -> str | None:
     try:
         with (folder / CARD).open(encoding='utf-8', errors='replace') as file:
             lines = file.read(_MOST_BYTES).lstrip('\ufeff').splitlines()
-    except OSError:  # nothing depends on it
+    except (FileNotFoundError, IsADirectoryError):
         return None
+    except OSError as error:
+        raise UserError(f'{folder / CARD}: {error.strerror}') from None
     if not lines or lines[0].rstrip() != '---':
         return None
     entries, key = {}, ''

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
+from genre_jax.features.audio_melody import AudioMelody
 from genre_jax.features.chroma import Chroma
 from genre_jax.features.constant_q import ConstantQ
 from genre_jax.features.emphasised_mel import EmphasisedMel
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
-from genre_jax.features.melody import AudioMelody, Melody
+from genre_jax.features.melody import Melody
 from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.predominant_pitch import PredominantPitch
 from genre_jax.features.spectrogram import Spectrogram

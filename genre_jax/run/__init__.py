@@ -18,7 +18,7 @@ from genre_jax.convert.engine import Converted
 from genre_jax.errors import Diverged
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data, tonics
-from genre_jax.loading.feed import Featured, open_feed
+from genre_jax.loading.feed import Featured, Streamed, open_feed
 from genre_jax.loading.loader import WindowTable
 from genre_jax.logbook import Logbook, parameter_table, summary_lines, write_json
 from genre_jax.run import changes, confidence, look
@@ -228,8 +228,8 @@ def _test_excerpts(job: Job, data: run_data.Data, variables: Mapping) -> dict[st
     found = {}
     for part, table in run_data.excerpt_tables(job.config, data.dataset, data.split).items():
         own = job.of_length(table)
-        outputs = make_outputs(own)(
-            variables, open_feed(own.config, data.dataset, own.stored, job.mesh).evaluate(table), len(table)
-        )
+        # Read, not resident: whatever lies on the devices would lie there twice.
+        batches = Streamed(own.config, job.mesh).evaluate(table)
+        outputs = make_outputs(own)(variables, batches, len(table))
         found[part] = table.predictions(outputs.probabilities, outputs.joint, outputs.height)
     return found

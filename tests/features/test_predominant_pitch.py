@@ -10,7 +10,7 @@ import pytest
 from genre_jax.data.makam import synth
 from genre_jax.data.synthetic_raag import Source, sound
 from genre_jax.errors import UserError
-from genre_jax.features import melody
+from genre_jax.features import audio_melody, melody
 from genre_jax.features.predominant_pitch import PredominantPitch
 
 RATE_HZ, HOP = 16000, 512
@@ -89,7 +89,7 @@ def test_audio_at_another_tonic_has_the_same_melody():
     rng = np.random.default_rng(0)
     hz = 200 * 2 ** (np.repeat(rng.integers(0, 8, 60), 15) * 2 / 12)
     steps = 62  # of half bins, of 53 in an octave
-    front_end = melody.AudioMelody(delays_s=(0.3,), components=40)
+    front_end = audio_melody.AudioMelody(delays_s=(0.3,), components=40)
     rows = [
         np.asarray(jax.jit(front_end)(synth.render(each, FRAME_S, RATE_HZ).astype(np.float32) / 32767))
         for each in (hz, hz * 2 ** (steps / 106))

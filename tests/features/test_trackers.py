@@ -9,7 +9,7 @@ import pytest
 
 from genre_jax.data.makam import synth
 from genre_jax.errors import UserError
-from genre_jax.features.melody import AudioMelody
+from genre_jax.features.audio_melody import AudioMelody
 from genre_jax.features.pyin import Pyin
 
 RATE_HZ = 16000

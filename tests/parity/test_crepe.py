@@ -10,8 +10,8 @@ import pytest
 
 from genre_jax.data.makam import synth
 from genre_jax.errors import UserError
+from genre_jax.features.audio_melody import AudioMelody
 from genre_jax.features.crepe import Crepe
-from genre_jax.features.melody import AudioMelody
 
 RATE_HZ = 16000
 
