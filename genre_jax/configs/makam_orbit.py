@@ -9,6 +9,9 @@ together, or with `--config.data.group=artist` artists, where metadata beside th
 network is and what it is worth: docs/modal.md. It learns from tonics and from excerpts of all lengths, and is
 tested without tonics: on whole recordings, and on an excerpt of 120, 60 and 30 s of each.
 
+`network=sequence` hears in which order the pitches come, in windows of a minute; a recording is named by eight
+of them together.
+
 The best of the settings of 2016 name 71.4 % of the makams, told the tonic, and 63.2 % with the tonic; the
 tonic is found in 94.9 %, the makam given.
 """
@@ -17,8 +20,9 @@ from genre_jax.configs import common
 
 
 def get_config(text: str | None = None) -> common.Config:
-    """Returns the config of 'protocol=paper', what follows the page's colon."""
-    of_paper = common.parse_arguments(text, protocol=('grouped', 'paper')).protocol == 'paper'
+    """Returns the config of 'protocol=grouped,network=orbit', what follows the page's colon."""
+    arguments = common.parse_arguments(text, protocol=('grouped', 'paper'), network=('orbit', 'sequence'))
+    of_paper = arguments.protocol == 'paper'
     config = common.get_config()
     config.data.update(name='makam', root='', chunk_s=60.0)  # recordings are read whole
     config.split.update(folds=10, fractions=(0.88, 0.02, 0.10), allow_leak=of_paper)
@@ -33,4 +37,10 @@ def get_config(text: str | None = None) -> common.Config:
     config.train.update(batch_size=30, length='5 epochs', features_once=True)
     config.eval.update(batch_size=20, excerpts_s=(120.0, 60.0, 30.0))
     config.eval.every = config.checkpoint.every = '5 epochs'
+    if arguments.network == 'sequence':
+        config.windows.update(window_s=60.0, train_draw='random', eval_per_track=8)
+        config.features.name = 'melody_sequence'
+        config.model.name = 'sequence'
+        config.optim.update(learning_rate=1.5e-3, warmup='5 percent')
+        config.train.update(batch_size=32, length='10 epochs', label_smoothing=0.1, features_once=False)
     return config

@@ -1,6 +1,6 @@
 """Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants.
 
-`picture`, `table` and `melody` read what is stored of datasets that hold no audio, `tonic_constant_q` audio
+`picture`, `table`, `melody` and `melody_sequence` read what is stored of datasets that hold no audio, `tonic_constant_q` audio
 and its tonic.
 """
 
@@ -16,6 +16,7 @@ from genre_jax.features.emphasised_mel import EmphasisedMel
 from genre_jax.features.front_end import FrontEnd
 from genre_jax.features.kaldi import KaldiFilterBank
 from genre_jax.features.melody import Melody
+from genre_jax.features.melody_sequence import MelodySequence
 from genre_jax.features.mfcc import Mfcc
 from genre_jax.features.predominant_pitch import PredominantPitch
 from genre_jax.features.spectrogram import Spectrogram
@@ -78,7 +79,7 @@ FLAVOURS = {
 # Of audio whose tonic is known.
 WITH_TONIC = {'tonic_constant_q': TonicConstantQ}
 # Of what is no audio.
-STORED = {'picture': Pictures, 'table': Table, 'melody': Melody}
+STORED = {'picture': Pictures, 'table': Table, 'melody': Melody, 'melody_sequence': MelodySequence}
 # Whose constants are those of the training part, of which they take all windows.
 FITTED = (Table, Melody, AudioMelody)
 

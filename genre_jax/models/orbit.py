@@ -7,8 +7,6 @@ them probabilities. A transposed melody has the same candidates in another place
 sum over the candidates; which tonic, the sum over the classes.
 """
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,20 +14,12 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.features import melody
+from genre_jax.models.kernels.candidates import Candidates, drawn, every
 from genre_jax.models.kernels.dropout import Dropout
 from genre_jax.models.network import Network, Scores
 
 # What is seen from a candidate: parts weigh less than the whole, as they are less certain, surfaces more.
 _PARTS, _SURFACES = 0.5, 3.0
-
-
-class _Candidates(NamedTuple):
-    """Candidates of a batch, each (batch, candidates)."""
-
-    row: jax.Array  # the grid
-    place: jax.Array  # in it, from its lowest candidate
-    correction: jax.Array  # added to their scores, for others that were not drawn
-    share: jax.Array  # how much each is the true tonic; 0 where that is unknown
 
 
 class _Scorer(nn.Module):
@@ -93,8 +83,12 @@ class Model(Network):
                 f'bins_per_octave={bins}, got the shape {features.shape[1:]}'
             )
         columns = melody.columns(features, bins)
-        choose = self._drawn if train and self.candidates < bins else self._all
-        candidates = choose(columns, jnp.zeros(len(features)) if tonic_hz is None else tonic_hz)
+        known_hz = jnp.zeros(len(features)) if tonic_hz is None else tonic_hz
+        if train and self.candidates < bins:
+            key = self.make_rng('dropout')
+            seen_from = drawn(key, columns.lowest, known_hz, bins, self.candidates)
+        else:
+            seen_from = every(columns.lowest, known_hz, bins)
         scorer = nn.vmap(
             _Scorer,
             variable_axes={'params': 0},
@@ -103,61 +97,14 @@ class Model(Network):
             out_axes=1,
             axis_size=self.members,
         )(self.num_classes, self.hidden_units, self.input_dropout, self.dropout, self.dtype, name='members')
-        score, hidden = scorer(self._seen(columns, candidates), train)
-        score = score + candidates.correction[:, None, :, None]
-        found = Scores(score, self._height(columns, candidates), candidates.share)
+        score, hidden = scorer(self._seen(columns, seen_from), train)
+        score = score + seen_from.correction[:, None, :, None]
+        found = Scores(score, seen_from.height, seen_from.share)
         likely = jax.nn.softmax(jax.nn.logsumexp(score, -1), -1)
         embedding = jnp.einsum('bms,bmsh->bmh', likely, hidden).reshape(len(features), -1)
         return found.logits if tonic_hz is None else found, embedding
 
-    def _height(self, columns: melody.Columns, candidates: _Candidates) -> jax.Array:
-        """Returns candidates in octaves above 1 Hz."""
-        bins = jnp.take_along_axis(columns.lowest, candidates.row, 1) + candidates.place
-        return np.log2(melody.REFERENCE_HZ) + bins / self.bins_per_octave
-
-    def _above_lowest(self, columns: melody.Columns, tonic_hz: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns how far tonics lie above the lowest candidates, bins (batch, 2), and which are known."""
-        known = tonic_hz > 0
-        bins = melody.bins_above_reference(
-            jnp.where(known, tonic_hz, melody.REFERENCE_HZ), self.bins_per_octave
-        )
-        return jnp.mod(bins[:, None] - columns.lowest, self.bins_per_octave), known[:, None]
-
-    def _shares(self, above: jax.Array, place: jax.Array, known: jax.Array) -> jax.Array:
-        """Divides a tonic between the two candidates of a grid that lie next to it."""
-        away = jnp.abs(above - place)
-        return known * jnp.maximum(0, 1 - jnp.minimum(away, self.bins_per_octave - away))
-
-    def _all(self, columns: melody.Columns, tonic_hz: jax.Array) -> _Candidates:
-        """Returns every candidate of both grids, from the lowest upwards."""
-        place, row = np.divmod(np.arange(melody.GRIDS * self.bins_per_octave), melody.GRIDS)
-        above, known = self._above_lowest(columns, tonic_hz)
-        share = self._shares(above[:, row], place, known) / melody.GRIDS
-        place, row = (jnp.broadcast_to(each, share.shape) for each in (place, row))
-        return _Candidates(row, place, jnp.zeros(share.shape), share)
-
-    def _drawn(self, columns: melody.Columns, tonic_hz: jax.Array) -> _Candidates:
-        """Draws candidates of one grid for each example: those next to its tonic, and others."""
-        bins, kept = self.bins_per_octave, self.candidates
-        of_row, of_order = jax.random.split(self.make_rng('dropout'))
-        row = jax.random.randint(of_row, (len(tonic_hz), 1), 0, melody.GRIDS)
-        above, known = self._above_lowest(columns, tonic_hz)
-        above = jnp.take_along_axis(above, row, 1)
-        lower = jnp.floor(above)
-        next_to_it = ((np.arange(bins) == lower) | (np.arange(bins) == (lower + 1) % bins)) & known
-        order = jax.random.uniform(of_order, (len(tonic_hz), bins)) + next_to_it
-        place = jax.lax.top_k(order, kept)[1]
-        certain = next_to_it.sum(1, keepdims=True)
-        correction = jnp.log((bins - certain) / (kept - certain))
-        forced = jnp.take_along_axis(next_to_it, place, 1)
-        return _Candidates(
-            jnp.broadcast_to(row, place.shape),
-            place,
-            jnp.where(forced, 0, correction),
-            self._shares(above, place, known),
-        )
-
-    def _seen(self, columns: melody.Columns, candidates: _Candidates) -> jax.Array:
+    def _seen(self, columns: melody.Columns, seen_from: Candidates) -> jax.Array:
         """Returns what is seen from candidates, float32 (batch, candidates, columns)."""
         bins = self.bins_per_octave
 
@@ -181,4 +128,4 @@ class Model(Network):
             return jnp.concatenate([*parts, *(_SURFACES * each for each in turned)], -1)
 
         # Example by example: written for the batch at once, XLA would gather it on every device.
-        return jax.vmap(one)(columns, candidates.row, candidates.place)
+        return jax.vmap(one)(columns, seen_from.row, seen_from.place)

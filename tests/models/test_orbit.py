@@ -10,6 +10,7 @@ import pytest
 from genre_jax import models
 from genre_jax.errors import UserError
 from genre_jax.features import melody
+from genre_jax.models.kernels import candidates
 
 BINS, CLASSES = 53, 5
 
@@ -140,13 +141,11 @@ def test_a_tonic_is_shared_by_the_candidates_next_to_it():
 def test_training_draws_the_true_tonic_and_stands_for_the_others():
     """The two candidates next to the tonic are always there; the corrected sum is that of all, on average."""
     rows = network()[2]
-    some = make(candidates=10)
     rows = np.repeat(rows[:1], 400, axis=0)
     tonic_hz = np.full(400, 55 * 2 ** ((rows[0, 0, 0] + 17.3) / BINS), np.float32)
-    columns = melody.columns(rows, BINS)
+    draw = jax.jit(functools.partial(candidates.drawn, jax.random.key(0), bins=BINS, kept=10))
     for known in (True, False):
-        draw = functools.partial(some.apply, {}, method='_drawn', rngs={'dropout': jax.random.key(0)})
-        drawn = jax.jit(draw)(columns, tonic_hz * np.float32(known))
+        drawn = draw(melody.columns(rows, BINS).lowest, tonic_hz * np.float32(known))
         grid, place = np.asarray(drawn.row), np.asarray(drawn.place)
         assert place.shape == (400, 10) and all(len(set(each)) == 10 for each in place)
         assert set(grid[:, 0]) == {0, 1} and (grid == grid[:, :1]).all()
