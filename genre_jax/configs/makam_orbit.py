@@ -9,8 +9,8 @@ together, or with `--config.data.group=artist` artists, where metadata beside th
 network is and what it is worth: docs/modal.md. It learns from tonics and from excerpts of all lengths, and is
 tested without tonics: on whole recordings, and on an excerpt of 120, 60 and 30 s of each.
 
-`network=sequence` hears in which order the pitches come, in windows of a minute; a recording is named by eight
-of them together.
+`network=sequence` hears in which order the pitches come, in windows of a minute; a recording is named by
+eight of them together.
 
 The best of the settings of 2016 name 71.4 % of the makams, told the tonic, and 63.2 % with the tonic; the
 tonic is found in 94.9 %, the makam given.

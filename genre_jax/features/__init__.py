@@ -1,7 +1,7 @@
 """Front ends, on the device: `(..., time) -> (..., frames, bins)`, each a named set of constants.
 
-`picture`, `table`, `melody` and `melody_sequence` read what is stored of datasets that hold no audio, `tonic_constant_q` audio
-and its tonic.
+`picture`, `table`, `melody` and `melody_sequence` read what is stored of datasets that hold no audio,
+`tonic_constant_q` audio and its tonic.
 """
 
 import functools

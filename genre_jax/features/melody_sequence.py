@@ -19,9 +19,10 @@ _MOST_OCTAVES = 2.0  # from the median
 class MelodySequence(FrontEnd):
     """Pitch classes of a melody, step by step: float32 (..., frames) -> (..., steps, 2 bins_per_octave + 3).
 
-    A column is a pitch class, from 55 Hz upwards, half a bin from the next one: how much of a step lies within
-    a bin of it, linearly less with the distance. Every second column is a grid. Three more say how many octaves the step lies above the median of the melody, at most 2, how much of it is voiced,
-    and whether it is not after the end of the melody. A melody that is transposed by half bins has the same
+    A column is a pitch class, from 55 Hz upwards, half a bin from the next one: how much of a step lies
+    within a bin of it, linearly less with the distance. Every second column is a grid. Three more say how
+    many octaves the step lies above the median of the melody, at most 2, how much of it is voiced, and
+    whether it is not after the end of the melody. A melody that is transposed by half bins has the same
     columns in another order.
 
     Attributes:

@@ -43,7 +43,8 @@ class _Scorer(nn.Module):
         mean = (maps * inside).sum(1) / jnp.maximum(inside.sum(1), 1)
         most = jnp.where(inside > 0, maps, -10.0).max(1)  # above any step's
         pooled = Dropout(self.dropout)(jnp.concatenate([mean, most, attended], -1), train)
-        hidden = nn.gelu(nn.Dense(self.hidden_units, name='dense_1')(pooled))
+        dense = nn.Dense(self.hidden_units, dtype=self.dtype, name='dense_1')
+        hidden = nn.gelu(dense(pooled)).astype(jnp.float32)
         return nn.Dense(self.num_classes, name='output')(Dropout(self.dropout)(hidden, train)), hidden
 
     def _layer(
@@ -86,11 +87,11 @@ class Model(Network):
     def __call__(
         self, features: jax.Array, train: bool, tonic_hz: jax.Array | None = None
     ) -> tuple[jax.Array | Scores, jax.Array]:
-        """Classifies melodies (batch, steps, columns), at least 8 steps; `tonic_hz` and results as `orbit`."""
+        """Classifies melodies (batch, steps, columns), at least 8 steps; the rest is as in `orbit`."""
         bins = self.bins_per_octave
         if features.ndim != 3 or features.shape[1] < 8 or features.shape[2] != GRIDS * bins + BESIDE:
             raise UserError(
-                f"config.model.name=sequence: expected at least 8 steps of config.features.name="
+                f'config.model.name=sequence: expected at least 8 steps of config.features.name='
                 f"'melody_sequence' with bins_per_octave={bins}, got the shape {features.shape[1:]}"
             )
         lowest = jnp.broadcast_to(np.arange(GRIDS) / GRIDS, (len(features), GRIDS))

@@ -134,6 +134,7 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
     `variables` are nested; title and source say where they come from.
     """
     settings = json.loads(config_lib.to_json(job.config))['model']
+    own = {**variables, 'params': job.merged(variables['params'])}
     model = Converted(
         title=title,
         model=settings.pop('name'),
@@ -141,7 +142,7 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         num_classes=len(job.stored.labels),
         features=job.config.features.name,
         picture=job.picture,
-        variables=flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/'),
+        variables=flax.traverse_util.flatten_dict(jax.device_get(own), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
         # Of whole recordings that of the longest one.

@@ -18,6 +18,7 @@ from genre_jax import config as config_lib
 from genre_jax.convert.init_from import matches
 from genre_jax.errors import UserError
 from genre_jax.models.kernels import batch_norm
+from genre_jax.training import lora
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,19 @@ def make_plan(
     paths = sorted(flax.traverse_util.flatten_dict(params, sep='/'))
     depth = {name: i for i, block in enumerate(model.blocks) for name in block}
     layers = ', '.join(sorted(depth, key=depth.get))
-    frozen = {path for path in paths if _is_frozen(settings.freeze, path, depth, len(model.blocks))}
+    freeze = settings.freeze
+    if settings.lora_rank:
+        if freeze not in ('', 'all but head') or settings.unfreeze_at:
+            raise UserError(
+                'config.optim.lora_rank trains narrow kernels and the output layers alone: '
+                "expected config.optim.freeze='' and config.optim.unfreeze_at=''"
+            )
+        freeze = 'all but head'
+    frozen = {
+        path
+        for path in paths
+        if _is_frozen(freeze, path, depth, len(model.blocks)) and not lora.is_adapter(path)
+    }
     if settings.freeze and not frozen:
         raise UserError(f'config.optim.freeze={settings.freeze!r}: names no layer; the layers are {layers}')
     if len(frozen) == len(paths):

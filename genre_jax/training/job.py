@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.features.resample import resample
 from genre_jax.loading import loader, prepared
-from genre_jax.training import freezing, losses
+from genre_jax.training import freezing, lora, losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Job:
         features = self.featurize(
             {key: jnp.zeros(x.shape, x.dtype) for key, x in self._smallest_batch.items()}
         )
-        return self.model.init(key, features, train=False)
+        variables = self.model.init(key, features, train=False)
+        if self.config.optim.lora_rank:
+            settings, head = self.config.optim, self.model.blocks[-1]
+            variables = variables | {'params': lora.added(variables['params'], settings, head, key)}
+        return variables
 
     @property
     def picture(self) -> tuple[int, ...]:
@@ -89,15 +94,17 @@ class Job:
 
         A checkpoint that does not fit is a UserError.
         """
-        return init_from.variables(
+        network, adapters = lora.split(fresh['params'])
+        variables, lines = init_from.variables(
             self.source,
             self.model,
-            fresh,
+            {**fresh, 'params': network},
             name=self.config.model.name,
             new=self.config.init.new,
             labels=self.stored.labels,
             picture=self.picture,
         )
+        return variables | {'params': freezing.merge(variables['params'], adapters)}, lines
 
     def loaded(self) -> dict:
         """Returns the variables of the checkpoint, whole on every device: for a model that is not trained."""
@@ -167,11 +174,19 @@ class Job:
 
     def apply(self, variables: Mapping, features: jax.Array, **settings: Any) -> Any:
         """Applies the model to features on the mesh's devices, as `flax.linen.Module.apply`; to be traced."""
-        if self.mesh is None:
+        params, adapted = variables['params'], contextlib.nullcontext()
+        if settings['train']:
+            adapted = lora.beside(params, self.config.optim)
+        else:
+            variables = {**variables, 'params': self.merged(params)}
+        # Kernels that XLA does not divide ask for the mesh.
+        mesh = self.mesh and jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
+        with adapted, mesh or contextlib.nullcontext():
             return self.model.apply(variables, features, **settings)
-        # Kernels that XLA does not divide ask for it.
-        with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
-            return self.model.apply(variables, features, **settings)
+
+    def merged(self, params: Mapping) -> Mapping:
+        """Returns the network's own parameters, with what low-rank adaptation adds to them."""
+        return lora.merged(params, self.config.optim)
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':

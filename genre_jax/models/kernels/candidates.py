@@ -22,8 +22,8 @@ class Candidates(NamedTuple):
 def every(lowest: jax.Array, tonic_hz: jax.Array, bins: int) -> Candidates:
     """Returns all candidates of both grids, from the lowest upwards.
 
-    `lowest` are those of the grids, in bins above `melody.REFERENCE_HZ`, (batch, 2); tonics are (batch,) in Hz, 0
-    where unknown; an octave has `bins`.
+    `lowest` are those of the grids, in bins above `melody.REFERENCE_HZ`, (batch, 2); tonics are (batch,) in
+    Hz, 0 where unknown; an octave has `bins`.
     """
     place, row = np.divmod(np.arange(melody.GRIDS * bins), melody.GRIDS)
     above, known = _above_lowest(lowest, tonic_hz, bins)

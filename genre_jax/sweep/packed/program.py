@@ -70,8 +70,9 @@ class Program:
         self._examples = train.make_examples(job)
         whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
         self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
+        alone = dataclasses.replace(job, mesh=None)
         self._predict = self._compile(
-            lambda own, pictures: jax.nn.softmax(job.model.apply(own, pictures, train=False)[0]), (0, None)
+            lambda own, pictures: jax.nn.softmax(alone.apply(own, pictures, train=False)[0]), (0, None)
         )
         self._keep = self._compile(
             lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best), (0, 0, 0)
