@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from genre_jax import program
 from genre_jax.errors import UserError
 from genre_jax.reproduce import paper as paper_lib
-from genre_jax.reproduce.paper import Blend, Classical, Network, NotRun, Paper, Row, Trial
+from genre_jax.reproduce.paper import Blend, Classical, Mean, Network, NotRun, Paper, Row, Trial
 
 DOCS = pathlib.Path(__file__).parent
 _PART = re.compile(r'(<!-- table (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -92,7 +92,7 @@ def _command(paper: Paper, row: Row) -> str:
     match row.way:
         case NotRun(reason):
             return f'not run: {reason}'
-        case Blend():
+        case Blend() | Mean():
             words = f'reproduce {paper.name}'
         case Classical(page, model):
             words = f'classical {page}.py --models={model}'

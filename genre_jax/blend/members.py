@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation.evaluate import Predictions, joined, pool_songs
+from genre_jax.evaluation.evaluate import SAID, Predictions, joined, number_songs, pool_songs
 from genre_jax.logbook import read_json
 
 _REMEDY = 'restore it, or run what wrote it again'
@@ -95,7 +95,9 @@ def _only_one_has(tables: Sequence[tuple[Member, Predictions]], part: str) -> st
     return ''
 
 
-def _align(members: Sequence[Member], part: str, level: str, classes: Sequence[str] = ()) -> Predictions:
+def _align(
+    members: Sequence[Member], part: str, level: str, with_tonics: bool, classes: Sequence[str] = ()
+) -> Predictions:
     """Lays the members' predictions for one part side by side; a UserError where their rows differ.
 
     At level 'song' probabilities are summed over each song's segments, wherever these lie. The classes are in
@@ -120,10 +122,15 @@ def _align(members: Sequence[Member], part: str, level: str, classes: Sequence[s
                 'same ones'
             )
     reference = tables[0][1]
+    said = {name: [getattr(table, name) for _, table in tables] for name in SAID}
+    # Tonics are blended where all members name them, as many.
+    counts = {each.shape[-1] if each is not None else 0 for each in said['tonic']}
+    if not with_tonics or len(counts) > 1 or counts == {0}:
+        said |= {'tonic': None, 'given': None, 'tonic_hz': None}
     return dataclasses.replace(
         reference,
         group=grouped[0][1].group if grouped else reference.track,
-        probabilities=np.stack([table.probabilities for _, table in tables]),
+        **{name: each and np.stack(each) for name, each in said.items()},
     )
 
 
@@ -141,18 +148,20 @@ def _in_order(predictions: Predictions, classes: Sequence[str], member: Member, 
         predictions,
         label=np.argsort(order).astype(np.int32)[predictions.label],
         probabilities=predictions.probabilities[:, order],
+        given=None if predictions.given is None else predictions.given[:, order],
         classes=np.asarray(classes),
     )
 
 
 def _songs(predictions: Predictions) -> Predictions:
-    songs = pool_songs(predictions)
-    first = np.sort(np.unique(predictions.track, return_index=True)[1])
-    return dataclasses.replace(
-        predictions.take(first),
-        start_s=np.zeros(len(first), np.float32),
-        probabilities=songs.probability.astype(np.float32),
-    )
+    first, _ = number_songs(predictions.track)
+    pooled = {
+        name: pool_songs(dataclasses.replace(predictions, probabilities=said)).probability.astype(np.float32)
+        for name in SAID
+        if (said := getattr(predictions, name)) is not None
+    }
+    start_s = np.zeros(len(first), np.float32)
+    return dataclasses.replace(predictions.take(first), start_s=start_s, **pooled)
 
 
 def _check_same_rows(tables: Sequence[tuple[Member, Predictions]], part: str) -> None:
@@ -181,6 +190,7 @@ class Task:
     members: Sequence[Member]  # of one split
     fit: Predictions  # what the weights may see
     test: Predictions  # what they may not
+    excerpts: Mapping[str, Predictions]  # of the test songs, by part, those that all members have
 
 
 def fold_folders(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -208,7 +218,7 @@ def _of_split(folder: pathlib.Path, folds: Sequence[pathlib.Path], run: pathlib.
     )
 
 
-def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
+def make_tasks(folders: Sequence[pathlib.Path], level: str, *, with_tonics: bool = True) -> list[Task]:
     """Reads the members, to be blended by 'segment' or 'song': one task, or one for each fold."""
     for folder in folders:
         if not folder.is_dir():
@@ -230,20 +240,36 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str) -> list[Task]:
             'folds of the same cross-validation'
         )
     if not counts[folders[0]]:
-        members = [_read(folder, ('val', 'test')) for folder in folders]
+        excerpts = _excerpts(folders)
+        members = [_read(folder, ('val', 'test', *excerpts)) for folder in folders]
         _check_same_split(members)
-        fit, test = (_align(members, part, level) for part in ('val', 'test'))
-        return [Task(members, fit, test)]
+        fit, test = (_align(members, part, level, with_tonics) for part in ('val', 'test'))
+        return [
+            Task(members, fit, test, {part: _align(members, part, level, with_tonics) for part in excerpts})
+        ]
+    excerpts = _excerpts([fold for own in folds.values() for fold in own])
     by_fold, tests, classes = [], [], ()
     for of_fold in zip(*folds.values(), strict=True):
-        members = [_read(folder, ('test',)) for folder in of_fold]
+        members = [_read(folder, ('test', *excerpts)) for folder in of_fold]
         _check_same_split(members)
         by_fold.append(members)
-        tests.append(_align(members, 'test', level, classes))
+        tests.append(_align(members, 'test', level, with_tonics, classes))
         classes = tests[0].classes.tolist()
     return [
-        Task(members, joined([*tests[:i], *tests[i + 1 :]]), tests[i]) for i, members in enumerate(by_fold)
+        Task(
+            members,
+            joined([*tests[:i], *tests[i + 1 :]]),
+            tests[i],
+            {part: _align(members, part, level, with_tonics, classes) for part in excerpts},
+        )
+        for i, members in enumerate(by_fold)
     ]
+
+
+def _excerpts(folders: Sequence[pathlib.Path]) -> list[str]:
+    """Returns the parts that are excerpts of the test songs, test_60s and the like, which all runs have."""
+    found = [{file.stem for file in folder.glob('predictions/test_*.npz')} for folder in folders]
+    return sorted(set.intersection(*found), key=lambda part: -float(part.removeprefix('test_').rstrip('s')))
 
 
 def notes(tasks: Sequence[Task], folders: Sequence[pathlib.Path], level: str) -> list[str]:

@@ -47,10 +47,19 @@ def best_member(rows: Predictions) -> int:
 
 
 def _predict(rows: Sequence[Predictions], blends: Sequence[Callable]) -> Predictions:
-    """Blends the rows of each task by its own blend, and puts them together."""
-    found = [apply(each.probabilities) for apply, each in zip(blends, rows, strict=True)]
+    """Blends the rows of each task by its own blend, and puts them together.
+
+    What is said of tonics is blended likewise.
+    """
     joined = evaluate.joined(rows)
-    return dataclasses.replace(joined, probabilities=np.concatenate(found).astype(np.float32))
+    said = {
+        name: [apply(getattr(each, name)) for apply, each in zip(blends, rows, strict=True)]
+        for name in evaluate.SAID
+        if getattr(joined, name) is not None
+    }
+    return dataclasses.replace(
+        joined, **{name: np.concatenate(each).astype(np.float32) for name, each in said.items()}
+    )
 
 
 def measure(
@@ -83,7 +92,7 @@ def measure(
     applies = [each.apply for each in fitted]
     test, honest_test, best_test = (
         _predict(parts['test'], blends)
-        for blends in (applies, [each.apply for each in honest], map(operator.itemgetter, bests))
+        for blends in (applies, [each.apply for each in honest], [operator.itemgetter(i) for i in bests])
     )
     blend = facts(fitted, 'the test part itself' if leaky else honest_on) | {
         'method': recipe.method,
@@ -108,7 +117,14 @@ def measure(
     results = [[member.result for member in task.members] for task in tasks]
     described = blend_report.describe(results, test, leaky)
     described['warnings'] += notes(tasks, folders, level)
-    return described | {'parts': scores(applies), 'blend': blend}, fitted
+    tables = {part: _predict(rows, applies) for part, rows in (parts | _excerpts(tasks)).items()}
+    named = {part: found for part, table in tables.items() if (found := blend_report.tonic_scores(table))}
+    figures = {part: blend_report.scores(table) for part, table in tables.items()}
+    return described | {'tonic': named, 'parts': figures, 'blend': blend}, fitted
+
+
+def _excerpts(tasks: Sequence[Task]) -> dict[str, list[Predictions]]:
+    return {part: [task.excerpts[part] for task in tasks] for part in tasks[0].excerpts}
 
 
 def _write(
@@ -132,20 +148,25 @@ def _write(
             table.save(folder / f'predictions/{part}.npz')
         write_json(folder / 'result.json', content)
 
-    tables = {'test': _predict([task.test for task in tasks], applies)}
+    rows = {'test': [task.test for task in tasks]} | _excerpts(tasks)
     if len(tasks) == 1:
-        tables['val'] = _predict([tasks[0].fit], applies)
+        rows['val'] = [tasks[0].fit]
+    tables = {part: _predict(own, applies) for part, own in rows.items()}
+    if len(tasks) == 1:
         write_run(workdir, tables, splits[0], result)
         return
     facts = {key: result['blend'][key] for key in ('method', 'settings', 'level', 'fitted_on')}
     for i, (task, own) in enumerate(zip(tasks, fitted, strict=True)):
-        test = _predict([task.test], [own.apply])
+        own_tables = {
+            part: _predict([table], [own.apply])
+            for part, table in ({'test': task.test} | task.excerpts).items()
+        }
         results = [[member.result for member in task.members]]
-        content = blend_report.describe(results, test, recipe.leaky_fit_on_test) | {
-            'parts': {'test': blend_report.scores(test)},
+        content = blend_report.describe(results, own_tables['test'], recipe.leaky_fit_on_test) | {
+            'parts': {part: blend_report.scores(table) for part, table in own_tables.items()},
             'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
         }
-        write_run(workdir / f'fold_{i}', {'test': test}, splits[i], content)
+        write_run(workdir / f'fold_{i}', own_tables, splits[i], content)
     together = hashlib.sha256(' '.join(splits).encode()).hexdigest()
     write_run(workdir, tables, together, result)
 
@@ -164,7 +185,8 @@ def run(folders: Sequence[pathlib.Path], workdir: pathlib.Path, recipe: Recipe) 
         'seed': 0,
         'blend': {'members': [str(folder) for folder in folders]} | dataclasses.asdict(recipe),
     }
-    tasks = make_tasks(folders, recipe.level)
+    # A regression on the classes says nothing of tonics.
+    tasks = make_tasks(folders, recipe.level, with_tonics=recipe.method != 'stacking')
     with run_folder.own(workdir):
         run_folder.check_same_config(ml_collections.ConfigDict(config), workdir)
         for stale in fold_folders(workdir)[len(tasks) if len(tasks) > 1 else 0 :]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from genre_jax.evaluation import evaluate
+from genre_jax.evaluation import evaluate, tonic
 from genre_jax.evaluation.evaluate import Predictions
 from genre_jax.evaluation.paired import shown
 from genre_jax.report import blends
@@ -32,6 +32,14 @@ def table(result: Mapping) -> str:
 def scores(predictions: Predictions) -> dict[str, dict]:
     """Scores one part, which names its groups, as result.json holds it."""
     return evaluate.evaluate(predictions, _groups(predictions))
+
+
+def tonic_scores(predictions: Predictions) -> dict | None:
+    """Scores the tonics of one part, as result.json holds it; None where the members name none."""
+    if predictions.tonic is None:
+        return None
+    groups = _groups(predictions)
+    return tonic.score(predictions, [groups[name] for name in evaluate.pool_songs(predictions).track])
 
 
 def _groups(predictions: Predictions) -> dict[str, str]:

@@ -47,6 +47,10 @@ class Arrays:
             raise UserError(f'{file} is {wrong}: {remedy}') from None
 
 
+# What a model says of segments, among the columns of `Predictions`.
+SAID = ('probabilities', 'tonic', 'given')
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions(Arrays):
     """Predictions for the segments of one part of a split."""
@@ -72,10 +76,10 @@ class Predictions(Arrays):
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Puts predictions for the same classes one after another, such as those of several folds.
 
-    Columns that one of them lacks are left out. Probabilities may be those of several models, [..., n, C].
+    Columns that one of them lacks are left out. What they say may be that of several models, [..., n, C].
     """
     columns = {
-        name: np.concatenate([getattr(part, name) for part in parts], -2 if name == 'probabilities' else 0)
+        name: np.concatenate([getattr(part, name) for part in parts], -2 if name in SAID else 0)
         for name in vars(parts[0])
         if name != 'classes' and all(getattr(part, name) is not None for part in parts)
     }

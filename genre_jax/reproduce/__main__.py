@@ -4,11 +4,11 @@
     python -m genre_jax.reproduce herbert --data=audio=GTZAN/genres_original --data=index=GTZANindex.txt \
         --workdir=reproductions/herbert [--seeds=1] [--only=200] [--protocols=grouped] [--dry_run]
 
-Papers: herbert, bu, kirby_bhateja, wu, ma. Runs the rows whose data are given, each as run folders of their
-own below --workdir; the same command continues, and further data or rows are added by naming them. A row that
-fails is shown with its reason. What is missing, and how to get it, stands on the page (index.html, its
-figures in result.json and figures.csv, all in --workdir); `--dry_run` prints it with all commands and runs
-nothing.
+Papers: herbert, bu, kirby_bhateja, wu, ma, makam. Runs the rows whose data are given, each as run folders of
+their own below --workdir; the same command continues, and further data or rows are added by naming them. A
+row that fails is shown with its reason. What is missing, and how to get it, stands on the page (index.html,
+its figures in result.json and figures.csv, all in --workdir); `--dry_run` prints it with all commands and
+runs nothing.
 
 `--data=audio=folder:DIR` takes another dataset, read by that module of data/, in the place of the paper's:
 everything is marked as other data. `--set=train.length='2 epochs'` changes every run; the page says so.

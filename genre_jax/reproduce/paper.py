@@ -103,6 +103,13 @@ class Blend(Way):
 
 
 @dataclasses.dataclass(frozen=True)
+class Mean(Way):
+    """What networks say on all folds, song by song; all count the same."""
+
+    networks: tuple[Network, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Trial(Way):
     """A point of the sweep that a page has."""
 

@@ -119,7 +119,7 @@ def make_plan(paper: Paper, wishes: Wishes) -> list[Entry]:
 
 def jobs(entries: Sequence[Entry]) -> list[Job]:
     """Returns all runs that are wanted once: quick ones first, blends after their members."""
-    order = (paper_lib.Classical, paper_lib.Network, paper_lib.Blend, paper_lib.Trial)
+    order = (paper_lib.Classical, paper_lib.Network, paper_lib.Blend, paper_lib.Mean, paper_lib.Trial)
     once = {job.folder: job for entry in entries if entry.wanted for job in entry.every_job}
     return sorted(once.values(), key=lambda job: order.index(type(job.way)))
 
@@ -153,6 +153,12 @@ class _Planner:
             folder = self._home / ('blend_searched_on_test' if way.leaky else 'blend')
             words = [f'--members={",".join(str(job.folder) for job in members)}']
             words += ['--leaky_fit_on_test'] * way.leaky
+            return [Job(way, folder, None, self._command('blend', words, folder), tuple(members))]
+        if isinstance(way, paper_lib.Mean):
+            members = [job for each in way.networks for job in self.jobs(each, seeds=1)]
+            folder = self._home / 'mean'
+            folds = dict.fromkeys(str(job.folder.parent) for job in members)
+            words = [f'--members={",".join(folds)}', '--method=mean', '--level=song']
             return [Job(way, folder, None, self._command('blend', words, folder), tuple(members))]
         if isinstance(way, paper_lib.Classical):
             config, words = self._config(way.page)

@@ -22,7 +22,7 @@ from genre_jax.errors import Stopped, UserError
 from genre_jax.logbook import read_json
 from genre_jax.report.numbers import duration
 from genre_jax.reproduce import plan
-from genre_jax.reproduce.paper import Blend, Classical, Network, Trial
+from genre_jax.reproduce.paper import Blend, Classical, Mean, Network, Trial
 from genre_jax.reproduce.plan import Job
 from genre_jax.run import folder as run_folder
 
@@ -105,7 +105,7 @@ def _finished(job: Job) -> bool:
             run_folder.check_same_config(job.config, job.folder)
         case Classical():
             _run(job)  # it keeps what is fitted, and refuses a folder of other settings
-        case Blend():
+        case Blend() | Mean():
             # A blend is as old as its members: seconds, and computed anew where one is younger.
             members = [member.folder / 'result.json' for member in job.members]
             return all(each.stat().st_mtime <= result.stat().st_mtime for each in members)
@@ -125,6 +125,9 @@ def _run(job: Job) -> None:
             folders = [member.folder for member in job.members]
             recipe = blend_run.Recipe('integer', plan.BLEND_SETTINGS, 'segment', leaky)
             blend_run.run(folders, job.folder, recipe)
+        case Mean():
+            folds = list(dict.fromkeys(member.folder.parent for member in job.members))
+            blend_run.run(folds, job.folder, blend_run.Recipe('mean', {}, 'song', False))
         case Trial():  # as a program of its own
             words = [sys.executable, *job.command[1:]]
             with (job.folder / 'log.txt').open('a') as log:

@@ -386,6 +386,54 @@ def test_without_groups_songs_are_groups_and_a_note_says_so(tmp_path):
     assert tasks[0].test.group.tolist() == tasks[0].test.track.tolist()
 
 
+def test_tonics_and_excerpts_are_blended_as_classes_are(tmp_path):
+    """By hand, of the mean of two members; one has its classes in another order, one knows no tonics."""
+    rng, parts, songs = np.random.default_rng(4), ('val', 'test', 'test_30s'), 20
+    probabilities, labels = songs_drawn(8, 3 * songs)
+    tonic_hz = np.repeat(55 * 2 ** (rng.integers(0, 24, songs) / 24), 3).astype(np.float32)
+    near = np.exp(-np.abs((24 * np.log2(tonic_hz / 55))[:, None] - np.arange(24)))
+    said, folders = {}, []
+    for name, i in (('a', GOOD), ('b', OTHER), ('none', USELESS)):
+        columns = {}
+        for part in parts if name != 'none' else ():
+            noise = rng.exponential(0.8, near.shape)
+            tonic = ((near + noise) / (near + noise).sum(1, keepdims=True)).astype(np.float32)
+            given = rng.dirichlet(np.ones(4), 3 * songs).astype(np.float32)
+            said[name, part] = tonic, given
+            columns[part] = {'tonic': tonic, 'given': given, 'tonic_hz': tonic_hz}
+        folders.append(write_run(tmp_path / name, probabilities[i], labels, parts, **columns))
+    order = np.array([2, 0, 3, 1])
+    for part in parts:
+        file = folders[1] / 'predictions' / f'{part}.npz'
+        table = Predictions.load(file)
+        dataclasses.replace(
+            table, label=np.argsort(order)[table.label], classes=table.classes[order],
+            probabilities=table.probabilities[:, order], given=table.given[:, order],
+        ).save(file)  # fmt: skip
+
+    for level in ('segment', 'song'):
+        result = measured(folders[:2], 'mean', level)
+        assert set(result['tonic']) == set(result['parts']) == set(parts)
+        for k, part in enumerate(parts):
+            tonic, given = (
+                np.mean([said[name, part][i] for name in 'ab'], 0).reshape(songs, 3, -1).mean(1)
+                for i in (0, 1)
+            )
+            own = labels[np.array_split(np.arange(len(labels)), 3)[k]][::3]
+            best, song = tonic.argmax(1), np.arange(songs)
+            low, mid, high = (tonic[song, (best + step) % 24] for step in (-1, 0, 1))
+            away = best + (high - low) / (low + mid + high) - 24 * np.log2(tonic_hz[::3] / 55)
+            right = np.abs((away + 12) % 24 - 12) <= 0.5  # 25 cents
+            figures = result['tonic'][part]
+            assert 0.2 < right.mean() < 1
+            assert figures['tonic']['accuracy'] == pytest.approx(right.mean())
+            assert figures['class_tonic_known']['accuracy'] == pytest.approx(accuracy(given, own))
+            named = figures['class_tonic_unknown']['accuracy']
+            assert named == result['parts'][part]['song_max_probability']['accuracy']
+    for others in (measured(folders, 'mean'), measured([folders[0], folders[2]], 'mean')):
+        assert others['tonic'] == {} and set(others['parts']) == set(parts)
+
+
 def write_folds(folder, probabilities, labels, folds=3):
     """Writes the folds of a cross-validation: test parts only."""
     for i, rows in enumerate(np.split(np.arange(len(labels)), folds)):
