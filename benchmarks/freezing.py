@@ -1,7 +1,8 @@
-"""A training step with frozen layers beside one that trains them all: time, and memory besides parameters.
+"""A training step with frozen layers, or narrow kernels, beside one that trains all: time, and memory.
 
 python -m benchmarks.freezing [--only yamnet ast] [--json FILE] [--device cpu] [--repeats 9]
 
+Memory is what the step needs besides its arguments, and those: parameters, and what the optimiser keeps.
 The whole step of `genre_jax.training.step` on configs/finetune.py: front end, network, gradients, Adam.
 """
 
@@ -17,26 +18,27 @@ from genre_jax.loading import prepared
 from genre_jax.training import step as train
 from genre_jax.training.job import make_job
 
-# Settings of config.optim.freeze by network; those of AST and CNN14 are Kirby and Bhateja's.
+# Settings of config.optim.freeze by network, those of AST and CNN14 are Kirby and Bhateja's; or lora_rank.
 _FREEZE = {
     'yamnet': ('', 'first 8', 'all but head'),
     'musicnn': ('', 'first 1', 'all but head'),
     'cnn14': ('', 'all but last 3', 'all but last 2'),
-    'ast': ('', 'first 8', 'first 10'),
+    'ast': ('', 'first 8', 'first 10', 'lora_rank=8'),
 }
 _BATCH = {'yamnet': 16, 'musicnn': 8, 'cnn14': 2, 'ast': 1}
 _CLASSES = 8
 
 
 def make_step(model: str, freeze: str) -> tuple:
-    """Returns a function that trains one step, and the MiB the step needs besides its arguments.
+    """Returns a function that trains one step, and the MiB of the step besides its arguments, and of these.
 
     Args:
         model: an argument of configs/finetune.py.
-        freeze: config.optim.freeze.
+        freeze: config.optim.freeze, or 'lora_rank=N'.
     """
     config = finetune.get_config(f'model={model},pretrained=False')
-    config.optim.freeze = freeze
+    key, _, rank = freeze.partition('lora_rank=')
+    config.optim.update(freeze=key, lora_rank=int(rank or 0))
     config.train.batch_size = _BATCH[model]
     rate_hz = 16000 if model != 'cnn14' else 32000
     window = round(config.windows.window_s * rate_hz)
@@ -55,7 +57,8 @@ def make_step(model: str, freeze: str) -> tuple:
         held[0], facts = step(numbers, held[0], batch)
         return facts['loss']
 
-    return run, step.memory_analysis().temp_size_in_bytes / 2**20
+    memory = step.memory_analysis()
+    return run, memory.temp_size_in_bytes / 2**20, memory.argument_size_in_bytes / 2**20
 
 
 def main() -> None:
@@ -67,11 +70,13 @@ def main() -> None:
     table = timing.Table()
     for model in options.only or _FREEZE:
         steps = {freeze: make_step(model, freeze) for freeze in _FREEZE[model]}
-        seconds = timing.time_interleaved({f: run for f, (run, _) in steps.items()}, options.repeats)
+        seconds = timing.time_interleaved({f: run for f, (run, *_) in steps.items()}, options.repeats)
         for freeze in _FREEZE[model][1:]:
             table.add(f'{model} {freeze}', seconds[freeze], 'all layers train', seconds[''])
-            table.rows[-1] |= {'step_mib': steps[freeze][1], 'reference_step_mib': steps[''][1]}
-            print(f'{"":34} {steps[freeze][1]:7.0f} MiB {"":26} {steps[""][1]:7.0f} MiB')
+            for i, name in ((1, 'step'), (2, 'arguments')):
+                own, reference = steps[freeze][i], steps[''][i]
+                table.rows[-1] |= {f'{name}_mib': own, f'reference_{name}_mib': reference}
+                print(f'{name:>34} {own:7.0f} MiB {"":26} {reference:7.0f} MiB')
         jax.clear_caches()
     table.write(options.json)
 
