@@ -38,6 +38,8 @@ class Model(Network):
             of one block instead of all, for about a third more time. XLA on CPU keeps them all the same.
     """
 
+    special_tokens = TOKENS
+
     # As in Megatron: columns, then rows, so that the hidden units of a layer lie where they are read.
     sharding_rules = (
         ('(attn_qkv|mlp_fc1)/kernel', ('fsdp', 'model')),

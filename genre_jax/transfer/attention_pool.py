@@ -1,9 +1,8 @@
 """Pools the windows of a song by attention: a bag of frozen embeddings -> one class.
 
-Gated attention of Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018),
-equations 7 and 9: the weight of window k is softmax_k(w' (tanh(V h_k) * sigmoid(U h_k))), the bag is the
-weighted mean of its h_k, and a linear layer classifies it. The order of the windows does not matter, and bags
-may differ in size. In the publication a network makes the h_k and trains as well; here they are embeddings of
+Gated attention of Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018): the bag is
+the weighted mean of its windows, and a linear layer classifies it. The order of the windows does not matter, and
+bags may differ in size. In the publication a network makes the h_k and trains as well; here they are embeddings of
 one that stays as it is, standardised by those of the training part.
 """
 
@@ -19,6 +18,7 @@ import optax
 
 from genre_jax.errors import UserError
 from genre_jax.logbook import progress_bar
+from genre_jax.models.kernels.gated_attention import gated_attention
 
 
 class AttentionPool(nn.Module):
@@ -34,12 +34,7 @@ class AttentionPool(nn.Module):
         `mask`, bool (bags, instances), is false where a bag has no more instances; one is true at least.
         Returns logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
         """
-        content = nn.tanh(nn.Dense(self.hidden_units, name='attention_v')(instances))
-        gate = nn.sigmoid(nn.Dense(self.hidden_units, name='attention_u')(instances))
-        # A constant on all scores would change no weight: no bias.
-        scores = nn.Dense(1, use_bias=False, name='attention_w')(content * gate)[..., 0]
-        weights = nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
-        pooled = jnp.einsum('bi,biu->bu', weights, instances)
+        pooled, weights = gated_attention(instances, mask, self.hidden_units)
         return nn.Dense(self.num_classes, name='output')(pooled), weights
 
 
