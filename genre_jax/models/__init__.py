@@ -37,6 +37,4 @@ def build(settings: Mapping, num_classes: int) -> nn.Module:
     model = find(settings['name'])
     if 'layers' in settings or 'pooling' in settings:
         model = layers.of(model)
-    return config_lib.call_with_section(
-        model, 'model', settings, skip=('name',), num_classes=num_classes
-    )
+    return config_lib.call_with_section(model, 'model', settings, skip=('name',), num_classes=num_classes)

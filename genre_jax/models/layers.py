@@ -1,8 +1,8 @@
 """Which layer of a network is read, and how its places are pooled: the same for every network.
 
-A layer is one of `Network.blocks` but the last, counted from 0. What it gives is what the next one reads, after
-activation, sum and pooling, before dropout. In a transformer with special tokens it is what the block itself
-gives, before the last norm and with all tokens: `hidden_states[i + 1]` of transformers is layer i.
+A layer is one of `Network.blocks` but the last, counted from 0. What it gives is what the next one reads,
+after activation, sum and pooling, before dropout. In a transformer with special tokens it is what the block
+itself gives, before the last norm and with all tokens: `hidden_states[i + 1]` of transformers is layer i.
 
 Networks know nothing of it but `special_tokens`: what goes in and out of their layers is noted while they are
 called.
@@ -42,6 +42,21 @@ def check(
         raise UserError(f'{keys[1]}={pooling}: {name} has no class token; expected mean')
 
 
+def check_all(model: Network, layers: Sequence[str], pooling: str) -> None:
+    """Refuses the flags --layers and --pooling where a network does not have them, or they say nothing."""
+    for layer in layers:
+        check(model, layer, pooling)
+        if list(layers).count(layer) > 1:
+            raise UserError(f'--layers: {layer} is named twice')
+    if not layers:
+        raise UserError(f'--layers: expected numbers, {MEAN}, {WEIGHTED} or {LAST}, with commas between them')
+    if set(layers) == {LAST} and pooling != 'mean':
+        raise UserError(
+            f"--pooling={pooling}: --layers={LAST} is the network's own embedding, which is not pooled; name "
+            'other layers, or expected mean'
+        )
+
+
 def numbers(model: Network, layer: str) -> list[int]:
     """Returns the numbers of the layers that a number, 'mean' or 'weighted' is made of; none of 'last'."""
     if layer == LAST:
@@ -49,7 +64,12 @@ def numbers(model: Network, layer: str) -> list[int]:
     return list(range(len(model.blocks) - 1)) if layer in (MEAN, WEIGHTED) else [int(layer)]
 
 
-def check_widths(widths: Mapping[int, int], layer: str, key: str = '--layers') -> None:
+def shares(params: Mapping) -> jax.Array:
+    """Returns how much each layer counts in 'weighted', (..., layers), which sums to 1."""
+    return nn.softmax(jnp.asarray(params[WEIGHTS]))
+
+
+def check_widths(widths: Mapping[Any, int], layer: str, key: str = '--layers') -> None:
     """Refuses a 'mean' or 'weighted' of layers, by number, that are not of one width: a UserError."""
     if len(set(widths.values())) > 1:
         each = ', '.join(f'{number}: {width}' for number, width in widths.items())
@@ -59,11 +79,11 @@ def check_widths(widths: Mapping[int, int], layer: str, key: str = '--layers') -
 
 
 def pool(values: jax.Array, batch: int, special_tokens: int, pooling: str) -> jax.Array:
-    """Pools the places of a layer, float32 (batch, units), or (batch, (1 + special_tokens) * units) of 'tokens'.
+    """Pools the places of a layer, float32 (batch, units); of 'tokens' (1 + special_tokens) times as many.
 
-    `values` (batch, ..., units), or (batch * patches, ..., units) of a network that cuts patches: 'mean' is that
-    of all places but the special tokens, which come first; 'class' the first of these; 'tokens' all of these,
-    then the mean. What has no places stays as it is.
+    `values` (batch, ..., units), or (batch * patches, ..., units) of a network that cuts patches: 'mean' is
+    that of all places but the special tokens, which come first; 'class' the first of these; 'tokens' all of
+    these, then the mean. What has no places stays as it is.
     """
     places = _places(values, batch)
     special, mean = places[:, :special_tokens], places[:, special_tokens:].mean(1)
@@ -105,7 +125,9 @@ class Calls:
         own, following = self._model.blocks[number : number + 2]
         if self._model.special_tokens:
             # The norm behind the last block may read fewer tokens.
-            return [call.gave for name, call in self._of.items() if name in own and name in self._composite][-1]
+            return [call.gave for name, call in self._of.items() if name in own and name in self._composite][
+                -1
+            ]
         return next(call.read for name, call in self._of.items() if name in following)
 
     def dropout_before(self, layer: str) -> Dropout | None:
@@ -141,7 +163,7 @@ class OnLayers(Network):
     """What is added to a network whose output layer reads another layer than its own.
 
     Attributes:
-        layers: a number, the 'mean' of all layers, or 'weighted': their sum, with weights that are learnt, the
+        layers: a number, the 'mean' of all layers, or 'weighted': their sum, with learnt weights, the
             softmax of as many numbers that begin at 0 (Yang et al., SUPERB: Speech processing Universal
             PERformance Benchmark, 2021). 'last' is the network as it is.
         pooling: of the places of a layer, see `pool`; or 'attention', which is learnt.
@@ -156,7 +178,7 @@ class OnLayers(Network):
         check(self, str(self.layers), self.pooling, keys)
         if self.layers == LAST and self.pooling != 'mean':
             raise UserError(
-                f"{keys[1]}={self.pooling}: with {keys[0]}={LAST} the output reads the network's own embedding; "
+                f'{keys[1]}={self.pooling}: with {keys[0]}={LAST} the output reads what is pooled already; '
                 f'set {keys[0]}, or expected mean'
             )
 
@@ -169,18 +191,22 @@ class OnLayers(Network):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool, **settings: Any) -> tuple[Any, jax.Array]:
-        """Classifies as the network does, by the layer in place of its embedding; that is the embedding here."""
+        """Classifies as the network does, by the pooled layer, which is the embedding, not by its own."""
         if self.layers == LAST:
             return super().__call__(features, train, **settings)
         wanted = numbers(self, str(self.layers))
         weights = jnp.full(len(wanted), 1 / len(wanted))
         if self.layers == WEIGHTED:
-            weights = nn.softmax(self.param(WEIGHTS, nn.initializers.zeros, (len(wanted),)))
+            weights = shares({WEIGHTS: self.param(WEIGHTS, nn.initializers.zeros, (len(wanted),))})
         attention = _Attention(name=_ATTENTION) if self.pooling == 'attention' else None
         calls, (*_, output), found = Calls(self), super().blocks, []
 
         def redirect(call: Any, arguments: tuple, settings: dict, context: Any) -> Any:
-            if found or context.method_name != '__call__' or context.module.path not in [(n,) for n in output]:
+            if (
+                found
+                or context.method_name != '__call__'
+                or context.module.path not in [(n,) for n in output]
+            ):
                 return call(*arguments, **settings)
             if attention is None:
                 embedding = _sum(calls.pooled(wanted, len(features), self.pooling), weights, self.layers)

@@ -50,10 +50,7 @@ def test_a_layer_of_maps_is_that_by_hand():
     pictures = normalised(features[..., None], 'bn_input')[..., 0]
     kernel = params['conv1']['kernel'][:, :, 0]
     maps = np.stack(
-        [
-            [scipy.signal.correlate2d(each, kernel[..., c], mode='same') for c in range(3)]
-            for each in pictures
-        ]
+        [[scipy.signal.correlate2d(each, kernel[..., c], mode='same') for c in range(3)] for each in pictures]
     ).transpose(0, 2, 3, 1)
     maps = normalised(np.maximum(maps + params['conv1']['bias'], 0), 'bn1')[:, :, ::2]
     highest = np.stack([maps[:, i : i + 4].max(1) for i in range(0, maps.shape[1] - 3, 2)], axis=1)
@@ -160,7 +157,7 @@ def test_another_layer_takes_the_place_of_the_embedding_before_dropout():
 
 
 def test_attention_over_the_places_of_a_layer():
-    """Weights of equal scores are equal; a score that grows with a unit chooses the place where it is largest."""
+    """Equal scores weigh alike; a steep score of a unit chooses the place where that is largest."""
     plain, variables, features = drawn(AST, 40, 32)
     model = models.build({**AST, 'layers': '1', 'pooling': 'attention'}, 4)
     params = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(features)['params']

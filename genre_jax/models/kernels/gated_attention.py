@@ -1,7 +1,7 @@
 """Gated attention: weights of instances, by which their mean stands for all of them.
 
-Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018), equations 7 and 9: the weight
-of instance k is softmax_k(w' (tanh(V h_k) * sigmoid(U h_k))).
+Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018), equations 7 and 9: the
+weight of instance k is softmax_k(w' (tanh(V h_k) * sigmoid(U h_k))).
 """
 
 import flax.linen as nn
@@ -14,8 +14,9 @@ def gated_attention(
 ) -> tuple[jax.Array, jax.Array]:
     """Pools instances, float32 (batch, instances, units), inside the calling module.
 
-    `mask`, bool (batch, instances), is false where there is none; one is true at least; None is true everywhere.
-    Returns their weighted mean (batch, units), and the weights (batch, instances), which sum to 1.
+    `mask`, bool (batch, instances), is false where there is none; one is true at least; None is true
+    everywhere. Returns their weighted mean (batch, units), and the weights (batch, instances), which sum to
+    1.
     """
     content = nn.tanh(nn.Dense(hidden_units, name='attention_v')(instances))
     gate = nn.sigmoid(nn.Dense(hidden_units, name='attention_u')(instances))

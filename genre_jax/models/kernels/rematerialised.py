@@ -10,8 +10,8 @@ import flax.linen as nn
 def rematerialised(kind: type[nn.Module]) -> type[nn.Module]:
     """Returns what `nn.remat` does of a module's class, with a call that interceptors see from outside too.
 
-    They see it within first, then from outside: what is read there can be used behind the call (layers.py). Of
-    `nn.remat` they see what is within alone.
+    They see it within first, then from outside: what is read there can be used behind the call (layers.py).
+    Of `nn.remat` they see what is within alone.
     """
 
     def __call__(self: nn.Module, *arguments: Any) -> Any:  # noqa: N807
