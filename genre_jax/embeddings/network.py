@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -68,6 +69,9 @@ class Network:
         self.source = init_from.find(checkpoint)
         self.config, self._cache = config.copy_and_resolve_references(), cache
         self._held: dict[str, np.ndarray] = {}
+        # Of the passes of this program: seconds they took, and seconds of sound. Both of the whole batches
+        # behind the first, with which the program is compiled.
+        self.passes: list[tuple[float, float]] = []
         defaults = keys.get_config()
         defaults.train.loader_workers = config.train.loader_workers
         self.config.update(optim=defaults.optim, train=defaults.train)
@@ -231,11 +235,15 @@ class Network:
         def forward(variables: Mapping, examples: Mapping) -> dict[str, jax.Array]:
             return read(parts, variables, job.featurize(examples))
 
-        outputs, batch_size = [], self.config.eval.batch_size
+        outputs, batch_size, ends_s = [], self.config.eval.batch_size, []
         with progress_bar(len(table), 'windows', 'embeddings') as bar:
             for examples in Streamed(self.config, self._mesh).evaluate(table):
                 outputs.append(jax.device_get(forward(variables, examples)))
+                ends_s.append(time.monotonic())
                 bar.update(min(batch_size, len(table) - bar.n))
+        if len(ends_s) > 1:
+            heard_s = (len(ends_s) - 1) * batch_size * table.window / table.dataset.sample_rate_hz
+            self.passes.append((ends_s[-1] - ends_s[0], heard_s))
         joined = {part: np.concatenate([each[part] for each in outputs]) for part in parts}
         embeddings = {part: each[: len(table)].astype(np.float32) for part, each in joined.items()}
         for embedding in embeddings.values():

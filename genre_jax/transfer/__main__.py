@@ -22,10 +22,10 @@ validation part (accuracy by song, of equal ones the lower log loss), and the te
 `--folds=5` every song of the target is tested once, by heads that never saw its group; small targets need
 that. What a published network heard in its own training is not known: if it was TARGET, no split shows it.
 
-Prints the accuracy by song of each source and head, with 95 % intervals, and the
-paired difference to the control; writes transfer.csv and a page, index.html. Every cell has a run folder,
-WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted (attention.npz), which the
-page shows for some songs. The same command again fits only what is missing.
+Prints the accuracy by song of each source and head, with 95 % intervals, and the paired differences to the
+control and to the first source, and how long the embeddings took; writes transfer.csv and a page, index.html.
+Every cell has a run folder, WORKDIR/SOURCE/HEAD[/fold_N]; `attention` also keeps how much each window counted
+(attention.npz), which the page shows for some songs. The same command again fits only what is missing.
 
 Two heads, two sources, or a head and a fine-tuned network of the same split are one ensemble by
 `python -m genre_jax.blend --level=song --members=runs/transfer/musicnn_msd/attention,...`.
@@ -35,7 +35,7 @@ from absl import flags
 
 from genre_jax import program
 
-_SOURCES = flags.DEFINE_list('sources', [], 'networks, untrained, mfcc; with commas between them')
+_SOURCES = flags.DEFINE_list('sources', [], 'networks, untrained, mfcc; default: config.init.checkpoint')
 _HEADS = flags.DEFINE_list('heads', [], 'with commas between them; default: all')
 _FOLDS = flags.DEFINE_integer('folds', 0, 'folds of a cross-validation; 0: one split')
 _BAG = flags.DEFINE_enum('bag', 'song', ['song', 'group'], 'what is pooled to one answer')
@@ -57,12 +57,13 @@ def main(argv: list[str]) -> None:
     from genre_jax.transfer import table as transfer_report
 
     heads = _HEADS.value or list(transfer_heads.SETTINGS)
-    transfer_fits.check(config, _SOURCES.value, heads, _FOLDS.value, _LAYERS.value)
+    sources = _SOURCES.value or [config.init.checkpoint]
+    transfer_fits.check(config, sources, heads, _FOLDS.value, _LAYERS.value)
     with run_folder.own(workdir):
         result = transfer_fits.measure(
             config,
             workdir,
-            _SOURCES.value,
+            sources,
             heads,
             _FOLDS.value,
             _BAG.value,

@@ -6,6 +6,7 @@ import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -192,6 +193,7 @@ def measure(
                 'control': source.control,
                 'above_control': found['inflation'] if source.control else None,
                 'above_ci95': found['inflation_ci95'] if source.control else None,
+                **_above_first(source.name, sources[0].name, head, outcomes),
             }
         )
         warnings.update(*(result['warnings'] for result in own.results))
@@ -206,6 +208,7 @@ def measure(
         'warnings': sorted(warnings),
         'heads': list(heads),
         'layers': _layers(outcomes),
+        'times': _times(sources),
         'folders': {
             name: places
             for each, folds in opened.items()
@@ -213,6 +216,32 @@ def measure(
         },
         **_tested(next(iter(outcomes.values()))),
     }
+
+
+def _above_first(source: str, first: str, head: str, outcomes: Mapping) -> dict[str, object]:
+    """Compares a source with the first that is named, song by song."""
+    facts = {'first': '', 'above_first': None, 'above_first_ci95': None}
+    if source != first and (first, head) in outcomes:
+        pair = {'own': outcomes[source, head], 'first': outcomes[first, head]}
+        found = cells.compare(pair)['own']['song']
+        facts = {
+            'first': first,
+            'above_first': found['inflation'],
+            'above_first_ci95': found['inflation_ci95'],
+        }
+    return facts
+
+
+def _times(sources: Sequence[transfer_sources.Source]) -> list[str]:
+    """Tells in lines how long the embeddings took that this program computed: one pass for all layers."""
+    devices = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+    passes = {source.network.source.sha256: source for source in reversed(sources)}
+    return [
+        f'{source.name}: {3600 * sum(s for s, _ in found) / sum(s for _, s in found):.0f} s for the embeddings '
+        f'of an hour of windows, on {devices}'
+        for source in reversed(passes.values())
+        if (found := source.network.passes)
+    ]
 
 
 def _layers(outcomes: Mapping[tuple[str, str], Outcome]) -> list[str]:

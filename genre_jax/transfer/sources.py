@@ -116,14 +116,19 @@ def _at_layers(
     def called(name: str, layer: str) -> str:
         return name if layer == layers.LAST else f'{name}_{"layer_" * layer.isdecimal()}{layer}'
 
+    def of(layer: str) -> str:
+        many = {layers.MEAN: 'the mean of its layers', layers.WEIGHTED: 'its layers with learnt weights'}
+        return words if layer == layers.LAST else f'{words}, {many.get(layer, f"layer {layer}")}'
+
     among = [called(name, layer) for layer in network.layers]
     found = [
-        Source(called(name, layer), network.of(layer), control and called(control, layer), words, layer)
+        Source(called(name, layer), network.of(layer), control and called(control, layer), of(layer), layer)
         for layer in network.layers
     ]
     if BEST in of_layers:
         best, of_control = called(name, BEST), control and called(control, BEST)
-        found.append(Source(best, network.of(*network.layers[:1]), of_control, words, BEST, tuple(among)))
+        chosen = f'{words}, the layer that validation likes best'
+        found.append(Source(best, network.of(*network.layers[:1]), of_control, chosen, BEST, tuple(among)))
     return found
 
 

@@ -27,7 +27,8 @@ def _cells(
     """Returns a source's figures by head, '' where it has none."""
     known = [own.get(head) for head in heads]
     return [
-        each[key] and shown(each[key], each[f'{stem or key}_ci95'], sign) if each else '' for each in known
+        '' if each is None or each[key] is None else shown(each[key], each[f'{stem or key}_ci95'], sign)
+        for each in known
     ]
 
 
@@ -42,6 +43,8 @@ def table(result: Mapping) -> str:
         cells.append([name, *_cells(own, heads, 'accuracy', '')] + ['LEAKY'] * _leaky(own))
         if _controlled(own):
             cells.append(['  above its control', *_cells(own, heads, 'above_control', '+', 'above')])
+        if any(figure['first'] for figure in own.values()):
+            cells.append([f'  above {next(iter(rows))}', *_cells(own, heads, 'above_first', '+')])
     cells += [
         ['always the commonest', f'{100 * result["majority"]:5.1f}'],
         ['chance', f'{100 / result["classes"]:5.1f}'],
@@ -56,6 +59,7 @@ def table(result: Mapping) -> str:
         '',
         *(f'{name}: {words}' for name, words in result['words'].items()),
         *result['layers'],
+        *result['times'],
         'the best of many cells is chosen on the test part, and looks better than it is',
     ]
     return '\n'.join(lines + [f'note: {warning}' for warning in result['warnings']])

@@ -191,7 +191,7 @@ def test_attention_over_the_places_of_a_layer():
         ({'name': 'mean_deviation', 'layers': 'mean'}, 'mean_deviation has no layer before its output'),
         ({'name': 'orbit', 'layers': '0'}, 'orbit has no layer before its output; expected last'),
         ({'name': 'cnn14', 'layers': 0, 'pooling': 'tokens'}, 'pooling=tokens: cnn14 has no class token'),
-        ({'name': 'ast', 'pooling': 'class'}, 'with config.model.layers=last the output reads the network'),
+        ({'name': 'ast', 'pooling': 'class'}, 'with config.model.layers=last the output reads what'),
         ({'name': 'ast', 'layers': 1, 'pooling': 'max'}, "config.model.pooling='max'"),
     ],
 )

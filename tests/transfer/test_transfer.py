@@ -391,10 +391,12 @@ def write_study(home, n_songs=9, folds=2, source='<b>"run" & 100 %: #1'):
                 {'source': name, 'head': head, 'leaky': name == source, 'accuracy': found['accuracy']}
                 | {'accuracy_ci95': found['accuracy_ci95'], 'control': 'untrained' * (name == source)}
                 | {'above_control': above[0], 'above_ci95': above[1]}
+                | {'first': '', 'above_first': None, 'above_first_ci95': None}
             )
     return {
         'dataset': 'DIR folder', 'songs': n_songs * folds, 'groups': 5, 'group_key': 'artist', 'classes': 3,
-        'folds': folds, 'bag': 'song', 'protocol': 'artist', 'protocol_detail': 'by artist', 'majority': 0.4, 'heads': list(HEADS), 'layers': [],
+        'folds': folds, 'bag': 'song', 'protocol': 'artist', 'protocol_detail': 'by artist', 'majority': 0.4,
+        'heads': list(HEADS), 'layers': [], 'times': [],
         'words': {name: f'what {name} is' for name in columns}, 'warnings': ['careful'],
         'figures': figures, 'folders': columns,
     }  # fmt: skip
@@ -634,7 +636,7 @@ def test_weights_of_layers_find_the_layer_that_tells():
     for part, songs in (('train', 60), ('val', 30), ('test', 45)):
         label = np.repeat(np.arange(songs) % 3, 2).astype(np.int32)
         embedding = rng.normal(size=(2 * songs, 3, 5)).astype(np.float32)
-        embedding[:, 1] += 2 * np.eye(3, 5)[label]
+        embedding[:, 1] += 4 * np.eye(3, 5)[label]
         parts[part] = windows(embedding, label, np.repeat(np.arange(songs), 2), part)
     for name in transfer_heads.TRAINED:
         head = transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0, 1])
