@@ -3,9 +3,10 @@
     python -m genre_jax.transfer --config=configs/probe.py:encoder=musicnn --config.data.root=DIR \
         --heads=linear --layers=best --workdir=runs/probe
 
-encoder=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The network goes over the recordings once, for all of its
-layers; layer and learning rate are chosen on the validation part, five seeds are averaged, and the test part is
-opened once. Several encoders in one table, with differences on the same songs: --sources=musicnn_msd,yamnet.
+encoder=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The network goes over the recordings once, for all of
+its layers; layer and learning rate are chosen on validation, five seeds are averaged, and the test part
+is opened once. Several encoders in one table, with differences on the same songs:
+--sources=musicnn_msd,yamnet.
 
     python -m genre_jax.main --config=configs/probe.py:encoder=ast --config.data.root=DIR --workdir=runs/x
 

@@ -237,8 +237,8 @@ def _times(sources: Sequence[transfer_sources.Source]) -> list[str]:
     devices = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
     passes = {source.network.source.sha256: source for source in reversed(sources)}
     return [
-        f'{source.name}: {3600 * sum(s for s, _ in found) / sum(s for _, s in found):.0f} s for the embeddings '
-        f'of an hour of windows, on {devices}'
+        f'{source.name}: {3600 * sum(s for s, _ in found) / sum(s for _, s in found):.0f} s for the '
+        f'embeddings of an hour of windows, on {devices}'
         for source in reversed(passes.values())
         if (found := source.network.passes)
     ]
