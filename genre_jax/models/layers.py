@@ -147,13 +147,13 @@ class Calls:
         if context.method_name != '__call__' or len(path) != 1:
             self._composite.update(path[:1] if len(path) > 1 else ())
             return call(*arguments, **settings)
-        read, dropout = arguments[0], None
+        read, dropout = next(iter((*arguments, *settings.values()))), None
         if self._dropped is not None and read is self._dropped[2]:
             dropout, read, _ = self._dropped
         self._of[path[0]] = _Call(read, None, dropout)
         output = call(*arguments, **settings)
         if isinstance(context.module, Dropout):
-            self._dropped = (context.module, arguments[0], output)
+            self._dropped = (context.module, read, output)
         # Once more: nn.remat calls a layer within its call, and what is traced there does not get out.
         self._of[path[0]] = _Call(read, output, dropout)
         return output
