@@ -239,6 +239,8 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
     majority = result['majority']
     lines.append(f'  {"always " + majority["class"]:<28} {percent(majority)}   (majority class)')
     lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')
+    if weights := result.get('layer_weights'):
+        lines.append(f'weights of the layers, from 0: {", ".join(f"{each:.3f}" for each in weights)}')
     if result['quarantined']['count']:
         lines.append(f'quarantined: {result["quarantined"]["count"]} files, listed on the page')
     timing = read_json(workdir / 'timing.json') if (workdir / 'timing.json').exists() else {}

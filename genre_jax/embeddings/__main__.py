@@ -1,11 +1,17 @@
 """Writes the embeddings that a network gives for the windows of each part of a split.
 
     python -m genre_jax.embeddings --config=configs/finetune.py:model=yamnet --config.data.root=DIR \
-        --workdir=runs/embeddings [--embeddings_of=RUN] [--csv=embeddings.csv]
+        --workdir=runs/embeddings [--embeddings_of=RUN] [--csv=embeddings.csv] \
+        [--layers=last,6,mean] [--pooling=mean|class|tokens]
 
 The network is config.init.checkpoint (here the published YAMNet), or that of `--embeddings_of`: a
 finished run, whose model, front end and length of a window are taken, a conversion, a checkpoint's file or a
 published name. DIR may hold other recordings, with other classes, than the network was trained on.
+
+Layers are counted from 0, before the output layer: 6 is the seventh, `last` the network's own embedding,
+`mean` that of all layers where they have one width. Several stand side by side, in the order of --layers.
+The places of a layer are pooled by their mean; in a transformer with a class token `class` is that alone,
+`tokens` all special tokens and the mean of the others (of AST and MAEST 3 x 768 units); docs/transfer.md.
 
 Writes train.npz, val.npz and test.npz with track, start_s, label, embedding and classes, and, for
 configs/mlp_features.py and other programs, a CSV with filename, label, song, group, split and a column for
@@ -20,6 +26,8 @@ from absl import flags
 from genre_jax import program
 
 _OF = flags.DEFINE_string('embeddings_of', '', 'the network, in the place of config.init.checkpoint')
+_LAYERS = flags.DEFINE_list('layers', ['last'], 'last, mean or numbers from 0; with commas between them')
+_POOLING = flags.DEFINE_enum('pooling', 'mean', ['mean', 'class', 'tokens'], 'of the places of a layer')
 _CSV = flags.DEFINE_string('csv', '', 'table to write')
 
 
@@ -50,8 +58,13 @@ def main(argv: list[str]) -> None:
             'no network: expected --embeddings_of=RUN, or a page with config.init.checkpoint, such as '
             'configs/finetune.py'
         )
+    if 'weighted' in _LAYERS.value:
+        raise UserError(
+            '--layers=weighted: the weights are learnt with a task; expected numbers, mean or last, or '
+            'python -m genre_jax.transfer'
+        )
     with run_folder.own(workdir):
-        parts = embeddings.embed(config, checkpoint, workdir / 'cache')
+        parts = embeddings.embed(config, checkpoint, workdir / 'cache', _LAYERS.value, _POOLING.value)
         for part, each in parts.items():
             each.save(workdir / f'{part}.npz')
         if _CSV.value:

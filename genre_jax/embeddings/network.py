@@ -4,12 +4,16 @@ The windows are those of evaluation (config.windows.eval_per_track and eval_draw
 without augmentation, the same whatever the split. So they are computed once for all folds, and kept.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import jax
 import ml_collections
@@ -17,7 +21,7 @@ import numpy as np
 from absl import logging
 
 from genre_jax import config as config_lib
-from genre_jax import features, sharding
+from genre_jax import features, models, sharding
 from genre_jax.config import keys
 from genre_jax.convert import init_from
 from genre_jax.errors import UserError
@@ -25,6 +29,7 @@ from genre_jax.evaluation import evaluate
 from genre_jax.loading import loader, prepared, run_data, splits, tonics
 from genre_jax.loading.feed import Streamed
 from genre_jax.logbook import progress_bar, read_json
+from genre_jax.models import layers as models_layers
 from genre_jax.training.job import make_job
 
 
@@ -47,17 +52,26 @@ class Network:
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
+        self,
+        config: ml_collections.ConfigDict,
+        checkpoint: str,
+        cache: pathlib.Path | None = None,
+        layers: Sequence[str] = (models_layers.LAST,),
+        pooling: str = 'mean',
     ) -> None:
         """Finds the network, else a UserError.
 
         `checkpoint` is as config.init.checkpoint: a conversion, a checkpoint's file, the name of a published
         one, or the folder of a finished run, whose model, front end and length of a window are taken instead
-        of the config's. The folder `cache` keeps what was computed.
+        of the config's. The folder `cache` keeps what was computed. Of `layers`, see models/layers.py, those
+        of a number are pooled over their places, and all of them computed in one pass.
         """
         self.source = init_from.find(checkpoint)
         self.config, self._cache = config.copy_and_resolve_references(), cache
         self._held: dict[str, np.ndarray] = {}
+        # Of the passes of this program: seconds they took, and seconds of sound. Both of the whole batches
+        # behind the first, with which the program is compiled.
+        self.passes: list[tuple[float, float]] = []
         defaults = keys.get_config()
         defaults.train.loader_workers = config.train.loader_workers
         self.config.update(optim=defaults.optim, train=defaults.train)
@@ -83,6 +97,18 @@ class Network:
             logging.warning('%s: %s', checkpoint, line)
         self._mesh = sharding.make_mesh(sizes=config.mesh)
         sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
+        self.layers, self.pooling = tuple(layers), pooling
+        model = models.build(self.config.model, 1)
+        models_layers.check_all(model, self.layers, pooling)
+        # What is computed: the network's own embedding, or single layers.
+        wanted = {layer: models_layers.numbers(model, layer) or [layer] for layer in self.layers}
+        self._parts = {layer: list(map(str, parts)) for layer, parts in wanted.items()}
+
+    def of(self, *layers: str) -> Self:
+        """Returns the same network for some of its layers; what is computed of one is there for all."""
+        found = copy.copy(self)
+        found.layers = layers
+        return found
 
     def check_split(self, dataset: prepared.Dataset, split: splits.Split) -> splits.Split:
         """Finds out whether the network has learned from songs that another model shall be tested on.
@@ -124,8 +150,9 @@ class Network:
     def embed(self, table: loader.WindowTable) -> np.ndarray:
         """Returns the embeddings of the windows of a table, of `tables`, float32 [windows, units].
 
-        Those of all windows that are laid out alike are computed with them, once. A network that does not
-        fit the data, or an embedding that is not finite, is a UserError.
+        Those of several layers lie side by side; of 'weighted' alone they are [windows, layers, units], as
+        the weights are still to be learnt. Those of all windows that are laid out alike are computed with
+        them, once. A network that does not fit the data, or an embedding that is not finite, is a UserError.
         """
         dataset, everything = table.dataset, np.arange(len(table.dataset.tracks))
         whole = self._table(dataset, everything, None)
@@ -137,7 +164,13 @@ class Network:
             }
             whole = self._table(dataset, everything, segments)
             positions = _positions(whole, table)
-        return self._whole(whole)[positions]
+        kept, of_layers = self._whole(whole), []
+        for layer in self.layers:
+            parts = {part: kept[part] for part in self._parts[layer]}
+            models_layers.check_widths({part: each.shape[1] for part, each in parts.items()}, layer)
+            stacked = np.stack([each[positions] for each in parts.values()], axis=1)
+            of_layers.append(stacked if layer == models_layers.WEIGHTED else stacked.mean(1))
+        return of_layers[0] if len(of_layers) == 1 else np.concatenate(of_layers, axis=-1)
 
     def _table(
         self, dataset: prepared.Dataset, tracks: np.ndarray, segments: Mapping | None
@@ -145,8 +178,8 @@ class Network:
         own = {'train': False, 'seed': self.config.split.seed, 'segments': segments}
         return loader.WindowTable(dataset, tracks, self.config.windows, **own)
 
-    def _whole(self, table: loader.WindowTable) -> np.ndarray:
-        """Returns the embeddings of all windows of a layout: held, kept in the cache, or computed."""
+    def _whole(self, table: loader.WindowTable) -> dict[str, np.ndarray]:
+        """Returns the embeddings of all windows of a layout, by layer: held, in the cache, or computed."""
         what = {
             'data': table.dataset.manifest['fingerprint'],
             'classes': table.dataset.labels,  # they decide which tracks are numbered
@@ -156,19 +189,26 @@ class Network:
             'window': table.window,
             'windows': hashlib.sha256(table.track.tobytes() + table.start.tobytes()).hexdigest(),
         }
-        name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-        if name not in self._held:
+        names = {}
+        for part in itertools.chain(*self._parts.values()):
+            own = {} if part == models_layers.LAST else {'layer': part, 'pooling': self.pooling}
+            digest = hashlib.sha256(json.dumps(what | own, sort_keys=True).encode())
+            names[part] = digest.hexdigest()[:16]
+        missing = []
+        for part, name in names.items():
             file = self._cache and self._cache / f'{name}.npz'
-            if file and file.exists():
-                kept = Embeddings.read(file, 'delete it, it is computed again')
-            else:
-                kept = as_embeddings(table, self._compute(table))
-                if file:
-                    kept.save(file)
-            self._held[name] = kept.embedding
-        return self._held[name]
+            if name not in self._held and file and file.exists():
+                self._held[name] = Embeddings.read(file, 'delete it, it is computed again').embedding
+            if name not in self._held:
+                missing.append(part)
+        for part, embedding in (self._compute(table, missing) if missing else {}).items():
+            self._held[names[part]] = embedding
+            if self._cache:
+                as_embeddings(table, embedding).save(self._cache / f'{names[part]}.npz')
+        return {part: self._held[name] for part, name in names.items()}
 
-    def _compute(self, table: loader.WindowTable) -> np.ndarray:
+    def _compute(self, table: loader.WindowTable, parts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Computes embeddings of several layers in one pass, pooled on the devices."""
         if self._front_end.needs_tonic:
             needs = f'config.features.name={self.config.features.name!r}'
             tonics.check_known(table.dataset.tracks, needs)
@@ -177,34 +217,58 @@ class Network:
         variables = job.loaded()
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
 
-        @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
-        def forward(variables: Mapping, examples: Mapping) -> jax.Array:
-            return job.apply(variables, job.featurize(examples), train=False)[1]
+        def read(parts: Sequence[str], variables: Mapping, features: jax.Array) -> dict[str, jax.Array]:
+            calls = models_layers.Calls(job.model)
+            with calls.noted():
+                _, own = job.apply(variables, features, train=False)
+            numbers = [int(part) for part in parts if part != models_layers.LAST]
+            pooled = calls.pooled(numbers, len(features), self.pooling)
+            return {part: own if part == models_layers.LAST else pooled[int(part)] for part in parts}
 
-        outputs, batch_size = [], self.config.eval.batch_size
+        # For its errors, before the pass.
+        pictures = jax.ShapeDtypeStruct((sharding.batch_parts(self._mesh), *job.picture), np.float32)
+        for layer, of_layer in self._parts.items():
+            shapes = jax.eval_shape(functools.partial(read, of_layer), variables, pictures)
+            models_layers.check_widths({part: each.shape[1] for part, each in shapes.items()}, layer)
+
+        @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
+        def forward(variables: Mapping, examples: Mapping) -> dict[str, jax.Array]:
+            return read(parts, variables, job.featurize(examples))
+
+        outputs, batch_size, ends_s = [], self.config.eval.batch_size, []
         with progress_bar(len(table), 'windows', 'embeddings') as bar:
             for examples in Streamed(self.config, self._mesh).evaluate(table):
                 outputs.append(jax.device_get(forward(variables, examples)))
+                ends_s.append(time.monotonic())
                 bar.update(min(batch_size, len(table) - bar.n))
-        embedding = np.concatenate(outputs)[: len(table)].astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(embedding).all(1))
-        if len(bad):
-            song = table.dataset.tracks[table.track[bad[0]]]['track']
-            raise UserError(
-                f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
-                f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
-            )
-        return embedding
+        if len(ends_s) > 1:
+            heard_s = (len(ends_s) - 1) * batch_size * table.window / table.dataset.sample_rate_hz
+            self.passes.append((ends_s[-1] - ends_s[0], heard_s))
+        joined = {part: np.concatenate([each[part] for each in outputs]) for part in parts}
+        embeddings = {part: each[: len(table)].astype(np.float32) for part, each in joined.items()}
+        for embedding in embeddings.values():
+            bad = np.flatnonzero(~np.isfinite(embedding).all(1))
+            if len(bad):
+                song = table.dataset.tracks[table.track[bad[0]]]['track']
+                raise UserError(
+                    f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
+                    f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
+                )
+        return embeddings
 
 
 def embed(
-    config: ml_collections.ConfigDict, checkpoint: str, cache: pathlib.Path | None = None
+    config: ml_collections.ConfigDict,
+    checkpoint: str,
+    cache: pathlib.Path | None = None,
+    layers: Sequence[str] = (models_layers.LAST,),
+    pooling: str = 'mean',
 ) -> dict[str, Embeddings]:
     """Computes the embeddings of the windows of each part of the split: {'train': Embeddings, 'val': ...}.
 
     Data, split and windows are the config's; for the rest, and mistakes, see `Network` and its `check_split`.
     """
-    network = Network(config, checkpoint, cache)
+    network = Network(config, checkpoint, cache, layers, pooling)
     dataset = run_data.open_dataset(network.config)
     split = network.check_split(dataset, run_data.make_split(network.config, dataset))
     return {

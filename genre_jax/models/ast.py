@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from genre_jax.errors import UserError
 from genre_jax.models.kernels.attention import attend
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.rematerialised import rematerialised
 from genre_jax.models.network import Network, check_picture, spread
 
 _PATCH = 16
@@ -37,6 +38,8 @@ class Model(Network):
         remat: compute the blocks' activations again in the backward pass instead of keeping them: memory
             of one block instead of all, for about a third more time. XLA on CPU keeps them all the same.
     """
+
+    special_tokens = TOKENS
 
     # As in Megatron: columns, then rows, so that the hidden units of a layer lie where they are read.
     sharding_rules = (
@@ -110,7 +113,7 @@ class Model(Network):
             stay = jnp.concatenate([jnp.arange(TOKENS), TOKENS + self._patches_that_stay(rows, columns)])
             tokens = tokens.at[:, stay].get(unique_indices=True, indices_are_sorted=True)
         tokens = tokens.astype(self.dtype)
-        block = nn.remat(Block) if self.remat else Block
+        block = rematerialised(Block) if self.remat else Block
         for i in range(self.depth):
             tokens = block(self.heads, self.layer_norm_epsilon, self.dtype, name=f'blocks_{i}')(tokens)
         # The other tokens are not needed any more.

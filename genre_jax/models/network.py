@@ -45,10 +45,12 @@ class Network(nn.Module):
         dtype: of the computation; parameters, statistics and results are float32 always.
         sharding_rules: which axes of the mesh split which large weights (sharding.Rules).
         names_tonic: called with `tonic_hz`, (batch,), 0 where it is unknown, it gives `Scores` for logits.
+        special_tokens: of a transformer, how many stand before those of the places, the class token first.
     """
 
     sharding_rules = ()
     names_tonic: ClassVar[bool] = False
+    special_tokens: ClassVar[int] = 0
 
     num_classes: int
     dtype: Literal['float32', 'bfloat16'] = 'float32'

@@ -12,6 +12,8 @@ from genre_jax.convert import init_from
 from genre_jax.evaluation import confidence, evaluate, tonic
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
+from genre_jax.models import layers
+from genre_jax.models.layers import WEIGHTS
 from genre_jax.report import page as report
 from genre_jax.run import changes, heard
 from genre_jax.run import folder as run_folder
@@ -115,6 +117,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(best['params']),
+        **({WEIGHTS: layers.shares(best['params']).tolist()} if WEIGHTS in best['params'] else {}),
     } | describe(data, {**predictions, **ended.excerpts})
     if not logbook.enabled:
         return result

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Var
 
 from genre_jax import sharding
-from genre_jax.models import ast
+from genre_jax.models import ast, layers
 from genre_jax.training.job import Job
 
 # Boxes that are occluded one after another, along frames and along bins.
@@ -33,7 +33,10 @@ def program(job: Job) -> tuple[str, Callable]:
     """
     pictures = jax.ShapeDtypeStruct((sharding.batch_parts(job.mesh), *job.picture), jnp.float32)
     variables = jax.eval_shape(job.init, jax.random.key(0))
-    if isinstance(job.model, ast.Model):
+    # What lies behind another layer than the last says nothing: occlusion needs to know of none.
+    if getattr(job.model, 'layers', layers.LAST) != layers.LAST:
+        kind, of_pictures = 'occlusion', occlusion
+    elif isinstance(job.model, ast.Model):
         # What is read inside of `nn.remat` does not get out; nothing is differentiated here.
         job = dataclasses.replace(job, model=job.model.clone(remat=False))
         kind, of_pictures = 'attention_rollout', rollout

@@ -1,10 +1,9 @@
 """Pools the windows of a song by attention: a bag of frozen embeddings -> one class.
 
-Gated attention of Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018),
-equations 7 and 9: the weight of window k is softmax_k(w' (tanh(V h_k) * sigmoid(U h_k))), the bag is the
-weighted mean of its h_k, and a linear layer classifies it. The order of the windows does not matter, and bags
-may differ in size. In the publication a network makes the h_k and trains as well; here they are embeddings of
-one that stays as it is, standardised by those of the training part.
+Gated attention of Ilse, Tomczak and Welling, Attention-based deep multiple instance learning (2018): the bag
+is the weighted mean of its windows, and a linear layer classifies it. The order of the windows does not
+matter, and bags may differ in size. In the publication a network makes the h_k and trains as well; here they
+are embeddings of one that stays as it is, standardised by those of the training part.
 """
 
 import dataclasses
@@ -19,27 +18,35 @@ import optax
 
 from genre_jax.errors import UserError
 from genre_jax.logbook import progress_bar
+from genre_jax.models.kernels.gated_attention import gated_attention
+from genre_jax.models.layers import WEIGHTS, shares
 
 
 class AttentionPool(nn.Module):
     """Gated attention over instances, and a linear layer."""
 
     num_classes: int  # size of the output
-    hidden_units: int = 128  # width of the two layers behind the weights; 128 in the publication
+    hidden_units: int = (
+        128  # width of the two layers behind the weights; 128 in the publication; 0: no attention
+    )
 
     @nn.compact
     def __call__(self, instances: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Classifies bags of instances, float32 (bags, instances, units).
+        """Classifies bags of instances, float32 (bags, instances, units) or (bags, instances, layers, units).
 
+        Layers are summed with weights that are learnt, as in models/layers.py.
         `mask`, bool (bags, instances), is false where a bag has no more instances; one is true at least.
         Returns logits (bags, num_classes), and the weights (bags, instances), which sum to 1 in each bag.
         """
-        content = nn.tanh(nn.Dense(self.hidden_units, name='attention_v')(instances))
-        gate = nn.sigmoid(nn.Dense(self.hidden_units, name='attention_u')(instances))
-        # A constant on all scores would change no weight: no bias.
-        scores = nn.Dense(1, use_bias=False, name='attention_w')(content * gate)[..., 0]
-        weights = nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
-        pooled = jnp.einsum('bi,biu->bu', weights, instances)
+        if instances.ndim == 4:
+            zeros = nn.initializers.zeros
+            of_layers = shares({WEIGHTS: self.param(WEIGHTS, zeros, (instances.shape[2],))})
+            instances = jnp.einsum('bilu,l->biu', instances, of_layers)
+        if not self.hidden_units:
+            weights = mask / mask.sum(1, keepdims=True)
+            pooled = jnp.einsum('bi,biu->bu', weights, instances)
+            return nn.Dense(self.num_classes, name='output')(pooled), weights
+        pooled, weights = gated_attention(instances, mask, self.hidden_units)
         return nn.Dense(self.num_classes, name='output')(pooled), weights
 
 
@@ -47,7 +54,7 @@ class AttentionPool(nn.Module):
 class Bags:
     """Bags laid side by side, filled up with zeros."""
 
-    instances: np.ndarray  # float32 [B, most instances of a bag, units]
+    instances: np.ndarray  # float32 [B, most instances of a bag, units], or [.., layers, units]
     mask: np.ndarray  # whether there is an instance, bool [B, most instances]
     label: np.ndarray  # class ids, int32 [B]
     bag: np.ndarray  # number of the bag of each instance, in the order they came in, int64 [n]
@@ -55,13 +62,16 @@ class Bags:
 
 
 def make_bags(embedding: np.ndarray, label: np.ndarray, bag: np.ndarray) -> Bags:
-    """Sorts instances, float32 [n, units], into bags by number, from 0, none left out, each of one label."""
+    """Sorts instances into bags by number, from 0, none left out, each of one label.
+
+    They are float32 [n, units] or [n, layers, units].
+    """
     sizes = np.bincount(bag)
     order = np.argsort(bag, kind='stable')
     place = np.empty(len(bag), np.int64)
     place[order] = np.arange(len(bag)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     shape = (len(sizes), sizes.max())
-    instances = np.zeros((*shape, embedding.shape[1]), np.float32)
+    instances = np.zeros((*shape, *embedding.shape[1:]), np.float32)
     mask, labels = np.zeros(shape, bool), np.zeros(len(sizes), np.int32)
     instances[bag, place], mask[bag, place], labels[bag] = embedding, True, label
     return Bags(instances, mask, labels, np.asarray(bag, np.int64), place)
@@ -72,7 +82,7 @@ class Recipe:
     """How the pooling is trained: AdamW, the epoch of the lowest validation loss is kept."""
 
     hidden_units: int = 128  # of AttentionPool
-    learning_rate: float = 1e-3  # of AdamW
+    learning_rate: float = 1e-3  # of AdamW, where no rates are tried
     batch_size: int = 16  # bags in a step
     epochs: int = 200  # at most
     patience: int = 20  # epochs without a lower validation loss, after which it stops
@@ -106,12 +116,22 @@ class Fitted:
 
 
 def _standardised(bags: Bags, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    return np.where(bags.mask[..., None], (bags.instances - mean) / deviation, 0).astype(np.float32)
+    there = bags.mask.reshape(*bags.mask.shape, *[1] * mean.ndim)
+    return np.where(there, (bags.instances - mean) / deviation, 0).astype(np.float32)
 
 
-def fit(train: Bags, val: Bags, n_classes: int, decays: Sequence, seeds: Sequence, recipe: Recipe) -> Fitted:
+def fit(
+    train: Bags,
+    val: Bags,
+    n_classes: int,
+    decays: Sequence,
+    seeds: Sequence,
+    recipe: Recipe,
+    rates: Sequence[float] = (),
+) -> Fitted:
     """Trains a pooling for each weight decay of AdamW and each seed, all of them as one program.
 
+    `rates` are the learning rates that belong to the decays, by default the recipe's.
     A seed is that of the first weights and of the order of the bags; the validation bags tell when to stop. A
     UserError where a loss is not finite.
     """
@@ -122,6 +142,7 @@ def fit(train: Bags, val: Bags, n_classes: int, decays: Sequence, seeds: Sequenc
     parts = [jax.device_put((_standardised(b, mean, deviation), b.mask, b.label)) for b in (train, val)]
     decay, seed = (array.ravel() for array in np.meshgrid(decays, seeds, indexing='ij'))
     decay = jnp.asarray(decay, jnp.float32)
+    rate = np.repeat(np.float32(rates or [recipe.learning_rate] * len(decays)), len(seeds))
 
     @jax.jit
     @jax.vmap
@@ -140,14 +161,13 @@ def fit(train: Bags, val: Bags, n_classes: int, decays: Sequence, seeds: Sequenc
     with progress_bar(recipe.epochs, 'epochs', 'attention', leave=False) as bar:
         for number in range(1, recipe.epochs + 1):
             drawn = [_batches(len(train.label), recipe, each, number) for each in seed]
-            numbers = (number, recipe.learning_rate, recipe.patience)
-            state, losses = _epoch(model, *parts, numbers, decay, np.stack(drawn), state)
+            numbers = (number, recipe.patience)
+            state, losses = _epoch(model, *parts, numbers, decay, rate, np.stack(drawn), state)
             bar.update()
             if not np.isfinite(jax.device_get(losses)).all():
                 raise UserError(
                     f'attention pooling: the loss is not finite in epoch {number}, with learning rate '
-                    f'{recipe.learning_rate:g}: the embeddings are no numbers to learn from, leave out '
-                    'the head attention'
+                    f'{rate.max():g}: the embeddings are no numbers to learn from, leave out the head'
                 )
             if number - int(state['best_epoch'].max()) > recipe.patience:
                 break
@@ -165,10 +185,10 @@ def _batches(n_bags: int, recipe: Recipe, seed: int, epoch: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0))
-def _epoch(model, train, val, numbers, decay, batches, state) -> tuple[dict, jax.Array]:
+@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, 0, 0, 0))
+def _epoch(model, train, val, numbers, decay, learning_rate, batches, state) -> tuple[dict, jax.Array]:
     """Trains each member on every bag once; returns their states, and losses in training and validation."""
-    epoch, learning_rate, patience = numbers
+    epoch, patience = numbers
     optimiser = optax.adamw(learning_rate, weight_decay=decay)
     instances, mask, label = train
     n_bags = len(label)

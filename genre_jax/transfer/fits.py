@@ -6,13 +6,17 @@ import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import ml_collections
 import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.data import request
 from genre_jax.errors import UserError
+from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
+from genre_jax.logbook import read_json
+from genre_jax.models.layers import LAST, WEIGHTED, WEIGHTS
 from genre_jax.study import cells
 from genre_jax.study.cells import Answer, Features, Fold, Outcome
 from genre_jax.transfer import heads as transfer_heads
@@ -21,9 +25,20 @@ from genre_jax.transfer.attention import Attention
 from genre_jax.transfer.heads import Head, Windows
 
 
-def check(config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Sequence[str], folds: int) -> None:
-    """Refuses sources, heads and folds (0: one split) that cannot be, before anything is prepared."""
+def check(
+    config: ml_collections.ConfigDict,
+    wanted: Sequence[str],
+    heads: Sequence[str],
+    folds: int,
+    layers: Sequence[str] = (LAST,),
+) -> None:
+    """Refuses sources, heads, layers and folds (0: one split) that cannot be, before anything is prepared."""
     transfer_sources.names(wanted)
+    if WEIGHTED in layers and not set(heads) & set(transfer_heads.TRAINED):
+        raise UserError(
+            f'--layers={WEIGHTED}: --heads has none that learns the weights; expected '
+            f'{" or ".join(transfer_heads.TRAINED)} among them'
+        )
     for head in heads:
         if head not in transfer_heads.SETTINGS:
             hint = config_lib.nearest(head, transfer_heads.SETTINGS)
@@ -50,11 +65,20 @@ def check(config: ml_collections.ConfigDict, wanted: Sequence[str], heads: Seque
         )
 
 
-def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> None:
+def _fill(
+    fold: Fold, head: str, features: Features, source: transfer_sources.Source, bag: str, n_seeds: int
+) -> None:
     """Fits a head to a fold and writes its folder, unless that is finished."""
     settings = {'tried': transfer_heads.SETTINGS[head], 'bag': bag}
-    if head == 'attention':
+    if source.layer != LAST:
+        settings |= {'layers': source.layer, 'pooling': source.network.pooling}
+    if head in transfer_heads.TRAINED:
         settings['seeds'] = n_seeds
+    if source.among:
+        settings['among'] = source.among
+        chosen = functools.partial(_chosen, fold, head, source.among)
+        fold.fill(head, settings, dict, lambda _: chosen)
+        return
     seeds = [fold.config.seed + i for i in range(n_seeds)]
 
     def fit(embeddings: Mapping[str, np.ndarray]) -> Callable[[], Answer]:
@@ -91,6 +115,28 @@ def _fill(fold: Fold, head: str, features: Features, bag: str, n_seeds: int) -> 
     fold.fill(head, settings, features, fit)
 
 
+def _chosen(fold: Fold, head: str, among: Sequence[str]) -> Answer:
+    """Returns the answers of the source whose head validation likes best, of those that are named."""
+    results = {}
+    for name in among:
+        folder = fold.home.with_name(name) / head / fold.place
+        if (folder / 'result.json').exists():  # not every head is one for every layer
+            results[name] = folder, read_json(folder / 'result.json', cells.REMEDY)
+
+    def rank(name: str) -> tuple[float, float]:
+        tried = results[name][1]['head']['tried_on_val']
+        return max((each['accuracy'], -each['log_loss']) for each in tried)
+
+    best = max(results, key=rank)
+    folder, result = results[best]
+    predictions = {
+        part: evaluate.Predictions.read(folder / 'predictions' / f'{part}.npz', cells.REMEDY)
+        for part in ('val', 'test')
+    }
+    ranks = {name: dict(zip(('accuracy', 'log_loss'), np.abs(rank(name)), strict=True)) for name in results}
+    return Answer(predictions, (), {'head': result['head'] | {'source': best, 'sources_on_val': ranks}})
+
+
 def measure(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
@@ -99,6 +145,8 @@ def measure(
     folds: int,
     bag: str,
     n_seeds: int,
+    layers: Sequence[str] = (LAST,),
+    pooling: str = 'mean',
 ) -> dict:
     """Fits and tests every head on every source, in one split or in folds; see the flags of the program.
 
@@ -109,7 +157,7 @@ def measure(
     if bag == 'group':
         group, label = ({t['track']: t[key] for t in dataset.tracks} for key in ('group', 'label'))
         transfer_heads.check_bags(group, label)
-    sources = transfer_sources.open_sources(wanted, config, dataset, workdir)
+    sources = transfer_sources.open_sources(wanted, config, dataset, workdir, layers, pooling)
     protocol = config.split.protocol
     if folds and protocol != 'kfold':
         protocol = 'artist'
@@ -119,10 +167,18 @@ def measure(
         )
         for source in sources
     }
-    fill = functools.partial(_fill, bag=bag, n_seeds=n_seeds)
-    outcomes = cells.run(opened, heads, fill, 'heads')
+    outcomes, own_heads = {}, {}
+    for source in sources:
+        # The weights of layers are learnt by a head that is trained.
+        known = transfer_heads.TRAINED if source.layer == WEIGHTED else transfer_heads.SETTINGS
+        own_heads[source.name] = [head for head in heads if head in known]
+        fill = functools.partial(_fill, source=source, bag=bag, n_seeds=n_seeds)
+        columns = {source.name: opened[source.name]}
+        outcomes |= cells.run(columns, own_heads[source.name], fill, 'heads')
     figures, warnings = [], set()
     for source, head in itertools.product(sources, heads):
+        if head not in own_heads[source.name]:
+            continue
         own = outcomes[source.name, head]
         pair = {'own': own, 'control': outcomes[source.control or source.name, head]}
         # On the same songs, of one split too.
@@ -137,6 +193,7 @@ def measure(
                 'control': source.control,
                 'above_control': found['inflation'] if source.control else None,
                 'above_ci95': found['inflation_ci95'] if source.control else None,
+                **_above_first(source.name, sources[0].name, head, outcomes),
             }
         )
         warnings.update(*(result['warnings'] for result in own.results))
@@ -149,9 +206,55 @@ def measure(
         'words': {source.name: source.words for source in sources},
         'figures': figures,
         'warnings': sorted(warnings),
-        'folders': cells.places(opened, heads, workdir),
-        **_tested(outcomes[sources[0].name, heads[0]]),
+        'heads': list(heads),
+        'layers': _layers(outcomes),
+        'times': _times(sources),
+        'folders': {
+            name: places
+            for each, folds in opened.items()
+            for name, places in cells.places({each: folds}, own_heads[each], workdir).items()
+        },
+        **_tested(next(iter(outcomes.values()))),
     }
+
+
+def _above_first(source: str, first: str, head: str, outcomes: Mapping) -> dict[str, object]:
+    """Compares a source with the first that is named, song by song."""
+    facts = {'first': '', 'above_first': None, 'above_first_ci95': None}
+    if source != first and (first, head) in outcomes:
+        pair = {'own': outcomes[source, head], 'first': outcomes[first, head]}
+        found = cells.compare(pair)['own']['song']
+        facts = {
+            'first': first,
+            'above_first': found['inflation'],
+            'above_first_ci95': found['inflation_ci95'],
+        }
+    return facts
+
+
+def _times(sources: Sequence[transfer_sources.Source]) -> list[str]:
+    """Tells in lines how long the embeddings took that this program computed: one pass for all layers."""
+    devices = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+    passes = {source.network.source.sha256: source for source in reversed(sources)}
+    return [
+        f'{source.name}: {3600 * sum(s for s, _ in found) / sum(s for _, s in found):.0f} s for the '
+        f'embeddings of an hour of windows, on {devices}'
+        for source in reversed(passes.values())
+        if (found := source.network.passes)
+    ]
+
+
+def _layers(outcomes: Mapping[tuple[str, str], Outcome]) -> list[str]:
+    """Tells in lines which layers were chosen, and how layers are weighted: means over folds and seeds."""
+    lines = []
+    for (source, head), outcome in outcomes.items():
+        found = [result['head'] for result in outcome.results]
+        if 'source' in found[0]:
+            lines.append(f'{source}, {head}: on validation {", ".join(each["source"] for each in found)}')
+        elif WEIGHTS in found[0]:
+            shares = np.mean([each[WEIGHTS] for each in found], axis=(0, 1))
+            lines.append(f'{source}, {head}: weights of the layers {", ".join(f"{x:.2f}" for x in shares)}')
+    return lines
 
 
 def _tested(outcome: Outcome) -> dict[str, object]:

@@ -3,7 +3,10 @@
 - `logistic`: logistic regression on windows; a song is the sum of their probabilities.
 - `mean_logistic`: logistic regression on the mean embedding of a bag.
 - `knn`: the nearest of the training bags, by their mean embeddings.
+- `linear`: a linear layer on the mean embedding of a bag, trained by AdamW, the mean of several seeds.
 - `attention`: attention over the windows of a bag (attention_pool.py), the mean of several seeds.
+
+The last two learn the weights of layers, too, where the embeddings are of several (`--layers=weighted`).
 
 A bag is a song, or all songs of a group (an artist, an album) in one part of the split, which then get the
 same answer: that takes for granted that songs of one group are known to belong together, and to one class.
@@ -17,6 +20,7 @@ import numpy as np
 from genre_jax.classical import estimators
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
+from genre_jax.models.layers import WEIGHTS, shares
 from genre_jax.transfer import attention_pool
 
 # What is tried for each head, from strong to weak regularisation.
@@ -24,12 +28,15 @@ SETTINGS = {
     'logistic': {'C': (0.001, 0.01, 0.1, 1.0, 10.0)},
     'mean_logistic': {'C': (0.001, 0.01, 0.1, 1.0, 10.0)},
     'knn': {'n_neighbors': (15, 9, 5, 3, 1)},
+    'linear': {'learning_rate': (1e-4, 1e-3, 1e-2, 1e-1)},
     'attention': {'weight_decay': (10.0, 1.0, 0.1)},
 }
+TRAINED = ('linear', 'attention')  # with several seeds
 TITLES = {
     'logistic': 'logistic regression on windows',
     'mean_logistic': 'logistic regression on the mean',
     'knn': 'nearest neighbours of the mean',
+    'linear': 'linear layer on the mean',
     'attention': 'attention over windows',
 }
 
@@ -38,7 +45,7 @@ TITLES = {
 class Windows:
     """The windows of one part of a split."""
 
-    embedding: np.ndarray  # float32 [n, units]
+    embedding: np.ndarray  # float32 [n, units], or [n, layers, units]
     label: np.ndarray  # class id, int32 [n]
     song: np.ndarray  # name, str [n]
     bag: np.ndarray  # name of what is pooled, str [n]: the song's, or that of its group
@@ -84,14 +91,14 @@ def check_bags(bag_of_song: Mapping[str, str], label_of_song: Mapping[str, str])
 def fit(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
     """Fits a head, a key of SETTINGS, with every setting, and keeps the one that val likes best.
 
-    The first seed is that of the heads but for 'attention', which has a network for each. A UserError where a
-    part is empty, a class is missing in the training part, or an embedding or a loss is not finite.
+    The first seed is that of the heads but for TRAINED ones, which have a network for each. A UserError
+    where a part is empty, a class is missing in the training part, or an embedding or a loss is not finite.
     """
     for part, windows in parts.items():
         if not len(windows.label):
             raise UserError(f'the {part} part has no windows: a head cannot be fitted and tested')
-    if name == 'attention':
-        return _attention(parts, classes, seeds)
+    if name in TRAINED:
+        return _trained(name, parts, classes, seeds)
     return _classical(name, parts, classes, seeds[0])
 
 
@@ -138,25 +145,29 @@ def _classical(name: str, parts: Mapping[str, Windows], classes: Sequence[str], 
     return Head(rows, {'val': answers[best], 'test': answer('test', model)}, chosen, notes)
 
 
-def _attention(parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
-    """Trains attention with every decay and seed; answers are means over the seeds."""
+def _trained(name: str, parts: Mapping[str, Windows], classes: Sequence[str], seeds: Sequence[int]) -> Head:
+    """Trains attention, or a linear layer, with every setting and seed; answers are means over the seeds."""
     bags = {part: windows.bags() for part, windows in parts.items()}
     for missing in np.flatnonzero(np.bincount(bags['train'].label, minlength=len(classes)) == 0):
         raise UserError(f'class {classes[missing]!r} has no song in the training part')
-    ((setting, decays),) = SETTINGS['attention'].items()
-    fitted = attention_pool.fit(
-        bags['train'], bags['val'], len(classes), decays, seeds, attention_pool.Recipe()
-    )
+    ((setting, values),) = SETTINGS[name].items()
+    recipe, decays, rates = attention_pool.Recipe(), values, ()
+    if name == 'linear':
+        recipe, decays, rates = dataclasses.replace(recipe, hidden_units=0), [0.0] * len(values), values
+    fitted = attention_pool.fit(bags['train'], bags['val'], len(classes), decays, seeds, recipe, rates)
     rows = {part: windows.songs() for part, windows in parts.items()}
     (val, _), (test, weights) = (fitted.apply(bags[part]) for part in ('val', 'test'))
-    # [decays, seeds, songs, C]
+    # [settings, seeds, songs, C]
     of_songs = {part: each[:, :, bags[part].bag[rows[part]]] for part, each in (('val', val), ('test', test))}
     answers = [of_seeds.mean(0) for of_seeds in of_songs['val']]
-    best, chosen = _choose(setting, decays, answers, parts['val'], rows['val'])
+    best, chosen = _choose(setting, values, answers, parts['val'], rows['val'])
     chosen |= {'seeds': list(seeds), 'best_epochs': fitted.best_epoch[best].tolist()}
+    if WEIGHTS in fitted.params:
+        chosen[WEIGHTS] = shares(fitted.params)[best].tolist()  # of each seed
     of_seeds = {part: each[best] for part, each in of_songs.items()}
     means = {part: each.mean(0) for part, each in of_seeds.items()}
-    return Head(rows, means, chosen, weights=weights[best].T, seeds=of_seeds)
+    looks = weights[best].T if name == 'attention' else None
+    return Head(rows, means, chosen, weights=looks, seeds=of_seeds)
 
 
 def _means(bags: attention_pool.Bags) -> np.ndarray:

@@ -1,10 +1,11 @@
 """The networks whose embeddings are compared: runs, published checkpoints, and two that have learnt nothing.
 
-Each source is a genre_jax.embeddings.Network. What is no run sees windows as long as the page says; a run
-those it was trained on.
+Each source is a genre_jax.embeddings.Network, read at one of its layers. What is no run sees windows as long
+as the page says; a run those it was trained on.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -18,20 +19,24 @@ from genre_jax.convert import init_from
 from genre_jax.embeddings.network import Network
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
+from genre_jax.models import layers
 from genre_jax.run import folder as run_folder
 from genre_jax.training.job import Job
 
 UNTRAINED, MFCC = 'untrained', 'mfcc'
+BEST = 'best'  # of --layers
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A network, and its control."""
+    """A network read at a layer, and its control."""
 
     name: str  # for tables and folders
     network: Network  # that gives the embeddings
     control: str  # name of the source with the same network and random weights; '' without one
     words: str  # what it is
+    layer: str = layers.LAST
+    among: tuple[str, ...] = ()  # names of the sources of which it is the one that validation likes best
 
 
 def names(wanted: Sequence[str]) -> dict[str, str]:
@@ -59,9 +64,14 @@ def names(wanted: Sequence[str]) -> dict[str, str]:
 
 
 def open_sources(
-    wanted: Sequence[str], config: ml_collections.ConfigDict, dataset: prepared.Dataset, workdir: pathlib.Path
+    wanted: Sequence[str],
+    config: ml_collections.ConfigDict,
+    dataset: prepared.Dataset,
+    workdir: pathlib.Path,
+    of_layers: Sequence[str] = (layers.LAST,),
+    pooling: str = 'mean',
 ) -> list[Source]:
-    """Finds the networks, and draws those that have not learnt anything.
+    """Finds the networks, and draws those that have not learnt anything; a source for each of their layers.
 
     Embeddings and random weights are kept below `workdir`. UserError: no such network, or none that fits.
     """
@@ -77,7 +87,7 @@ def open_sources(
             network = _without_learning(own, dataset, cache / MFCC)
             sources.append(Source(name, network, '', 'means and deviations of 20 MFCCs'))
             continue
-        network = _network(each, config, cache)
+        network = _network(each, config, cache, of_layers, pooling)
         control = ''
         if UNTRAINED in wanted:
             # What makes two networks the same but for their weights.
@@ -85,15 +95,65 @@ def open_sources(
             kind = ' '.join(section.to_json(sort_keys=True) for section in sections)
             if kind not in controls:
                 control = f'{UNTRAINED}_{name}'
-                blank = _without_learning(network.config, dataset, cache / control)
+                blank = _without_learning(network.config, dataset, cache / control, of_layers, pooling)
                 words = f'{network.config.model.name} with random weights'
-                controls[kind] = Source(control, blank, '', words)
-            control = controls[kind].name
-        sources.append(Source(name, network, control, f'{network.source.title}: {each}'))
-    return sources + list(controls.values())
+                controls[kind] = control, _at_layers(control, blank, '', words, of_layers)
+            control, _ = controls[kind]
+        sources += _at_layers(name, network, control, f'{network.source.title}: {each}', of_layers)
+    found = [*sources, *itertools.chain(*(each for _, each in controls.values()))]
+    own = [source.name for source in found]
+    for name in own:
+        if own.count(name) > 1:
+            raise UserError(f'--sources, --layers: two of them are called {name}: rename a folder')
+    return found
 
 
-def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.Path) -> Network:
+def _at_layers(
+    name: str, network: Network, control: str, words: str, of_layers: Sequence[str]
+) -> list[Source]:
+    """Returns a source for each layer of a network, the one with its own embedding under its own name."""
+
+    def called(name: str, layer: str) -> str:
+        return name if layer == layers.LAST else f'{name}_{"layer_" * layer.isdecimal()}{layer}'
+
+    def of(layer: str) -> str:
+        many = {layers.MEAN: 'the mean of its layers', layers.WEIGHTED: 'its layers with learnt weights'}
+        return words if layer == layers.LAST else f'{words}, {many.get(layer, f"layer {layer}")}'
+
+    among = [called(name, layer) for layer in network.layers]
+    found = [
+        Source(called(name, layer), network.of(layer), control and called(control, layer), of(layer), layer)
+        for layer in network.layers
+    ]
+    if BEST in of_layers:
+        best, of_control = called(name, BEST), control and called(control, BEST)
+        chosen = f'{words}, the layer that validation likes best'
+        found.append(Source(best, network.of(*network.layers[:1]), of_control, chosen, BEST, tuple(among)))
+    return found
+
+
+def _open(
+    config: ml_collections.ConfigDict,
+    checkpoint: str,
+    cache: pathlib.Path,
+    of_layers: Sequence[str],
+    pooling: str,
+) -> Network:
+    """Opens a network to be read at layers; BEST alone is one of all."""
+    named = [layer for layer in of_layers if layer != BEST]
+    if not named and BEST in of_layers:
+        numbers = layers.numbers(models.build(config.model, 1), layers.MEAN)
+        named = [layers.LAST, *map(str, numbers)]
+    return Network(config, checkpoint, cache, named, pooling)
+
+
+def _network(
+    checkpoint: str,
+    config: ml_collections.ConfigDict,
+    cache: pathlib.Path,
+    of_layers: Sequence[str],
+    pooling: str,
+) -> Network:
     """Finds a network; its model and its front end are its own, where the page names others."""
     own = config.copy_and_resolve_references()
     found = init_from.find(checkpoint, '--sources')
@@ -107,11 +167,15 @@ def _network(checkpoint: str, config: ml_collections.ConfigDict, cache: pathlib.
             )
     if found.features and (found.model, found.features) != (config.model.name, config.features.name):
         own.features = ml_collections.ConfigDict({'name': found.features, **(found.front_end or {})})
-    return Network(own, checkpoint, cache)
+    return _open(own, checkpoint, cache, of_layers, pooling)
 
 
 def _without_learning(
-    config: ml_collections.ConfigDict, dataset: prepared.Dataset, folder: pathlib.Path
+    config: ml_collections.ConfigDict,
+    dataset: prepared.Dataset,
+    folder: pathlib.Path,
+    of_layers: Sequence[str] = (layers.LAST,),
+    pooling: str = 'mean',
 ) -> Network:
     """Draws a network's weights, by config.seed, and opens it; normalisation is that of a new network."""
     stored = dataset.stored(config.windows.window_s)
@@ -126,4 +190,4 @@ def _without_learning(
     )
     variables = jax.jit(job.init)(jax.random.key(config.seed))
     run_folder.save_model(job, variables, 'random weights', {'seed': config.seed}, folder)
-    return Network(config, str(folder), folder.parent)
+    return _open(config, str(folder), folder.parent, of_layers, pooling)

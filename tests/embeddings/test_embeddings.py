@@ -102,9 +102,9 @@ def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
 
 
 def test_those_of_some_classes_are_not_taken_for_those_of_others(trained, tmp_path, monkeypatch):
-    def names(_, table):  # in place of what a network makes of the windows
+    def names(_, table, layers):  # in place of what a network makes of the windows
         tracks = [table.dataset.tracks[row]['track'] for row in table.track]
-        return np.array([[sum(map(ord, track))] for track in tracks], np.float32)
+        return dict.fromkeys(layers, np.array([[sum(map(ord, track))] for track in tracks], np.float32))
 
     monkeypatch.setattr(embeddings.Network, '_compute', names)
     config = page(trained, allow_leak=True)
@@ -130,6 +130,34 @@ def test_songs_that_the_network_has_heard(trained):
     program.write_tones(trained / 'others', songs=7, classes=(('lo', 200), ('hi', 900)))
     parts = embeddings.embed(page(trained, 'others', seed=1), run)
     assert sum(len(part.label) for part in parts.values()) == 3 * 14
+
+
+def test_layers_are_computed_in_one_pass_and_kept_apart(trained, tmp_path, monkeypatch):
+    """Of the tiny page's network, each layer by its own call; side by side in the order of their names."""
+    run, config = str(trained / 'run'), page(trained)
+    passes = []
+    compute = embeddings.Network._compute
+
+    def counted(self, table, layers):
+        passes.append(sorted(layers))
+        return compute(self, table, layers)
+
+    monkeypatch.setattr(embeddings.Network, '_compute', counted)
+    both = embeddings.embed(config, run, tmp_path, ('0', 'last'))
+    assert passes == [['0', 'last']] and len(list(tmp_path.iterdir())) == 2
+    first, last = (embeddings.embed(config, run, tmp_path, (layer,)) for layer in ('0', 'last'))
+    assert len(passes) == 1
+    own = embeddings.embed(config, run)  # as it is without layers
+    for part, each in both.items():
+        np.testing.assert_array_equal(last[part].embedding, own[part].embedding)
+        side_by_side = [first[part].embedding, own[part].embedding]
+        np.testing.assert_array_equal(each.embedding, np.concatenate(side_by_side, axis=1))
+    with pytest.raises(UserError, match='--layers=7: shallow_cnn has layers 0 to 1'):
+        embeddings.embed(config, run, tmp_path, ('7',))
+    with pytest.raises(UserError, match='--layers: 0 is named twice'):
+        embeddings.embed(config, run, tmp_path, ('0', '0'))
+    with pytest.raises(UserError, match='--pooling=class: shallow_cnn has no class token; expected mean'):
+        embeddings.embed(config, run, tmp_path, ('0',), 'class')
 
 
 @pytest.mark.slow

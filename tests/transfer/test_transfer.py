@@ -391,10 +391,12 @@ def write_study(home, n_songs=9, folds=2, source='<b>"run" & 100 %: #1'):
                 {'source': name, 'head': head, 'leaky': name == source, 'accuracy': found['accuracy']}
                 | {'accuracy_ci95': found['accuracy_ci95'], 'control': 'untrained' * (name == source)}
                 | {'above_control': above[0], 'above_ci95': above[1]}
+                | {'first': '', 'above_first': None, 'above_first_ci95': None}
             )
     return {
         'dataset': 'DIR folder', 'songs': n_songs * folds, 'groups': 5, 'group_key': 'artist', 'classes': 3,
         'folds': folds, 'bag': 'song', 'protocol': 'artist', 'protocol_detail': 'by artist', 'majority': 0.4,
+        'heads': list(HEADS), 'layers': [], 'times': [],
         'words': {name: f'what {name} is' for name in columns}, 'warnings': ['careful'],
         'figures': figures, 'folders': columns,
     }  # fmt: skip
@@ -622,3 +624,67 @@ def test_sources_that_cannot_be(trained, tmp_path):
             study('mfcc', **{'split.protocol': 'artist', 'split.folds': 7})
     finally:
         (target / 'tracks.csv').unlink()
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+def test_weights_of_layers_find_the_layer_that_tells():
+    """Of three layers of noise one knows the class; the mixture is that by hand, and finds it."""
+    rng = np.random.default_rng(11)
+    parts = {}
+    for part, songs in (('train', 60), ('val', 30), ('test', 45)):
+        label = np.repeat(np.arange(songs) % 3, 2).astype(np.int32)
+        embedding = rng.normal(size=(2 * songs, 3, 5)).astype(np.float32)
+        embedding[:, 1] += 4 * np.eye(3, 5)[label]
+        parts[part] = windows(embedding, label, np.repeat(np.arange(songs), 2), part)
+    for name in transfer_heads.TRAINED:
+        head = transfer_heads.fit(name, parts, ['a', 'b', 'c'], [0, 1])
+        shares = np.array(head.chosen['layer_weights'])
+        assert shares.shape == (2, 3) and (shares.argmax(1) == 1).all()
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+        assert accuracy(head, parts) > 0.85
+    embedding, mask = parts['test'].embedding[None, :4], np.array([[True, True, True, False]])
+    model = attention_pool.AttentionPool(3, hidden_units=0)
+    params = model.init(jax.random.key(0), embedding, mask)['params']
+    params = {**params, 'layer_weights': np.float32([0.5, -1.0, 2.0])}
+    share = np.exp([0.5, -1.0, 2.0]) / np.exp([0.5, -1.0, 2.0]).sum()
+    mean = np.einsum('ilu,l->iu', embedding[0, :3], share).mean(0)
+    logits, _ = model.apply({'params': params}, embedding, mask)
+    np.testing.assert_allclose(logits[0], mean @ params['output']['kernel'], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_no_head_learns(tmp_path):
+    config = load_page(str(program.PAGE))
+    with pytest.raises(UserError, match='--layers=weighted: --heads has none that learns the weights'):
+        transfer_fits.check(config, ['mfcc'], ['knn'], 0, ['weighted'])
+
+
+@pytest.mark.slow
+def test_layers_are_sources_and_the_best_is_that_of_validation(trained):
+    base, _, target = trained
+    config = target_config(target, base / 'prepared')
+    home, heads = base / 'layers', ['mean_logistic', 'linear']
+    layers = ['last', '0', 'best']
+    sources = [str(base / 'run'), 'untrained']
+    result = transfer_fits.measure(config, home, sources, heads, 0, 'song', 2, layers)
+    names = ['run', 'run_layer_0', 'run_best']
+    assert list(result['words']) == [*names, *(f'untrained_{name}' for name in names)]
+    for head in heads:
+        kept = {name: json.loads((home / name / head / 'result.json').read_text()) for name in names}
+        tried = {
+            name: max((t['accuracy'], -t['log_loss']) for t in each['head']['tried_on_val'])
+            for name, each in kept.items()
+            if name != 'run_best'
+        }
+        best = max(tried, key=tried.get)
+        assert kept['run_best']['head']['source'] == best
+        said, expected = (
+            evaluate.Predictions.load(home / name / head / 'predictions' / 'test.npz')
+            for name in ('run_best', best)
+        )
+        np.testing.assert_array_equal(said.probabilities, expected.probabilities)
+    (row,) = [f for f in result['figures'] if (f['source'], f['head']) == ('run_layer_0', 'linear')]
+    assert row['control'] == 'untrained_run_layer_0'
+    with pytest.raises(UserError, match=r'layers=weighted: the layers are of several widths \(0: .*, 1: 8\)'):
+        transfer_fits.measure(config, base / 'w', [str(base / 'run')], heads, 0, 'song', 2, ['weighted'])
