@@ -3,9 +3,10 @@
     python -m genre_jax.main --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=runs/x
 
-model=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The published weights are fetched once (33, 33, 15, 20,
+model=musicnn, vgg, yamnet, efficientat, cnn14, ast or beats. The published weights are fetched once (33, 33, 15, 20,
 313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
 `:model=musicnn,pretrained=False`.
+The weights of beats are not fetched: BEATs_iter3_plus_AS2M.pt of its authors lies here, or is named.
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
@@ -28,6 +29,7 @@ _NETWORKS = {
     'efficientat': ('efficientat', 10.0, 'mn10'),
     'cnn14': ('panns_32k', 10.0, 'cnn14'),
     'ast': ('ast', 10.24, 'ast'),
+    'beats': ('beats', 10.0, 'BEATs_iter3_plus_AS2M.pt'),
 }
 _ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
 

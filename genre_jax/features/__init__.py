@@ -64,6 +64,11 @@ FLAVOURS = {
     'efficientat': EmphasisedMel,
     # Gong, Chung and Glass (2021).
     'ast': KaldiFilterBank,
+    # Chen et al., BEATs (2022): torchaudio's constants.
+    'beats': functools.partial(
+        KaldiFilterBank, window='povey', scale=32768.0, subtract_mean=False, target_frames=0,
+        mean=15.41663, std=6.55582,
+    ),
     # librosa's defaults.
     'mfcc_13': functools.partial(Mfcc, n_mfcc=13),
     'mfcc_20': functools.partial(Mfcc, n_mfcc=20),
