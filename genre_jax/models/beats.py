@@ -17,6 +17,7 @@ from genre_jax.models.ast import Heads
 from genre_jax.models.kernels import pytorch
 from genre_jax.models.kernels.attention import attend_with_bias
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.models.kernels.grouped_convolution import GroupedConv
 from genre_jax.models.network import Network, check_picture, spread
 
 _PATCH = 16
@@ -24,7 +25,7 @@ _EPSILON = 1e-5
 
 
 class Model(Network):
-    """The network. The published one, 527 classes, has 90,706,671 parameters.
+    """The network. The published one, 527 classes, has 90,716,927 parameters.
 
     Attributes:
         width: of the tokens.
@@ -103,16 +104,10 @@ class Model(Network):
         tokens = _norm(self.dtype, 'layer_norm')(tokens)
         if self.patch_width != self.width:
             tokens = pytorch.dense(tokens, self.width, name='post_extract_proj', dtype=self.dtype)
-        before = self.position_taps // 2
-        places = nn.Conv(
-            self.width,
-            (self.position_taps,),
-            padding=[(before, self.position_taps - 1 - before)],
-            feature_group_count=self.position_groups,
-            kernel_init=nn.initializers.normal((4 / (self.position_taps * self.width)) ** 0.5),
-            dtype=self.dtype,
-            name='pos_conv',
-        )(tokens)
+        init = nn.initializers.normal((4 / (self.position_taps * self.width)) ** 0.5)
+        places = GroupedConv(self.position_taps, self.position_groups, init, self.dtype, name='pos_conv')(
+            tokens
+        )
         tokens = _norm(self.dtype, 'encoder_layer_norm')(tokens + nn.gelu(places, approximate=False))
         table = self.param(
             'relative_attention_bias', nn.initializers.normal(0.02), (self.buckets, self.heads)

@@ -129,6 +129,12 @@ def beats(waveform):
     return (bank - 15.41663) / (2 * 6.55582)
 
 
+def dasheng(waveform):
+    spectrum = librosa.stft(waveform.astype(np.float64), n_fft=512, hop_length=160, pad_mode='reflect')
+    filters = librosa.filters.mel(sr=16000, n_fft=512, n_mels=64, fmax=8000, htk=True, norm=None)
+    return librosa.power_to_db(filters @ np.abs(spectrum) ** 2, top_db=120).T
+
+
 # Unit: 'db' allows 1e-3 within 60 dB of the peak and 0.1 below, everything else 1e-4.
 REFERENCES = {
     'schindler': (schindler, 'ln'),
@@ -141,6 +147,7 @@ REFERENCES = {
     'maest': (lambda waveform: (musicnn(waveform) - 2.0675568) / (2 * 1.2682928), 'log10'),
     'ast': (ast, 'ln'),
     'beats': (beats, 'ln'),
+    'dasheng': (dasheng, 'db'),
     'efficientat': (efficientat, 'ln'),
     'mfcc_13': (mfcc(13), 'db'),
     'mfcc_20': (mfcc(20), 'db'),
