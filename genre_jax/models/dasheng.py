@@ -21,7 +21,7 @@ _EPSILON = 1e-6
 
 
 class Model(Network):
-    """The network. The base model without output layer has 85,447,808 parameters.
+    """The network. The base model has 85,447,808 parameters before the output layer.
 
     Attributes:
         width: of the tokens; 768 published ('base'), 1280 '0.6B', 1536 '1.2B'.
