@@ -6,6 +6,8 @@
 model=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The published weights are fetched once (33, 33, 15, 20,
 313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
 `:model=musicnn,pretrained=False`.
+model=beats or dasheng: no weights are fetched, name the authors' file or put it here, under its own name
+(BEATs_iter3_plus_AS2M.pt, dasheng_base.pt).
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
@@ -28,6 +30,8 @@ _NETWORKS = {
     'efficientat': ('efficientat', 10.0, 'mn10'),
     'cnn14': ('panns_32k', 10.0, 'cnn14'),
     'ast': ('ast', 10.24, 'ast'),
+    'beats': ('beats', 10.0, 'BEATs_iter3_plus_AS2M.pt'),
+    'dasheng': ('dasheng', 10.0, 'dasheng_base.pt'),
 }
 _ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
 

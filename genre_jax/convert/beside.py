@@ -81,25 +81,34 @@ def classes(config: Mapping, num_classes: int) -> list[str] | None:
         raise UserError(f'{CONFIG} beside it has num_labels={told!r}, the tensors have {num_classes} classes')
     if names is None:
         return None
-    numbers = [str(i) for i in range(num_classes)]
     if isinstance(names, dict):  # in memory its keys are numbers
         names = {str(i): name for i, name in names.items()}
-    if not isinstance(names, dict) or set(names) != set(numbers):
-        size = len(names) if isinstance(names, dict | list) else 'no'
-        raise UserError(
-            f'{CONFIG} beside it has {size} classes (id2label), the tensors have {num_classes}: expected a '
-            'name for each number from 0 up'
-        )
-    found = [names[i] for i in numbers]
-    if wrong := [i for i, name in enumerate(found) if not (isinstance(name, str) and name.strip())]:
-        raise UserError(f'{CONFIG} beside it calls class {wrong[0]} {found[wrong[0]]!r}: expected a name')
+    found = by_number(names, num_classes, f'{CONFIG} beside it', 'id2label')
     back = config.get('label2id')
     for name, i in back.items() if isinstance(back, dict) else ():
         if str(i) not in names or names[str(i)] != name:
             both = f'{name!r} (label2id) and {names.get(str(i))!r} (id2label)'
             raise UserError(f'{CONFIG} beside it calls class {i!r} {both}')
     # What transformers calls classes without names.
-    return None if found == [f'LABEL_{i}' for i in numbers] else found
+    return None if found == [f'LABEL_{i}' for i in range(num_classes)] else found
+
+
+def by_number(names: object, num_classes: int, file: str, key: str) -> list[str]:
+    """Returns the names of classes that `file` has under `key`, a dictionary, in the order of its numbers.
+
+    A UserError where there is not a name for each output.
+    """
+    numbers = [str(i) for i in range(num_classes)]
+    if not isinstance(names, dict) or set(names) != set(numbers):
+        size = len(names) if isinstance(names, dict | list) else 'no'
+        raise UserError(
+            f'{file} has {size} classes ({key}), the tensors have {num_classes}: expected a name for each '
+            'number from 0 up'
+        )
+    found = [names[i] for i in numbers]
+    if wrong := [i for i, name in enumerate(found) if not (isinstance(name, str) and name.strip())]:
+        raise UserError(f'{file} calls class {wrong[0]} {found[wrong[0]]!r}: expected a name')
+    return found
 
 
 def says_yes_or_no(config: Mapping) -> bool | None:

@@ -26,11 +26,12 @@ def convert_checkpoint(
         path, model = fetch.fetch(checkpoint), model or published.model
         settings = {**published.settings, **settings}
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))
-    tensors = read.read_checkpoint(path)
+    tensors, words = read.read_with_words(path)
     table = engine.recognise(tensors, candidates, str(path))
     folder = path if path.is_dir() else path.parent
     found = beside.read(folder) if table.beside else {}
-    converted = engine.convert(tensors, table, settings, str(path), found)
+    within = {name: words[name] for name in table.within if name in words}
+    converted = engine.convert(tensors, table, settings, str(path), found | within)
     if published:
         converted = dataclasses.replace(converted, labels=_labels(checkpoint), licence=published.licence)
     elif table.beside:

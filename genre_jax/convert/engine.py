@@ -22,6 +22,7 @@ _MAX_TENSORS = 4000
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'same': lambda value: value,
     'torch_conv': lambda value: value.transpose(2, 3, 1, 0),
+    'torch_conv_1d': lambda value: value.transpose(2, 1, 0),
     # Kernels that the publication writes as mel x time: time comes first here.
     'torch_conv_mel_first': lambda value: value.transpose(3, 2, 1, 0),
     'torch_linear': lambda value: value.T,
@@ -38,7 +39,7 @@ class Rule:
     pattern: str  # regular expression that matches the whole key
     target: str | None = None  # path in the variables, with groups as \1, \2; None: left out
     layout: str | Callable[[np.ndarray], np.ndarray] = 'same'  # a name of LAYOUTS, or a function
-    part: tuple[int, int] = (0, 1)  # (i, n): number i of n tensors along the target's last axis
+    part: tuple[int, int] = (0, 1)  # (i, n): number i of n tensors that are joined
     reason: str = ''  # why it is left out
 
 
@@ -53,15 +54,17 @@ class Table:
             file ('module.', 'model.') is a wrapping and is taken off; what lacks it lies outside the model.
         rules: each key matches exactly one.
         describe: from the tensors without wrapping, and what the user names, with the content of the files
-            beside the weights (genre_jax.convert.beside) under their names, to all settings of the model,
-            'num_classes' among them (0 where the checkpoint has no output layer), to 'features', the flavour
-            of front end, and 'picture', the shape of features that fit, without the batch; and perhaps to
-            'labels', 'front_end' and 'tags', as in `Converted`.
+            beside the weights (genre_jax.convert.beside) and what the file itself says under their names, to
+            all settings of the model, 'num_classes' among them (0 where the checkpoint has no output layer),
+            to 'features', the flavour of front end, and 'picture', the shape of features that fit, without
+            the batch; and perhaps to 'labels', 'front_end' and 'tags', as in `Converted`.
         constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
         optional: pattern of paths that a checkpoint without output layer lacks.
         tags: numbers of outputs with which it is a tagger: each output by itself says yes or no.
         sizes: whole numbers that a user may name besides the model's settings.
         beside: whether files beside the weights say more of it.
+        within: names of what says more of it in the file itself, dictionaries beside the tensors.
+        joins: paths, and how their several tensors become one, where not side by side along the last axis.
     """
 
     title: str
@@ -74,6 +77,8 @@ class Table:
     tags: tuple[int, ...] = ()
     sizes: tuple[str, ...] = ()
     beside: bool = False
+    within: tuple[str, ...] = ()
+    joins: tuple[tuple[str, Callable[..., np.ndarray]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +156,8 @@ def _wrong_settings(table: Table, overrides: Mapping) -> list[str]:
             wrong.append(f'{table.model} has no setting {key!r}{near}')
         elif whole and not (isinstance(value, int) and value > 0):
             wrong.append(f'{key}={value!r}: expected a whole number from 1 up')
+        elif key in takes and takes[key].type is bool and value not in (0, 1):
+            wrong.append(f'{key}={value!r}: expected 1 for yes, or 0 for no')
         elif not np.isfinite(value):
             wrong.append(f'{key}={value!r}: expected a number')
     return wrong
@@ -179,6 +186,8 @@ def convert(
         names = ', '.join(one_line(repr(name), 60) for name in (prefix, *others)[:4])
         check([f'holds the network {1 + len(others)} times, under {names}: save the tensors of one of them'])
     check(_wrong_settings(table, overrides))
+    takes = models.takes(table.model)
+    overrides = {k: bool(v) if k in takes and takes[k].type is bool else v for k, v in overrides.items()}
     inner, rows = _Tensors(), []
     for key, value in tensors.items():
         if key.startswith(prefix):
@@ -221,7 +230,7 @@ def convert(
         key, shape = inner.asked, np.shape(inner.get(inner.asked))
         what = f'has the shape {shape}, not that of any {table.model}' if key in inner else 'is missing'
         check([f'{key} {what}'])
-    variables = {}
+    variables, joins = {}, dict(table.joins)
     for path, pieces in parts.items():
         if len(pieces) != sizes[path]:
             faults.append(f'{path} needs {sizes[path]} tensors, {len(pieces)} are there')
@@ -230,10 +239,12 @@ def convert(
         else:
             try:
                 values = [pieces[i] for i in range(len(pieces))]
-                value = np.concatenate(values, axis=-1) if len(values) > 1 else values[0]
+                value = joins.get(path, _side_by_side)(*values) if len(values) > 1 else values[0]
             except ValueError:
                 faults.append(f'{path} consists of tensors whose shapes do not fit together')
                 continue
+            if path in joins and not np.isfinite(value).all():
+                faults.append(f'{path} is made of tensors from which it becomes not finite')
             variables[path] = value
             if path.endswith('/var') and (value < 0).any():
                 faults.append(f'{path} holds negative variances')
@@ -249,6 +260,10 @@ def convert(
     return Converted(
         table.title, table.model, described, num_classes, features, picture, variables, sorted(rows), **more
     )
+
+
+def _side_by_side(*parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts, axis=-1)
 
 
 def _laid_out(key: str, value: np.ndarray, rule: Rule, faults: list[str]) -> np.ndarray | None:

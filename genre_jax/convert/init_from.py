@@ -131,17 +131,17 @@ def variables(
 
 
 def complete(config: ml_collections.ConfigDict, source: Converted) -> None:
-    """Writes into config.model and config.features what a published folder tells and the page leaves out.
+    """Writes into config.model and config.features what a checkpoint says and the page leaves out.
 
     Where it is the same network and the same flavour: heads, strides and epsilons, bands, mean and deviation.
     """
-    if source.title not in [table.title for table in tables.TABLES if table.beside]:
+    if source.title not in [table.title for table in tables.TABLES if table.beside or table.within]:
         return
     with config.unlocked():
         if config.model.name == source.model:
             _fill(config.model, source.settings, models.build({'name': source.model}, 1))
         if config.features.name == source.features:
-            _fill(config.features, source.front_end, features.build({'name': source.features}))
+            _fill(config.features, source.front_end or {}, features.build({'name': source.features}))
 
 
 def _fill(section: ml_collections.ConfigDict, told: Mapping, default: object) -> None:

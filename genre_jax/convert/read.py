@@ -54,9 +54,17 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     Raises a UserError, one line that names the file, where it is missing, cut off, damaged, of another kind,
     asks to run a program, unfolds to many times its size, or holds no array.
     """
+    return read_with_words(path)[0]
+
+
+def read_with_words(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Reads a checkpoint as `read_checkpoint`; returns what a .pth says beside its arrays, too.
+
+    That is, of each dictionary at its top, by its name, the strings and numbers.
+    """
     try:
         path = _find(path)
-        arrays = _read(path)
+        arrays, words = _read(path)
         # Expressions are matched with names; the time for one grows with its length squared.
         if any(len(name) > _MAX_NAME for name in arrays):
             raise UserError(f'has a tensor with a name of more than {_MAX_NAME} letters')
@@ -70,10 +78,11 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(f'{path}: damaged or cut off ({what}): get the file again') from error
     if not arrays:
         raise UserError(f'{path}: holds no arrays; expected the weights of a model')
-    return {
+    arrays = {
         name: array.astype(np.float32) if array.dtype == raw_numbers.BFLOAT16 else array
         for name, array in arrays.items()
     }
+    return arrays, words
 
 
 def weights_in(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -107,7 +116,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """Finds the kind of a file from its content, and reads it."""
     size = path.stat().st_size
     if not size:
@@ -120,16 +129,16 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if head.startswith(b'PK\x03\x04'):
         return torch_file.read_zip(path, room)
     if head.startswith(b'\x89HDF\r\n\x1a\n'):
-        return _hdf5(path, room)
+        return _hdf5(path, room), {}
     if head[4:8] == tflite_file.IDENTIFIER:
-        return tflite_file.read(path.read_bytes(), room)
+        return tflite_file.read(path.read_bytes(), room), {}
     if head[:1] == b'\x80' and head[1:2] in b'\x02\x03\x04\x05':
         return torch_file.read_legacy(path, room)
     if end == tensorflow_bundle.MAGIC:
-        return tensorflow_bundle.read(path, room)
+        return tensorflow_bundle.read(path, room), {}
     # The length of the header, less than 4 GB, and the header, which is JSON.
     if head[4:9] == b'\0\0\0\0{':
-        return _safetensors(path, room)
+        return _safetensors(path, room), {}
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
             raise UserError(what)

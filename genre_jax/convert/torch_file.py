@@ -31,11 +31,12 @@ class _File(io.BufferedReader):
         return super().read(min(size, os.fstat(self.fileno()).st_size))
 
 
-def read_zip(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
-    """Reads what torch.save writes since PyTorch 1.6, a zip archive: arrays by dotted name, read-only.
+def read_zip(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Reads what torch.save writes since PyTorch 1.6, a zip archive.
 
-    Raises a UserError, without the file's name, where it holds other things than weights; an exception of
-    nearly any kind where it is damaged.
+    Returns arrays by dotted name, read-only, and what stands beside them: of each dictionary at the top the
+    strings and numbers. Raises a UserError, without the file's name, where it holds other things than
+    weights; an exception of nearly any kind where it is damaged.
     """
     with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
         records = archive.namelist()
@@ -58,10 +59,10 @@ def read_zip(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
         storages: dict[str, Storage] = {}
         tree = torch_pickle.load(io.BytesIO(archive.read(folder + 'data.pkl')), storages, room)
         raw = {key: archive.read(f'{folder}data/{key}') for key in storages}
-    return _arrays(tree, raw, order, room)
+    return _arrays(tree, raw, order, room), _words(tree, room)
 
 
-def read_legacy(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
+def read_legacy(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """Reads what torch.save wrote before PyTorch 1.6: five pickles, then the storages. Else as `read_zip`."""
     data = path.read_bytes()
     file = io.BytesIO(data)
@@ -85,7 +86,16 @@ def read_legacy(path: pathlib.Path, room: Room) -> dict[str, np.ndarray]:
             raise ValueError(f'storage {key} has not the size that was announced')
         start, position = position + 8, position + 8 + _size(storages[key])
         raw[key] = memoryview(data)[start:position]
-    return _arrays(tree, raw, order, room)
+    return _arrays(tree, raw, order, room), _words(tree, room)
+
+
+def _words(tree: object, room: Room) -> dict[str, dict]:
+    found = {}
+    for name, entry in tree.items() if type(tree) is dict else ():
+        if type(entry) is dict:
+            room.take(Room.OBJECT + 8 * len(entry))
+            found[name] = {k: v for k, v in entry.items() if type(v) in (str, bool, int, float)}
+    return found
 
 
 def _size(storage: Storage) -> int:

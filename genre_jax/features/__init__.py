@@ -65,6 +65,16 @@ FLAVOURS = {
     'efficientat': EmphasisedMel,
     # Gong, Chung and Glass (2021).
     'ast': KaldiFilterBank,
+    # Chen et al., BEATs (2022): torchaudio's constants.
+    'beats': functools.partial(
+        KaldiFilterBank, window='povey', scale=32768.0, subtract_mean=False, target_frames=0,
+        mean=15.41663, std=6.55582,
+    ),
+    # Dinkel et al., Dasheng (2024): torchaudio's mel spectrogram in dB.
+    'dasheng': functools.partial(
+        Spectrogram, sample_rate_hz=16000, n_fft=512, hop_length=160, padding='reflect', n_mels=64,
+        f_max_hz=8000.0, mel_scale='htk', mel_unit_area=False, compression='db', top_db=120.0, float64=True,
+    ),
     # librosa's defaults.
     'mfcc_13': functools.partial(Mfcc, n_mfcc=13),
     'mfcc_20': functools.partial(Mfcc, n_mfcc=20),

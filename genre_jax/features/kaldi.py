@@ -1,6 +1,7 @@
-"""Kaldi's log-mel filter banks, as the Audio Spectrogram Transformer takes them in."""
+"""Kaldi's log-mel filter banks, as the Audio Spectrogram Transformer and BEATs take them in."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ _FLOOR = 1.1920929e-07  # float32's epsilon
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KaldiFilterBank(AudioFrontEnd):
-    """Kaldi filter banks (HTK-compatible, Hann window, no dither), padded, then standardised.
+    """Kaldi filter banks (HTK-compatible, no dither), padded, then standardised.
 
     Source: Gong, Chung and Glass, AST (2021), and torchaudio.compliance.kaldi.fbank. Frames that pad
     a clip to `target_frames` are 0 before standardisation, as published, hence above the mean after it.
@@ -23,6 +24,8 @@ class KaldiFilterBank(AudioFrontEnd):
     Attributes:
         f_min_hz: lower edge of the lowest band.
         f_max_hz: upper edge of the highest band, 0 for half the sample rate.
+        window: symmetric, 'hann', or 'povey', Kaldi's own: that to the power of 0.85.
+        scale: the waveform is multiplied by it; Kaldi's is that of 16-bit samples, 32768.
         subtract_mean: subtracts the clip's mean first, as AST's authors do; the port in transformers
             does not.
         target_frames: pads with zeros, or cuts, to so many frames; 0: as many as the clip has.
@@ -37,6 +40,8 @@ class KaldiFilterBank(AudioFrontEnd):
     n_mels: int = 128
     f_min_hz: float = 20.0
     f_max_hz: float = 0.0
+    window: Literal['hann', 'povey'] = 'hann'
+    scale: float = 1.0
     subtract_mean: bool = True
     target_frames: int = 1024
     mean: float = -4.2677393
@@ -44,7 +49,9 @@ class KaldiFilterBank(AudioFrontEnd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, 'sample_rate_hz', 'frame_length', 'hop_length', 'n_fft', 'n_mels', 'std')
+        require_positive(
+            self, 'sample_rate_hz', 'frame_length', 'hop_length', 'n_fft', 'n_mels', 'scale', 'std'
+        )
         if not self.hop_length <= self.frame_length <= self.n_fft:
             raise UserError(
                 f'config.features: expected hop_length={self.hop_length} <= frame_length='
@@ -89,6 +96,8 @@ class KaldiFilterBank(AudioFrontEnd):
         frames = stft.frames(waveform, self.frame_length, self.hop_length)
         frames = frames - frames.mean(-1, keepdims=True)
         before = jnp.concatenate([frames[:, :1], frames[:, :-1]], -1)
-        window = stft.hann_window(self.frame_length, periodic=False).astype(frames.dtype)
-        windowed = (frames - _PREEMPHASIS * before) * window
+        window = stft.hann_window(self.frame_length, periodic=False)
+        if self.window == 'povey':
+            window = window**0.85
+        windowed = (frames - _PREEMPHASIS * before) * (self.scale * window).astype(frames.dtype)
         return fourier.rfft(jnp.pad(windowed, ((0, 0), (0, self.n_fft - self.frame_length))))

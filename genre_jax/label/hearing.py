@@ -21,6 +21,11 @@ def labels_of(name: str, source: Converted) -> Sequence[str]:
     """Returns the names of the classes of MODEL; a UserError where they are not known."""
     if source.labels:
         return source.labels
+    if not source.num_classes:
+        raise UserError(
+            f'MODEL={name} has no output layer, and knows no classes: train it on yours, '
+            f'config.init.checkpoint={name}, and give the folder of that run'
+        )
     found = fetch.labels(name) if name in fetch.PUBLISHED and not pathlib.Path(name).exists() else None
     if not found:
         raise UserError(

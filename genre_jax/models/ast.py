@@ -153,6 +153,7 @@ class Block(nn.Module):
     heads: int
     epsilon: float
     dtype: str
+    span: int = 0  # so many tokens attend to each other alone, then the next; 0: all
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -166,11 +167,22 @@ class Block(nn.Module):
         # The norms' statistics are float32 whatever the dtype.
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
         qkv = Heads(self.heads, self.dtype, name='attn_qkv')(normed)
-        attended = attend(*qkv.transpose(2, 0, 3, 1, 4)).swapaxes(1, 2)
+        attended = _within_spans(qkv, self.span or n_tokens)
         tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
         hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
         return tokens + dense(width, 'mlp_fc2')(hidden)
+
+
+def _within_spans(qkv: jax.Array, span: int) -> jax.Array:
+    """Attends within spans of tokens, the last perhaps a shorter one: what `Heads` makes, but for the 3."""
+    batch, n_tokens, _, *heads = qkv.shape
+    whole = n_tokens - n_tokens % span
+    parts = [qkv[:, :whole].reshape(-1, span, 3, *heads)] * (whole > 0) + [qkv[:, whole:]] * (
+        whole < n_tokens
+    )
+    attended = [attend(*part.transpose(2, 0, 3, 1, 4)).swapaxes(1, 2) for part in parts]
+    return jnp.concatenate([each.reshape(batch, -1, *heads) for each in attended], axis=1)
 
 
 class Heads(nn.Module):

@@ -52,10 +52,12 @@ class Job:
         features = self.featurize(
             {key: jnp.zeros(x.shape, x.dtype) for key, x in self._smallest_batch.items()}
         )
-        variables = self.model.init(key, features, train=False)
+        with lora.dense_layers() as dense:
+            variables = self.model.init(key, features, train=False)
         if self.config.optim.lora_rank:
-            settings, head = self.config.optim, self.model.blocks[-1]
-            variables = variables | {'params': lora.added(variables['params'], settings, head, key)}
+            dense = {layer for layer in dense if layer.split('/')[0] not in self.model.blocks[-1]}
+            params = lora.added(variables['params'], dense, self.config.optim, key)
+            variables = variables | {'params': params}
         return variables
 
     @property

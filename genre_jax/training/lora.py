@@ -10,7 +10,8 @@ import contextlib
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -20,6 +21,7 @@ import ml_collections
 
 from genre_jax.convert.init_from import matches
 from genre_jax.errors import UserError
+from genre_jax.models.ast import Heads
 
 _KERNEL, _A, _B = '/kernel', '/lora_a', '/lora_b'
 
@@ -29,21 +31,32 @@ def is_adapter(path: str) -> bool:
     return path.endswith((_A, _B))
 
 
+@contextlib.contextmanager
+def dense_layers() -> Iterator[set[str]]:
+    """A context for a call of a model; yields the paths of its dense layers, which fill in the meantime."""
+    found = set()
+
+    def interceptor(call, args, kwargs, context) -> Any:
+        if isinstance(context.module, nn.Dense | Heads):
+            found.add('/'.join(context.module.path))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(interceptor):
+        yield found
+
+
 def added(
-    params: Mapping, settings: ml_collections.ConfigDict, head: tuple[str, ...], key: jax.Array
+    params: Mapping, dense: Collection[str], settings: ml_collections.ConfigDict, key: jax.Array
 ) -> dict:
     """Returns the parameters with narrow kernels beside those that config.optim.lora_layers names.
 
-    `head` are the names of the output layers, which train whole. A begins uniform within 1 / sqrt(inputs), B
-    at 0. A UserError where no matrix is named, or one is not wider than the rank.
+    `dense` are the paths of the layers that it may name. A begins uniform within 1 / sqrt(inputs), B at 0. A
+    UserError where no layer is named, or one is not wider than the rank.
     """
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     pattern, rank = settings.lora_layers or '.*', settings.lora_rank
-    able = [
-        path
-        for path, value in flat.items()
-        if path.endswith(_KERNEL) and value.ndim == 2 and path.split('/')[0] not in head
-    ]
+    able = [path for path in flat if path.endswith(_KERNEL) and path.removesuffix(_KERNEL) in dense]
+    able = [path for path in able if flat[path].ndim == 2]  # else of several networks at once
     try:
         chosen = [path for path in able if matches(f'(?:.*/)?(?:{pattern})', path)]
     except re.error as error:
@@ -89,21 +102,19 @@ def merged(params: Mapping, settings: ml_collections.ConfigDict) -> Mapping:
 
 
 @contextlib.contextmanager
-def beside(params: Mapping, settings: ml_collections.ConfigDict):
+def beside(params: Mapping, settings: ml_collections.ConfigDict) -> Iterator[None]:
     """A context for a call of a model, in which adapted layers add what the narrow kernels give.
 
     Such a layer takes (..., inputs) to an output of (..., outputs), in any shape, to which its kernel adds a
     product.
     """
     flat = flax.traverse_util.flatten_dict(params, sep='/')
-    left = {path.removesuffix(_A) for path in flat if path.endswith(_A)}
 
-    def interceptor(call, args, kwargs, context) -> jax.Array:
+    def interceptor(call, args, kwargs, context) -> Any:
         output = call(*args, **kwargs)
         layer = '/'.join(context.module.path)
         if context.method_name != '__call__' or layer + _A not in flat:
             return output
-        left.discard(layer)
         values = args[0]
         for narrow in (_A, _B):
             values = values.astype(output.dtype) @ flat[layer + narrow].astype(output.dtype)
@@ -111,9 +122,6 @@ def beside(params: Mapping, settings: ml_collections.ConfigDict):
 
     with nn.intercept_methods(interceptor):
         yield
-    if left:  # its kernel is read by another layer
-        layers = ', '.join(sorted(left))
-        raise UserError(f'config.optim.lora_layers: {layers} cannot be adapted: leave it out')
 
 
 def _scale(settings: ml_collections.ConfigDict) -> float:

@@ -119,6 +119,22 @@ def ast(waveform):
     return (padded + 4.2677393) / (2 * 4.5689974)
 
 
+def beats(waveform):
+    frames = frames_of_400(32768.0 * waveform.astype(np.float64))
+    frames -= frames.mean(1, keepdims=True)
+    frames -= 0.97 * np.concatenate([frames[:, :1], frames[:, :-1]], 1)
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
+    power = np.abs(np.fft.rfft(frames * window, 512)) ** 2
+    bank = np.log(np.maximum(power @ htk_filters(20, 8000, 128), np.finfo(np.float32).eps))
+    return (bank - 15.41663) / (2 * 6.55582)
+
+
+def dasheng(waveform):
+    spectrum = librosa.stft(waveform.astype(np.float64), n_fft=512, hop_length=160, pad_mode='reflect')
+    filters = librosa.filters.mel(sr=16000, n_fft=512, n_mels=64, fmax=8000, htk=True, norm=None)
+    return librosa.power_to_db(filters @ np.abs(spectrum) ** 2, top_db=120).T
+
+
 # Unit: 'db' allows 1e-3 within 60 dB of the peak and 0.1 below, everything else 1e-4.
 REFERENCES = {
     'schindler': (schindler, 'ln'),
@@ -130,6 +146,8 @@ REFERENCES = {
     'musicnn': (musicnn, 'log10'),
     'maest': (lambda waveform: (musicnn(waveform) - 2.0675568) / (2 * 1.2682928), 'log10'),
     'ast': (ast, 'ln'),
+    'beats': (beats, 'ln'),
+    'dasheng': (dasheng, 'db'),
     'efficientat': (efficientat, 'ln'),
     'mfcc_13': (mfcc(13), 'db'),
     'mfcc_20': (mfcc(20), 'db'),

@@ -22,6 +22,8 @@ NETWORKS = {
     'cnn14': ({'variant': 'cnn10'}, (32, 32)),
     'mobilenet_v1': ({}, (32, 32)),
     'ast': ({'width': 32, 'depth': 2, 'heads': 2}, (40, 32)),
+    'beats': ({'width': 32, 'depth': 2, 'heads': 2, 'hidden_units': 32, 'patch_width': 16}, (64, 32)),
+    'dasheng': ({'width': 32, 'depth': 2, 'heads': 2}, (40, 32)),
     'vgg16': ({'hidden_units': (16,), 'pool': 'mean'}, (32, 32)),
     'yamnet': ({'lstm_units': (8,), 'hidden_units': (8,)}, (144, 64)),
     'musicnn': ({}, (30, 96)),
@@ -62,11 +64,12 @@ def test_bfloat16_computes_and_float32_remembers(name):
 
 # What every network takes, one example about as long as published.
 LONG = {
-    'ast': (512, 128), 'cnn14': (501, 64), 'cnn_gru': (1292, 128), 'cnn_gru_attention': (1292, 128),
-    'cnn_lstm': (1292, 128), 'crepe': (1024, 1), 'efficient_cnn': (1292, 128), 'efficientat': (1000, 128),
-    'lstm': (130, 13), 'mean_deviation': (430, 20), 'mlp': (58,), 'mobilenet_v1': (501, 64),
-    'musicnn': (187, 96), 'sequence': (320, 109), 'shallow_cnn': (80, 80), 'orbit': (2, 2291),
-    'vgg': (187, 96), 'vgg16': (64, 64, 3), 'yamnet': (96, 64),
+    'ast': (512, 128), 'beats': (512, 128), 'cnn14': (501, 64), 'cnn_gru': (1292, 128),
+    'cnn_gru_attention': (1292, 128), 'cnn_lstm': (1292, 128), 'crepe': (1024, 1), 'dasheng': (512, 64),
+    'efficient_cnn': (1292, 128), 'efficientat': (1000, 128), 'lstm': (130, 13),
+    'mean_deviation': (430, 20), 'mlp': (58,), 'mobilenet_v1': (501, 64), 'musicnn': (187, 96),
+    'orbit': (2, 2291), 'sequence': (320, 109), 'shallow_cnn': (80, 80), 'vgg': (187, 96),
+    'vgg16': (64, 64, 3), 'yamnet': (96, 64),
 }  # fmt: skip
 
 

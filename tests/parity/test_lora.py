@@ -41,7 +41,7 @@ def test_a_perceptron_trains_as_with_peft(layers, rank, alpha):
     flat = {
         path: np.array(value)
         for path, value in flax.traverse_util.flatten_dict(
-            lora.added(fresh, optim, model.blocks[-1], jax.random.key(1)), sep='/'
+            lora.added(fresh, chosen, optim, jax.random.key(1)), sep='/'
         ).items()
     }
     assert {path.split('/')[0] for path in flat if lora.is_adapter(path)} == set(chosen)
@@ -92,7 +92,7 @@ def test_narrow_kernels_begin_as_in_peft():
     optim = common.get_config().optim
     optim.update(lora_rank=50, lora_layers='dense_1')
     params = {'dense_1': {'kernel': np.zeros((400, 300), np.float32)}}
-    found = lora.added(params, optim, (), jax.random.key(0))['dense_1']
+    found = lora.added(params, ['dense_1'], optim, jax.random.key(0))['dense_1']
     assert np.abs(found['lora_a']).max() == pytest.approx(np.abs(wanted).max(), rel=1e-3)
     assert np.std(found['lora_a']) == pytest.approx(np.std(wanted), rel=0.02)
     assert not found['lora_b'].any()

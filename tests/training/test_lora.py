@@ -18,6 +18,10 @@ from tests.training.test_freezing import after, batch, flat, make
 NETWORKS = {
     'ast': ({'width': 24, 'depth': 2, 'heads': 3}, (36, 36)),
     'ast, rematerialised': ({'width': 24, 'depth': 2, 'heads': 3, 'remat': True}, (36, 36)),
+    'beats': (
+        {'width': 24, 'depth': 2, 'heads': 3, 'hidden_units': 32, 'patch_width': 12, 'position_groups': 4},
+        (48, 32),
+    ),
     'mlp': ({'hidden_units': (12, 10)}, (20,)),
     'shallow_cnn': ({}, (80, 80)),
 }
@@ -38,6 +42,7 @@ def with_random_kernels(params, rng):
     }
 
 
+@pytest.mark.slow(but='ast, rematerialised')
 @pytest.mark.parametrize('name', NETWORKS)
 def test_merged_is_what_trains(name):
     """Outputs with narrow kernels beside the layers, those with merged ones, and those by NumPy's product."""
@@ -48,8 +53,10 @@ def test_merged_is_what_trains(name):
     model = models.build({'name': name.split(',')[0], **keys}, 4)
     rng, optim = np.random.default_rng(0), settings(lora_rank=2)
     features = rng.standard_normal((3, *shape)).astype(np.float32)
-    variables = jax.jit(lambda: model.init(jax.random.key(0), features, train=False))()
-    params = lora.added(variables['params'], optim, model.blocks[-1], jax.random.key(1))
+    with lora.dense_layers() as dense:
+        variables = jax.jit(lambda: model.init(jax.random.key(0), features, train=False))()
+    dense = {layer for layer in dense if layer.split('/')[0] not in model.blocks[-1]}
+    params = lora.added(variables['params'], dense, optim, jax.random.key(1))
     own = with_random_kernels(params, rng)
     nested = flax.traverse_util.unflatten_dict(own, sep='/')
 
@@ -117,7 +124,7 @@ def test_training_is_that_of_the_equations():
     model = models.build({'name': 'mlp', 'hidden_units': (6,), 'dropout': 0.0}, 3)
     x = rng.standard_normal((4, 5)).astype(np.float32)
     params = model.init(jax.random.key(0), x, train=False)['params']
-    own = with_random_kernels(lora.added(params, optim, model.blocks[-1], jax.random.key(1)), rng)
+    own = with_random_kernels(lora.added(params, {'dense_1'}, optim, jax.random.key(1)), rng)
     nested = flax.traverse_util.unflatten_dict(own, sep='/')
 
     def total(params):

@@ -25,6 +25,17 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
     )
 
 
+def attend_with_bias(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, gate: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Computes `attend` with `gate` times `bias` added to the scores, everywhere one head at a time.
+
+    `gate`, float32 (batch, heads, tokens), is of the queries; `bias`, float32 (heads, tokens, tokens), of
+    queries and keys, the same for all examples.
+    """
+    return _head_by_head(queries, keys, values, gate, by_head=(bias,))
+
+
 def _by_cudnn(queries, keys, values):
     batch, _, tokens, width = queries.shape
     # This is traced on machines without a GPU, too, where there is no plugin to tell its version; before
@@ -104,15 +115,17 @@ def _padded(queries, keys, values):
     return attended[:, :tokens].reshape(queries.shape)
 
 
-def _head_by_head(*inputs):
+def _head_by_head(*inputs, by_head=()):
     # The weights of one head stay in a CPU's cache; those of all heads, with 3590 tokens, are gigabytes.
     one_head = jax.checkpoint(lambda head: _one_head(*head), prevent_cse=False)
-    return jax.lax.map(one_head, [x.swapaxes(0, 1) for x in inputs]).swapaxes(0, 1)
+    return jax.lax.map(one_head, [*(x.swapaxes(0, 1) for x in inputs), *by_head]).swapaxes(0, 1)
 
 
-def _one_head(queries, keys, values):
+def _one_head(queries, keys, values, gate=None, bias=None):
     # The sums of the softmax divide the result, not the larger matrix of weights.
     scores = product('...qd,...kd->...qk', queries, keys, queries.dtype) * queries.shape[-1] ** -0.5
+    if bias is not None:
+        scores += gate[..., None] * bias
     # Any constant may be subtracted, which the gradient need not know.
     highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - highest)

@@ -40,6 +40,26 @@ def test_output_and_gradients(tokens):
         np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)
 
 
+def test_a_gated_bias():
+    """As jax's own bias, which is of each example, and in all gradients."""
+    *qkv, weights = inputs(tokens=7)
+    rng = np.random.default_rng(0)
+    gate, bias = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((2, 3, 7), (3, 7, 7)))
+
+    def theirs(queries, keys, values, gate, bias):
+        by_token = (x.swapaxes(1, 2) for x in (queries, keys, values))
+        return jax.nn.dot_product_attention(*by_token, bias=gate[..., None] * bias).swapaxes(1, 2)
+
+    def of(attend):
+        return jax.jit(jax.value_and_grad(lambda *x: (weights * attend(*x)).sum(), range(5)))
+
+    pairs = zip(
+        *(jax.tree.leaves(of(f)(*qkv, gate, bias)) for f in (attention.attend_with_bias, theirs)), strict=True
+    )
+    for ours, reference in pairs:
+        np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)
+
+
 def test_large_scores_stay_finite():
     """Scores of some thousands: exponentials without the subtraction would overflow."""
     *qkv, _ = inputs()
