@@ -236,6 +236,19 @@ def test_folds_are_tested_once_each_and_taken_together(tmp_path, monkeypatch):
     assert low < 5 / 8 < high and high - low > 0.4  # of eight songs, not of four
 
 
+def test_a_mean_comes_after_all_folds_of_its_networks(tmp_path, monkeypatch):
+    monkeypatch.chdir(program.ROOT)
+    makam = paper.load('makam')
+    wishes = plan.Wishes(
+        tmp_path, everything(makam, tmp_path), ['paper'], only='^both', settings={'split.folds': 2}
+    )
+    *members, mean = plan.jobs(plan.make_plan(makam, wishes))
+    assert [job.config.model.name for job in members] == ['orbit'] * 2 + ['sequence'] * 2
+    folders = dict.fromkeys(str(job.folder.parent) for job in members)
+    assert f'--members={",".join(folders)}' in mean.command and len(folders) == 2
+    assert all((job.folder.name, job.config.split.fold) in (('fold_0', 0), ('fold_1', 1)) for job in members)
+
+
 # --- the whole program ---------------------------------------------------------------------------
 
 
