@@ -1,7 +1,7 @@
 """The tables of the published checkpoints: which tensor is which parameter."""
 
 from genre_jax.convert.engine import Table
-from genre_jax.convert.tables import ast, crepe, efficientat, musicnn, panns, seeds, vgg16, yamnet
+from genre_jax.convert.tables import ast, crepe, efficientat, musicnn, panns, passt, seeds, vgg16, yamnet
 
-_MODULES = (panns, ast, efficientat, vgg16, yamnet, musicnn, crepe, seeds)
+_MODULES = (panns, ast, passt, efficientat, vgg16, yamnet, musicnn, crepe, seeds)
 TABLES = tuple(each for module in _MODULES for each in vars(module).values() if isinstance(each, Table))
