@@ -65,7 +65,8 @@ LONG = {
     'ast': (512, 128), 'cnn14': (501, 64), 'cnn_gru': (1292, 128), 'cnn_gru_attention': (1292, 128),
     'cnn_lstm': (1292, 128), 'crepe': (1024, 1), 'efficient_cnn': (1292, 128), 'efficientat': (1000, 128),
     'lstm': (130, 13), 'mean_deviation': (430, 20), 'mlp': (58,), 'mobilenet_v1': (501, 64),
-    'musicnn': (187, 96), 'shallow_cnn': (80, 80), 'orbit': (2, 2291), 'vgg': (187, 96),
+    'musicnn': (187, 96), 'passt': (512, 128), 'shallow_cnn': (80, 80), 'orbit': (2, 2291),
+    'vgg': (187, 96),
     'vgg16': (64, 64, 3), 'yamnet': (96, 64),
 }  # fmt: skip
 

@@ -50,12 +50,11 @@ def describe(
     rows = _count(bins, frequency_stride)
     columns = _count(frames, time_stride) if frames else n_patches // max(1, rows)
     if rows < 1 or columns < 1 or rows * columns != n_patches or rows != (n_rows or rows):
-        of_time = f'{frames} frames with time_stride={time_stride} of {_count(frames, time_stride)} columns'
+        of_time = f', and {frames} frames with time_stride={time_stride} of {columns} columns' * bool(frames)
         there = f'{n_rows} x {n_columns}' if n_rows else n_patches
         raise UserError(
             f'{bins} bins with frequency_stride={frequency_stride} are pictures of {rows} rows of patches'
-            + (f', and {of_time}: ' if frames else ': ')
-            + f'the tensors have {there} positions of patches: they are of another grid'
+            f'{of_time}: the tensors have {there} positions of patches: they are of another grid'
         )
     return told | {
         'width': width,
