@@ -101,6 +101,17 @@ def ast_shapes(n_tokens, num_classes, width=768, depth=12):
     return shapes | linear_shapes('mlp_head.1', width, num_classes)
 
 
+def passt_shapes(rows, columns, num_classes, width=768, depth=12):
+    """Keys and shapes of PaSST by its authors, the second head too."""
+    shapes = {}
+    for key, shape in ast_shapes(0, num_classes, width, depth).items():
+        if key != 'v.pos_embed':
+            shapes[key.removeprefix('v.').replace('mlp_head', 'head')] = shape
+    shapes |= {'new_pos_embed': (1, 2, width), 'freq_new_pos_embed': (1, width, rows, 1)}
+    shapes |= {'time_new_pos_embed': (1, width, 1, columns)}
+    return shapes | linear_shapes('head_dist', width, num_classes)
+
+
 def state_dict(shapes, **options):
     """Fills all keys by rule."""
     return {key: torch_tensor(key, *shape, **options) for key, shape in shapes.items()}

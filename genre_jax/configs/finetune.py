@@ -3,15 +3,15 @@
     python -m genre_jax.main --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=runs/x
 
-model=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The published weights are fetched once (33, 33, 15, 20,
-313 and 336 MB), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
-`:model=musicnn,pretrained=False`.
-model=beats or dasheng: no weights are fetched, name the authors' file or put it here, under its own name
-(BEATs_iter3_plus_AS2M.pt, dasheng_base.pt).
+model=musicnn, vgg, yamnet, efficientat, cnn14, ast, passt, maest, beats or dasheng. The published weights are fetched once
+(33, 33, 15, 20, 313, 336, 345 and 345 MB; those of MAEST are not for commercial use), or name a file,
+--config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`. Of beats and dasheng
+no weights are fetched: name the authors' file, or put it here, under its own name (BEATs_iter3_plus_AS2M.pt,
+dasheng_base.pt).
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
-for 150 half-minute songs on 2 CPU cores; cnn14 and ast want a GPU.
+for 150 half-minute songs on 2 CPU cores; cnn14, ast, passt and maest want a GPU.
 
     python -m genre_jax.sweep --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=sweeps/x
@@ -22,7 +22,7 @@ searches the learning rate, label smoothing and how much more slowly earlier lay
 from genre_jax.configs import common
 from genre_jax.sweep.space import LogUniform, Sweep, Uniform
 
-# Front end, length of a window and published checkpoint of each network.
+# Front end, length of a window and published checkpoint; the network is of the same name, but of MAEST.
 _NETWORKS = {
     'musicnn': ('musicnn', 3.0, 'musicnn_msd'),
     'vgg': ('musicnn', 3.0, 'vgg_msd'),
@@ -32,6 +32,8 @@ _NETWORKS = {
     'ast': ('ast', 10.24, 'ast'),
     'beats': ('beats', 10.0, 'BEATs_iter3_plus_AS2M.pt'),
     'dasheng': ('dasheng', 10.0, 'dasheng_base.pt'),
+    'passt': ('efficientat', 10.0, 'passt'),
+    'maest': ('maest', 30.0, 'maest_30s_519'),
 }
 _ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
 
@@ -46,7 +48,7 @@ def get_config(text: str | None = None) -> common.Config:
     config.windows.update(window_s=window_s, train_per_track=3, eval_per_track=8)
     config.features.name = flavour
     config.augment.outliers = {'probability': 0.1}
-    config.model.name = arguments.model
+    config.model.name = 'passt' if arguments.model == 'maest' else arguments.model
 
     config.optim.update(learning_rate=5e-4, schedule='cosine', warmup='5 percent')
     config.train.update(batch_size=32, length='12 epochs')

@@ -3,7 +3,7 @@
     python -m genre_jax.transfer --config=configs/probe.py:encoder=musicnn --config.data.root=DIR \
         --heads=linear --layers=best --workdir=runs/probe
 
-encoder=musicnn, vgg, yamnet, efficientat, cnn14 or ast. The network goes over the recordings once, for all of
+encoder= one of the networks of configs/finetune.py. The network goes over the recordings once, for all of
 its layers; layer and learning rate are chosen on validation, five seeds are averaged, and the test part
 is opened once. Several encoders in one table, with differences on the same songs:
 --sources=musicnn_msd,yamnet.

@@ -69,17 +69,33 @@ def _efficientat(file: str, digest: str) -> Published:
     return Published(url, file, digest, 'efficientat', classes='audioset', licence=licence)
 
 
+def _maest(length: str, digest: str, frames: int, styles: int = 400) -> Published:
+    file = f'discogs-maest-{length}-swa.ckpt'
+    url = f'https://github.com/palonso/MAEST/releases/download/v0.0.0-beta/{file}'
+    settings = {'heads': 12, 'bins': 96, 'frames': frames, 'frequency_stride': 10, 'time_stride': 10}
+    licence = 'CC BY-NC-SA 4.0 (mtg-upf/discogs-maest at Hugging Face)'
+    return Published(url, file, f'sha256:{digest}', 'passt', '', f'discogs_{styles}', settings, licence)
+
+
 _GITHUB = 'https://raw.githubusercontent.com/'
-# Tables whose column display_name names classes in the order of the outputs: address, file, digest.
+_MAEST_INFER = (
+    'pip:maest-infer==0.2.0', 'maest_infer-0.2.0-py3-none-any.whl',
+    'sha256:dc0fb90418e88d144fa0fb258e9a0c76076ae6a21d73539efde25b4c5a1cf0a6',
+)  # fmt: skip
+# What names classes in the order of the outputs: address, file, digest, and the column of a table, or the
+# 'FILE:VARIABLE' of a package.
 LISTS = {
     'audioset': (
         _GITHUB + 'qiuqiangkong/audioset_tagging_cnn/master/metadata/class_labels_indices.csv',
-        'class_labels_indices.csv', '',
+        'class_labels_indices.csv', '', 'display_name',
     ),
     'yamnet': (
         _GITHUB + 'tensorflow/models/master/research/audioset/yamnet/yamnet_class_map.csv',
         'yamnet_class_map.csv', 'sha256:cdf24d193e196d9e95912a2667051ae203e92a2ba09449218ccb40ef787c6df2',
+        'display_name',
     ),
+    'discogs_400': (*_MAEST_INFER, 'maest_infer/discogs_labels.py:discogs_400labels'),
+    'discogs_519': (*_MAEST_INFER, 'maest_infer/discogs_labels.py:discogs_519labels'),
 }  # fmt: skip
 _KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications/vgg16/'
 _VGG16 = 'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
@@ -97,6 +113,32 @@ PUBLISHED = {
             'heads': 12, 'bins': 128, 'frames': 1024, 'frequency_stride': 10, 'time_stride': 10,
         },
         licence='unknown: see https://github.com/YuanGongND/ast',
+    ),
+    'passt': Published(
+        'https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/'
+        'passt-s-f128-p16-s10-ap.476-swa.pt',
+        'passt-s-f128-p16-s10-ap.476-swa.pt',
+        'sha256:302903fa8c4aee817b11dc982da0b29aaf8d11a3e722420476d0a12c9db70c2c', 'passt',
+        classes='audioset',
+        settings={
+            'heads': 12, 'bins': 128, 'frames': 1000, 'frequency_stride': 10, 'time_stride': 10,
+        },
+        licence='Apache-2.0 (kkoutini/PaSST)',
+    ),
+    'maest_5s': _maest(
+        '5s-pw-129e', 'cc626ee9f0a816cadbef0a698f87424d72d7b5d84aef68983dac83bf2a03052a', 316
+    ),
+    'maest_10s': _maest(
+        '10s-pw-129e', '9862dbc5945a62de01de0c2cccd5e499563210e307324bf6305f6932ad967f1f', 626
+    ),
+    'maest_20s': _maest(
+        '20s-pw-129e', '1ea0880da17aed1b149323ae46c7dbbe6cf6c02c9d30a3f7931a962f7169353b', 1256
+    ),
+    'maest_30s': _maest(
+        '30s-pw-129e', '2e8ac8ebdc8ac4a3750583df23fd715605935286cbd9d2c4231dfeaa3736ad01', 1876
+    ),
+    'maest_30s_519': _maest(
+        '30s-pw-129e-519l', 'd6044e642b6ae295ee1164cc52b33ac663e247f03b4b100a0af1a5edfab18cdb', 1876, 519
     ),
     'mn04': _efficientat(
         'mn04_as_mAP_432.pt', 'sha256:899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c'
@@ -148,13 +190,14 @@ def labels(name: str) -> list[str] | None:
     if not published.classes:
         return None
     with alone(cache()):
-        if published.classes in LISTS:
-            url, file, digest = LISTS[published.classes]
-            table = _whole(published._replace(url=url, file=file, digest=digest), name)
-            _, rows = csv_file.read(str(table), ('display_name',))
-            return [row['display_name'] for _, row in rows]
-        member, _, variable = published.classes.partition(':')
-        with zipfile.ZipFile(_whole(published, name)) as archive:
+        own = (published.url, published.file, published.digest, published.classes)
+        url, file, digest, place = LISTS.get(published.classes, own)
+        whole = _whole(published._replace(url=url, file=file, digest=digest), name)
+        member, _, variable = place.partition(':')
+        if not variable:
+            _, rows = csv_file.read(str(whole), (place,))
+            return [row[place] for _, row in rows]
+        with zipfile.ZipFile(whole) as archive:
             module = ast.parse(archive.read(member))
     values = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
     return ast.literal_eval(values[variable])

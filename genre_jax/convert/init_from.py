@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import flax
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import logging
@@ -107,9 +107,11 @@ def variables(
         if array is None:
             faults.append(f'{path} is not in the checkpoint')
             continue
-        if path == 'params/pos_embed' and array.shape != value.shape:
-            array = _fit_positions(source, model, array, picture)
-            notes.append(f'{path}: {source.variables[path].shape[1]} positions -> {array.shape[1]}')
+        layer = path.removeprefix('params/')
+        if array.shape != value.shape and layer in getattr(model, 'positions', ()):
+            array = _fit_positions(source, model, layer, picture)
+            there, here = (math.prod(each.shape[:-1]) for each in (source.variables[path], array))
+            notes.append(f'{path}: {there} positions -> {here}')
         if array.shape != value.shape:
             faults.append(f'{path} has the shape {array.shape} there and {value.shape} here')
             continue
@@ -193,9 +195,7 @@ def matches(pattern: str, layer: str) -> bool:
     return re.fullmatch(f'(?:{pattern})(?:/.*)?', layer) is not None
 
 
-def _fit_positions(
-    source: Converted, model: ast.Model, pos_embed: np.ndarray, picture: tuple[int, ...]
-) -> np.ndarray:
-    there = ast.Model(num_classes=1, **source.settings).grid(*source.picture)
-    resize = jax.jit(ast.resize_pos_embed, static_argnums=(1, 2))
-    return np.asarray(resize(jnp.asarray(pos_embed), there, model.grid(*picture)))
+def _fit_positions(source: Converted, model: ast.Model, name: str, picture: tuple[int, ...]) -> np.ndarray:
+    there = models.build({'name': source.model, **source.settings}, 1).grid(*source.picture)
+    refit = jax.jit(model.refit, static_argnums=(0, 2, 3))
+    return np.asarray(refit(name, source.variables[f'params/{name}'], there, model.grid(*picture)))

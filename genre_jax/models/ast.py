@@ -17,6 +17,7 @@ from genre_jax.models.network import Network, check_picture, spread
 
 _PATCH = 16
 TOKENS = 2  # the class token and the distillation token stand before the patches
+SMALL = nn.initializers.truncated_normal(0.02)
 
 
 class Model(Network):
@@ -37,6 +38,7 @@ class Model(Network):
         head_norm_epsilon: of the head's norm; likewise.
         remat: compute the blocks' activations again in the backward pass instead of keeping them: memory
             of one block instead of all, for about a third more time. XLA on CPU keeps them all the same.
+        positions: names of the parameters that say where a patch lies.
     """
 
     special_tokens = TOKENS
@@ -47,6 +49,7 @@ class Model(Network):
         ('(attn_qkv|mlp_fc1)/bias', ('model',)),
         ('(attn_proj|mlp_fc2)/kernel', ('model', 'fsdp')),
     )
+    positions = ('pos_embed',)
 
     width: int = 768
     depth: int = 12
@@ -70,7 +73,7 @@ class Model(Network):
     def blocks(self) -> tuple[tuple[str, ...], ...]:
         """Names of the layers from input to output, for freezing."""
         blocks = [[f'blocks_{i}'] for i in range(self.depth)]
-        blocks[0] = ['patch_embed', 'cls_token', 'dist_token', 'pos_embed', *blocks[0]]
+        blocks[0] = ['patch_embed', 'cls_token', 'dist_token', *self.positions, *blocks[0]]
         blocks[-1] = [*blocks[-1], 'norm']
         return (*map(tuple, blocks), ('mlp_head_norm', 'mlp_head'))
 
@@ -88,7 +91,6 @@ class Model(Network):
     def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies normalised log-mel pictures, at least 16 x 16; embeds in the mean of two tokens."""
         check_picture(features, _PATCH, _PATCH)
-        small = nn.initializers.truncated_normal(0.02)
         # Bins before frames: patches are counted along frequency first, as in the checkpoints.
         pictures = features.swapaxes(1, 2)[..., None].astype(self.dtype)
         patches = nn.Conv(
@@ -102,11 +104,10 @@ class Model(Network):
         batch, rows, columns, width = patches.shape
         patches = patches.reshape(batch, rows * columns, width)
         tokens = [
-            jnp.broadcast_to(self.param(name, small, (1, 1, width)), (batch, 1, width))
+            jnp.broadcast_to(self.param(name, SMALL, (1, 1, width)), (batch, 1, width))
             for name in ('cls_token', 'dist_token')
         ]
-        place = self.param('pos_embed', small, (1, rows * columns + TOKENS, width))
-        tokens = jnp.concatenate([*tokens, patches], axis=1) + place
+        tokens = jnp.concatenate([*tokens, patches], axis=1) + self.places(rows, columns)
         if train or self.is_initializing():
             self._check_patchout(rows, columns)
         if train and (self.patchout_time or self.patchout_frequency or self.patchout):
@@ -122,7 +123,16 @@ class Model(Network):
         embedding = tokens.mean(1)
         hidden = nn.LayerNorm(epsilon=self.head_norm_epsilon, name='mlp_head_norm')(embedding)
         hidden = Dropout(self.head_dropout)(hidden, train)
-        return nn.Dense(self.num_classes, kernel_init=small, name='mlp_head')(hidden), embedding
+        return nn.Dense(self.num_classes, kernel_init=SMALL, name='mlp_head')(hidden), embedding
+
+    def places(self, rows: int, columns: int) -> jax.Array:
+        """Makes the parameters that say where tokens and patches lie, (1, 2 + rows * columns, width)."""
+        return self.param('pos_embed', SMALL, (1, TOKENS + rows * columns, self.width))
+
+    @staticmethod
+    def refit(name: str, value: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:
+        """Fits one of `positions`, learnt on the grid `source`, to another one: cut or stretched."""
+        return resize_pos_embed(value, source, target)
 
     def _check_patchout(self, rows: int, columns: int) -> None:
         left = (rows - self.patchout_frequency) * (columns - self.patchout_time)
@@ -161,8 +171,7 @@ class Block(nn.Module):
         batch, n_tokens, width = tokens.shape
 
         def dense(units: int, name: str) -> nn.Dense:
-            init = nn.initializers.truncated_normal(0.02)
-            return nn.Dense(units, kernel_init=init, dtype=self.dtype, name=name)
+            return nn.Dense(units, kernel_init=SMALL, dtype=self.dtype, name=name)
 
         # The norms' statistics are float32 whatever the dtype.
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
@@ -200,8 +209,7 @@ class Heads(nn.Module):
         """Maps (batch, tokens, width) to (batch, tokens, 3, heads, width of a head)."""
         width = tokens.shape[-1]
         shape = (3, self.heads, width // self.heads)
-        init = nn.initializers.truncated_normal(0.02)
-        kernel = self.param('kernel', init, (width, 3 * width))
+        kernel = self.param('kernel', SMALL, (width, 3 * width))
         bias = self.param('bias', nn.initializers.zeros, (3 * width,))
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
         return jnp.einsum('btw,wchd->btchd', tokens, kernel.reshape(width, *shape)) + bias.reshape(shape)

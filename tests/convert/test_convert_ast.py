@@ -101,6 +101,8 @@ def test_what_the_weights_of_ast_leave_open_is_asked_for(tmp_path):
         UserError, match='64 frames with time_stride=4 of 13 columns: .* have 36 positions of patches'
     ):
         checkpoint.convert_checkpoint(str(file), 'ast', given | {'frames': 64})
+    with pytest.raises(UserError, match='stride=4 are pictures of 5 rows of patches: .* have 36 positions'):
+        checkpoint.convert_checkpoint(str(file), 'ast', given | {'frequency_stride': 4})
 
 
 def test_the_readings_of_a_grid_are_told(tmp_path):

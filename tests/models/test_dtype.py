@@ -68,8 +68,8 @@ LONG = {
     'cnn_gru_attention': (1292, 128), 'cnn_lstm': (1292, 128), 'crepe': (1024, 1), 'dasheng': (512, 64),
     'efficient_cnn': (1292, 128), 'efficientat': (1000, 128), 'lstm': (130, 13),
     'mean_deviation': (430, 20), 'mlp': (58,), 'mobilenet_v1': (501, 64), 'musicnn': (187, 96),
-    'orbit': (2, 2291), 'sequence': (320, 109), 'shallow_cnn': (80, 80), 'vgg': (187, 96),
-    'vgg16': (64, 64, 3), 'yamnet': (96, 64),
+    'orbit': (2, 2291), 'passt': (512, 128), 'sequence': (320, 109), 'shallow_cnn': (80, 80),
+    'vgg': (187, 96), 'vgg16': (64, 64, 3), 'yamnet': (96, 64),
 }  # fmt: skip
 
 

@@ -9,10 +9,11 @@ from genre_jax.convert.tables import (
     efficientat,
     musicnn,
     panns,
+    passt,
     seeds,
     vgg16,
     yamnet,
 )
 
-_MODULES = (panns, ast, beats, dasheng, efficientat, vgg16, yamnet, musicnn, crepe, seeds)
+_MODULES = (panns, ast, passt, beats, dasheng, efficientat, vgg16, yamnet, musicnn, crepe, seeds)
 TABLES = tuple(each for module in _MODULES for each in vars(module).values() if isinstance(each, Table))

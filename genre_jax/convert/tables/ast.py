@@ -1,7 +1,7 @@
 """Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from genre_jax.errors import UserError
 
 _PATCH, _TOKENS = 16, 2
 _LISTED = 6  # readings of a grid
-_SIZES = ('bins', 'frames')
+SIZES = ('bins', 'frames')  # that a user may name: of the pictures
 # What transformers calls settings of the model in config.json, and its default, which may be left out there.
 _TRANSFORMERS = {
     'heads': ('num_attention_heads', 12),
@@ -24,26 +24,37 @@ _TRANSFORMERS = {
 }
 
 
-def _describe(
-    tensors: Mapping[str, np.ndarray], told: dict, place: str, head: str, blocks: str, tell: str = ''
+def describe(
+    tensors: Mapping[str, np.ndarray],
+    told: dict,
+    places: Sequence[str],
+    head: str,
+    blocks: str,
+    tell: str = '',
 ) -> dict:
     """Describes an AST from its tensors, and from `told`, what they do not tell; None is unknown.
 
-    `tell` is another way to tell it than to name it.
+    `places` are the keys of the positions, of tokens and patches together, or of rows and of columns. `tell`
+    is another way to tell what is unknown than to name it.
     """
-    n_positions, width = tensors[place].shape[1:]
+    if len(places) == 1:
+        n_positions, width = tensors[places[0]].shape[1:]
+        n_patches, n_rows = n_positions - _TOKENS, None
+    else:
+        (width, n_rows, _), (*_, n_columns) = (tensors[key].shape[1:] for key in places)
+        n_patches = n_rows * n_columns
     bins, frames = told.pop('bins'), told.pop('frames')
     if unknown := [key for key, value in (told | {'bins': bins}).items() if value is None]:
-        raise UserError(_open_questions(unknown, n_positions - _TOKENS, width, told | {'bins': bins}, tell))
+        raise UserError(_open_questions(unknown, n_patches, n_rows, width, told | {'bins': bins}, tell))
     frequency_stride, time_stride = told['frequency_stride'], told['time_stride']
     rows = _count(bins, frequency_stride)
-    columns = _count(frames, time_stride) if frames else (n_positions - _TOKENS) // max(1, rows)
-    if rows < 1 or columns < 1 or rows * columns + _TOKENS != n_positions:
-        of_time = f'{frames} frames with time_stride={time_stride} of {_count(frames, time_stride)} columns'
+    columns = _count(frames, time_stride) if frames else n_patches // max(1, rows)
+    if rows < 1 or columns < 1 or rows * columns != n_patches or rows != (n_rows or rows):
+        of_time = f', and {frames} frames with time_stride={time_stride} of {columns} columns' * bool(frames)
+        there = f'{n_rows} x {n_columns}' if n_rows else n_patches
         raise UserError(
             f'{bins} bins with frequency_stride={frequency_stride} are pictures of {rows} rows of patches'
-            + (f', and {of_time}: ' if frames else ': ')
-            + f'the tensors have {n_positions - _TOKENS} positions of patches: they are of another grid'
+            f'{of_time}: the tensors have {there} positions of patches: they are of another grid'
         )
     return told | {
         'width': width,
@@ -58,7 +69,9 @@ def _count(pixels: int, stride: int) -> int:
     return (pixels - _PATCH) // stride + 1
 
 
-def _open_questions(unknown: list[str], n_patches: int, width: int, told: Mapping, tell: str) -> str:
+def _open_questions(
+    unknown: list[str], n_patches: int, n_rows: int | None, width: int, told: Mapping, tell: str
+) -> str:
     """Says what the tensors leave open, what they allow, and how to name it."""
     allowed = []
     if 'heads' in unknown:
@@ -69,7 +82,7 @@ def _open_questions(unknown: list[str], n_patches: int, width: int, told: Mappin
             f'{stride} of {bins} bins ({rows} x {n_patches // rows})'
             for bins in ([told['bins']] if told['bins'] else (128, 96, 64))
             for stride in strides
-            if (rows := _count(bins, stride)) > 0 and n_patches % rows == 0
+            if (rows := _count(bins, stride)) > 0 and n_patches % rows == 0 and rows == (n_rows or rows)
         ]
         more = [f'{len(readings) - _LISTED} more'] * (len(readings) > _LISTED)
         either = ' or '.join([*readings[:_LISTED], *more])
@@ -84,7 +97,7 @@ def _open_questions(unknown: list[str], n_patches: int, width: int, told: Mappin
 def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     told = {key: given.get(key) for key in ('heads', 'frequency_stride', 'time_stride', 'frames')}
     told['bins'] = given.get('bins', 128)  # all that they train on
-    described = _describe(tensors, told, 'v.pos_embed', 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
+    described = describe(tensors, told, ['v.pos_embed'], 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
     return described | {'features': 'ast' if described['picture'][1] == 128 else ''}
 
 
@@ -105,7 +118,7 @@ AST = Table(
         left_out          v\.head(_dist)?\.(weight|bias)       heads for ImageNet, which AST does not use
     """),
     describe=_describe_authors,
-    sizes=_SIZES,
+    sizes=SIZES,
 )
 
 
@@ -121,7 +134,7 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
     if config:
         _check_sizes(config, tensors, place)
     tell = 'put the config.json of transformers beside them, or '
-    described = _describe(tensors, told, place, 'classifier.dense.weight', _BLOCK, tell)
+    described = describe(tensors, told, [place], 'classifier.dense.weight', _BLOCK, tell)
     frames, bins = described['picture']
     flavour, front_end = beside.front_end(preprocessor, bins, frames)
     return described | {
@@ -180,6 +193,6 @@ AST_HUGGING_FACE = Table(
     marks=(r'classifier\.dense\.weight', r'audio_spectrogram_transformer\.embeddings\.cls_token'),
     rules=rules(_TRANSFORMERS_RULES.replace('BLOCK', _BLOCK).replace('ALL', 'audio_spectrogram_transformer')),
     describe=_describe_transformers,
-    sizes=_SIZES,
+    sizes=SIZES,
     beside=True,
 )
