@@ -3,15 +3,15 @@
     python -m genre_jax.main --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=runs/x
 
-model=musicnn, vgg, yamnet, efficientat, cnn14, ast, passt, maest, beats or dasheng. The published weights are fetched once
-(33, 33, 15, 20, 313, 336, 345 and 345 MB; those of MAEST are not for commercial use), or name a file,
---config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`. Of beats and dasheng
-no weights are fetched: name the authors' file, or put it here, under its own name (BEATs_iter3_plus_AS2M.pt,
-dasheng_base.pt).
+model=musicnn, vgg, yamnet, efficientat, cnn14, ast, passt, maest, beats or dasheng. The published weights
+are fetched once (33, 33, 15, 20, 313, 336, 345 and 345 MB; those of MAEST are not for commercial use), or
+name a file, --config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`. Of beats
+and dasheng none are fetched: name the authors' file, or put it here, under its own name
+(BEATs_iter3_plus_AS2M.pt, dasheng_base.pt).
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes
-for 150 half-minute songs on 2 CPU cores; cnn14, ast, passt and maest want a GPU.
+for 150 half-minute songs on 2 CPU cores; cnn14 and the transformers want a GPU.
 
     python -m genre_jax.sweep --config=configs/finetune.py:model=musicnn \
         --config.data.root=DIR --workdir=sweeps/x
