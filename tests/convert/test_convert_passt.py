@@ -60,7 +60,7 @@ def test_what_they_leave_open_is_asked_for(key):
     [
         (
             {'bins': 96},
-            '96 bins with frequency_stride=10 are of 9 rows of patches: the tensors have 12 x 6',
+            '10 are pictures of 9 rows of patches: the tensors have 12 x 6',
         ),
         # 6 rows of 12 columns would be as many patches.
         ({'frequency_stride': 20}, 'are pictures of 6 rows of patches: the tensors have 12 x 6 positions'),
