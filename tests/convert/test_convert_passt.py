@@ -58,10 +58,7 @@ def test_what_they_leave_open_is_asked_for(key):
 @pytest.mark.parametrize(
     ('given', 'said'),
     [
-        (
-            {'bins': 96},
-            '10 are pictures of 9 rows of patches: the tensors have 12 x 6',
-        ),
+        ({'bins': 96}, '10 are pictures of 9 rows of patches: the tensors have 12 x 6'),
         # 6 rows of 12 columns would be as many patches.
         ({'frequency_stride': 20}, 'are pictures of 6 rows of patches: the tensors have 12 x 6 positions'),
         ({'frames': 88}, '88 frames with time_stride=12 of 7 columns: the tensors have 12 x 6 positions'),
