@@ -177,10 +177,10 @@ class Job:
     def apply(self, variables: Mapping, features: jax.Array, **settings: Any) -> Any:
         """Applies the model to features on the mesh's devices, as `flax.linen.Module.apply`; to be traced."""
         params, adapted = variables['params'], contextlib.nullcontext()
-        if settings['train']:
-            adapted = lora.beside(params, self.config.optim)
-        else:
+        if not settings['train']:
             variables = {**variables, 'params': self.merged(params)}
+        elif lora.is_adapted(params):
+            adapted = lora.beside(params, self.config.optim)
         # Kernels that XLA does not divide ask for the mesh.
         mesh = self.mesh and jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
         with adapted, mesh or contextlib.nullcontext():
@@ -188,7 +188,7 @@ class Job:
 
     def merged(self, params: Mapping) -> Mapping:
         """Returns the network's own parameters, with what low-rank adaptation adds to them."""
-        return lora.merged(params, self.config.optim)
+        return lora.merged(params, self.config.optim) if lora.is_adapted(params) else params
 
     def _waveform(self, audio: jax.Array) -> jax.Array:
         if self.stored.kind != 'audio':

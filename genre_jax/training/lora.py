@@ -31,6 +31,11 @@ def is_adapter(path: str) -> bool:
     return path.endswith((_A, _B))
 
 
+def is_adapted(params: Mapping) -> bool:
+    """Says whether there are narrow kernels among the parameters."""
+    return any(map(is_adapter, flax.traverse_util.flatten_dict(params, sep='/')))
+
+
 @contextlib.contextmanager
 def dense_layers() -> Iterator[set[str]]:
     """A context for a call of a model; yields the paths of its dense layers, which fill in the meantime."""
@@ -89,8 +94,6 @@ def split(params: Mapping) -> tuple[dict, dict]:
 
 def merged(params: Mapping, settings: ml_collections.ConfigDict) -> Mapping:
     """Returns the parameters of the network with what the narrow kernels add."""
-    if not settings.lora_rank:
-        return params
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     kept = {path: value for path, value in flat.items() if not is_adapter(path)}
     for path in flat:
