@@ -558,7 +558,10 @@ def test_the_command(trained):
     sources, heads = [str(base / 'run'), 'untrained', 'mfcc'], ['mean_logistic', 'attention']
     again = transfer_fits.measure(config, base / 'study', sources, heads, 2, 'song', 2)
     assert missing.read_text() == before and there.stat().st_mtime_ns == stamp
-    assert transfer_report.table(again) in done.stdout
+    # The same but for how long the networks took, which is known where they are run.
+    before_times, _, behind = transfer_report.table(again).partition('the best of many cells')
+    assert before_times in done.stdout and behind in done.stdout and again['times'] == []
+    assert any('s for the embeddings of an hour of windows' in line for line in lines)
     with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
         transfer_fits.measure(config, base / 'study', [str(base / 'run')], ['attention'], 2, 'song', 3)
 
