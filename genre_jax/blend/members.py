@@ -5,6 +5,7 @@ A task is what a blend is fitted to and tested on: parts of a split, or folds of
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import SAID, Predictions, joined, number_songs, pool_songs
 from genre_jax.logbook import read_json
 
+_LENGTH = re.compile(r'test_(\d[\d.]*(?:e[+-]?\d+)?)s')
 _REMEDY = 'restore it, or run what wrote it again'
 # What a blend's own result.json and page take over.
 _RESULT_KEYS = (
@@ -269,7 +271,8 @@ def make_tasks(folders: Sequence[pathlib.Path], level: str, *, with_tonics: bool
 def _excerpts(folders: Sequence[pathlib.Path]) -> list[str]:
     """Returns the parts that are excerpts of the test songs, test_60s and the like, which all runs have."""
     found = [{file.stem for file in folder.glob('predictions/test_*.npz')} for folder in folders]
-    return sorted(set.intersection(*found), key=lambda part: -float(part.removeprefix('test_').rstrip('s')))
+    lengths_s = {part: _LENGTH.fullmatch(part) for part in set.intersection(*found)}
+    return sorted(filter(lengths_s.get, lengths_s), key=lambda part: -float(lengths_s[part][1]))
 
 
 def notes(tasks: Sequence[Task], folders: Sequence[pathlib.Path], level: str) -> list[str]:

@@ -118,9 +118,12 @@ def measure(
     described = blend_report.describe(results, test, leaky)
     described['warnings'] += notes(tasks, folders, level)
     tables = {part: _predict(rows, applies) for part, rows in (parts | _excerpts(tasks)).items()}
-    named = {part: found for part, table in tables.items() if (found := blend_report.tonic_scores(table))}
     figures = {part: blend_report.scores(table) for part, table in tables.items()}
-    return described | {'tonic': named, 'parts': figures, 'blend': blend}, fitted
+    return described | {'tonic': _tonics(tables), 'parts': figures, 'blend': blend}, fitted
+
+
+def _tonics(tables: Mapping[str, Predictions]) -> dict[str, dict]:
+    return {part: found for part, table in tables.items() if (found := blend_report.tonic_scores(table))}
 
 
 def _excerpts(tasks: Sequence[Task]) -> dict[str, list[Predictions]]:
@@ -163,6 +166,7 @@ def _write(
         }
         results = [[member.result for member in task.members]]
         content = blend_report.describe(results, own_tables['test'], recipe.leaky_fit_on_test) | {
+            'tonic': _tonics(own_tables),
             'parts': {part: blend_report.scores(table) for part, table in own_tables.items()},
             'blend': facts | {'weights': [own.weights.tolist()], 'fits': [own.facts]},
         }

@@ -36,10 +36,7 @@ def scores(predictions: Predictions) -> dict[str, dict]:
 
 def tonic_scores(predictions: Predictions) -> dict | None:
     """Scores the tonics of one part, as result.json holds it; None where the members name none."""
-    if predictions.tonic is None:
-        return None
-    groups = _groups(predictions)
-    return tonic.score(predictions, [groups[name] for name in evaluate.pool_songs(predictions).track])
+    return tonic.score(predictions, _groups(predictions))
 
 
 def _groups(predictions: Predictions) -> dict[str, str]:

@@ -35,12 +35,12 @@ _NETWORKS = {
     'passt': ('efficientat', 10.0, 'passt'),
     'maest': ('maest', 30.0, 'maest_30s_519'),
 }
-_ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
+ARGUMENTS = {'model': tuple(_NETWORKS), 'pretrained': True}
 
 
 def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'model=musicnn,pretrained=True', what follows the page's colon."""
-    arguments = common.parse_arguments(text, **_ARGUMENTS)
+    arguments = common.parse_arguments(text, **ARGUMENTS)
     flavour, window_s, checkpoint = _NETWORKS[arguments.model]
     config = common.get_config()
     config.data.update(name='folder', root='', sample_rate_hz=common.optional(int), group='auto')
@@ -64,6 +64,6 @@ def get_config(text: str | None = None) -> common.Config:
 def sweep(text: str | None = None) -> Sweep:
     """Returns what genre_jax.sweep tries; from scratch all layers learn alike."""
     space = {'optim.learning_rate': LogUniform(1e-4, 5e-3), 'train.label_smoothing': Uniform(0.0, 0.2)}
-    if common.parse_arguments(text, **_ARGUMENTS).pretrained:
+    if common.parse_arguments(text, **ARGUMENTS).pretrained:
         space['optim.layer_decay'] = Uniform(0.5, 1.0)
     return Sweep(space, method='tpe', trials=12)

@@ -19,7 +19,7 @@ from genre_jax.configs import common, finetune
 
 def get_config(text: str | None = None) -> common.Config:
     """Returns the config of 'encoder=musicnn', what follows the page's colon."""
-    encoder = common.parse_arguments(text, encoder=finetune._ARGUMENTS['model']).encoder
+    encoder = common.parse_arguments(text, encoder=finetune.ARGUMENTS['model']).encoder
     config = finetune.get_config(f'model={encoder}')
     config.augment = {}
     config.optim.update(learning_rate=1e-3, layer_decay=1.0, freeze='all but head', unfreeze_at='')

@@ -4,7 +4,7 @@ A tonic is a pitch class, whatever the octave, and right within 25 cents, as in 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -95,12 +95,14 @@ def away_cents(found_hz: np.ndarray, true_hz: np.ndarray) -> np.ndarray:
     return (1200 * np.log2(found_hz / true_hz) + 600) % 1200 - 600
 
 
-def score(predictions: evaluate.Predictions, groups: Sequence[str]) -> dict | None:
-    """Computes figures by song; `groups` are the songs', in order of first appearance.
+def score(predictions: evaluate.Predictions, groups: Mapping[str, str]) -> dict | None:
+    """Computes figures by song; `groups` are those of the songs, by name.
 
     Of songs whose tonic is known: the share of tonics that are found, of tonic and class both right, and of
-    classes right where the model is told the tonic; each with its interval. None: no tonic is known.
+    classes right where the model is told the tonic; each with its interval. None: none is named or known.
     """
+    if predictions.tonic is None:
+        return None
     songs = evaluate.pool_songs(predictions)
     first, song = evaluate.number_songs(predictions.track)
     told = evaluate.pool_songs(dataclasses.replace(predictions, probabilities=predictions.given))
@@ -110,7 +112,7 @@ def score(predictions: evaluate.Predictions, groups: Sequence[str]) -> dict | No
     known = true_hz > 0
     if not known.any():
         return None
-    group = intervals.number(np.asarray(groups)[known])
+    group = intervals.number(np.asarray([groups[name] for name in songs.track.tolist()])[known])
     cents = away_cents(estimate(posterior), np.where(known, true_hz, 55))[known]
     within = np.abs(cents) <= TOLERANCE_CENTS
     named = (songs.max_probability() == songs.label)[known]

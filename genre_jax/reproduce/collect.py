@@ -139,7 +139,7 @@ def _of_folds(folders: Sequence[pathlib.Path]) -> dict[str, Any]:
         group = dict(zip(tested.track.tolist(), tested.group.tolist(), strict=True))
         parts[part] = evaluate.evaluate(tested, group)
         if tested.tonic is not None:
-            tonics[part] = tonic.score(tested, [group[name] for name in evaluate.pool_songs(tested).track])
+            tonics[part] = tonic.score(tested, group)
     return {
         'protocol': first['protocol'],
         'protocol_detail': f'all of its folds: {first["protocol_detail"]}',

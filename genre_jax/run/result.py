@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from genre_jax import sharding
@@ -13,7 +14,6 @@ from genre_jax.evaluation import confidence, evaluate, tonic
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
 from genre_jax.models import layers
-from genre_jax.models.layers import WEIGHTS
 from genre_jax.report import page as report
 from genre_jax.run import changes, heard
 from genre_jax.run import folder as run_folder
@@ -86,7 +86,7 @@ def _overlooked(job: Job, logbook: Logbook, best_step: int) -> list[str]:
 def describe(data: run_data.Data, predictions: Mapping[str, evaluate.Predictions]) -> dict:
     """Returns what result.json says of the data, and of predictions by part, 'test' among them."""
     named = {
-        part: tonic.score(table, [data.groups[name] for name in evaluate.pool_songs(table).track])
+        part: tonic.score(table, data.groups)
         for part, table in predictions.items()
         if table.tonic is not None
     }
@@ -107,6 +107,9 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         for part, each in ended.outputs.items()
     }
     best = sharding.fetch(ended.best_variables)
+    learnt = {}
+    if layers.WEIGHTS in best['params']:
+        learnt[layers.WEIGHTS] = jax.device_get(layers.shares(best['params'])).tolist()
     result = {
         'steps': last_step,
         'epochs': job.length.epochs(last_step),
@@ -117,7 +120,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
         'parameters_sha256': digest(ended.state.params),
         'state_sha256': digest(ended.state),
         'best_parameters_sha256': digest(best['params']),
-        **({WEIGHTS: layers.shares(best['params']).tolist()} if WEIGHTS in best['params'] else {}),
+        **learnt,
     } | describe(data, {**predictions, **ended.excerpts})
     if not logbook.enabled:
         return result

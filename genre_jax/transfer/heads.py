@@ -15,6 +15,7 @@ same answer: that takes for granted that songs of one group are known to belong 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 
 from genre_jax.classical import estimators
@@ -163,7 +164,7 @@ def _trained(name: str, parts: Mapping[str, Windows], classes: Sequence[str], se
     best, chosen = _choose(setting, values, answers, parts['val'], rows['val'])
     chosen |= {'seeds': list(seeds), 'best_epochs': fitted.best_epoch[best].tolist()}
     if WEIGHTS in fitted.params:
-        chosen[WEIGHTS] = shares(fitted.params)[best].tolist()  # of each seed
+        chosen[WEIGHTS] = jax.device_get(shares(fitted.params))[best].tolist()  # of each seed
     of_seeds = {part: each[best] for part, each in of_songs.items()}
     means = {part: each.mean(0) for part, each in of_seeds.items()}
     looks = weights[best].T if name == 'attention' else None

@@ -411,6 +411,9 @@ def test_tonics_and_excerpts_are_blended_as_classes_are(tmp_path):
             probabilities=table.probabilities[:, order], given=table.given[:, order],
         ).save(file)  # fmt: skip
 
+    for folder in folders:  # no part, and no excerpt of so many seconds
+        (folder / 'predictions' / 'test_old.npz').write_bytes(b'something else')
+
     for level in ('segment', 'song'):
         result = measured(folders[:2], 'mean', level)
         assert set(result['tonic']) == set(result['parts']) == set(parts)

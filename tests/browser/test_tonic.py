@@ -35,7 +35,7 @@ def page(request, tmp_path_factory):
     )
     table.save(predictions)
     result = json.loads((file.parent / 'result.json').read_text())
-    groups = table.group[number_songs(table.track)[0]]
+    groups = dict(zip(table.track.tolist(), table.group.tolist(), strict=True))
     result['tonic'] = {'test': tonic.score(table, groups)}
     (file.parent / 'result.json').write_text(json.dumps(result))
     return report.write_report(file.parent), table, place

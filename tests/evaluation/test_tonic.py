@@ -64,7 +64,7 @@ def predictions():
 
 
 def test_figures_by_song():
-    found = tonic.score(predictions(), ['a', 'b', 'c', 'd'])
+    found = tonic.score(predictions(), {song: song for song in 'abcd'})
     shares = {key: found[key]['accuracy'] for key in found if key not in ('n', 'median_cents')}
     third = pytest.approx(1 / 3)
     assert shares['tonic'] == pytest.approx(2 / 3) and shares['tonic_and_class'] == third
@@ -79,4 +79,4 @@ def test_figures_by_song():
 def test_nothing_is_known():
     unknown = predictions()
     unknown.tonic_hz[:] = 0
-    assert tonic.score(unknown, ['a', 'b', 'c', 'd']) is None
+    assert tonic.score(unknown, {song: song for song in 'abcd'}) is None

@@ -14,6 +14,7 @@ def rematerialised(kind: type[nn.Module]) -> type[nn.Module]:
     Of `nn.remat` they see what is within alone.
     """
 
+    # Flax tells interceptors this name.
     def __call__(self: nn.Module, *arguments: Any) -> Any:  # noqa: N807
         return nn.remat(kind.__call__)(self, *arguments)
 
