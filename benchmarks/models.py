@@ -3,7 +3,8 @@
 python -m benchmarks.models [--only cnn14 ast] [--json FILE] [--device cpu] [--repeats 9]
 
 A training step is loss, gradients and Adam. Each row also tells how long ours takes to compile, and how
-much memory its step needs besides the parameters.
+much memory its step needs besides the parameters. The newer encoders stand beside their authors' code, of
+the packages that `make parity` installs.
 """
 
 from __future__ import annotations
@@ -43,8 +44,17 @@ class Case:
     channel: bool = True
 
 
+def _called(make: Callable, call: Callable) -> object:
+    """Returns a network that `make` makes of the packages of `published`; `call` takes it and pictures."""
+    from benchmarks import published, torch_models
+
+    with published.packages():
+        return torch_models.Called(make(), call)
+
+
 def cases() -> list[Case]:
     """Returns all models, at sizes of their publications and batches that a laptop computes in seconds."""
+    from benchmarks import published
     from benchmarks import torch_models as reference
 
     wide, deep = (64, 128, 256, 512), (64, 128, 256, 512, 1024, 2048)
@@ -78,7 +88,7 @@ def cases() -> list[Case]:
             lambda: reference.MobileNetV1(_CLASSES),
         ),
         Case(
-            'ast', {'name': 'ast'}, (1, 512, 128),
+            'ast', {'name': 'ast'}, (2, 512, 128),
             lambda: reference.Ast(512, _CLASSES), channel=False,
         ),
         Case('yamnet', {'name': 'yamnet'}, (32, 96, 64), lambda: reference.yamnet(_CLASSES)),
@@ -95,6 +105,39 @@ def cases() -> list[Case]:
             'lstm', {'name': 'lstm', 'hidden_units': (416, 32, 48), 'dropout': (0.0, 0.0, 0.0)},
             (16, 130, 13),
             lambda: reference.Lstm(13, (416, 32, 48), (), _CLASSES), channel=False,
+        ),
+        Case(
+            'efficientat', {'name': 'efficientat'}, (8, 1000, 128),
+            lambda: _called(lambda: published.efficientat(_CLASSES), lambda n, x: n(x)[0][:, 0]), mel_first,
+        ),
+        Case(
+            'passt', {'name': 'passt'}, (2, 498, 128),
+            lambda: _called(lambda: published.passt(_CLASSES, img_size=(128, 498), stride=10), lambda n, x: n(x)[0]), mel_first,
+        ),
+        Case(
+            'maest_5s', {'name': 'passt'}, (2, 316, 96),
+            lambda: _called(
+                lambda: published.maest(_CLASSES, img_size=(96, 316), stride=10), lambda n, x: n(x)[0]
+            ),
+            mel_first,
+        ),
+        Case(
+            'beats', {'name': 'beats'}, (2, 498, 128),
+            lambda: _called(
+                lambda: published.beats(
+                    finetuned_model=True, predictor_class=_CLASSES, dropout=0.0, attention_dropout=0.0
+                ),
+                lambda n, x: n.predictor(n(x)).mean(1),
+            ),
+        ),
+        Case(
+            'dasheng', {'name': 'dasheng'}, (2, 1008, 64),
+            # It has no output layer: some units are as good.
+            lambda: _called(
+                lambda: published.dasheng(num_heads=12),
+                lambda n, x: n.forward_spectrogram(n.init_bn(x)).mean(1)[:, :_CLASSES],
+            ),
+            mel_first,
         ),
     ]  # fmt: skip
 

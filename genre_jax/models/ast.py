@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
+from genre_jax.models.kernels import pytorch
 from genre_jax.models.kernels.attention import attend
 from genre_jax.models.kernels.dropout import Dropout
 from genre_jax.models.kernels.rematerialised import rematerialised
@@ -179,7 +180,7 @@ class Block(nn.Module):
         attended = _within_spans(qkv, self.span or n_tokens)
         tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
-        hidden = nn.gelu(dense(4 * width, 'mlp_fc1')(normed), approximate=False)
+        hidden = pytorch.gelu(dense(4 * width, 'mlp_fc1')(normed))
         return tokens + dense(width, 'mlp_fc2')(hidden)
 
 
@@ -190,15 +191,21 @@ def _within_spans(qkv: jax.Array, span: int) -> jax.Array:
     parts = [qkv[:, :whole].reshape(-1, span, 3, *heads)] * (whole > 0) + [qkv[:, whole:]] * (
         whole < n_tokens
     )
-    attended = [attend(*part.transpose(2, 0, 3, 1, 4)).swapaxes(1, 2) for part in parts]
+    attended = [attend(*each_of(part)).swapaxes(1, 2) for part in parts]
     return jnp.concatenate([each.reshape(batch, -1, *heads) for each in attended], axis=1)
+
+
+def each_of(qkv: jax.Array) -> list[jax.Array]:
+    """Returns queries, keys and values, (batch, heads, tokens, width of a head), of what `Heads` makes."""
+    # Split, not sliced: gradients of slices are padded and added.
+    return [part[:, :, 0].swapaxes(1, 2) for part in jax.lax.split(qkv, (1, 1, 1), axis=2)]
 
 
 class Heads(nn.Module):
     """A dense layer that makes queries, keys and values; parameters and numbers of `nn.Dense`.
 
-    The kernel is divided into heads, not what comes out: devices along `model`, of which each holds some
-    columns of the kernel, send each other less.
+    Devices along `model`, of which each holds some columns of the kernel, send each other less where the
+    kernel is divided into heads, not what comes out; XLA on CPUs then copies the kernel, and back.
     """
 
     heads: int
@@ -212,7 +219,9 @@ class Heads(nn.Module):
         kernel = self.param('kernel', SMALL, (width, 3 * width))
         bias = self.param('bias', nn.initializers.zeros, (3 * width,))
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        return jnp.einsum('btw,wchd->btchd', tokens, kernel.reshape(width, *shape)) + bias.reshape(shape)
+        if jax.sharding.get_abstract_mesh().shape.get('model', 1) > 1:
+            return jnp.einsum('btw,wchd->btchd', tokens, kernel.reshape(width, *shape)) + bias.reshape(shape)
+        return (tokens @ kernel + bias).reshape(*tokens.shape[:-1], *shape)
 
 
 def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.models.ast import Heads
+from genre_jax.models.ast import Heads, each_of
 from genre_jax.models.kernels import pytorch
 from genre_jax.models.kernels.attention import attend_with_bias
 from genre_jax.models.kernels.dropout import Dropout
@@ -108,7 +108,7 @@ class Model(Network):
         places = GroupedConv(self.position_taps, self.position_groups, init, self.dtype, name='pos_conv')(
             tokens
         )
-        tokens = _norm(self.dtype, 'encoder_layer_norm')(tokens + nn.gelu(places, approximate=False))
+        tokens = _norm(self.dtype, 'encoder_layer_norm')(tokens + pytorch.gelu(places))
         table = self.param(
             'relative_attention_bias', nn.initializers.normal(0.02), (self.buckets, self.heads)
         )
@@ -144,10 +144,10 @@ class Block(nn.Module):
         batch, n_tokens, width = tokens.shape
         qkv = Heads(self.heads, self.dtype, name='self_attn_qkv')(tokens)
         gate = Gate(self.dtype, name='self_attn_grep')(qkv[:, :, 0])
-        attended = attend_with_bias(*qkv.transpose(2, 0, 3, 1, 4), gate, bias).swapaxes(1, 2)
+        attended = attend_with_bias(*each_of(qkv), gate, bias).swapaxes(1, 2)
         attended = self._dense(width, 'self_attn_out_proj')(attended.reshape(batch, n_tokens, width))
         tokens = _norm(self.dtype, 'self_attn_layer_norm')(self.around * tokens + attended)
-        hidden = nn.gelu(self._dense(self.hidden_units, 'fc1')(tokens), approximate=False)
+        hidden = pytorch.gelu(self._dense(self.hidden_units, 'fc1')(tokens))
         return _norm(self.dtype, 'final_layer_norm')(self.around * tokens + self._dense(width, 'fc2')(hidden))
 
     def _dense(self, units: int, name: str) -> nn.Dense:

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import published
 from genre_jax import features, models
 from genre_jax.convert import checkpoint, engine, init_from, tables
 from genre_jax.models import beats
 from tests.features.test_features import assert_same
 from tests.parity.test_front_ends import KINDS, clip
-from tests.parity.test_models import close, largest_error, outputs, stepper, without_init
+from tests.parity.test_models import close, largest_error, outputs, stepper
 
 pytestmark = pytest.mark.usefixtures('parity_code')
 
@@ -25,10 +26,7 @@ def torch_network(seed, **config):
     import torch
 
     torch.manual_seed(seed)
-    without_init('torchaudio', 'compliance.kaldi')
-    without_init('deepaudiox', 'modules')
-    module = without_init('deepaudiox.modules.backbones', 'beats.beats_modules.BEATs')
-    network = module.BEATs(module.BEATsConfig(config)).eval()
+    network = published.beats(**config).eval()
     for key, value in network.state_dict().items():
         if value.ndim == 1 or key.endswith(('grep_a', 'weight_g')):  # scales and biases
             value.add_(torch.randn(value.shape) * (value.abs().mean() / 3 if value.any() else 0.3))

@@ -1,18 +1,16 @@
 """Dasheng with random weights and statistics, against the authors' package."""
 
-import sys
-import types
-
 import flax
 import jax
 import numpy as np
 import pytest
 
+from benchmarks import published
 from genre_jax import features, models
 from genre_jax.convert import checkpoint, engine, init_from, tables
 from tests.features.test_features import assert_same
 from tests.parity.test_front_ends import KINDS, clip
-from tests.parity.test_models import close, largest_error, without_init
+from tests.parity.test_models import close, largest_error
 
 pytestmark = pytest.mark.usefixtures('parity_code')
 
@@ -24,12 +22,7 @@ def torch_network(seed, **config):
     import torch
 
     torch.manual_seed(seed)
-    without_init('torchaudio', 'compliance.kaldi')
-    # What loads libraries for GPUs.
-    extension = types.ModuleType('torchaudio._extension')
-    extension._IS_TORCHAUDIO_EXT_AVAILABLE, extension.fail_if_no_align = False, lambda function: function
-    sys.modules.setdefault('torchaudio._extension', extension)
-    network = without_init('dasheng', 'pretrained.pretrained').Dasheng(**config).eval()
+    network = published.dasheng(**config).eval()
     for key, value in network.state_dict().items():
         if key.startswith('front_end') or value.ndim == 0:
             continue

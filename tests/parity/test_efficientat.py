@@ -8,6 +8,7 @@ the packages load.
 import numpy as np
 import pytest
 
+from benchmarks import published
 from genre_jax import features
 from tests.features.test_features import assert_same
 from tests.parity.test_front_ends import KINDS, clip
@@ -17,7 +18,6 @@ from tests.parity.test_models import (
     largest_error,
     outputs,
     stepper,
-    without_init,
 )
 
 pytestmark = pytest.mark.usefixtures('parity_code')
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures('parity_code')
 HEAD = {'classifier.0': 'classifier.2', 'classifier.3': 'classifier.5'}
 
 
-def published(key):
+def as_published(key):
     for old, new in HEAD.items():
         key = key.replace(old, new)
     return key
@@ -36,10 +36,7 @@ def torch_network(width, num_classes, seed):
     import torch
 
     torch.manual_seed(seed)
-    without_init('torchvision', 'utils')
-    without_init('torchvision.ops', 'misc')
-    module = without_init('ssondo', 'models.MobileNetV3.model')
-    network = module.get_model(num_classes, width_mult=width, classification_head=True)
+    network = published.efficientat(num_classes, width)
     for key, value in network.state_dict().items():
         if value.ndim == 1 and 'running' not in key:  # scales and biases
             value.add_(torch.randn(value.shape) / 10)
@@ -59,7 +56,7 @@ def torch_network(width, num_classes, seed):
 
 
 def converted_of(network):
-    return from_tensors({published(key): value.numpy() for key, value in network.state_dict().items()})
+    return from_tensors({as_published(key): value.numpy() for key, value in network.state_dict().items()})
 
 
 def pictures(shape, seed=0):
@@ -109,7 +106,7 @@ def test_gradients_in_training(frames):
     logits = network.double()(as_theirs(batch).double())[0][:, 0]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
     loss.backward()
-    gradients = {published(key): p.grad.numpy() for key, p in network.named_parameters()}
+    gradients = {as_published(key): p.grad.numpy() for key, p in network.named_parameters()}
     places = {key: (path, layout) for key, path, _, layout in converted.rows if path}
     turned = {'torch_conv_mel_first': (3, 2, 1, 0), 'torch_linear': (1, 0), 'same': (0,)}
     theirs = {places[key][0]: value.transpose(turned[places[key][1]]) for key, value in gradients.items()}
@@ -128,8 +125,7 @@ def test_gradients_in_training(frames):
 def test_the_front_end(kind, n):
     import torch
 
-    without_init('torchaudio', 'compliance.kaldi')
-    module = without_init('hear21passt', 'models.preprocess')
+    module = published.without_init('hear21passt', 'models.preprocess')
     heard = module.AugmentMelSTFT(freqm=0, timem=0, fmin_aug_range=10, fmax_aug_range=2000).eval()
     waveform = clip(kind, 32000, n)
     theirs = heard(torch.tensor(waveform)[None])[0].numpy().T

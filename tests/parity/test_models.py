@@ -3,11 +3,7 @@
 Run by `make parity`, which installs them; `make test` leaves this folder out.
 """
 
-import importlib
-import importlib.util
 import os
-import sys
-import types
 
 import flax
 import jax
@@ -17,6 +13,7 @@ import pytest
 import scipy.special
 import soundfile
 
+from benchmarks import published
 from genre_jax import features, models
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import engine, read, tables
@@ -24,15 +21,6 @@ from genre_jax.label import hearing
 from genre_jax.training import losses
 from tests import golden
 from tests.parity.test_front_ends import DATA, yamnet_in_float  # noqa: F401
-
-
-def without_init(package, module):
-    """Imports a module of an installed package without running the package's __init__."""
-    if package not in sys.modules:
-        stub = types.ModuleType(package)
-        stub.__path__ = list(importlib.util.find_spec(package).submodule_search_locations)
-        sys.modules[package] = stub
-    return importlib.import_module(f'{package}.{module}')
 
 
 def from_tensors(tensors, config=None, **told):
@@ -110,7 +98,7 @@ def torch_cnn14(flavour, num_classes, seed):
 
     torch.manual_seed(seed)
     rate_hz, n_fft, hop_length, f_max_hz = FRONT_ENDS[flavour]
-    cnn14 = without_init('panns_inference', 'models').Cnn14(
+    cnn14 = published.without_init('panns_inference', 'models').Cnn14(
         rate_hz, n_fft, hop_length, 64, 50, f_max_hz, num_classes
     )
     for key, value in cnn14.state_dict().items():

@@ -1,14 +1,13 @@
 """PaSST and MAEST with random weights, against hear21passt and maest-infer, from the sound to the logits."""
 
 import dataclasses
-import sys
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import published
 from genre_jax import features, models
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert import init_from, store
@@ -22,32 +21,9 @@ from tests.parity.test_models import (
     network,
     outputs,
     stepper,
-    without_init,
 )
 
 pytestmark = pytest.mark.usefixtures('parity_code')
-
-
-# What both packages load and never call here: torchaudio's library in C++, which needs a PyTorch for GPUs,
-# and how timm downloads weights.
-STUBS = {
-    'torchaudio._extension': {'_IS_TORCHAUDIO_EXT_AVAILABLE': False, 'fail_if_no_align': lambda call: call},
-    'timm': {'__path__': []},
-    'timm.models': {'__path__': []},
-    'timm.models._hub': {'download_cached_file': None},
-}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def packages(parity_code):
-    for name, contents in STUBS.items():
-        sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules[name]).update(contents)
-    without_init('torchaudio', 'transforms')
-    without_init('torchaudio', 'compliance.kaldi')
-    yield
-    for name in STUBS:
-        del sys.modules[name]
 
 
 def torch_passt(bins, frames, strides, num_classes, seed=0, maest=False, **settings):
@@ -55,14 +31,9 @@ def torch_passt(bins, frames, strides, num_classes, seed=0, maest=False, **setti
     import torch
 
     torch.manual_seed(seed)
-    if maest:
-        from maest_infer import MAEST as kind
-    else:
-        module = without_init('hear21passt', 'models.passt')
-        module.first_RUN = False  # else it prints
-        kind = module.PaSST
     sizes = {'embed_dim': 48, 'depth': 2, 'num_heads': 3} | settings
-    theirs = kind(img_size=(bins, frames), stride=strides, num_classes=num_classes, distilled=True, **sizes)
+    make = published.maest if maest else published.passt
+    theirs = make(num_classes, img_size=(bins, frames), stride=strides, **sizes)
     with torch.no_grad():
         # Else blocks change little, and places nothing.
         for key, value in theirs.named_parameters():
@@ -173,7 +144,7 @@ def test_passt_from_the_sound(kind, n, monkeypatch):
     """The whole of hear21passt's default model but for its weights: logits and embedding side by side."""
     import torch
 
-    base = without_init('hear21passt', 'base')
+    base = published.without_init('hear21passt', 'base')
     theirs, told = torch_passt(128, 998, (10, 10), 6)
     monkeypatch.setattr(base, 'get_model_passt', lambda arch: theirs)
     heard = base.load_model(mode='all').eval()
