@@ -112,7 +112,10 @@ def cases() -> list[Case]:
         ),
         Case(
             'passt', {'name': 'passt'}, (2, 498, 128),
-            lambda: _called(lambda: published.passt(_CLASSES, img_size=(128, 498), stride=10), lambda n, x: n(x)[0]), mel_first,
+            lambda: _called(
+                lambda: published.passt(_CLASSES, img_size=(128, 498), stride=10), lambda n, x: n(x)[0]
+            ),
+            mel_first,
         ),
         Case(
             'maest_5s', {'name': 'passt'}, (2, 316, 96),

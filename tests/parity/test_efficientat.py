@@ -55,8 +55,10 @@ def torch_network(width, num_classes, seed):
     return network
 
 
-def converted_of(network):
-    return from_tensors({as_published(key): value.numpy() for key, value in network.state_dict().items()})
+def converted_of(network, **told):
+    return from_tensors(
+        {as_published(key): each.numpy() for key, each in network.state_dict().items()}, **told
+    )
 
 
 def pictures(shape, seed=0):
@@ -130,3 +132,26 @@ def test_the_front_end(kind, n):
     waveform = clip(kind, 32000, n)
     theirs = heard(torch.tensor(waveform)[None])[0].numpy().T
     assert_same(features.build({'name': 'efficientat'})(waveform), theirs, 'ln')
+
+
+@pytest.mark.parametrize(
+    ('told', 'frames'), [({'hop_length': 480, 'n_mels': 64}, 667), ({'n_mels': 256}, 1000)]
+)
+def test_a_file_that_heard_otherwise(told, frames, caplog):
+    """As theirs of other hops and bands, of which the file says nothing."""
+    import torch
+
+    network = torch_network(0.4, 3, seed=5).eval()
+    caplog.set_level('WARNING', 'absl')
+    converted = converted_of(network, **told)
+    said = [record.getMessage() for record in caplog.records]
+    assert converted.picture == (frames, told['n_mels']) and len(said) == len({'hop_length'} - told.keys())
+    assert all('hop_length=320 is taken' in line for line in said)
+    module = published.without_init('hear21passt', 'models.preprocess')
+    settings = {'hopsize': told.get('hop_length', 320), 'n_mels': told['n_mels'], 'freqm': 0, 'timem': 0}
+    heard = module.AugmentMelSTFT(**settings, fmin_aug_range=10, fmax_aug_range=2000).eval()
+    waveform = clip('music', 32000, 50_003)
+    theirs = heard(torch.tensor(waveform)[None])[0].numpy().T
+    ours = features.find(converted.features)(**converted.front_end)(waveform)
+    assert_same(ours, theirs, 'ln')
+    close(outputs(converted, theirs[None])[0], network(as_theirs(theirs[None]))[0][:, 0].detach().numpy())
