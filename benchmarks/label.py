@@ -38,6 +38,7 @@ _MODELS = {
     'musicnn': ('musicnn', (187, 96)),
     'yamnet': ('yamnet', (96, 64)),
     'cnn14': ('panns_32k', (1001, 64)),
+    'efficientat': ('efficientat', (1000, 128)),
     'ast': ('ast', (1024, 128)),
 }
 
@@ -86,7 +87,12 @@ def by_torch(name: str, window: int) -> Callable[[list[str]], list[np.ndarray]]:
     import librosa
     import torch
 
-    from benchmarks import torch_models
+    from benchmarks import published, torch_models
+
+    def efficientat() -> torch.nn.Module:
+        with published.packages():
+            network = published.efficientat(_CLASSES)
+        return torch_models.Called(network, lambda network, pictures: network(pictures)[0][:, 0])
 
     front_end = features.build({'name': _MODELS[name][0]})
     network = {
@@ -94,9 +100,10 @@ def by_torch(name: str, window: int) -> Callable[[list[str]], list[np.ndarray]]:
         'musicnn': lambda: torch_models.Musicnn(_CLASSES),
         'yamnet': lambda: torch_models.yamnet(_CLASSES),
         'cnn14': lambda: torch_models.PannsCnn((64, 128, 256, 512, 1024, 2048), 3, 2, _CLASSES),
+        'efficientat': efficientat,
     }[name]()
     network.eval()
-    frames, mel_first = _MODELS[name][1][0], name == 'shallow_cnn'
+    frames, mel_first = _MODELS[name][1][0], name in ('shallow_cnn', 'efficientat')
 
     def label(files: list[str]) -> list[np.ndarray]:
         answers = []

@@ -130,6 +130,7 @@ def test_the_command(tmp_path):
         '--config.windows.train_per_track=1', '--config.train.batch_size=8', '--config.train.length=1 epochs',
         '--config.eval.every=1 epochs', '--config.checkpoint.every=1 epochs', '--config.tracking.wandb=off',
         '--config.features.name=tonic_constant_q', '--config.features.hop_length=1024',
+        '--config.model.name=mean_deviation',
     )  # fmt: skip
     done = command(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
@@ -137,8 +138,8 @@ def test_the_command(tmp_path):
     leaky = {row['protocol']: row['leaky'] for row in result['protocols']}
     assert leaky == {'segment_leaky': True, 'kfold': True, 'artist': False, 'tonic': False}
     for protocol in leaky:
-        home = tmp_path / 'leak' / protocol / 'tonic_constant_q' / 'efficient_cnn'
-        for key, name in (('-6', '*_-6_speed,.npz'), ('+2', '*_+2_pitch.npz')):
+        home = tmp_path / 'leak' / protocol / 'tonic_constant_q' / 'mean_deviation'
+        for key, name in (('-6', '*_-6_speed.npz'), ('+2', '*_+2_pitch.npz')):
             files = sorted(home.glob(f'fold_*/transposed/{name}'))
             parts = [Predictions.load(file) for file in files]
             right = np.concatenate([part.probabilities.argmax(1) == part.label for part in parts])
@@ -166,7 +167,7 @@ def test_the_command(tmp_path):
     assert again.returncode == 0 and json.loads((tmp_path / 'leak.json').read_text()) == result
     assert max(f.stat().st_mtime_ns for f in tmp_path.glob('leak/*/*/*/*/transposed/*')) == newest
     # A model that has to be told the tonic labels nothing.
-    run = tmp_path / 'leak/artist/tonic_constant_q/efficient_cnn/fold_0'
+    run = tmp_path / 'leak/artist/tonic_constant_q/mean_deviation/fold_0'
     tones = program.write_tones(tmp_path / 'tones', songs=1)
     words = [sys.executable, '-m', 'genre_jax.label', str(run), str(tones), f'--out={tmp_path / "out"}']
     refused = program.run(words)
