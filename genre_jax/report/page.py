@@ -20,7 +20,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions, pool_songs
 from genre_jax.logbook import TONIC_WORDS
-from genre_jax.report import blends, figures, look, numbers, tonics
+from genre_jax.report import blends, dots, figures, look, numbers, tonics
 
 LEVELS = {
     'segment': 'Segment',
@@ -89,7 +89,7 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     shown = figures.of_run(result, read['metrics'], predictions, confidence, timing)
     shown |= look.of_run(run_dir, predictions, audio) | {'tonics': tonics.of_run(predictions)}
     blended = _has(result, ['blend', 'members'])
-    shown['charts'] = blends.charts(result) if blended else {}
+    shown['charts'] = blends.charts(result) if blended else _layers(result)
     contents = {
         'name': run_dir.name,
         'result': result,
@@ -110,6 +110,17 @@ def write_report(run_dir: pathlib.Path, audio: str = 'inside') -> pathlib.Path:
     path = run_dir / 'report.html'
     render(pathlib.Path(__file__).with_name('page.html.j2'), path, contents)
     return path
+
+
+def _layers(result: Mapping[str, Any]) -> dict[str, dict]:
+    """Returns the chart of what each layer counts, where a training has learnt it; else none."""
+    weights = result.get('layer_weights', ())
+    rows = [(f'layer {i}', [dots.figure(weight)]) for i, weight in enumerate(weights)]
+    if not rows:
+        return {}
+    alike = [dots.line('all alike', 1 / len(rows))]
+    caption = 'How much each layer counts in what the output layer reads'
+    return {'layers': dots.chart(caption, [{'name': 'learnt'}], rows, 'share of the weights, %', alike)}
 
 
 def _excerpts(result: Mapping[str, Any]) -> list[dict[str, Any]]:

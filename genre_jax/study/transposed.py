@@ -95,7 +95,9 @@ def test(fold: Fold, model: str, semitones: Sequence[float]) -> Heard:
     source = init_from.find(str(folder))
     files = {
         # Of these very weights: a run may have been trained longer.
-        each: folder / 'transposed' / f'{source.sha256[:12]}_{each:+g}_{way(each, kind).split()[0].strip(',')}.npz'
+        each: folder
+        / 'transposed'
+        / f'{source.sha256[:12]}_{each:+g}_{way(each, kind).split()[0].strip(",")}.npz'
         for each in semitones
     }
     missing = [each for each, file in files.items() if not file.exists()]

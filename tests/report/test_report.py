@@ -600,3 +600,13 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     save_predictions(run_dir, ['a', 'b', 'c'], [('song', 0, [1, 0, 0])])
     with pytest.raises(UserError, match='classes are not those of result.json'):
         report.write_report(run_dir)
+
+
+def test_learnt_weights_of_layers_are_drawn(tmp_path):
+    page = read_page(make_run(tmp_path / 'run', layer_weights=[0.5, 0.125, 0.25, 0.125]))
+    drawn = page.drawn()['charts']['layers']
+    assert [(row['name'], row['figures'][0]['value']) for row in drawn['rows']] == [
+        ('layer 0', 0.5), ('layer 1', 0.125), ('layer 2', 0.25), ('layer 3', 0.125),
+    ]  # fmt: skip
+    assert drawn['lines'][0]['value'] == 0.25 and 'layers' in page.places()
+    assert 'layers' not in read_page(make_run(tmp_path / 'other')).places()
