@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 
 from genre_jax import augment, features, models, sharding
@@ -90,6 +91,12 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
         models.build(config.model, num_classes=2)
         front_end = init_from.with_its_basis(source, _front_end(config))
         init_from.check_front_end(source, front_end, config.init.other_front_end)
+    for key in ('freeze', 'lora_rank'):
+        if source is None and config.optim[key] and not config.optim.unfreeze_at:
+            logging.warning(
+                'config.optim.%s=%r without config.init.checkpoint: most layers stay as they are drawn at '
+                'random; name a checkpoint to begin with', key, config.optim[key],
+            )  # fmt: skip
     return front_end, source
 
 

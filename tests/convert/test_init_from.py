@@ -61,6 +61,17 @@ def test_the_licence_of_a_published_name(name, tmp_path, monkeypatch):
     assert licence.startswith(next((known[k] for k in known if name.startswith(k)), 'unknown: see https://'))
 
 
+@pytest.mark.parametrize('name', [name for name, each in fetch.PUBLISHED.items() if each.settings])
+def test_settings_of_a_published_name_are_those_that_a_user_may_name(name):
+    """And the front end that an EfficientAT is told to have can be."""
+    published = fetch.PUBLISHED[name]
+    sizes = {size for table in tables.TABLES if table.model == published.model for size in table.sizes}
+    assert published.settings.keys() <= sizes | models.takes(published.model).keys()
+    if published.model == 'efficientat':
+        heard = features.build({'name': 'efficientat', **published.settings})
+        assert heard.hop_length / heard.sample_rate_hz * 1000 in (10, 15, 20, 25)
+
+
 def test_of_the_same_classes_the_head_is_taken_too():
     labels = ('a', 'b', 'c', 'd', 'e')
     source = dataclasses.replace(cnn6(), labels=list(labels))

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import models, sharding
+from genre_jax import models, run, sharding
 from genre_jax.config import Length
+from genre_jax.configs import finetune
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
 from genre_jax.training import freezing
@@ -192,3 +193,22 @@ def test_mistakes(keys, words):
     with pytest.raises(UserError, match=words) as error:
         make(**keys)
     assert '\n' not in str(error.value) and 'config.optim.' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('optim', 'said'),
+    [
+        ({'freeze': 'all but head'}, ["config.optim.freeze='all but head' without config.init.checkpoint"]),
+        ({'lora_rank': 4}, ['config.optim.lora_rank=4 without config.init.checkpoint']),
+        ({'freeze': 'all but head', 'unfreeze_at': '10 percent'}, []), ({}, []),
+    ],
+)  # fmt: skip
+def test_what_is_frozen_at_random_is_told(optim, said, caplog):
+    config = finetune.get_config('model=musicnn,pretrained=False')
+    config.optim.update(freeze='', unfreeze_at='')
+    config.optim.update(optim)
+    config.train.batch_size = config.eval.batch_size = 8
+    caplog.set_level('WARNING', 'absl')
+    run.check(config, sharding.make_mesh())
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(said) and all(line.startswith(s) for line, s in zip(found, said, strict=True))
