@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env quickstart test test-all parity accelerators browser lint bench clean
+.PHONY: env quickstart test test-all parity parity_code accelerators browser lint bench clean
 
 env: $(VENV)/installed
 
@@ -31,11 +31,13 @@ test: env
 test-all: test
 	$(BIN)/python -m pytest -m slow
 
-parity: env
+parity: parity_code
+	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/parity
+
+parity_code: env
 	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target=$(VENV)/parity_code \
 		-r requirements-parity-code.txt
-	$(BIN)/python -m pytest --override-ini=addopts=-ra --numprocesses=2 --dist=loadfile tests/parity
 
 # The compilers (2.7 GB) in an environment of their own, which finds everything else in .venv.
 accelerators: .venv-accelerators/installed
@@ -58,8 +60,7 @@ lint: env
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-bench: env
-	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
+bench: parity_code
 	$(BIN)/python -m benchmarks.single_channel_conv
 	$(BIN)/python -m benchmarks.frontends
 	$(BIN)/python -m benchmarks.models

@@ -89,18 +89,13 @@ def by_torch(name: str, window: int) -> Callable[[list[str]], list[np.ndarray]]:
 
     from benchmarks import published, torch_models
 
-    def efficientat() -> torch.nn.Module:
-        with published.packages():
-            network = published.efficientat(_CLASSES)
-        return torch_models.Called(network, lambda network, pictures: network(pictures)[0][:, 0])
-
     front_end = features.build({'name': _MODELS[name][0]})
     network = {
         'shallow_cnn': lambda: torch_models.ShallowCnn(_CLASSES),
         'musicnn': lambda: torch_models.Musicnn(_CLASSES),
         'yamnet': lambda: torch_models.yamnet(_CLASSES),
         'cnn14': lambda: torch_models.PannsCnn((64, 128, 256, 512, 1024, 2048), 3, 2, _CLASSES),
-        'efficientat': efficientat,
+        'efficientat': lambda: published.efficientat_logits(_CLASSES),
     }[name]()
     network.eval()
     frames, mel_first = _MODELS[name][1][0], name in ('shallow_cnn', 'efficientat')

@@ -4,7 +4,7 @@ python -m benchmarks.models [--only cnn14 ast] [--json FILE] [--device cpu] [--r
 
 A training step is loss, gradients and Adam. Each row also tells how long ours takes to compile, and how
 much memory its step needs besides the parameters. The newer encoders stand beside their authors' code, of
-the packages that `make parity` installs.
+the packages that `make parity_code` installs.
 """
 
 from __future__ import annotations
@@ -42,14 +42,6 @@ class Case:
     reference: Callable
     axes: tuple[int, ...] | None = None
     channel: bool = True
-
-
-def _called(make: Callable, call: Callable) -> object:
-    """Returns a network that `make` makes of the packages of `published`; `call` takes it and pictures."""
-    from benchmarks import published, torch_models
-
-    with published.packages():
-        return torch_models.Called(make(), call)
 
 
 def cases() -> list[Case]:
@@ -108,25 +100,25 @@ def cases() -> list[Case]:
         ),
         Case(
             'efficientat', {'name': 'efficientat'}, (8, 1000, 128),
-            lambda: _called(lambda: published.efficientat(_CLASSES), lambda n, x: n(x)[0][:, 0]), mel_first,
+            lambda: published.efficientat_logits(_CLASSES), mel_first,
         ),
         Case(
             'passt', {'name': 'passt'}, (2, 498, 128),
-            lambda: _called(
+            lambda: published.Called(
                 lambda: published.passt(_CLASSES, img_size=(128, 498), stride=10), lambda n, x: n(x)[0]
             ),
             mel_first,
         ),
         Case(
             'maest_5s', {'name': 'passt'}, (2, 316, 96),
-            lambda: _called(
+            lambda: published.Called(
                 lambda: published.maest(_CLASSES, img_size=(96, 316), stride=10), lambda n, x: n(x)[0]
             ),
             mel_first,
         ),
         Case(
             'beats', {'name': 'beats'}, (2, 498, 128),
-            lambda: _called(
+            lambda: published.Called(
                 lambda: published.beats(
                     finetuned_model=True, predictor_class=_CLASSES, dropout=0.0, attention_dropout=0.0
                 ),
@@ -136,7 +128,7 @@ def cases() -> list[Case]:
         Case(
             'dasheng', {'name': 'dasheng'}, (2, 1008, 64),
             # It has no output layer: some units are as good.
-            lambda: _called(
+            lambda: published.Called(
                 lambda: published.dasheng(num_heads=12),
                 lambda n, x: n.forward_spectrogram(n.init_bn(x)).mean(1)[:, :_CLASSES],
             ),

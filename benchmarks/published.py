@@ -1,17 +1,17 @@
 """Networks of the packages that hold the code of encoders' authors, with random weights.
 
-`make parity` installs the packages into a folder of their own (requirements-parity-code.txt), of which
+`make parity_code` installs the packages into a folder of their own (requirements-parity-code.txt), of which
 `packages` lets single modules be read; what those load and never call here is left empty.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import pathlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -28,6 +28,8 @@ _EMPTY = {
 @contextlib.contextmanager
 def packages() -> Iterator[None]:
     """Lets the packages be found, which nothing else in this process is to find (transformers)."""
+    if not _FOLDER.is_dir():
+        raise SystemExit(f'{_FOLDER} is missing: make parity_code installs it')
     known = {path.name for path in _FOLDER.iterdir()} | set(_EMPTY)
     sys.path.append(str(_FOLDER))
     try:
@@ -50,6 +52,26 @@ def without_init(package: str, module: str) -> types.ModuleType:
         stub.__path__ = list(importlib.util.find_spec(package).submodule_search_locations)
         sys.modules[package] = stub
     return importlib.import_module(f'{package}.{module}')
+
+
+class Called(torch.nn.Module):
+    """A network of the packages that is called in its own way."""
+
+    def __init__(self, make: Callable, call: Callable) -> None:
+        """`make` makes the network; `call` takes it and pictures, and returns logits."""
+        super().__init__()
+        with packages():
+            self.network = make()
+        self.call = call
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Returns logits."""
+        return self.call(self.network, pictures)
+
+
+def efficientat_logits(num_classes: int) -> Called:
+    """Returns `efficientat` of one picture an example, without its embedding."""
+    return Called(lambda: efficientat(num_classes), lambda network, pictures: network(pictures)[0][:, 0])
 
 
 def efficientat(num_classes: int, width: float = 1.0) -> torch.nn.Module:

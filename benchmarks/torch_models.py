@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -206,19 +204,6 @@ def perceptron(widths: tuple[int, ...]) -> nn.Sequential:
     for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-class Called(nn.Module):
-    """A network of another package, called in its own way."""
-
-    def __init__(self, network: nn.Module, call: Callable) -> None:
-        """`call` takes the network and pictures, and returns logits."""
-        super().__init__()
-        self.network, self.call = network, call
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Returns logits."""
-        return self.call(self.network, pictures)
 
 
 class Ast(nn.Module):

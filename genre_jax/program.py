@@ -154,7 +154,8 @@ def _keep_compiled() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        # A home that cannot be written, or locked, with which jax would warn at every program.
+        # A home that cannot be written, or locked (NotImplementedError is filelock's, of a system without
+        # locks), with which jax would warn at every program.
         with contextlib.suppress(OSError, NotImplementedError):
             folder = cache() / 'compiled'
             folder.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,10 @@
         --config.data.root=DIR --workdir=runs/x
 
 model=musicnn, vgg, yamnet, efficientat, cnn14, ast, passt, maest, beats or dasheng. The published weights
-are fetched once (33, 33, 15, 20, 313, 336, 345, 345 and some 340 MB; those of MAEST are not for commercial
-use), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch: `:model=musicnn,pretrained=False`.
-Of beats none are fetched: name the authors' file, or put it here, as BEATs_iter3_plus_AS2M.pt.
+are fetched once (33, 33, 15, 20, 313, 336, 345 and 345 MB, and of dasheng, by its parameters, 342; those of
+MAEST are not for commercial use), or name a file, --config.init.checkpoint=yamnet.tflite. From scratch:
+`:model=musicnn,pretrained=False`. Of beats none are fetched: name the authors' file, or put it here, as
+BEATs_iter3_plus_AS2M.pt.
 
 The output layer trains alone for the first tenth, then everything, earlier layers more slowly; the first
 layer of musicnn, where nearly all of its time would go, stays as it is. musicnn and yamnet take minutes

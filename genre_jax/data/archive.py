@@ -169,7 +169,7 @@ def _extract(path: str, folder: pathlib.Path) -> None:
             raise UserError(
                 f'{path} is cut off, damaged, or no {kind} archive ({detail}): download it again'
             ) from error
-        except (NotImplementedError, RuntimeError) as error:  # compression, encryption
+        except (NotImplementedError, RuntimeError) as error:  # zipfile's, of compression and encryption
             raise UserError(
                 f'{path} cannot be unpacked here ({error}): unpack it with another program and name '
                 'the folder as root'

@@ -94,8 +94,8 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
     for key in ('freeze', 'lora_rank'):
         if source is None and config.optim[key] and not config.optim.unfreeze_at:
             logging.warning(
-                'config.optim.%s=%r without config.init.checkpoint: most layers stay as they are drawn at '
-                'random; name a checkpoint to begin with', key, config.optim[key],
+                'config.optim.%s=%r without config.init.checkpoint: what does not train stays as it is drawn '
+                'at random; name a checkpoint to begin with', key, config.optim[key],
             )  # fmt: skip
     return front_end, source
 

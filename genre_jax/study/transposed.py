@@ -93,12 +93,11 @@ def test(fold: Fold, model: str, semitones: Sequence[float]) -> Heard:
     folder, kind = fold.folder(model), fold.dataset.kind
     said = {0.0: Predictions.read(folder / 'predictions' / 'test.npz', _REMEDY)}
     source = init_from.find(str(folder))
+    words = {each: way(each, kind).split()[0].strip(',') for each in semitones}
     files = {
         # Of these very weights: a run may have been trained longer.
-        each: folder
-        / 'transposed'
-        / f'{source.sha256[:12]}_{each:+g}_{way(each, kind).split()[0].strip(",")}.npz'
-        for each in semitones
+        each: folder / 'transposed' / f'{source.sha256[:12]}_{each:+g}_{word}.npz'
+        for each, word in words.items()
     }
     missing = [each for each, file in files.items() if not file.exists()]
     predictor = functools.cache(functools.partial(_predictor, fold, source))

@@ -613,12 +613,17 @@ def test_learnt_weights_of_layers_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('licence', 'said'), [('CC BY-NC-SA 4.0 <x>', 'CC BY-NC-SA 4.0 <x>'), (None, 'not told')]
-)
+    ('licence', 'said'),
+    [
+        ({'licence': 'CC BY-NC-SA 4.0 <x>'}, 'CC BY-NC-SA 4.0 <x>'), ({'licence': None}, 'not told'),
+        ({}, 'not told'),
+    ],
+)  # fmt: skip
 def test_the_licence_of_what_it_began_with_is_a_key_fact(tmp_path, licence, said):
+    """Runs of a time when none was kept have no such key."""
     run_dir = make_run(tmp_path / 'run')
     environment = json.loads((run_dir / 'environment.json').read_text())
-    init = {'title': 'MAEST', 'parameters_sha256': 'ab' * 32, 'licence': licence}
+    init = {'title': 'MAEST', 'parameters_sha256': 'ab' * 32, **licence}
     write_json(run_dir / 'environment.json', environment | {'init': init})
     facts = read_page(run_dir).text()
     assert f'MAEST, parameters {"ab" * 6}; licence of the weights: {said}' in facts

@@ -30,7 +30,7 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
         'width': tensors['classifier.2.weight'].shape[0] / _HIDDEN,
         'num_classes': len(tensors['classifier.5.weight']),
         'features': 'efficientat',
-        'picture': (max(frames, 32), front_end.n_mels),
+        'picture': (frames, front_end.n_mels),
         'front_end': dataclasses.asdict(front_end),
     }
 

@@ -12,7 +12,8 @@ from genre_jax.models.kernels.product import product
 # A TPU's kernel takes blocks of a multiple of so many tokens: 4 where there are as many, which keep its units
 # of products busy, to 8, whose scores fit its memory.
 _LANES = 128
-# Weights that are computed at once elsewhere, 4 MiB: of 1 to 12 tried, the fastest with 250 to 1200 tokens.
+# Weights that are computed at once elsewhere, 4 MiB: the best of those tried on two cores for 600 and 1200
+# tokens; 250 would rather have 6.
 _CACHED = 1 << 20
 
 
@@ -24,7 +25,7 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
     with the weights of some heads at a time, which gradients compute anew.
     """
     return jax.lax.platform_dependent(
-        queries, keys, values, cuda=_by_cudnn, tpu=_by_splash, default=_head_by_head
+        queries, keys, values, cuda=_by_cudnn, tpu=_by_splash, default=_few_heads_at_once
     )
 
 
@@ -36,7 +37,7 @@ def attend_with_bias(
     `gate`, float32 (batch, heads, tokens), is of the queries; `bias`, float32 (heads, tokens, tokens), of
     queries and keys, the same for all examples.
     """
-    return _head_by_head(queries, keys, values, gate, by_head=(bias,))
+    return _few_heads_at_once(queries, keys, values, gate, by_head=(bias,))
 
 
 def _by_cudnn(queries, keys, values):
@@ -45,7 +46,7 @@ def _by_cudnn(queries, keys, values):
     # Ampere GPUs have no such kernel, of which jax does not tell.
     old = any(float(getattr(gpu, 'compute_capability', 8)) < 8 for gpu in jax.local_devices())
     if cuda_versions is None or old or queries.dtype.itemsize != 2 or width % 8 or width > 128:
-        return _head_by_head(queries, keys, values)
+        return _few_heads_at_once(queries, keys, values)
     # jax refuses gradients of an odd number of tokens.
     odd, by_token = tokens % 2, (x.swapaxes(1, 2) for x in (queries, keys, values))
     attended = jax.nn.dot_product_attention(
@@ -59,9 +60,9 @@ def _by_cudnn(queries, keys, values):
 def _by_splash(queries, keys, values):
     mesh = jax.sharding.get_abstract_mesh()
     if set(mesh.axis_names) == set(mesh.manual_axes):  # or there is none
-        return (_head_by_head if mesh.empty else _splash)(queries, keys, values)
+        return (_few_heads_at_once if mesh.empty else _splash)(queries, keys, values)
     if len(queries) % sharding.batch_parts(mesh) or queries.shape[1] % mesh.shape['model']:
-        return _head_by_head(queries, keys, values)
+        return _few_heads_at_once(queries, keys, values)
     # XLA does not divide a kernel among devices.
     spec = jax.P(*sharding.by_example(mesh).spec, 'model')
     return jax.shard_map(_splash, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)(
@@ -118,23 +119,24 @@ def _padded(queries, keys, values):
     return attended[:, :tokens].reshape(queries.shape)
 
 
-def _head_by_head(*inputs, by_head=()):
+def _few_heads_at_once(*inputs, by_head=()):
     # The weights of few heads stay in a CPU's cache; those of all, with 3590 tokens, are gigabytes.
     batch, heads, tokens, _ = inputs[0].shape
     at_once = max(
         n for n in range(1, heads + 1) if not heads % n and (n == 1 or n * batch * tokens**2 <= _CACHED)
     )
     kept = jax.checkpoint_policies.save_only_these_names('highest', 'attended', 'total')
-    some_heads = jax.checkpoint(lambda some: _some_heads(*some), prevent_cse=False, policy=kept)
-    first = [*(x.swapaxes(0, 1) for x in inputs), *(x[:, None] for x in by_head)]
-    attended = jax.lax.map(some_heads, [x.reshape(-1, at_once, *x.shape[1:]) for x in first])
+    few_heads = jax.checkpoint(lambda few: _few_heads(*few), prevent_cse=False, policy=kept)
+    heads_first = [*(x.swapaxes(0, 1) for x in inputs), *(x[:, None] for x in by_head)]
+    attended = jax.lax.map(few_heads, [x.reshape(-1, at_once, *x.shape[1:]) for x in heads_first])
     return attended.reshape(heads, *attended.shape[2:]).swapaxes(0, 1)
 
 
-def _some_heads(queries, keys, values, gate=None, bias=None):
+def _few_heads(queries, keys, values, gate=None, bias=None):
     # The sums of the softmax divide the result, not the larger matrix of weights.
-    queries = queries * np.asarray(queries.shape[-1] ** -0.5, queries.dtype)
-    scores = product('...qd,...kd->...qk', queries, keys, queries.dtype)
+    # Scaled in float32: 16 bits would round the scale itself, and so all scores to one side.
+    scaled = queries.astype(jnp.float32) * queries.shape[-1] ** -0.5
+    scores = product('...qd,...kd->...qk', scaled, keys, queries.dtype)
     if bias is not None:
         # As a product: XLA on CPUs sums its gradient, of one example, in a thirtieth of the time.
         scores += jnp.einsum('...q,...qk->...qk', gate, bias)
