@@ -80,6 +80,11 @@ def about(dataset: prepared.Dataset) -> dict:
     }
 
 
+def about_weights(source) -> dict:
+    """Returns what environment.json says of weights: a checkpoint's, or a finished model's."""
+    return {'title': source.title, 'parameters_sha256': source.sha256, 'licence': source.licence}
+
+
 def write_step_zero(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
@@ -95,8 +100,7 @@ def write_step_zero(
     file = workdir / 'environment.json'
     now = environment() | {
         'dataset': about(dataset),
-        'init': source
-        and {'title': source.title, 'parameters_sha256': source.sha256, 'licence': source.licence},
+        'init': source and about_weights(source),
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
     notes = []
