@@ -169,19 +169,20 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Maps (batch, tokens, width) to the same shape."""
-        batch, n_tokens, width = tokens.shape
+        _, n_tokens, width = tokens.shape
 
         def dense(units: int, name: str) -> nn.Dense:
             return nn.Dense(units, kernel_init=SMALL, dtype=self.dtype, name=name)
 
-        # The norms' statistics are float32 whatever the dtype.
+        # The norms' statistics are float32 whatever the dtype. Layers get the tokens of all examples as rows
+        # of one matrix: else XLA on CPUs transposes what the gradients of their kernels are made of.
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm1')(tokens)
         qkv = Heads(self.heads, self.dtype, name='attn_qkv')(normed)
         attended = _within_spans(qkv, self.span or n_tokens)
-        tokens = tokens + dense(width, 'attn_proj')(attended.reshape(batch, n_tokens, width))
+        tokens = tokens + dense(width, 'attn_proj')(attended.reshape(-1, width)).reshape(tokens.shape)
         normed = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm2')(tokens)
-        hidden = pytorch.gelu(dense(4 * width, 'mlp_fc1')(normed))
-        return tokens + dense(width, 'mlp_fc2')(hidden)
+        hidden = pytorch.gelu(dense(4 * width, 'mlp_fc1')(normed.reshape(-1, width)))
+        return tokens + dense(width, 'mlp_fc2')(hidden).reshape(tokens.shape)
 
 
 def _within_spans(qkv: jax.Array, span: int) -> jax.Array:
@@ -221,7 +222,7 @@ class Heads(nn.Module):
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
         if jax.sharding.get_abstract_mesh().shape.get('model', 1) > 1:
             return jnp.einsum('btw,wchd->btchd', tokens, kernel.reshape(width, *shape)) + bias.reshape(shape)
-        return (tokens @ kernel + bias).reshape(*tokens.shape[:-1], *shape)
+        return (tokens.reshape(-1, width) @ kernel + bias).reshape(*tokens.shape[:-1], *shape)
 
 
 def resize_pos_embed(pos_embed: jax.Array, source: tuple[int, int], target: tuple[int, int]) -> jax.Array:

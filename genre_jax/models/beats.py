@@ -141,14 +141,17 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array, bias: jax.Array) -> jax.Array:
         """Maps (batch, tokens, width) to the same shape; `bias` is that of `by_distance`."""
-        batch, n_tokens, width = tokens.shape
+        width = tokens.shape[-1]
         qkv = Heads(self.heads, self.dtype, name='self_attn_qkv')(tokens)
         gate = Gate(self.dtype, name='self_attn_grep')(qkv[:, :, 0])
         attended = attend_with_bias(*each_of(qkv), gate, bias).swapaxes(1, 2)
-        attended = self._dense(width, 'self_attn_out_proj')(attended.reshape(batch, n_tokens, width))
-        tokens = _norm(self.dtype, 'self_attn_layer_norm')(self.around * tokens + attended)
-        hidden = pytorch.gelu(self._dense(self.hidden_units, 'fc1')(tokens))
-        return _norm(self.dtype, 'final_layer_norm')(self.around * tokens + self._dense(width, 'fc2')(hidden))
+        # From here on the tokens of all examples are rows of one matrix, as in AST's block.
+        attended = self._dense(width, 'self_attn_out_proj')(attended.reshape(-1, width))
+        around = self.around * tokens.reshape(-1, width)
+        rows = _norm(self.dtype, 'self_attn_layer_norm')(around + attended)
+        hidden = pytorch.gelu(self._dense(self.hidden_units, 'fc1')(rows))
+        rows = self.around * rows + self._dense(width, 'fc2')(hidden)
+        return _norm(self.dtype, 'final_layer_norm')(rows).reshape(tokens.shape)
 
     def _dense(self, units: int, name: str) -> nn.Dense:
         return nn.Dense(units, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
