@@ -75,7 +75,11 @@ def main(argv: list[str]) -> None:
                 'batch_size': classifier.batch_size,
             }
             songs, bad = _label(files.label(classifier, paths, hop, Journal(out, settings)))
-            written = outputs.write(songs, bad, _FORMATS.value, out)
+            model = (
+                f'{classifier.title}, parameters {classifier.sha256[:12]}; licence of the weights: '
+                f'{classifier.licence or "not told"}'
+            )
+            written = outputs.write(songs, bad, _FORMATS.value, out, model)
         print(f'written: {", ".join(map(str, written))}')
     else:
         _, bad = _label(files.label(classifier, paths, hop))

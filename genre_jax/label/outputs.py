@@ -27,16 +27,20 @@ class Labelled(NamedTuple):
 
 
 def write(
-    songs: Sequence[Labelled], bad: Sequence[tuple[str, BadAudio]], formats: Sequence[str], out: pathlib.Path
+    songs: Sequence[Labelled],
+    bad: Sequence[tuple[str, BadAudio]],
+    formats: Sequence[str],
+    out: pathlib.Path,
+    model: str,
 ) -> list[pathlib.Path]:
     """Writes songs with their stretches in some of FORMATS, and bad.csv; returns the files and folders.
 
-    They are the same bytes for the same songs.
+    They are the same bytes for the same songs. The page tells what `model` says of who named them.
     """
     files = [out / 'bad.csv']
     write_rows(files[0], [('track', 'reason'), *((readable(path), str(error)) for path, error in bad)])
     for each in formats:
-        files += FORMATS[each](songs, out)
+        files += FORMATS[each](songs, out, model)
     return files
 
 
@@ -69,7 +73,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 3 if k.endswith('_s') else 6) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def _csv(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+def _csv(songs: Sequence[Labelled], out: pathlib.Path, _: str) -> list[pathlib.Path]:
     tables = {'songs': (song_rows(songs), _SONG), 'segments': (segment_rows(songs), _SEGMENT)}
     for name, (rows, columns) in tables.items():
         columns = list(rows[0]) if rows else columns
@@ -77,7 +81,7 @@ def _csv(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     return [out / 'songs.csv', out / 'segments.csv']
 
 
-def _jsonl(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+def _jsonl(songs: Sequence[Labelled], out: pathlib.Path, _: str) -> list[pathlib.Path]:
     lines = []
     for (song, _, stretches), row in zip(songs, song_rows(songs), strict=True):
         kept = {key: row[key] for key in (*_SONG, *_TONIC) if key in row}
@@ -88,7 +92,7 @@ def _jsonl(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     return [out / 'songs.jsonl']
 
 
-def _parquet(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+def _parquet(songs: Sequence[Labelled], out: pathlib.Path, _: str) -> list[pathlib.Path]:
     import pyarrow
     import pyarrow.parquet
 
@@ -98,7 +102,7 @@ def _parquet(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]
     return [out / f'{name}.parquet' for name in files]
 
 
-def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+def _tracks(songs: Sequence[Labelled], out: pathlib.Path, _: str) -> list[pathlib.Path]:
     """Writes a label track a song: start, end and label, a line each, with tabs between."""
     folder, taken = out / 'tracks', set()
     folder.mkdir(exist_ok=True)
@@ -112,7 +116,7 @@ def _tracks(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
     return [folder]
 
 
-def _html(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
+def _html(songs: Sequence[Labelled], out: pathlib.Path, model: str) -> list[pathlib.Path]:
     from genre_jax.report import page  # which takes a second to import
 
     classes = sorted({each.label for _, _, stretches in songs for each in stretches})
@@ -128,10 +132,10 @@ def _html(songs: Sequence[Labelled], out: pathlib.Path) -> list[pathlib.Path]:
         for song, label, stretches in songs
     ]
     template = pathlib.Path(__file__).with_name('page.html.j2')
-    page.render(template, out / 'label.html', {'rows': rows, 'classes': classes})
+    page.render(template, out / 'label.html', {'rows': rows, 'classes': classes, 'model': model})
     return [out / 'label.html']
 
 
-FORMATS: dict[str, Callable[[Sequence[Labelled], pathlib.Path], list[pathlib.Path]]] = {
+FORMATS: dict[str, Callable[[Sequence[Labelled], pathlib.Path, str], list[pathlib.Path]]] = {
     'csv': _csv, 'jsonl': _jsonl, 'parquet': _parquet, 'tracks': _tracks, 'html': _html,
 }  # fmt: skip

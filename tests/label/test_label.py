@@ -308,6 +308,7 @@ def test_the_program_writes_what_python_returns(trained, model, tmp_path):
     assert [line.split('\t')[2] for line in track] == [each.label for each in songs[0].timeline()]
     page = (out / 'label.html').read_text()
     assert page.count('<article>') == 12 and 'http' not in page
+    assert f'parameters {model.sha256[:12]}; licence of the weights: not told' in page
     sources = {urllib.parse.unquote_to_bytes(each) for each in re.findall('src="file://([^"]+)"', page)}
     assert sources == {os.fsencode(path) for path in paths(trained)}
     # Again: nothing to do, the same bytes.
