@@ -36,7 +36,7 @@ def page(tmp_path_factory):
         mean = np.array([0.5, 0.3, 0.2])[np.roll(np.arange(3), number)]
         song = Song(str(path), DURATION_S, LABELS, starts, starts + 2, probabilities, mean)
         songs.append(outputs.Labelled(song, song.label, song.timeline()))
-    [file] = outputs.FORMATS['html'](songs, home)
+    [file] = outputs.FORMATS['html'](songs, home, 'a <b>bold</b> model')
     return file
 
 
