@@ -43,6 +43,7 @@ def page(tmp_path_factory):
 @pytest.mark.parametrize('number', range(len(NAMES)))
 def test_a_stretch_plays_from_its_start(reader, page, number):
     tab = reader.open(page)
+    tab.get_by_text('By a <b>bold</b> model', exact=True).wait_for()
     article = tab.locator('article').nth(number)
     article.locator('.timeline button').nth(1).click()
     audio = article.locator('audio')
