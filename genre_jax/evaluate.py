@@ -186,7 +186,8 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
     settings = json.loads(config_lib.to_json(config))
     settings |= {'model': {'name': classifier.title}, 'features': {'name': classifier.features}}
     write_json(folder / 'config.json', settings)
-    facts = {'dataset': run_folder.about(dataset), 'init': run_folder.about_weights(classifier)}
+    weights = run_folder.about_weights(classifier.title, classifier.sha256, classifier.licence)
+    facts = {'dataset': run_folder.about(dataset), 'init': weights}
     facts['split_fingerprint'] = digests.of_text('\n'.join(sorted(set(track.tolist())))).hex()
     write_json(folder / 'environment.json', environment() | facts)
     write_json(folder / 'result.json', result)

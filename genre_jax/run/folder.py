@@ -80,9 +80,9 @@ def about(dataset: prepared.Dataset) -> dict:
     }
 
 
-def about_weights(source) -> dict:
+def about_weights(title: str, sha256: str, licence: str | None) -> dict:
     """Returns what environment.json says of weights: a checkpoint's, or a finished model's."""
-    return {'title': source.title, 'parameters_sha256': source.sha256, 'licence': source.licence}
+    return {'title': title, 'parameters_sha256': sha256, 'licence': licence}
 
 
 def write_step_zero(
@@ -100,7 +100,7 @@ def write_step_zero(
     file = workdir / 'environment.json'
     now = environment() | {
         'dataset': about(dataset),
-        'init': source and about_weights(source),
+        'init': source and about_weights(source.title, source.sha256, source.licence),
         'split_fingerprint': split.fingerprint([track['track'] for track in dataset.tracks]),
     }
     notes = []
