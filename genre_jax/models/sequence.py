@@ -34,9 +34,9 @@ class _Scorer(nn.Module):
         narrow, wide = self.widths
         maps, inside = self._layer(seen, inside, narrow, 5, 'conv_1', stride=2)
         maps = maps + self._layer(maps, inside, narrow, 5, 'conv_2')[0]
-        maps, inside = nn.max_pool(maps, (2,), (2,)), nn.max_pool(inside, (2,), (2,))
+        maps, inside = _larger_of_pairs(maps), _larger_of_pairs(inside)
         maps, inside = self._layer(maps, inside, wide, 5, 'conv_3')
-        maps, inside = nn.max_pool(maps, (2,), (2,)), nn.max_pool(inside, (2,), (2,))
+        maps, inside = _larger_of_pairs(maps), _larger_of_pairs(inside)
         maps = (maps + self._layer(maps, inside, wide, 3, 'conv_4')[0]).astype(jnp.float32)
         weight = jax.nn.softmax(jnp.where(inside > 0, nn.Dense(_HEADS, name='attention')(maps), _NEVER), 1)
         attended = jnp.einsum('bth,btc->bhc', weight, maps).reshape(len(maps), -1)
@@ -55,6 +55,12 @@ class _Scorer(nn.Module):
         maps = nn.gelu(nn.LayerNorm(dtype=self.dtype, name=f'{name}_norm')(conv(maps)))
         inside = inside[:, ::stride]
         return maps * inside.astype(maps.dtype), inside
+
+
+def _larger_of_pairs(maps: jax.Array) -> jax.Array:
+    """Keeps the larger one of steps 0 and 1, 2 and 3, ...: max_pool, whose gradient is slow on CPUs."""
+    steps = maps.shape[1] // 2
+    return maps[:, : 2 * steps].reshape(len(maps), steps, 2, -1).max(2)
 
 
 class Model(Network):
