@@ -90,8 +90,6 @@ class Melody(FrontEnd):
         bins = self.bins_per_octave
         if any(delay_s <= 0 for delay_s in self.delays_s):
             raise UserError(f'config.features.delays_s={self.delays_s}: expected seconds above 0')
-        if bins % 2 == 0:
-            raise UserError(f'config.features.bins_per_octave={bins}: expected an odd number')
         if self.components > bins * (bins // 2 + 1):
             raise UserError(
                 f'config.features.components={self.components}: a surface of {bins} bins has no more than '
@@ -117,7 +115,8 @@ class Melody(FrontEnd):
         frequencies, basis = [], []
         for of_delay in moments:
             values, vectors = np.linalg.eigh(of_delay)
-            values = values * np.where(np.arange(len(values)) > 0, 2, 1)[:, None]  # k and -k
+            frequency = np.arange(len(values))
+            values = values * np.where(2 * frequency % self.bins_per_octave, 2, 1)[:, None]  # k and -k
             order = np.argsort(-values, axis=None, kind='stable')[: self.components]
             for k, i in zip(*np.unravel_index(order, values.shape), strict=True):
                 vector = vectors[k, :, i]

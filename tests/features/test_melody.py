@@ -11,10 +11,12 @@ from genre_jax.features import melody
 
 RATE_HZ = 43.0
 BINS = 53
+EITHER = pytest.mark.parametrize('bins', (BINS, 24))  # an even number has a component that is its own mirror
 
 
-def front_end(**fields):
-    return melody.Melody(sample_rate_hz=RATE_HZ, **{'delays_s': (0.3, 1.0), 'components': 40} | fields)
+def front_end(bins=BINS, **fields):
+    fields = {'delays_s': (0.3, 1.0), 'components': 40} | fields
+    return melody.Melody(sample_rate_hz=RATE_HZ, bins_per_octave=bins, **fields)
 
 
 def walk(seed, frames=1400, unvoiced=0.1):
@@ -32,14 +34,14 @@ FRAMES = 1500
 
 
 @functools.cache
-def compiled(components=40):
-    return jax.jit(front_end(components=components))
+def compiled(bins=BINS, components=40):
+    return jax.jit(front_end(bins, components=components))
 
 
-def of(f0_hz, **fields):
+def of(f0_hz, bins=BINS, **fields):
     """Features of a melody, which is filled up with silence."""
-    rows = compiled(**fields)(np.pad(f0_hz, (0, FRAMES - len(f0_hz)))[None])
-    return melody.columns(np.asarray(rows)[0], BINS)
+    rows = compiled(bins, **fields)(np.pad(f0_hz, (0, FRAMES - len(f0_hz)))[None])
+    return melody.columns(np.asarray(rows)[0], bins)
 
 
 def counts(height, weight, origin, n, circular):
@@ -78,38 +80,44 @@ def test_distributions_are_numpys(seed):
                 np.testing.assert_allclose(columns.unfolded[grid, row], wanted, atol=2e-6)
 
 
-def test_surfaces_are_numpys():
+@EITHER
+def test_surfaces_are_numpys(bins):
     """Components that are not fitted are Fourier's, of the sheared root of blurred counts of pairs."""
     f0_hz = walk(0)
-    columns = of(f0_hz, components=BINS * 27)
-    height = BINS * np.log2(np.where(f0_hz > 0, f0_hz, 55).astype(np.float64) / 55)
+    columns = of(f0_hz, bins, components=bins * (bins // 2 + 1))
+    height = bins * np.log2(np.where(f0_hz > 0, f0_hz, 55).astype(np.float64) / 55)
     for grid in range(2):
-        described = np.asarray(columns.surfaces[grid]).reshape(2, BINS, 27, 3)  # by delay and interval
+        described = np.asarray(columns.surfaces[grid]).reshape(
+            2, bins, bins // 2 + 1, 3
+        )  # by delay and interval
         lowest = float(columns.lowest[grid])
         for delay, frames in enumerate((13, 43)):
-            surface = np.zeros((BINS, BINS))
+            surface = np.zeros((bins, bins))
             both = (f0_hz[:-frames] > 0) & (f0_hz[frames:] > 0)
             for p, q in zip((height[:-frames] - lowest)[both], (height[frames:] - lowest)[both], strict=True):
                 for i in (0, 1):
                     for j in (0, 1):
                         weight = (1 - abs(p - np.floor(p) - i)) * (1 - abs(q - np.floor(q) - j))
-                        surface[(int(np.floor(p)) + i) % BINS, (int(np.floor(q)) + j) % BINS] += weight
-            away = np.minimum(np.arange(BINS), BINS - np.arange(BINS))
+                        surface[(int(np.floor(p)) + i) % bins, (int(np.floor(q)) + j) % bins] += weight
+            away = np.minimum(np.arange(bins), bins - np.arange(bins))
             blur = np.fft.fft(np.exp(-0.5 * away**2)).real
             blurred = np.fft.ifft2(np.fft.fft2(surface) * np.outer(blur, blur)).real.clip(0)
             root = np.sqrt(blurred / blurred.sum())
-            sheared = np.array([[root[p, (p + d) % BINS] for d in range(BINS)] for p in range(BINS)])
+            sheared = np.array([[root[p, (p + d) % bins] for d in range(bins)] for p in range(bins)])
             wanted = np.fft.rfft(sheared, axis=0, norm='ortho')
             np.testing.assert_allclose(described[delay, :, :, 0].T, wanted.real, atol=1e-4)
             np.testing.assert_allclose(described[delay, :, :, 1].T, wanted.imag, atol=1e-4)
-            np.testing.assert_array_equal(described[delay, :, :, 2].T, np.arange(27)[:, None] * np.ones(BINS))
+            np.testing.assert_array_equal(
+                described[delay, :, :, 2].T, np.arange(bins // 2 + 1)[:, None] * np.ones(bins)
+            )
 
 
-def test_a_transposition_moves_where_the_features_begin_and_nothing_else():
+@EITHER
+def test_a_transposition_moves_where_the_features_begin_and_nothing_else(bins):
     f0_hz = walk(1)
-    fitted = front_end().fitted([np.stack([walk(seed) for seed in range(4)])])
-    half_bins = np.array([0, -212, -1, 1, 2, 37, 53, 106])
-    steps = np.exp2(half_bins / (2 * BINS)).astype(np.float32)
+    fitted = front_end(bins).fitted([np.stack([walk(seed) for seed in range(4)])])
+    half_bins = np.array([0, -4 * bins, -1, 1, 2, 37, bins, 2 * bins])
+    steps = np.exp2(half_bins / (2 * bins)).astype(np.float32)
     rows = np.asarray(jax.jit(fitted)(steps[:, None] * f0_hz))
     np.testing.assert_allclose(
         rows[:, :, 1:], np.broadcast_to(rows[:1, :, 1:], rows[:, :, 1:].shape), atol=1e-5
@@ -137,22 +145,28 @@ def test_silence_behind_a_melody_changes_nothing():
     assert all(np.isfinite(each).all() for each in of(np.zeros(300, np.float32)))
 
 
-def test_the_basis_is_the_principal_components():
+@EITHER
+def test_the_basis_is_the_principal_components(bins):
     """By frequency; what is kept is the largest share of what the training part's surfaces hold."""
     tracks = np.stack([walk(seed) for seed in range(6)])
     padded = np.pad(tracks, ((0, 0), (0, FRAMES - tracks.shape[1])))
-    rows = [compiled(BINS * 27)(each[None])[0] for each in padded]
-    rows = melody.columns(np.stack(rows), BINS).surfaces
-    spectra = np.asarray(rows[..., 0] + 1j * rows[..., 1]).reshape(-1, 2, BINS, 27)  # turned, as if moments
-    fitted = front_end().fitted([tracks[:4], tracks[4:]])
+    rows = [compiled(bins, bins * (bins // 2 + 1))(each[None])[0] for each in padded]
+    rows = melody.columns(np.stack(rows), bins).surfaces
+    spectra = np.asarray(rows[..., 0] + 1j * rows[..., 1]).reshape(
+        -1, 2, bins, bins // 2 + 1
+    )  # turned, as if moments
+    fitted = front_end(bins).fitted([tracks[:4], tracks[4:]])
     frequencies, basis = fitted._basis()
     for delay in range(2):
         energies = np.concatenate(
-            [(1 + (k > 0)) * np.linalg.svd(spectra[:, delay, :, k], compute_uv=False) ** 2 for k in range(27)]
+            [
+                (1 + (2 * k % bins > 0)) * np.linalg.svd(spectra[:, delay, :, k], compute_uv=False) ** 2
+                for k in range(bins // 2 + 1)
+            ]
         )
         own = slice(40 * delay, 40 * (delay + 1))
         kept = sum(
-            (1 + (k > 0)) * np.abs(spectra[:, delay, :, k] @ vector.conj()) ** 2
+            (1 + (2 * k % bins > 0)) * np.abs(spectra[:, delay, :, k] @ vector.conj()) ** 2
             for k, vector in zip(frequencies[own], basis[own], strict=True)
         ).sum()
         assert kept == pytest.approx(np.sort(energies)[-40:].sum(), rel=1e-4)
@@ -161,7 +175,6 @@ def test_the_basis_is_the_principal_components():
 @pytest.mark.parametrize(
     'fields, part',
     [
-        ({'bins_per_octave': 12}, 'bins_per_octave=12: expected an odd number'),
         ({'delays_s': (0.3, 0.0)}, 'delays_s'),
         ({'components': 9999}, 'components=9999'),
     ],
