@@ -106,7 +106,7 @@ class Melody(FrontEnd):
 
         `batches` are float32 [n, frames]. Components are not centred, so that phases stay phases.
         """
-        spectra_of = jax.jit(lambda tracks: jax.lax.map(self._track_spectra, tracks))
+        spectra_of = jax.jit(lambda tracks: jax.vmap(self._spectra)(jax.lax.map(self._counted, tracks)[-1]))
         moments = np.zeros((len(self.delays_s), self.bins_per_octave // 2 + 1, *[self.bins_per_octave] * 2))
         for tracks in batches:
             spectra = np.asarray(spectra_of(tracks), np.complex128)
@@ -128,13 +128,19 @@ class Melody(FrontEnd):
 
     def __call__(self, f0_hz: jax.Array) -> jax.Array:
         """Computes float32 (..., 2, columns) of float32 (..., frames) in Hz, 0 where unvoiced."""
-        flat = jax.lax.map(self.track, f0_hz.reshape(-1, f0_hz.shape[-1]))
-        return flat.reshape(*f0_hz.shape[:-1], *flat.shape[1:])
+        tracks = jax.lax.stop_gradient(f0_hz.reshape(-1, f0_hz.shape[-1]))
+        # Counts take one core, track by track; what follows from them takes all, for all tracks at once.
+        rows = jax.vmap(self._described)(tracks, jax.lax.map(self._counted, tracks))
+        return rows.reshape(*f0_hz.shape[:-1], *rows.shape[1:])
 
     def track(self, f0_hz: jax.Array) -> jax.Array:
         """Computes float32 (2, columns) of one track (frames,); counts have no gradient."""
         f0_hz = jax.lax.stop_gradient(f0_hz)
-        bins, first, unfolded, folded, surfaces = self._counted(f0_hz)
+        return self._described(f0_hz, self._counted(f0_hz))
+
+    def _described(self, f0_hz: jax.Array, counts: tuple) -> jax.Array:
+        bins = self.bins_per_octave
+        first, unfolded, folded, surfaces = counts
         parts = jnp.concatenate([unfolded.sum(0, keepdims=True), unfolded])
         classes = jnp.concatenate([folded[:QUARTERS].sum(0, keepdims=True), folded])
         total = jnp.maximum(classes[0].sum(), 1)
@@ -220,7 +226,7 @@ class Melody(FrontEnd):
         )
         blocks = -(-end // _BLOCK)
         unfolded, folded, surfaces = jax.lax.fori_loop(0, blocks, count, counts)
-        return bins, first, unfolded, folded, surfaces.reshape(len(delays), fine, fine)
+        return first, unfolded, folded, surfaces.reshape(len(delays), fine, fine)
 
     def _spectra(self, surfaces: jax.Array) -> jax.Array:
         """Returns Fourier components, complex64 (2 grids, surfaces, frequencies, intervals)."""
@@ -241,9 +247,6 @@ class Melody(FrontEnd):
             for part in (turn.real, turn.imag)
         )
         return jax.lax.complex(real, imaginary)
-
-    def _track_spectra(self, f0_hz: jax.Array) -> jax.Array:
-        return self._spectra(self._counted(f0_hz)[-1])
 
     def _basis(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns frequencies [components] and basis [components, bins] of all surfaces."""

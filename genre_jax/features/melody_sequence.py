@@ -72,7 +72,7 @@ class MelodySequence(FrontEnd):
         return jnp.pad(frames, (0, n_steps * self.hop_length - len(frames))).reshape(n_steps, -1)
 
     def _near(self, place: jax.Array, voiced: jax.Array) -> jax.Array:
-        """Sums over each step (steps, hop_length) how near its frames are to every column, (steps, columns)."""
+        """Sums how near the frames of steps (steps, hop_length) are to columns: (steps, columns)."""
         fine = GRIDS * self.bins_per_octave
 
         def of_frame(i: int) -> jax.Array:
