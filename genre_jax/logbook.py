@@ -238,6 +238,8 @@ def summary_lines(result: Mapping, workdir: pathlib.Path) -> Sequence[str]:
             lines.append(f'  {words:<28} {percent(figures["song_max_probability"])}')
     majority = result['majority']
     lines.append(f'  {"always " + majority["class"]:<28} {percent(majority)}   (majority class)')
+    if by_tonic := result.get('tonic_alone'):
+        lines.append(f'  {"by the tonic alone":<28} {percent(by_tonic)}')
     lines.append(f'  {"chance":<28} {100 * result["chance"]:5.1f} %')
     if weights := result.get('layer_weights'):
         lines.append(f'weights of the layers, from 0: {", ".join(f"{each:.3f}" for each in weights)}')

@@ -11,6 +11,7 @@ import numpy as np
 from genre_jax.evaluation import evaluate, intervals
 
 TOLERANCE_CENTS = 25.0
+_NEAR_CENTS = 50.0  # what the vote of a song in another key is worth falls with
 # Of the likeliest tonics: how many are named, and what the second one has to have.
 _NAMED, _LEAST = 3, 0.05
 
@@ -127,3 +128,36 @@ def score(predictions: evaluate.Predictions, groups: Mapping[str, str]) -> dict 
         for name, right in shares.items()
     }
     return found | {'n': int(known.sum()), 'median_cents': float(np.median(np.abs(cents)))}
+
+
+def alone(
+    label: np.ndarray, tonic_hz: np.ndarray, group: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> dict | None:
+    """Scores naming test songs by their tonic and nothing else: how much of the class the key tells.
+
+    Every training song votes for its class, with the weight of a Gaussian of 50 cents about its tonic,
+    whatever the octave.
+
+    Args:
+        label: classes from 0, of all songs.
+        tonic_hz: 0 where unknown.
+        group: of the songs, for the interval.
+        train: numbers of songs, as `test`.
+
+    Returns:
+        'n', 'accuracy', 'accuracy_ci95' and 'commonest', the share of the largest class, of the test songs
+        whose tonic is known; None: one of the parts has no such song.
+    """
+    train, test = (part[tonic_hz[part] > 0] for part in (train, test))
+    if not len(train) or not len(test):
+        return None
+    cents = np.rint(1200 * np.log2(np.where(tonic_hz > 0, tonic_hz, 55) / 55)).astype(np.int64) % 1200
+    count = np.zeros((1200, label.max() + 1))
+    np.add.at(count, (cents[train], label[train]), 1)
+    away = (np.arange(1200)[:, None] - np.arange(1200) + 600) % 1200 - 600
+    votes = np.exp(-0.5 * (away / _NEAR_CENTS) ** 2) @ count
+    right = votes[cents[test]].argmax(1) == label[test]
+    interval = intervals.share(right, intervals.number(group[test]))[0]
+    commonest = float(np.bincount(label[test]).max() / len(test))
+    figures = {'accuracy': float(right.mean()), 'accuracy_ci95': interval}
+    return {'n': len(test), **figures, 'commonest': commonest}

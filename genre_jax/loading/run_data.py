@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from genre_jax import augment, sharding
 from genre_jax.data import audit, prepare
 from genre_jax.errors import UserError
+from genre_jax.evaluation import tonic
 from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
@@ -149,6 +150,14 @@ def describe(data: Data) -> dict:
     warnings += _odd_groups(dataset)
     audited = leak_audit(dataset, split)
     warnings += [f'leak audit: {line}' for line in audited]
+    parts = (split.tracks[part] for part in ('train', 'test'))
+    by_tonic = tonic.alone(dataset.label_ids(), dataset.column('tonic_hz'), groups, *parts)
+    if by_tonic and by_tonic['accuracy_ci95'][0] > by_tonic['commonest']:
+        warnings.append(
+            f'the tonic alone names the class of {100 * by_tonic["accuracy"]:.1f} % of the test songs, the '
+            f'largest class is {100 * by_tonic["commonest"]:.1f} % of them: a model may know classes '
+            'by keys; --config.split.protocol=tonic keeps keys apart'
+        )
     return {
         'protocol': split.protocol,
         'protocol_detail': split.detail,
@@ -163,6 +172,7 @@ def describe(data: Data) -> dict:
             for label in dataset.labels
         },
         'chance': 1 / len(dataset.labels),
+        **({'tonic_alone': by_tonic} if by_tonic else {}),
         'quarantined': {'count': len(quarantined), 'files': quarantined},
         'warnings': warnings,
     }

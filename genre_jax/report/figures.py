@@ -53,6 +53,7 @@ def of_run(
         'classes': [readable(name) for name in result['classes']],
         'chance': result['chance'],
         'majority': result['majority'],
+        'tonic_alone': result.get('tonic_alone'),
         'accuracy': {kind: {key: test[kind][key] for key in ('accuracy', 'accuracy_ci95')} for kind in KINDS},
         'confusion': {kind: _sparse(test[kind]['confusion']) for kind in KINDS},
         'curves': {key: curve(metrics, key) for key in _CURVES},

@@ -6,7 +6,7 @@ const LEVELS = { segment: 'Segment', song_max_probability: 'Song, maximum probab
 const FIT = { labelArrow: 'none', tickSize: 0, labelAnchor: 'center' };
 const SQUARE = { domain: [0, 100], ticks: 5, ...FIT };
 
-/* Test accuracies, the majority class and chance. */
+/* Test accuracies, the majority class, what the tonic alone tells, and chance. */
 {
   const rows = Object.entries(LEVELS).map(([kind, name]) => {
     const { accuracy: value, accuracy_ci95: ci95 } = drawn.accuracy[kind];
@@ -14,6 +14,7 @@ const SQUARE = { domain: [0, 100], ticks: 5, ...FIT };
   });
   const { class: winner, accuracy: value, accuracy_ci95: ci95 } = drawn.majority;
   rows.push({ name: `Always “${winner}”`, figures: [{ value, ci95, colour: 'muted' }] });
+  if (drawn.tonic_alone) rows.push({ name: 'By the tonic alone', figures: [{ value: drawn.tonic_alone.accuracy, ci95: drawn.tonic_alone.accuracy_ci95, colour: 'muted' }] });
   dots('accuracy', {
     caption: 'Test accuracy in percent with 95 % intervals', series: [{ name: 'accuracy' }], rows, label: 'accuracy, %',
     lines: [{ name: 'chance', value: drawn.chance, colour: 'muted' }],

@@ -80,3 +80,33 @@ def test_nothing_is_known():
     unknown = predictions()
     unknown.tonic_hz[:] = 0
     assert tonic.score(unknown, {song: song for song in 'abcd'}) is None
+
+
+def test_what_the_tonic_alone_tells():
+    """Classes that have keys of their own are told by them, whatever the octave; others by chance."""
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), 100)
+    group = np.arange(400).astype(str)
+    train, test = np.arange(0, 400, 2), np.arange(1, 400, 2)
+    octave = rng.integers(1, 4, 400)
+    own = 55 * 2.0 ** (octave + (300 * label + rng.normal(0, 20, 400)) / 1200)
+    told = tonic.alone(label, own, group, train, test)
+    assert told['n'] == 200 and told['accuracy'] == 1.0 and told['commonest'] == 0.25
+    any_key = 55 * 2.0 ** (octave + rng.random(400))
+    told = tonic.alone(label, any_key, group, train, test)
+    assert told['accuracy_ci95'][0] < 0.25 < told['accuracy_ci95'][1]
+    # Two classes with keys about 0 and 100 cents, of one width: the bound lies between them.
+    both = np.repeat([0, 1], 2000)
+    cents = 100 * both + rng.normal(0, 100, 4000)
+    told = tonic.alone(
+        both, 55 * 2.0 ** (cents / 1200), np.arange(4000).astype(str), *np.arange(4000).reshape(-1, 2).T
+    )
+    assert told['accuracy'] == pytest.approx(0.6915, abs=0.03)  # the normal distribution up to 0.5
+
+
+def test_songs_without_a_tonic_are_left_out():
+    label, group = np.array([0, 1, 0, 1, 0]), np.array(list('abcde'))
+    tonic_hz = np.array([110.0, 160.0, 220.0, 0.0, 0.0])
+    told = tonic.alone(label, tonic_hz, group, np.array([0, 1, 4]), np.array([2, 3]))
+    assert (told['n'], told['accuracy']) == (1, 1.0)
+    assert tonic.alone(label, tonic_hz, group, np.array([0, 1, 4]), np.array([3])) is None

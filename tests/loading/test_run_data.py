@@ -50,6 +50,28 @@ def test_a_split_of_the_data_that_is_not_used(protocol, noted, tmp_path, monkeyp
     assert any('split of their own' in warning for warning in warnings) == noted
 
 
+@pytest.mark.parametrize(('keys', 'told'), [(('C', 'E', 'G#'), True), (('C', 'C', 'C'), False)])
+def test_keys_that_tell_classes(keys, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        decode, '_decode_here', lambda source, clips: [decode._decode_one(source, c) for c in clips]
+    )
+    songs = program.write_tones(tmp_path / 'tones', songs=6)
+    rows = [
+        f'{c}/{i:02d}.wav,{c},{key}'
+        for c, key in zip(('low', 'mid', 'high'), keys, strict=True)
+        for i in range(6)
+    ]
+    (songs / 'list.csv').write_text('path,label,tonic\n' + '\n'.join(rows))
+    config = folder.get_config()
+    config.data.name, config.data.root = 'raag', str(songs / 'list.csv')
+    config.data.prepared_dir, config.split.fractions = str(tmp_path / 'prepared'), (0.34, 0.33, 0.33)
+    described = run_data.describe(run_data.open_data(config))
+    # Six songs, two of a class: their own keys name all, one key for all names one class, the first.
+    assert described['tonic_alone']['accuracy'] == pytest.approx(1 if told else 1 / 3)
+    noted = [line for line in described['warnings'] if 'tonic alone' in line]
+    assert len(noted) == told and all('100.0 % of the test songs' in line for line in noted)
+
+
 def test_artists_that_are_none():
     songs = [('jig', 'Various Artists', 'v'), ('reel', 'Various Artists', 'v'), ('reel', 'A', 'a')]
     (line,) = said(*songs, ('jig', 'B', 'b'), ('reel', 'C', 'c'))

@@ -311,6 +311,7 @@ def test_headline_and_chart_show_the_song_accuracy_beside_chance_and_majority(ru
         metrics = result['parts']['test'][level]
         assert drawn['accuracy'][level] == {key: metrics[key] for key in ('accuracy', 'accuracy_ci95')}
     assert (drawn['chance'], drawn['majority']) == (result['chance'], result['majority'])
+    assert drawn['tonic_alone'] is None
 
 
 def test_per_class_table_keeps_order_and_numbers(run):
@@ -475,6 +476,16 @@ def test_a_result_no_better_than_guessing_is_called_so(tmp_path, low, above):
     text = read_page(run_dir).text()
     assert ('The whole interval lies above chance' in text) == above
     assert ('does not show that the model tells the classes apart' in text) == (not above)
+
+
+def test_what_the_tonic_alone_tells_stands_beside_the_result(tmp_path):
+    run_dir = make_run(tmp_path / 'run')
+    assert 'Who knows the tonic' not in read_page(run_dir).text()
+    told = {'n': 9, 'accuracy': 0.709, 'accuracy_ci95': [0.56, 0.82], 'commonest': 0.4}
+    write_json(run_dir / 'result.json', result_of(run_dir) | {'tonic_alone': told})
+    page = read_page(run_dir)
+    assert 'and nothing else names 70.9 % [56.0, 82.0] rightly' in page.text()
+    assert page.drawn()['tonic_alone'] == told
 
 
 @pytest.mark.parametrize('count', [0, 1, 250])
