@@ -12,6 +12,7 @@ from genre_jax import augment, features
 from genre_jax.data import audio, synthesis
 from genre_jax.data.tunes import corpus, synth
 from genre_jax.errors import BadAudio, UserError
+from genre_jax.features import melody
 from genre_jax.features.resample import resample
 
 _RATE_HZ, _DURATION_S = 44100, 5.0
@@ -60,7 +61,15 @@ def draw_front_ends(clip: np.ndarray, path: pathlib.Path) -> None:
             picture = 20 * np.log10(np.maximum(picture, 1e-3 * picture.max()))
         if name.startswith('mfcc'):  # the first would outshine all others
             picture = (picture - picture.mean(0)) / picture.std(0)
-        _show(ax, picture, f'{name}  {picture.shape[0]} x {picture.shape[1]}')
+        title = f'{name}  {picture.shape[0]} x {picture.shape[1]}'
+        if name == 'predominant_pitch':  # a curve
+            _draw_line(ax, np.where(picture[:, 0] > 0, picture[:, 0], np.nan), title)
+            ax.set_yscale('log')
+        elif name == 'audio_melody':  # counts: how often it is which pitch class
+            folded = melody.columns(picture[0], front_end.bins_per_octave).folded[0]
+            _draw_line(ax, folded, title)
+        else:
+            _show(ax, picture, title)
     figure.savefig(path, dpi=80)
 
 
@@ -91,6 +100,11 @@ def _grid(n: int) -> tuple[matplotlib.figure.Figure, Sequence]:
     for ax in axes:
         ax.set_axis_off()
     return figure, axes
+
+
+def _draw_line(ax: object, values: np.ndarray, title: str) -> None:
+    ax.plot(values, color='#b5367a', linewidth=2)
+    ax.set_title(title, fontsize=11, loc='left')
 
 
 def _show(ax: object, picture: np.ndarray, title: str, **limits: float) -> None:
