@@ -240,6 +240,7 @@ def test_a_damaged_manifest(places, damage):
         file.write_text(whole)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_corrected_in_the_same_run_folder(places, tmp_path):
     """What fails before the first step leaves no config behind that forbids the right one."""
     for flag, said in (
@@ -261,6 +262,7 @@ def copy_songs(places, target, songs, classes=('low', 'mid', 'high')):
             shutil.copy(places / 'tones' / label / f'{song:02d}.wav', target / label)
 
 
+@pytest.mark.slow
 def test_folders_without_enough_music(places, tmp_path):
     def refused(name, *said):
         ended = run(places, tmp_path / 'run', root=tmp_path / name, prepared=tmp_path / 'prepared')
@@ -315,6 +317,7 @@ def test_names_in_the_last_lines_are_written_out(tmp_path):
     assert r'note: 2 files are copies (a\n\x1b[2Jerror: b.wav)' in lines
 
 
+@pytest.mark.slow
 def test_home_folders_and_object_stores(places, tmp_path):
     ended = run(
         places, '~/run', '--config.model.name=none', root='~/tones', prepared='~/prepared',

@@ -497,6 +497,7 @@ def test_what_all_folds_warn_of_is_said_once(tmp_path):
     assert measured(folders)['warnings'] == ['of all', 'fold 2: of one']
 
 
+@pytest.mark.slow
 def test_classical_models_of_a_cross_validation(tmp_path):
     """The command of genre_jax.classical over folds, and that of a blend of two of its models."""
     rng, lines = np.random.default_rng(0), ['filename,label,artist,x,y']
@@ -680,6 +681,7 @@ def command(workdir, members, *flags):
     )
 
 
+@pytest.mark.slow
 def test_a_leaky_blend_from_the_command_line(runs, tmp_path):
     out = tmp_path / 'blend'
     done = command(out, runs[:3], '--leaky_fit_on_test', '--max_weight=2', '--grow_by=1')

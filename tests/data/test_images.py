@@ -223,6 +223,7 @@ def test_mistakes(root, tmp_path):
 # --- the real pictures ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pairs_among_the_pictures_of_gtzan(tmp_path):
     folder = DATA / 'gtzan/images_original'
     if not folder.is_dir():

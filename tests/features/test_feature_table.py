@@ -51,6 +51,7 @@ def test_the_published_rows_come_out(tmp_path):
             assert float(row[column]) == pytest.approx(float(expected[column]), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_segments_and_mistakes(tmp_path):
     rng = np.random.default_rng(0)
     for label in ('a', 'b'):

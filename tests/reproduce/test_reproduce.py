@@ -290,6 +290,7 @@ def rows_of(page):
     return found
 
 
+@pytest.mark.slow
 def test_page_holds_every_row_of_the_paper(whole):
     rows = rows_of(whole[2])
     for name, (accuracy, loss) in MA_TABLE_1.items():
@@ -299,6 +300,7 @@ def test_page_holds_every_row_of_the_paper(whole):
     assert 'not run' in rows['NN'] and 'left out by --only' in rows['Decision trees']
 
 
+@pytest.mark.slow
 def test_what_leaks_is_marked(whole):
     workdir, text, page = whole
     rows = rows_of(page)
@@ -310,6 +312,7 @@ def test_what_leaks_is_marked(whole):
     assert re.search(r'KNN .*paper LEAKY \d.* grouped \d', text)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_runs(whole):
     workdir = whole[0]
     result = json.loads((workdir / 'result.json').read_text())
@@ -335,6 +338,7 @@ def test_figures_are_those_of_the_runs(whole):
         assert (line['leaky'], line['runs']) == (str(side == 'paper'), '1')
 
 
+@pytest.mark.slow
 def test_gap_of_the_blend(whole):
     gaps = json.loads((whole[0] / 'result.json').read_text())['gaps']
     assert [gap['protocol'] for gap in gaps] == list(paper.PROTOCOLS)
@@ -345,6 +349,7 @@ def test_gap_of_the_blend(whole):
         )
 
 
+@pytest.mark.slow
 def test_page_says_what_is_missing_and_what_was_changed(whole):
     page = whole[2]
     assert 'data=index=PATH' in page and 'GTZANindex.txt' in page
@@ -354,11 +359,13 @@ def test_page_says_what_is_missing_and_what_was_changed(whole):
     assert 'python -m genre_jax.blend' in page and 'jaxlib' in page
 
 
+@pytest.mark.slow
 def test_page_is_self_contained(whole):
     links = Page(whole[2]).links()
     assert links and all(link.startswith('#') for link in links)
 
 
+@pytest.mark.slow
 def test_charts_show_the_first_share_of_each_row_that_was_run(whole):
     """Beside what the paper prints, which other settings make not comparable."""
     workdir, _, text = whole

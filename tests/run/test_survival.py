@@ -168,6 +168,7 @@ def test_killed_at_random_moments(places, unharmed):
     assert_same_run(workdir, unharmed)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_inside_an_epoch_and_says_so(places, unharmed):
     workdir = places / 'sigterm'
     words = command(places, workdir)

@@ -704,6 +704,7 @@ def test_stopped_killed_and_continued_by_two_programs(unharmed, places):
     assert 'continuing from step' in (workdir / 'trials' / '0001' / 'log.txt').read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_shown_again(unharmed, places):
     workdir, first = unharmed
     before = (workdir / 'trials' / '0000' / 'result.json').stat().st_mtime_ns
