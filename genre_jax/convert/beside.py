@@ -96,18 +96,25 @@ def classes(config: Mapping, num_classes: int) -> list[str] | None:
 def by_number(names: object, num_classes: int, file: str, key: str) -> list[str]:
     """Returns the names of classes that `file` has under `key`, a dictionary, in the order of its numbers.
 
-    A UserError where there is not a name for each output.
+    A UserError where there is not a name of its own for each output.
     """
     numbers = [str(i) for i in range(num_classes)]
     if not isinstance(names, dict) or set(names) != set(numbers):
         size = len(names) if isinstance(names, dict | list) else 'no'
+        known = names if isinstance(names, dict) else ()
+        which = [f'{i} has none' for i in numbers if i not in known][:1]
+        which += [f'{one_line(repr(i), 60)} is none of them' for i in known if i not in numbers][:1]
         raise UserError(
             f'{file} has {size} classes ({key}), the tensors have {num_classes}: expected a name for each '
-            'number from 0 up'
+            f'number from 0 up; {", ".join(which)}'
         )
     found = [names[i] for i in numbers]
     if wrong := [i for i, name in enumerate(found) if not (isinstance(name, str) and name.strip())]:
         raise UserError(f'{file} calls class {wrong[0]} {found[wrong[0]]!r}: expected a name')
+    first = {}
+    for i, name in enumerate(found):
+        if first.setdefault(name, i) != i:
+            raise UserError(f'{file} calls both class {first[name]} and class {i} {name!r} ({key})')
     return found
 
 

@@ -3,12 +3,16 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
 from collections.abc import Mapping
 
 from absl import logging
 
 from genre_jax.convert import beside, engine, fetch, read, tables
+from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
+
+_AUDIOSET_CODE = re.compile(r'/[a-z]/[a-z0-9_]+')  # of a class
 
 
 def convert_checkpoint(
@@ -34,8 +38,11 @@ def convert_checkpoint(
     converted = engine.convert(tensors, table, settings, str(path), found | within)
     if published:
         converted = dataclasses.replace(converted, labels=_labels(checkpoint), licence=published.licence)
-    elif table.beside:
-        converted = dataclasses.replace(converted, licence=beside.licence(folder, found))
+    else:
+        if converted.labels:
+            converted = dataclasses.replace(converted, labels=in_words(converted.labels, str(path)))
+        if table.beside:
+            converted = dataclasses.replace(converted, licence=beside.licence(folder, found))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
 
 
@@ -46,6 +53,31 @@ def _labels(published: str) -> list[str] | None:
     except UserError as error:
         logging.warning('the names of the classes of %s are not known: %s', published, error)
         return None
+
+
+def in_words(labels: list[str], where: str) -> list[str]:
+    """Returns the names of classes that are called by AudioSet's codes; others as they are.
+
+    Codes stay where the list of names has none for them, or cannot be fetched now. A UserError where they are
+    mixed with names.
+    """
+    coded = [_AUDIOSET_CODE.fullmatch(label) is not None for label in labels]
+    if not any(coded):
+        return labels
+    if not all(coded):
+        odd, code = coded.index(False), coded.index(True)
+        raise UserError(
+            f'{where}: calls class {odd} {one_line(repr(labels[odd]), 60)} among codes of AudioSet '
+            f'({labels[code]!r} is class {code}): expected all codes, or all names'
+        )
+    try:
+        names = fetch.audioset_names()
+    except UserError as error:
+        logging.warning('the classes of %s are called by their codes: %s', where, error)
+        return labels
+    if unknown := [label for label in labels if label not in names]:
+        logging.warning('%s: AudioSet has no names for %s', where, engine.some(unknown))
+    return [names.get(label, label) for label in labels]
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -208,18 +208,30 @@ def labels(name: str) -> list[str] | None:
     published = PUBLISHED[name]
     if not published.classes:
         return None
+    own = (published.url, published.file, published.digest, published.classes)
+    *source, place = LISTS.get(published.classes, own)
+    member, _, variable = place.partition(':')
+    if not variable:
+        return [row[place] for row in _rows(source, place)]
     with alone(cache()):
-        own = (published.url, published.file, published.digest, published.classes)
-        url, file, digest, place = LISTS.get(published.classes, own)
-        whole = _whole(published._replace(url=url, file=file, digest=digest), name)
-        member, _, variable = place.partition(':')
-        if not variable:
-            _, rows = csv_file.read(str(whole), (place,))
-            return [row[place] for _, row in rows]
+        whole = _whole(Published(*source, published.model), name)
         with zipfile.ZipFile(whole) as archive:
             module = ast.parse(archive.read(member))
     values = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
     return ast.literal_eval(values[variable])
+
+
+def audioset_names() -> dict[str, str]:
+    """Returns the names of AudioSet's classes by their codes, '/m/04rlf': a list that is fetched."""
+    *source, name = LISTS['audioset']
+    return {row['mid']: row[name] for row in _rows(source, 'mid', name)}
+
+
+def _rows(source: Sequence[str], *columns: str) -> list[Mapping[str, str]]:
+    """Returns the rows of a table of classes, of an address, a file and a digest."""
+    with alone(cache()):
+        _, rows = csv_file.read(str(_whole(Published(*source, ''), source[1])), columns)
+    return [row for _, row in rows]
 
 
 @contextlib.contextmanager

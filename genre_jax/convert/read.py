@@ -60,7 +60,7 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
 def read_with_words(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """Reads a checkpoint as `read_checkpoint`; returns what a .pth says beside its arrays, too.
 
-    That is, of each dictionary at its top, by its name, the strings and numbers.
+    That is, of each dictionary or list at its top, by its name, the strings and numbers, by name or number.
     """
     try:
         path = _find(path)

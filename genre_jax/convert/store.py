@@ -101,6 +101,8 @@ def report_lines(report: Mapping) -> str:
         more = f', ... and {len(labels) - _LABELS} more' if len(labels) > _LABELS else ''
         kind = 'classes, each of which is a yes or no' if report['tags'] else 'classes'
         lines.append(f'{kind}: {", ".join(labels[:_LABELS])}{more}')
+    elif report['num_classes']:
+        lines.append('classes: known by number alone')
     lines.append(terms(report['licence']))
     for reason in sorted({row['left_out'] for row in left_out}):
         keys = [row['key'] for row in left_out if row['left_out'] == reason]

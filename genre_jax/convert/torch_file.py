@@ -34,9 +34,9 @@ class _File(io.BufferedReader):
 def read_zip(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """Reads what torch.save writes since PyTorch 1.6, a zip archive.
 
-    Returns arrays by dotted name, read-only, and what stands beside them: of each dictionary at the top the
-    strings and numbers. Raises a UserError, without the file's name, where it holds other things than
-    weights; an exception of nearly any kind where it is damaged.
+    Returns arrays by dotted name, read-only, and what stands beside them: of each dictionary or list at the
+    top the strings and numbers, by name or number. Raises a UserError, without the file's name, where
+    it holds other things than weights; an exception of nearly any kind where it is damaged.
     """
     with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
         records = archive.namelist()
@@ -92,6 +92,9 @@ def read_legacy(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], 
 def _words(tree: object, room: Room) -> dict[str, dict]:
     found = {}
     for name, entry in tree.items() if type(tree) is dict else ():
+        if type(entry) is list:
+            room.take(Room.OBJECT * len(entry))
+            entry = {str(i): each for i, each in enumerate(entry)}
         if type(entry) is dict:
             room.take(Room.OBJECT + 8 * len(entry))
             found[name] = {k: v for k, v in entry.items() if type(v) in (str, bool, int, float)}

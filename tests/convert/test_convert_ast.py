@@ -131,6 +131,14 @@ def test_the_readings_of_a_grid_are_told(tmp_path):
         ({'id2label': {'0': 'a', '1': 'b'}}, r'has 2 classes \(id2label\), the tensors have 3'),
         ({'id2label': {'1': 'a', '2': 'b', '3': 'c'}}, r'has 3 classes \(id2label\), the tensors have 3'),
         ({'id2label': ['a', 'b']}, r'has 2 classes \(id2label\)'),
+        (
+            {'id2label': {'0': 'a', '1': 'b', '3': 'c'}},
+            r"has 3 classes \(id2label\), .* from 0 up; 2 has none, '3' is none of them",
+        ),
+        (
+            {'id2label': {'0': 'a', '1': 'b', '2': 'a'}},
+            r"calls both class 0 and class 2 'a' \(id2label\)",
+        ),
         ({'id2label': {'0': 'a', '1': 1, '2': 'c'}}, 'calls class 1 1: expected a name'),
         (
             {'id2label': {'0': 'a', '1': 'b', '2': 'c'}, 'label2id': {'a': 1}},

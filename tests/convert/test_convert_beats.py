@@ -47,7 +47,7 @@ def tensors(predictor=True):
 
 def convert(found, config=CONFIG, labels=LABELS, **told):
     table = engine.recognise(found, tables.TABLES, 'file')
-    said = ({'cfg': config} if config else {}) | ({'label_dict': labels} if labels else {})
+    said = ({'cfg': config} if config else {}) | ({} if labels is None else {'label_dict': labels})
     return engine.convert(found, table, told, 'file', said)
 
 
@@ -95,12 +95,46 @@ def test_a_file_says_what_it_is(tmp_path):
     assert page.model.width == 12 and page.model.position_groups == 4
 
 
+CODES = ['/m/04rlf', '/m/028sqc', '/t/dd00001']
+
+
+@pytest.fixture
+def audioset(tmp_path, monkeypatch):
+    """A list of names of AudioSet's classes, as it would have been fetched."""
+    monkeypatch.setenv('GENRE_JAX_CACHE', str(tmp_path))
+    rows = ['index,mid,display_name', '0,/m/028sqc,"Music, of Asia"', '1,/m/04rlf,Music']
+    (tmp_path / 'class_labels_indices.csv').write_text('\n'.join(rows) + '\n')
+
+
+def test_codes_of_audioset_become_names(audioset, caplog):
+    named = checkpoint.in_words(CODES, 'file')
+    assert named == ['Music', 'Music, of Asia', '/t/dd00001']
+    assert 'file: AudioSet has no names for /t/dd00001' in caplog.text
+    assert checkpoint.in_words(['rock', 'm/04rlf'], 'file') == ['rock', 'm/04rlf']
+    with pytest.raises(UserError, match="file: calls class 1 'rock' among codes of AudioSet"):
+        checkpoint.in_words(['/m/04rlf', 'rock'], 'file')
+
+
+def test_codes_stay_where_the_list_cannot_be_had(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv('GENRE_JAX_CACHE', str(tmp_path))
+
+    def cut(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr(checkpoint.fetch.urllib.request, 'urlopen', cut)
+    assert checkpoint.in_words(CODES, 'file') == CODES
+    assert (
+        'called by their codes' in caplog.text and str(tmp_path / 'class_labels_indices.csv') in caplog.text
+    )
+
+
 def test_a_file_without_an_output_layer():
     config = {
         key: value for key, value in CONFIG.items() if key not in ('finetuned_model', 'predictor_class')
     }
-    converted = convert(tensors(predictor=False), config, None)
-    assert converted.num_classes == 0 and converted.labels is None
+    for labels in (None, {}):
+        converted = convert(tensors(predictor=False), config, labels)
+        assert converted.num_classes == 0 and not converted.labels
     assert not [path for path in converted.variables if 'predictor' in path]
 
 
@@ -122,6 +156,9 @@ def without(key):
         (dict, {'deep_norm': None}, LABELS, r'tell deep_norm: .*--set=deep_norm=NUMBER'),
         (dict, {}, {'0': 'a'}, r'it has 1 classes \(label_dict\), the tensors have 2'),
         (dict, {}, {'0': 'a', '1': ' '}, r"it calls class 1 ' ': expected a name"),
+        (dict, {}, {}, r'it has 0 classes \(label_dict\), the tensors have 2'),
+        (dict, {}, {'0': 'a', '2': 'b'}, r"number from 0 up; 1 has none, '2' is none of them"),
+        (dict, {}, {'0': 'a', '1': 'a'}, r"it calls both class 0 and class 1 'a' \(label_dict\)"),
         (without('encoder.layers.1.fc2.bias'), {}, LABELS, r'params/layers_1/fc2/bias stays empty'),
         (without('encoder.pos_conv.0.weight_g'), {}, LABELS, r'pos_conv/kernel needs 2 tensors, 1 are there'),
         (without('predictor.bias'), {}, LABELS, r'finetuned_model=True, and the tensors False'),

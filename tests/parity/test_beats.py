@@ -144,9 +144,13 @@ def test_the_front_end(kind, n):
 
 
 @pytest.mark.parametrize('finetuned', [True, False])
-def test_from_their_file_and_audio(finetuned, tmp_path):
-    """As torch.save writes it, with its configuration and the names of the classes in their own order."""
+def test_from_their_file_and_audio(finetuned, tmp_path, monkeypatch):
+    """As torch.save writes it, with its configuration and the codes of the classes in their own order."""
     import torch
+
+    monkeypatch.setenv('GENRE_JAX_CACHE', str(tmp_path))
+    rows = 'index,mid,display_name\n0,/m/b,B\n1,/m/c,C\n2,/m/a,A\n'
+    (tmp_path / 'class_labels_indices.csv').write_text(rows)
 
     network = torch_network(2, **SMALL | {'finetuned_model': finetuned, 'predictor_class': 3})
     labels = {2: '/m/a', 0: '/m/c', 1: '/m/b'}
@@ -157,8 +161,11 @@ def test_from_their_file_and_audio(finetuned, tmp_path):
         'width': 48, 'depth': 3, 'heads': 4, 'hidden_units': 80, 'patch_width': 24, 'position_taps': 16,
         'position_groups': 4, 'buckets': 40, 'max_distance': 100, 'deep_norm': True,
     }  # fmt: skip
-    assert converted.labels == (['/m/c', '/m/b', '/m/a'] if finetuned else None)
+    assert converted.labels == (['C', 'B', 'A'] if finetuned else None)
     assert converted.num_classes == (3 if finetuned else 0)
+    if finetuned:  # their order is that of a list, too
+        torch.save(file | {'label_dict': ['/m/c', '/m/b', '/m/a']}, tmp_path / 'listed.pt')
+        assert checkpoint.convert_checkpoint(str(tmp_path / 'listed.pt'))[0].labels == converted.labels
     waveform = clip('noise', 16000, 40001)
     with torch.no_grad():
         logits, embedding = forward(network, network.extract_features(torch.tensor(waveform)[None])[0])
@@ -172,7 +179,7 @@ def test_from_their_file_and_audio(finetuned, tmp_path):
         fresh,
         name='beats',
         new='',
-        labels=['/m/c', '/m/b', '/m/a'],
+        labels=['C', 'B', 'A'],
         picture=heard.shape[1:],
     )
     assert notes[0].endswith('new: none' if finetuned else 'new: predictor')

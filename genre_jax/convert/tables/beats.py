@@ -63,7 +63,7 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
         'num_classes': num_classes,
         'features': 'beats',
         'picture': (998, 128),
-        'labels': beside.by_number(labels, num_classes, 'it', _LABELS) if num_classes and labels else None,
+        'labels': None if labels is None else beside.by_number(labels, num_classes, 'it', _LABELS),
     }  # fmt: skip
 
 
