@@ -13,7 +13,7 @@ import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import jax
 import ml_collections
@@ -32,6 +32,8 @@ from genre_jax.logbook import progress_bar, read_json
 from genre_jax.models import layers as models_layers
 from genre_jax.training.job import make_job
 
+_REMEDY = 'delete it, it is computed again'
+
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings(evaluate.Arrays):
@@ -42,6 +44,31 @@ class Embeddings(evaluate.Arrays):
     label: np.ndarray  # class id, int32 [n]
     embedding: np.ndarray  # float32 [n, units]
     classes: np.ndarray  # names of the classes, str [C]
+
+
+class Pass(NamedTuple):
+    """How long a network took for embeddings, of all layers that were wanted, in one pass.
+
+    Both times are those of the whole batches behind the first, with which the program is compiled.
+    """
+
+    seconds: float  # that it took
+    heard_s: float  # of sound in the windows
+    devices: str  # how many, and of which kind
+
+
+@dataclasses.dataclass(frozen=True)
+class _Took(evaluate.Arrays):
+    """What the cache keeps of a pass; None of a pass of one batch, and in files of before they were kept."""
+
+    seconds: np.ndarray | None = None  # float64 []
+    heard_s: np.ndarray | None = None  # float64 []
+    devices: np.ndarray | None = None  # str []
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept(_Took, Embeddings):
+    """What the cache holds of one layer."""
 
 
 class Network:
@@ -69,9 +96,7 @@ class Network:
         self.source = init_from.find(checkpoint)
         self.config, self._cache = config.copy_and_resolve_references(), cache
         self._held: dict[str, np.ndarray] = {}
-        # Of the passes of this program: seconds they took, and seconds of sound. Both of the whole batches
-        # behind the first, with which the program is compiled.
-        self.passes: list[tuple[float, float]] = []
+        self._passes: list[Pass] = []  # of this program
         defaults = keys.get_config()
         defaults.train.loader_workers = config.train.loader_workers
         self.config.update(optim=defaults.optim, train=defaults.train)
@@ -154,6 +179,32 @@ class Network:
         the weights are still to be learnt. Those of all windows that are laid out alike are computed with
         them, once. A network that does not fit the data, or an embedding that is not finite, is a UserError.
         """
+        whole, positions = self._layout(table)
+        kept, of_layers = self._whole(whole), []
+        for layer in self.layers:
+            parts = {part: kept[part] for part in self._parts[layer]}
+            models_layers.check_widths({part: each.shape[1] for part, each in parts.items()}, layer)
+            stacked = np.stack([each[positions] for each in parts.values()], axis=1)
+            of_layers.append(stacked if layer == models_layers.WEIGHTED else stacked.mean(1))
+        return of_layers[0] if len(of_layers) == 1 else np.concatenate(of_layers, axis=-1)
+
+    def took(self, table: loader.WindowTable) -> tuple[list[Pass], bool]:
+        """Tells how long the embeddings of a table of `tables` took, and whether that was an earlier program.
+
+        That is the one that filled the cache, where this one computed none. No passes where they are not
+        known: of a single batch, or kept when times were not.
+        """
+        if self._passes or not self._cache:
+            return self._passes, False
+        files = [self._cache / f'{name}.npz' for name in self._names(self._layout(table)[0]).values()]
+        kept = [_Took.read(file, _REMEDY) for file in files if file.exists()]
+        known = [
+            Pass(float(k.seconds), float(k.heard_s), str(k.devices)) for k in kept if k.seconds is not None
+        ]
+        return list(dict.fromkeys(known)), True  # layers of one pass say the same
+
+    def _layout(self, table: loader.WindowTable) -> tuple[loader.WindowTable, np.ndarray]:
+        """Returns all windows that are laid out as those of a table, and where these are among them."""
         dataset, everything = table.dataset, np.arange(len(table.dataset.tracks))
         whole = self._table(dataset, everything, None)
         positions = _positions(whole, table)
@@ -164,13 +215,7 @@ class Network:
             }
             whole = self._table(dataset, everything, segments)
             positions = _positions(whole, table)
-        kept, of_layers = self._whole(whole), []
-        for layer in self.layers:
-            parts = {part: kept[part] for part in self._parts[layer]}
-            models_layers.check_widths({part: each.shape[1] for part, each in parts.items()}, layer)
-            stacked = np.stack([each[positions] for each in parts.values()], axis=1)
-            of_layers.append(stacked if layer == models_layers.WEIGHTED else stacked.mean(1))
-        return of_layers[0] if len(of_layers) == 1 else np.concatenate(of_layers, axis=-1)
+        return whole, positions
 
     def _table(
         self, dataset: prepared.Dataset, tracks: np.ndarray, segments: Mapping | None
@@ -178,8 +223,8 @@ class Network:
         own = {'train': False, 'seed': self.config.split.seed, 'segments': segments}
         return loader.WindowTable(dataset, tracks, self.config.windows, **own)
 
-    def _whole(self, table: loader.WindowTable) -> dict[str, np.ndarray]:
-        """Returns the embeddings of all windows of a layout, by layer: held, in the cache, or computed."""
+    def _names(self, table: loader.WindowTable) -> dict[str, str]:
+        """Returns by layer what the embeddings of all windows of a layout are called in the cache."""
         what = {
             'data': table.dataset.manifest['fingerprint'],
             'classes': table.dataset.labels,  # they decide which tracks are numbered
@@ -194,21 +239,30 @@ class Network:
             own = {} if part == models_layers.LAST else {'layer': part, 'pooling': self.pooling}
             digest = hashlib.sha256(json.dumps(what | own, sort_keys=True).encode())
             names[part] = digest.hexdigest()[:16]
-        missing = []
+        return names
+
+    def _whole(self, table: loader.WindowTable) -> dict[str, np.ndarray]:
+        """Returns the embeddings of all windows of a layout, by layer: held, in the cache, or computed."""
+        names, missing = self._names(table), []
         for part, name in names.items():
             file = self._cache and self._cache / f'{name}.npz'
             if name not in self._held and file and file.exists():
-                self._held[name] = Embeddings.read(file, 'delete it, it is computed again').embedding
+                self._held[name] = Embeddings.read(file, _REMEDY).embedding
             if name not in self._held:
                 missing.append(part)
-        for part, embedding in (self._compute(table, missing) if missing else {}).items():
+        computed, took = self._compute(table, missing) if missing else ({}, None)
+        self._passes += [took] * (took is not None)
+        for part, embedding in computed.items():
             self._held[names[part]] = embedding
             if self._cache:
-                as_embeddings(table, embedding).save(self._cache / f'{names[part]}.npz')
+                facts = vars(as_embeddings(table, embedding)) | (took._asdict() if took else {})
+                _Kept(**facts).save(self._cache / f'{names[part]}.npz')
         return {part: self._held[name] for part, name in names.items()}
 
-    def _compute(self, table: loader.WindowTable, parts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Computes embeddings of several layers in one pass, pooled on the devices."""
+    def _compute(
+        self, table: loader.WindowTable, parts: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], Pass | None]:
+        """Computes embeddings of several layers in one pass, pooled on the devices; says how long it took."""
         if self._front_end.needs_tonic:
             needs = f'config.features.name={self.config.features.name!r}'
             tonics.check_known(table.dataset.tracks, needs)
@@ -241,9 +295,11 @@ class Network:
                 outputs.append(jax.device_get(forward(variables, examples)))
                 ends_s.append(time.monotonic())
                 bar.update(min(batch_size, len(table) - bar.n))
+        took = None
         if len(ends_s) > 1:
             heard_s = (len(ends_s) - 1) * batch_size * table.window / table.dataset.sample_rate_hz
-            self.passes.append((ends_s[-1] - ends_s[0], heard_s))
+            devices = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+            took = Pass(ends_s[-1] - ends_s[0], heard_s, devices)
         joined = {part: np.concatenate([each[part] for each in outputs]) for part in parts}
         embeddings = {part: each[: len(table)].astype(np.float32) for part, each in joined.items()}
         for embedding in embeddings.values():
@@ -254,7 +310,7 @@ class Network:
                     f'{len(bad)} of {len(table)} windows have an embedding that is not finite, the first of '
                     f'{song!r}: the checkpoint {self.config.init.checkpoint} does not fit these recordings'
                 )
-        return embeddings
+        return embeddings, took
 
 
 def embed(

@@ -3,13 +3,15 @@
     python -m genre_jax.transfer --sources=runs/western,musicnn_msd,untrained,mfcc \
         --config=configs/finetune.py --config.data.root=TARGET --workdir=runs/transfer \
         [--heads=logistic,mean_logistic,knn,linear,attention] [--folds=5] [--bag=song|group] [--seeds=5] \
-        [--layers=last,6,mean,weighted,best] [--pooling=mean|class|tokens]
+        [--layers=last,6,mean,weighted,best] [--pooling=mean|class|tokens] [--windows=page|own]
 
 A source is the folder of a finished run, a converted checkpoint, a checkpoint's file or a published name
 (genre_jax/convert/fetch.py). `untrained` adds to each of them the same network with random weights, the
 control: what is not above it has not been transferred. `mfcc` is the handcrafted baseline, means and
 deviations of 20 MFCCs in each window. A source's front end is its own; a run keeps the length of its windows,
-others take the page's. TARGET may have any classes. To go both ways, run it twice.
+others take the page's, or with --windows=own each the one that it was published with, musicnn 3 s and MAEST
+30 s: of as many windows they then hear more or less of a song. TARGET may have any classes. To go both ways,
+run it twice.
 
 --layers reads every network at several of its layers, each a source of its own, all of them in one pass:
 `last` is the network's own embedding, 6 the seventh layer (models/layers.py), `mean` the mean of all layers,
@@ -43,6 +45,7 @@ _SEEDS = flags.DEFINE_integer('seeds', 5, 'networks of the heads linear and atte
 _LAYERS = flags.DEFINE_list(
     'layers', ['last'], 'last, numbers, mean, weighted, best; with commas between them'
 )
+_WINDOWS = flags.DEFINE_enum('windows', 'page', ['page', 'own'], 'how long they are for what is no run')
 _POOLING = flags.DEFINE_enum('pooling', 'mean', ['mean', 'class', 'tokens'], 'of the places of a layer')
 
 
@@ -70,6 +73,7 @@ def main(argv: list[str]) -> None:
             _SEEDS.value,
             _LAYERS.value,
             _POOLING.value,
+            _WINDOWS.value,
         )
         facts = {key: result[key] for key in ('protocol', 'folds', 'bag', 'songs', 'groups')}
         write_csv([figure | facts for figure in result['figures']], workdir / 'transfer.csv')

@@ -6,7 +6,6 @@ import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -147,6 +146,7 @@ def measure(
     n_seeds: int,
     layers: Sequence[str] = (LAST,),
     pooling: str = 'mean',
+    windows: str = transfer_sources.PAGE,
 ) -> dict:
     """Fits and tests every head on every source, in one split or in folds; see the flags of the program.
 
@@ -157,7 +157,7 @@ def measure(
     if bag == 'group':
         group, label = ({t['track']: t[key] for t in dataset.tracks} for key in ('group', 'label'))
         transfer_heads.check_bags(group, label)
-    sources = transfer_sources.open_sources(wanted, config, dataset, workdir, layers, pooling)
+    sources = transfer_sources.open_sources(wanted, config, dataset, workdir, layers, pooling, windows)
     protocol = config.split.protocol
     if folds and protocol != 'kfold':
         protocol = 'artist'
@@ -203,12 +203,12 @@ def measure(
         'bag': bag,
         'protocol': first.protocol,
         'protocol_detail': first.detail,
-        'words': {source.name: source.words for source in sources},
+        'words': {source.name: f'{source.words}; {_window(source)}' for source in sources},
         'figures': figures,
         'warnings': sorted(warnings),
         'heads': list(heads),
         'layers': _layers(outcomes),
-        'times': _times(sources),
+        'times': _times(sources, opened),
         'folders': {
             name: places
             for each, folds in opened.items()
@@ -232,16 +232,30 @@ def _above_first(source: str, first: str, head: str, outcomes: Mapping) -> dict[
     return facts
 
 
-def _times(sources: Sequence[transfer_sources.Source]) -> list[str]:
-    """Tells in lines how long the embeddings took that this program computed: one pass for all layers."""
-    devices = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
-    passes = {source.network.source.sha256: source for source in reversed(sources)}
-    return [
-        f'{source.name}: {3600 * sum(s for s, _ in found) / sum(s for _, s in found):.0f} s for the '
-        f'embeddings of an hour of windows, on {devices}'
-        for source in reversed(passes.values())
-        if (found := source.network.passes)
-    ]
+def _window(source: transfer_sources.Source) -> str:
+    window_s = source.network.config.windows.window_s
+    return f'windows of {window_s:.4g} s' if window_s else 'whole recordings'
+
+
+def _times(sources: Sequence[transfer_sources.Source], opened: Mapping[str, Sequence[Fold]]) -> list[str]:
+    """Tells in lines how long the embeddings of each network took: one pass for all layers."""
+    lines, networks = [], {source.network.config.init.checkpoint: source for source in reversed(sources)}
+    for source in reversed(networks.values()):
+        passes, earlier = source.network.took(opened[source.name][0].tables['test'])
+        if not passes:
+            lines.append(
+                f'{source.name}: how long its embeddings took is not known: they were a single batch, or are '
+                'kept from before times were, and computed anew where WORKDIR/embeddings is deleted'
+            )
+            continue
+        rate = 3600 * sum(each.seconds for each in passes) / sum(each.heard_s for each in passes)
+        lines.append(
+            f'{source.name}: {rate:.0f} s for the embeddings of an hour of windows, on '
+            f'{" and ".join(dict.fromkeys(each.devices for each in passes))}'
+            + ', in the earlier pass that they are kept from'
+            * earlier
+        )
+    return lines
 
 
 def _layers(outcomes: Mapping[tuple[str, str], Outcome]) -> list[str]:

@@ -1,7 +1,7 @@
 """The networks whose embeddings are compared: runs, published checkpoints, and two that have learnt nothing.
 
-Each source is a genre_jax.embeddings.Network, read at one of its layers. What is no run sees windows as long
-as the page says; a run those it was trained on.
+Each source is a genre_jax.embeddings.Network, read at one of its layers. A run hears windows as long as those
+it was trained on; what is no run as long as the page says, or, if wanted, as it was published with.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from genre_jax.blend import members as blend_members
 from genre_jax.convert import init_from
 from genre_jax.embeddings.network import Network
 from genre_jax.errors import UserError
+from genre_jax.label.hearing import heard_at
 from genre_jax.loading import prepared
 from genre_jax.models import layers
 from genre_jax.run import folder as run_folder
@@ -25,6 +26,7 @@ from genre_jax.training.job import Job
 
 UNTRAINED, MFCC = 'untrained', 'mfcc'
 BEST = 'best'  # of --layers
+PAGE, OWN = 'page', 'own'  # of --windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +72,11 @@ def open_sources(
     workdir: pathlib.Path,
     of_layers: Sequence[str] = (layers.LAST,),
     pooling: str = 'mean',
+    windows: str = PAGE,
 ) -> list[Source]:
     """Finds the networks, and draws those that have not learnt anything; a source for each of their layers.
 
+    With OWN `windows` each network hears as long ones as it was published with, else those of the page.
     Embeddings and random weights are kept below `workdir`. UserError: no such network, or none that fits.
     """
     cache = workdir / 'embeddings'
@@ -87,7 +91,7 @@ def open_sources(
             network = _without_learning(own, dataset, cache / MFCC)
             sources.append(Source(name, network, '', 'means and deviations of 20 MFCCs'))
             continue
-        network = _network(each, config, cache, of_layers, pooling)
+        network = _network(each, config, cache, of_layers, pooling, windows)
         control = ''
         if UNTRAINED in wanted:
             # What makes two networks the same but for their weights.
@@ -153,6 +157,7 @@ def _network(
     cache: pathlib.Path,
     of_layers: Sequence[str],
     pooling: str,
+    windows: str,
 ) -> Network:
     """Finds a network; its model and its front end are its own, where the page names others."""
     own = config.copy_and_resolve_references()
@@ -167,6 +172,9 @@ def _network(
             )
     if found.features and (found.model, found.features) != (config.model.name, config.features.name):
         own.features = ml_collections.ConfigDict({'name': found.features, **(found.front_end or {})})
+    if windows == OWN and len(found.picture) == 2:  # not of colours
+        front_end = features.build(own.features)
+        own.windows.window_s, _ = heard_at(pathlib.Path(checkpoint), found, front_end)
     return _open(own, checkpoint, cache, of_layers, pooling)
 
 

@@ -259,7 +259,7 @@ def test_other_bands_than_those_of_panns_are_of_an_unknown_front_end():
     assert convert(plain).features == 'panns_32k'
     other = {key: np.resize(value, 128) if key.startswith('bn0.') else value for key, value in plain.items()}
     converted = convert(other)
-    assert (converted.features, converted.picture) == ('', (101, 128))
+    assert (converted.features, converted.picture) == ('', (1001, 128))
 
 
 # --- the folder ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import time
 
 import flax
 import jax.numpy as jnp
@@ -104,7 +105,8 @@ def test_they_are_computed_once_for_all_splits(trained, tmp_path, monkeypatch):
 def test_those_of_some_classes_are_not_taken_for_those_of_others(trained, tmp_path, monkeypatch):
     def names(_, table, layers):  # in place of what a network makes of the windows
         tracks = [table.dataset.tracks[row]['track'] for row in table.track]
-        return dict.fromkeys(layers, np.array([[sum(map(ord, track))] for track in tracks], np.float32))
+        found = np.array([[sum(map(ord, track))] for track in tracks], np.float32)
+        return dict.fromkeys(layers, found), None
 
     monkeypatch.setattr(embeddings.Network, '_compute', names)
     config = page(trained, allow_leak=True)
@@ -130,6 +132,38 @@ def test_songs_that_the_network_has_heard(trained):
     program.write_tones(trained / 'others', songs=7, classes=(('lo', 200), ('hi', 900)))
     parts = embeddings.embed(page(trained, 'others', seed=1), run)
     assert sum(len(part.label) for part in parts.values()) == 3 * 14
+
+
+def test_how_long_they_took_is_kept_with_them(trained, tmp_path):
+    """By another program it is what the first one measured; files of before it was kept are read without."""
+    run, config = str(trained / 'run'), page(trained)
+
+    def opened(cache):
+        network = embeddings.Network(config, run, cache, ('0', 'last'))
+        dataset = run_data.open_dataset(network.config)
+        split = run_data.make_split(network.config, dataset)
+        return network, network.tables(dataset, split)['test']
+
+    first, table = opened(tmp_path)
+    began_s = time.monotonic()
+    expected = first.embed(table)
+    outside_s = time.monotonic() - began_s
+    ((took,), earlier) = first.took(table)
+    assert not earlier and 0 < took.seconds < outside_s
+    batches = -(-72 // config.eval.batch_size)  # of 24 songs
+    window_s = table.window / table.dataset.sample_rate_hz
+    assert took.heard_s == pytest.approx((batches - 1) * config.eval.batch_size * window_s)
+    later, table = opened(tmp_path)
+    assert later.took(table) == ([took], True)
+    np.testing.assert_array_equal(later.embed(table), expected)
+    assert later.took(table) == ([took], True)
+    for file in tmp_path.iterdir():
+        embeddings.Embeddings.load(file).save(file)
+    old, table = opened(tmp_path)
+    assert old.took(table) == ([], True)
+    np.testing.assert_array_equal(old.embed(table), expected)
+    nothing, table = opened(None)
+    assert nothing.took(table) == ([], False)
 
 
 def test_layers_are_computed_in_one_pass_and_kept_apart(trained, tmp_path, monkeypatch):

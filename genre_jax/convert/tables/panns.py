@@ -25,7 +25,7 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     return {
         'num_classes': len(tensors['fc_audioset.weight']),
         'features': _FLAVOURS.get(fft_bins.pop(), '') if known else '',
-        'picture': (101, bands),
+        'picture': (1001, bands),  # of 10 s, on which they were trained
     }
 
 
