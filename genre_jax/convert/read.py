@@ -5,8 +5,11 @@ checked before memory is taken, and whatever is wrong with a file is one line.
 """
 
 import codecs
+import hashlib
+import json
 import math
 import pathlib
+import re
 from collections.abc import Iterator
 
 import h5py
@@ -30,6 +33,12 @@ _OTHERS = {
     b'\x93NUMPY': 'is a single array of NumPy, without the names of the weights',
 }
 _OF_FOLDERS = ('.index', '.safetensors', '.bin', '.pt', '.pth', '.ckpt', '.h5', '.tflite')
+# Those of transformers, in the order in which it looks for them; an index names several files.
+_INDEX = '.index.json'
+_OF_TRANSFORMERS = tuple(
+    name + end for name in ('model.safetensors', 'pytorch_model.bin') for end in ('', _INDEX)
+)
+_MAX_INDEX_BYTES = 1 << 24
 # What transformers keeps of a training beside the weights.
 _OF_TRAINING = ('training_args.bin', 'optimizer.pt', 'optimizer.bin', 'scheduler.pt', 'rng_state.pth')
 _HEAD = 512
@@ -42,7 +51,7 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     `path` is a .pth of PyTorch (both formats), .safetensors, .h5 of Keras, .tflite, or a checkpoint of
     TensorFlow: its .index, or that without the suffix. A folder with a single one of them will do, and that
-    of a model of transformers.
+    of a model of transformers, of weights in several files with the index of these, too.
 
     Returns arrays by name, many of them read-only, and with shared memory where the file shares it.
     bfloat16 becomes float32, which holds it exactly; all else keeps its type. Names are
@@ -52,7 +61,8 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, np.ndarray]:
     - LiteRT: the constants by their tensors' names, quantised ones as float32.
 
     Raises a UserError, one line that names the file, where it is missing, cut off, damaged, of another kind,
-    asks to run a program, unfolds to many times its size, or holds no array.
+    asks to run a program, unfolds to many times its size, or holds no array; of a folder, where two files of
+    transformers hold other weights.
     """
     return read_with_words(path)[0]
 
@@ -63,8 +73,11 @@ def read_with_words(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str
     That is, of each dictionary or list at its top, by its name, the strings and numbers, by name or number.
     """
     try:
+        folder = path if path.is_dir() else None
         path = _find(path)
-        arrays, words = _read(path)
+        arrays, words = _read_all(path)
+        if folder and path.name in _OF_TRANSFORMERS:
+            _check_others(folder, path, arrays)
         # Expressions are matched with names; the time for one grows with its length squared.
         if any(len(name) > _MAX_NAME for name in arrays):
             raise UserError(f'has a tensor with a name of more than {_MAX_NAME} letters')
@@ -86,8 +99,8 @@ def read_with_words(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def weights_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the files of weights in a folder; of the two that transformers writes the one it reads."""
-    for name in ('model.safetensors', 'pytorch_model.bin'):
+    """Returns the files of weights in a folder; of those that transformers writes the one it reads."""
+    for name in _OF_TRANSFORMERS:
         if (folder / name).is_file():
             return [folder / name]
     return sorted(
@@ -101,9 +114,11 @@ def _find(path: pathlib.Path) -> pathlib.Path:
         found = weights_in(path)
         if len(found) != 1:
             names = f' ({", ".join(file.name for file in found[:3])}, ...)' if found else ''
+            pieces = found and all(re.search(r'-\d{5}-of-\d{5}\.', file.name) for file in found)
+            remedy = f'get their index, *{_INDEX}, too' if pieces else 'give the file to read'
             raise UserError(
                 f'is a folder with {len(found)} files of weights{names}, expected a single one '
-                f'({" ".join(_OF_FOLDERS)}): give the file to read'
+                f'({" ".join(_OF_FOLDERS)}): {remedy}'
             )
         return found[0]
     index = path.with_name(path.name + '.index')
@@ -114,6 +129,61 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if not path.is_file():
         raise UserError(f'is no ordinary file; {_EXPECTED}')
     return path
+
+
+def _read_all(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Reads a file of weights, or all that an index of transformers names."""
+    if not path.name.endswith(_INDEX):
+        return _read(path)
+    with path.open('rb') as file:
+        index = json.loads(file.read(_MAX_INDEX_BYTES))
+    places = index.get('weight_map') if isinstance(index, dict) else None
+    if not (isinstance(places, dict) and all(isinstance(name, str) for name in places.values())):
+        raise UserError('has no weight_map from tensors to names of files: get it again')
+    if outside := [name for name in places.values() if pathlib.Path(name).name != name]:
+        raise UserError(f'names {outside[0]!r}, which is no file beside it: it is not opened')
+    arrays = {}
+    for name in sorted(set(places.values())):
+        file = path.with_name(name)
+        if not file.is_file():
+            raise UserError(f'names the file {name}, which is not beside it: get that, too')
+        try:
+            found, _ = _read(file)
+        except UserError as error:
+            raise UserError(f'names {name}, which {error}') from None
+        own = {key for key, place in places.items() if place == name}
+        if odd := sorted(own ^ found.keys()):
+            there = 'lacks it' if odd[0] in own else 'holds it all the same'
+            told = 'says' if odd[0] in own else 'does not say'
+            raise UserError(
+                f'{told} that tensor {odd[0]} is in {name}, which {there}: they are of two models'
+            )
+        arrays |= found
+    return arrays, {}
+
+
+def _check_others(folder: pathlib.Path, read: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses a folder with weights in transformers' other format, too, that are not those that were read."""
+    own = read.name.removesuffix(_INDEX)
+    for other in (folder / name for name in _OF_TRANSFORMERS if name.removesuffix(_INDEX) != own):
+        if not other.is_file():
+            continue
+        try:
+            there, _ = _read_all(other)
+        # What is damaged, or a pointer of Git LFS, says nothing, and nothing is taken of it.
+        except Exception:
+            continue
+        # By their values: versions of transformers call them differently.
+        if _values(there) != _values(arrays):
+            raise UserError(
+                f'{other.name} beside it holds other weights: delete one of both, or give the file to read'
+            )
+
+
+def _values(arrays: dict[str, np.ndarray]) -> set[tuple[tuple[int, ...], bytes]]:
+    """Returns shapes and digests of the floats among arrays; of what they share one."""
+    floats = [value.astype(np.float32) for value in arrays.values() if value.dtype.kind in 'fV']
+    return {(value.shape, hashlib.sha256(np.ascontiguousarray(value)).digest()) for value in floats}
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict]]:

@@ -1,6 +1,7 @@
 """Weights of other frameworks, read without these: files made byte by byte, and those of libraries."""
 
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -460,6 +461,65 @@ def test_bundles_that_are_refused(tmp_path):
     write_bundle(tmp_path / 'v')
     with pytest.raises(UserError, match='2 files'):
         read_checkpoint(tmp_path)
+
+
+# --- transformers --------------------------------------------------------------------------------
+
+INDEX, SECOND = 'model.safetensors.index.json', 'model-00002-of-00002.safetensors'
+PIECES = {'model-00001-of-00002.safetensors': ['a', 'c'], SECOND: ['b']}
+WHOLE = {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': np.ones(4, np.float32), 'c': np.zeros(1)}
+
+
+def write_pieces(folder, **changes):
+    for name, keys in PIECES.items():
+        safetensors.numpy.save_file({key: WHOLE[key] for key in keys}, folder / name)
+    places = {key: name for name, keys in PIECES.items() for key in keys}
+    index = {'metadata': {'total_size': 48}, 'weight_map': places | changes}
+    (folder / INDEX).write_text(json.dumps(index))
+
+
+def test_weights_in_several_files(tmp_path):
+    write_pieces(tmp_path)
+    for path in (tmp_path, tmp_path / INDEX):
+        assert_arrays(dict(sorted(read_checkpoint(path).items())), WHOLE)
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (lambda f: (f / SECOND).unlink(), 'names .*2-of-00002.* not beside it'),
+        (lambda f: (f / SECOND).write_bytes(b'no'), 'names .*2-of.* is text'),
+        (lambda f: write_pieces(f, a='../w.safetensors'), "names '../w.safetensors', which is no file"),
+        (lambda f: write_pieces(f, d=SECOND), 'says that tensor d .* lacks it'),
+        (lambda f: write_pieces(f, a=SECOND), 'does not say that tensor a is in .*1'),
+        (lambda f: (f / INDEX).write_text('[1]'), 'has no weight_map'),
+        (lambda f: (f / INDEX).write_text('{"weight_map": {"a": 1}}'), 'has no weight'),
+        (lambda f: (f / INDEX).write_text('{"weigh'), 'damaged or cut off'),
+        (lambda f: (f / INDEX).unlink(), 'with 2 files .* get their index'),
+    ],
+)  # fmt: skip
+def test_pieces_that_do_not_fit(change, said, tmp_path):
+    write_pieces(tmp_path)
+    change(tmp_path)
+    with pytest.raises(UserError, match=said) as caught:
+        read_checkpoint(tmp_path)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_folder_with_other_weights_of_another_format_is_refused(tmp_path):
+    """By values: versions of transformers write other names. What cannot be read is none."""
+    safetensors.numpy.save_file(WHOLE, tmp_path / 'model.safetensors')
+    beside = tmp_path / 'pytorch_model.bin'
+    safetensors.numpy.save_file({f'old.{key}': value for key, value in WHOLE.items()}, beside)
+    assert_arrays(read_checkpoint(tmp_path), WHOLE)
+    beside.write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    assert_arrays(read_checkpoint(tmp_path), WHOLE)
+    safetensors.numpy.save_file(WHOLE | {'b': WHOLE['b'] + 1e-6}, beside)
+    with pytest.raises(
+        UserError, match=r'model.safetensors: pytorch_model.bin beside it holds other weights'
+    ):
+        read_checkpoint(tmp_path)
+    assert_arrays(read_checkpoint(tmp_path / 'model.safetensors'), WHOLE)
 
 
 # --- LiteRT --------------------------------------------------------------------------------------

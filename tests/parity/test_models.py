@@ -269,6 +269,10 @@ def test_ast_is_transformers(settings, tmp_path):
     ours = hearing.front_end_of(converted)(waveforms)
     close(ours, pictures['input_values'])
     close(outputs(converted, ours)[0], expected.logits)
+    (tmp_path / 'model.safetensors').unlink()
+    theirs.save_pretrained(tmp_path, max_shard_size='1MB')
+    assert len(list(tmp_path.glob('model-*.safetensors'))) > 3
+    assert convert.convert_checkpoint(str(tmp_path))[0].sha256 == converted.sha256
 
 
 def test_ast_under_the_names_of_transformers_4():
