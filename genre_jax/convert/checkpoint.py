@@ -41,7 +41,7 @@ def convert_checkpoint(
     else:
         if converted.labels:
             converted = dataclasses.replace(converted, labels=in_words(converted.labels, str(path)))
-        if table.beside:
+        if table.beside or path.is_dir():
             converted = dataclasses.replace(converted, licence=beside.licence(folder, found))
     return converted, {'file': str(path), 'sha256': _sha256(path)}
 
