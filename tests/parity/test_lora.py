@@ -11,6 +11,8 @@ import torch
 from genre_jax import models
 from genre_jax.configs import common
 from genre_jax.training import freezing, lora
+from tests.parity.test_models import close, from_tensors
+from tests.parity.test_passt import pictures_of, torch_passt
 
 WIDTHS, INPUTS, CLASSES = (24, 16), 20, 5
 
@@ -105,3 +107,52 @@ def _theirs(path, chosen):
     name = {'kernel': 'weight', 'bias': 'bias'}[key]
     inner = {'output': 'modules_to_save.default.'}.get(layer, 'base_layer.' if layer in chosen else '')
     return f'base_model.model.{layer}.{inner}{name}'
+
+
+@pytest.mark.usefixtures('parity_code')
+@pytest.mark.parametrize(('projections', 'rank', 'alpha'), [('qkv', 3, 7.0), ('qkv|proj|fc1|fc2', 5, 11.0)])
+def test_a_transformer_adapts_as_with_peft(projections, rank, alpha):
+    """PaSST: outputs and gradients of narrow kernels beside the layers, in training, and merged."""
+    theirs, told = torch_passt(96, 66, (10, 10), CLASSES, depth=3)
+    converted = from_tensors({key: value.clone() for key, value in theirs.state_dict().items()}, **told)
+    target = rf'blocks\.\d+\.(attn|mlp)\.({projections})'
+    adapted = peft.get_peft_model(theirs, peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=target))
+    optim = common.get_config().optim
+    ours_named = '|'.join(f'(?:attn|mlp)_{each}' for each in projections.split('|'))
+    optim.update(lora_rank=rank, lora_alpha=alpha, lora_layers=ours_named)
+    model = models.build({'name': 'passt', **converted.settings}, CLASSES)
+    pictures = pictures_of(66, 96, n=3)
+    with lora.dense_layers() as dense:
+        jax.eval_shape(lambda: model.init(jax.random.key(0), pictures, train=False))
+    variables = flax.traverse_util.unflatten_dict(converted.variables, sep='/')
+    params = lora.added(variables['params'], dense, optim, jax.random.key(1))
+    flat, partner = flax.traverse_util.flatten_dict(params, sep='/'), {}
+    for name, value in adapted.named_parameters():
+        if 'lora_B' in name:
+            torch.nn.init.normal_(value, 0, 0.3)
+        if 'lora' in name:
+            *_, number, part, layer, kind, _, _ = name.split('.')
+            path = f'blocks_{number}/{part}_{layer}/{kind.lower()}'
+            flat[path], partner[path] = value.detach().numpy().T.copy(), value
+    assert {path for path in flat if lora.is_adapter(path)} == partner.keys()
+    params = flax.traverse_util.unflatten_dict(flat, sep='/')
+
+    def total(params):
+        with lora.beside(params, optim):
+            logits, embedding = model.apply({'params': params}, pictures, train=True)
+        return (logits**2).sum(), (logits, embedding)
+
+    (_, found), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+    wanted = adapted(torch.tensor(pictures.swapaxes(1, 2)[:, None]))
+    (wanted[0] ** 2).sum().backward()
+    merged = lora.merged(params, optim)
+    also = jax.jit(lambda params: model.apply({'params': params}, pictures, train=False))(merged)
+    for each, of_merged, expected in zip(found, also, wanted, strict=True):
+        close(each, expected.detach().numpy())
+        close(of_merged, expected.detach().numpy())
+    without = model.apply(variables, pictures, train=False)[0]
+    assert np.abs(without - found[0]).max() > 0.1 * np.abs(found[0]).max()
+    gradient = flax.traverse_util.flatten_dict(gradient, sep='/')
+    for path, value in partner.items():
+        expected = value.grad.numpy().T
+        np.testing.assert_allclose(gradient[path], expected, atol=2e-4 * np.abs(expected).max())
