@@ -122,6 +122,15 @@ class Network:
             logging.warning('%s: %s', checkpoint, line)
         self._mesh = sharding.make_mesh(sizes=config.mesh)
         sharding.check_batch_size(config.eval.batch_size, 'eval.batch_size', self._mesh)
+        self.read_at(layers, pooling)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all its layers."""
+        return models_layers.numbers(models.build(self.config.model, 1), models_layers.MEAN)
+
+    def read_at(self, layers: Sequence[str], pooling: str) -> None:
+        """Has it read at other layers, or pooled otherwise; a UserError where it has none of these."""
         self.layers, self.pooling = tuple(layers), pooling
         model = models.build(self.config.model, 1)
         models_layers.check_all(model, self.layers, pooling)

@@ -82,14 +82,14 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> tuple[features.Front
     """
     for section in ('train', 'eval'):
         sharding.check_batch_size(config[section].batch_size, f'{section}.batch_size', mesh)
-    front_end = _front_end(config)
     augment.Augmentation(config.augment, labels=None)
-    models.build(config.model, num_classes=2)
     source = init_from.find(config.init.checkpoint) if config.init.checkpoint else None
-    if source is not None:
+    if source is not None:  # before the rest: how many layers and frames there are may be the checkpoint's
         init_from.complete(config, source)
-        models.build(config.model, num_classes=2)
-        front_end = init_from.with_its_basis(source, _front_end(config))
+    models.build(config.model, num_classes=2)
+    front_end = _front_end(config)
+    if source is not None:
+        front_end = init_from.with_its_basis(source, front_end)
         init_from.check_front_end(source, front_end, config.init.other_front_end)
     for key in ('freeze', 'lora_rank'):
         if source is None and config.optim[key] and not config.optim.unfreeze_at:

@@ -38,6 +38,9 @@ def check(
             f'--layers={WEIGHTED}: --heads has none that learns the weights; expected '
             f'{" or ".join(transfer_heads.TRAINED)} among them'
         )
+    for layer in layers:
+        if list(layers).count(layer) > 1:
+            raise UserError(f'--layers: {layer} is named twice')
     for head in heads:
         if head not in transfer_heads.SETTINGS:
             hint = config_lib.nearest(head, transfer_heads.SETTINGS)

@@ -145,10 +145,11 @@ def _open(
 ) -> Network:
     """Opens a network to be read at layers; BEST alone is one of all."""
     named = [layer for layer in of_layers if layer != BEST]
-    if not named and BEST in of_layers:
-        numbers = layers.numbers(models.build(config.model, 1), layers.MEAN)
-        named = [layers.LAST, *map(str, numbers)]
-    return Network(config, checkpoint, cache, named, pooling)
+    if named or BEST not in of_layers:
+        return Network(config, checkpoint, cache, named, pooling)
+    network = Network(config, checkpoint, cache)
+    network.read_at([layers.LAST, *map(str, network.numbers)], pooling)
+    return network
 
 
 def _network(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -189,6 +190,22 @@ def test_the_authors_ast_is_read_as_published_under_its_name_alone(tmp_path, mon
     assert converted.picture == (1024, 128) and converted.labels == ['a', 'b', 'c']
     with pytest.raises(UserError, match='do not tell heads, frequency_stride, time_stride: heads may'):
         convert(tensors)
+
+
+@pytest.mark.parametrize(
+    ('told', 'frames'), [({}, 16 + 36 * 16), ({'frames': 600}, 600), ({'frames': 1200}, 1200)]
+)
+def test_an_ast_of_other_lengths_pads_to_its_own(told, frames):
+    """Not to the 1024 frames of most that are published, for which it has other positions."""
+    columns = 1 + (frames - 16) // 16
+    tensors = golden.state_dict(golden.ast_shapes(8 * columns + 2, 3, width=192, depth=1))
+    converted = convert(tensors, heads=3, frequency_stride=16, time_stride=16, **told)
+    front_end = hearing.front_end_of(converted)
+    window_s, rate_hz = hearing.heard_at(pathlib.Path('none'), converted, front_end)
+    assert window_s * rate_hz == 400 + (frames - 1) * 160
+    for seconds in (1, window_s):
+        clip = np.zeros((1, round(seconds * rate_hz)), np.float32)
+        assert front_end(clip).shape[1:] == converted.picture == (frames, 128)
 
 
 # --- folders as transformers writes them ----------------------------------------------------------

@@ -9,12 +9,13 @@ import pytest
 from genre_jax import models, run, sharding
 from genre_jax.config import Length
 from genre_jax.configs import finetune
+from genre_jax.convert import engine, store, tables
 from genre_jax.errors import UserError
 from genre_jax.loading import prepared
 from genre_jax.training import freezing
 from genre_jax.training import step as train
 from genre_jax.training.job import make_job
-from tests import tiny_page
+from tests import golden, tiny_page
 
 WINDOW = round(0.6 * 22050)
 
@@ -193,6 +194,24 @@ def test_mistakes(keys, words):
     with pytest.raises(UserError, match=words) as error:
         make(**keys)
     assert '\n' not in str(error.value) and 'config.optim.' in str(error.value)
+
+
+def test_what_a_checkpoint_tells_of_the_network_counts_where_it_is_checked(tmp_path):
+    """Its thirteen layers of width 192 and its 1200 frames, not those of the page's defaults."""
+    tensors = golden.state_dict(golden.ast_shapes(8 * 75 + 2, 3, width=192, depth=13))
+    table = engine.recognise(tensors, tables.TABLES, 'file')
+    told = {'heads': 3, 'frequency_stride': 16, 'time_stride': 16, 'frames': 1200}
+    store.save(engine.convert(tensors, table, told, 'file'), tmp_path, {})
+    config = finetune.get_config('model=ast')
+    config.init.checkpoint = str(tmp_path)
+    config.windows.window_s = 12.0
+    config.model.update(layers=12, heads=3)
+    config.train.batch_size = config.eval.batch_size = 8
+    front_end, source = run.check(config, sharding.make_mesh())
+    assert front_end.target_frames == 1200 and source.settings['depth'] == config.model.depth == 13
+    config.model.layers = 13
+    with pytest.raises(UserError, match='config.model.layers=13: ast has layers 0 to 12'):
+        run.check(config, sharding.make_mesh())
 
 
 @pytest.mark.parametrize(

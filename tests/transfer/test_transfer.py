@@ -492,6 +492,17 @@ def test_each_network_with_windows_as_long_as_it_was_published_with(tmp_path):
     }
     assert own == pytest.approx(OWN_WINDOWS_S)
     assert config.windows.window_s == 0.5
+    # Of two layers, where networks of that page have twelve.
+    config = load_page('configs/finetune.py:model=ast')
+    found = transfer_sources.open_sources(
+        folders[:1], config, None, tmp_path / 'all', ['best'], 'tokens', 'own'
+    )
+    assert [source.name for source in found] == [
+        'kaldi',
+        *(f'kaldi_{x}' for x in ('layer_0', 'layer_1', 'best')),
+    ]
+    with pytest.raises(UserError, match='--layers: best is named twice'):
+        transfer_fits.check(config, folders, ['knn'], 0, ['best', '0', 'best'])
 
 
 # --- the program ---------------------------------------------------------------------------------

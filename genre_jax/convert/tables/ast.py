@@ -1,10 +1,12 @@
 """Checkpoints of AST: by its authors (YuanGongND/ast) and of transformers."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from genre_jax import features
 from genre_jax.convert import beside
 from genre_jax.convert.engine import Table
 from genre_jax.convert.tables.lines import rules
@@ -98,7 +100,14 @@ def _describe_authors(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict
     told = {key: given.get(key) for key in ('heads', 'frequency_stride', 'time_stride', 'frames')}
     told['bins'] = given.get('bins', 128)  # all that they train on
     described = describe(tensors, told, ['v.pos_embed'], 'mlp_head.1.weight', r'v\.blocks\.(\d+)')
-    return described | {'features': 'ast' if described['picture'][1] == 128 else ''}
+    (frames, bins), hears = described['picture'], features.find('ast')()
+    if bins != hears.n_mels:
+        return described | {'features': ''}
+    stride = described['time_stride']
+    if 'frames' not in given and _count(frames, stride) == _count(hears.target_frames, stride):
+        return described | {'features': 'ast'}
+    front_end = dataclasses.asdict(dataclasses.replace(hears, target_frames=frames))
+    return described | {'features': 'ast', 'front_end': front_end}
 
 
 AST = Table(
