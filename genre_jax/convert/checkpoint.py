@@ -40,7 +40,11 @@ def convert_checkpoint(
         converted = dataclasses.replace(converted, labels=_labels(checkpoint), licence=published.licence)
     else:
         if converted.labels:
-            converted = dataclasses.replace(converted, labels=in_words(converted.labels, str(path)))
+            named = in_words(converted.labels, str(path))
+            # AudioSet's classes do not exclude each other, few or all of them.
+            of_audioset = _AUDIOSET_CODE.fullmatch(converted.labels[0]) is not None
+            tags = True if of_audioset and converted.tags is None else converted.tags
+            converted = dataclasses.replace(converted, labels=named, tags=tags)
         if table.beside or path.is_dir():
             converted = dataclasses.replace(converted, licence=beside.licence(folder, found))
     return converted, {'file': str(path), 'sha256': _sha256(path)}

@@ -163,6 +163,7 @@ def test_from_their_file_and_audio(finetuned, tmp_path, monkeypatch):
     }  # fmt: skip
     assert converted.labels == (['C', 'B', 'A'] if finetuned else None)
     assert converted.num_classes == (3 if finetuned else 0)
+    assert converted.tags is (True if finetuned else None)  # their code takes the sigmoid of each
     if finetuned:  # their order is that of a list, too
         torch.save(file | {'label_dict': ['/m/c', '/m/b', '/m/a']}, tmp_path / 'listed.pt')
         assert checkpoint.convert_checkpoint(str(tmp_path / 'listed.pt'))[0].labels == converted.labels
