@@ -247,8 +247,8 @@ def _times(sources: Sequence[transfer_sources.Source], opened: Mapping[str, Sequ
         passes, earlier = source.network.took(opened[source.name][0].tables['test'])
         if not passes:
             lines.append(
-                f'{source.name}: how long its embeddings took is not known: they were a single batch, or are '
-                'kept from before times were, and computed anew where WORKDIR/embeddings is deleted'
+                f'{source.name}: how long its embeddings took is not known: they were a single batch, with '
+                'which the program is compiled, or are kept without it'
             )
             continue
         rate = 3600 * sum(each.seconds for each in passes) / sum(each.heard_s for each in passes)
