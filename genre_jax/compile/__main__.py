@@ -55,7 +55,7 @@ def cells(target: str, name: str, found: Mapping) -> dict[str, str]:
 def main(argv: list[str]) -> None:
     """Compiles what the flags say, and prints a table."""
     from genre_jax import config as config_lib
-    from genre_jax.compile.steps import measure
+    from genre_jax.compile.steps import measure, open_job
     from genre_jax.errors import UserError
     from genre_jax.logbook import write_json
     from genre_jax.study.table import aligned
@@ -66,11 +66,15 @@ def main(argv: list[str]) -> None:
         raise UserError('--config=PAGE and --target=DEVICES are needed, as in --target=h100x8,v6e-16')
     config.init.checkpoint = ''
     config_lib.validate(config)
-    found = {target: measure(config, target, _CLASSES.value) for target in _TARGET.value}
+    file = pathlib.Path(_JSON.value)
+    if _JSON.value and not file.absolute().parent.is_dir():
+        raise UserError(f'--json={file}: there is no folder {file.absolute().parent}')
+    jobs = {target: open_job(config, target, _CLASSES.value) for target in _TARGET.value}
+    found = {target: measure(*opened) for target, opened in jobs.items()}
     rows = [cells(target, name, each) for target, both in found.items() for name, each in both.items()]
     print('\n'.join(aligned([list(rows[0]), *(list(row.values()) for row in rows)])))
     if _JSON.value:
-        write_json(pathlib.Path(_JSON.value), found)
+        write_json(file, found)
 
 
 if __name__ == '__main__':

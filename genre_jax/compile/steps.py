@@ -1,5 +1,6 @@
 """A page's steps compiled for devices that are not there, and what they take."""
 
+import contextlib
 import importlib.util
 import math
 import re
@@ -25,7 +26,7 @@ class Kind(NamedTuple):
     """A kind of device, by its maker's data sheet; rates are a second."""
 
     name: str
-    memory_bytes: float
+    memory_bytes: float  # of a TPU what its compiler gives out
     bandwidth: float  # of the memory, bytes
     bfloat16: float  # operations of dense products
     float32: tuple[float, float, float]  # likewise at config.train.matmul_precision, 'highest' first
@@ -38,9 +39,9 @@ _HOPPER = (67e12, 494e12 / 3, 494e12)
 KINDS = {
     'h100': Kind('NVIDIA H100 80GB HBM3', 84942979072, 3.352e12, 989e12, _HOPPER, 450e9, 8),
     'h200': Kind('NVIDIA H200', 150754820096, 4.8e12, 989e12, _HOPPER, 450e9, 8),
-    'v5e': Kind('TPU v5e', 16 * 2**30, 819e9, 197e12, (33e12, 66e12, 197e12), 200e9, 4),
-    'v6e': Kind('TPU v6e', 32 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
-    'v5p': Kind('TPU v5p', 95 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
+    'v5e': Kind('TPU v5e', 15.75 * 2**30, 819e9, 197e12, (33e12, 66e12, 197e12), 200e9, 4),
+    'v6e': Kind('TPU v6e', 31.25 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
+    'v5p': Kind('TPU v5p', 95.74 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
 }
 # For TPUs' compiler: 8 MiB of fast memory to an operation. With as much as there is, as a training has, it
 # takes twice to ten times as long; by its own estimate operations then take a tenth to a fifth less time.
@@ -124,9 +125,11 @@ def programs(job) -> dict[str, Callable[[int], object]]:
     numbers = jax.eval_shape(lambda: step_numbers.of_config(job.config))
 
     def train(batch_size: int):
-        labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-        tonics = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
-        batch = {job.stored.kind: job.stored.batch(batch_size), 'label': labels, 'tonic_hz': tonics}
+        batch = job.stored.heard(batch_size)
+        if job.config.train.features_once:  # as `Featured` yields them
+            del batch[job.stored.kind]
+            batch['features'] = jax.ShapeDtypeStruct((batch_size, *job.picture), jnp.float32)
+        batch['label'] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
         groups = job.plan.groups(job.plan.unfreeze_step)  # all that ever train
         return step.train_program(job, groups).trace(numbers, state, batch)
 
@@ -139,13 +142,21 @@ def programs(job) -> dict[str, Callable[[int], object]]:
 def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
     """Compiles what was traced; returns its figures per device, in bytes, operations and seconds.
 
-    `speed` is that of its products, in operations a second.
+    `speed` is that of its products, in operations a second. TPUs' compiler refuses what is too large for the
+    memory: a UserError.
     """
     import jax
     from jax._src.lib import _jax
 
+    from genre_jax.errors import UserError
+
     began_s = time.process_time()
-    compiled = traced.lower().compile()
+    try:
+        compiled = traced.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith('RESOURCE_EXHAUSTED'):
+            raise
+        raise UserError(f'too large for a {kind.name}: {str(error).splitlines()[0]}') from None
     compile_s = time.process_time() - began_s
     # What XLA says of the compiled program; jax asks a device for it, which is not there.
     module = compiled.runtime_executable().hlo_modules()[0]
@@ -213,33 +224,50 @@ def count_operations(jaxpr) -> int:
     return total
 
 
-def measure(config, target: str, classes: int, *, largest: bool = True) -> dict[str, dict]:
-    """Compiles both steps of a checked config for a target; returns their figures, by 'train' and 'eval'.
+def open_job(config, target: str, classes: int):
+    """Returns the kind of a target, and the Job of a checked config on its devices; compiles nothing.
 
-    With `largest` once more with batches of twice the size, for the largest that fits; else it is None.
-
-    Raises a UserError where the target is none, or the batch cannot be divided among its devices.
+    Raises a UserError where the target is none, or the page does not fit it.
     """
-    import jax
-
+    from genre_jax.errors import UserError
     from genre_jax.sharding import check_batch_size
 
     kind, devices = devices_of(target)
+    try:
+        job = job_on(config, devices, classes)
+        check_batch_size(config.eval.batch_size, 'eval.batch_size', job.mesh)
+    except UserError as error:
+        raise UserError(f'--target={target}: {error}') from None
+    return kind, job
+
+
+def measure(kind: Kind, job, *, largest: bool = True) -> dict[str, dict]:
+    """Compiles both steps of a job for devices of a kind; returns their figures, by 'train' and 'eval'.
+
+    With `largest` once more with batches of twice the size, for the largest that fits; else it is None, and
+    where twice the size cannot be compiled. A UserError where the batch itself cannot.
+    """
+    import jax
+
+    from genre_jax.errors import UserError
+
+    config, n_devices = job.config, job.mesh.size
     jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
-    job = job_on(config, devices, classes)
-    check_batch_size(config.eval.batch_size, 'eval.batch_size', job.mesh)
     in_16_bits = config.model.get('dtype') == 'bfloat16'
     precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
     speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
     found = {}
     for name, trace in programs(job).items():
         batch_size = config[name].batch_size
-        one, most = figures(trace(batch_size), kind, len(devices), speed), None
-        if largest:
-            two = figures(trace(2 * batch_size), kind, len(devices), speed)
+        try:
+            one, most = figures(trace(batch_size), kind, n_devices, speed), None
+        except UserError as error:
+            raise UserError(f'config.{name}.batch_size={batch_size}: {error}') from None
+        with contextlib.suppress(UserError):
+            two = figures(trace(2 * batch_size), kind, n_devices, speed) if largest else one
             grows, spare = two['total_bytes'] - one['total_bytes'], kind.memory_bytes - one['total_bytes']
             if grows > 0:
-                most = int((1 + spare / grows) * batch_size / len(devices)) * len(devices)
+                most = int((1 + spare / grows) * batch_size / n_devices) * n_devices
         found[name] = one | {
             'batch_size': batch_size,
             'largest_batch_size': most,

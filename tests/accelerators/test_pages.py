@@ -35,7 +35,7 @@ def figures(page, target, *more):
     config.init.checkpoint = ''
     for section in ('train', 'eval'):  # a share for each of eight devices, and pairs to mix
         config[section].batch_size = -(-config[section].batch_size // 16) * 16
-    return compiling.measure(config, target, classes=10, largest=False)
+    return compiling.measure(*compiling.open_job(config, target, classes=10), largest=False)
 
 
 def check(page, target):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from genre_jax.compile import steps as compiling
+from genre_jax.config import pages
 from genre_jax.errors import UserError
 
 
@@ -72,3 +73,24 @@ def test_sizes_that_no_target_has(target, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: name)
     with pytest.raises(UserError, match=f'--target={target}: expected'):
         compiling.devices_of(target)
+
+
+def job_on(page, target, monkeypatch, **batch):
+    """Opens a packaged page on this machine's devices in the place of a target's."""
+    monkeypatch.setattr(compiling, 'devices_of', lambda target: (compiling.KINDS['v6e'], jax.devices()))
+    config = pages.load_page(page)
+    config.init.checkpoint = ''
+    config.train.update(batch)
+    return compiling.open_job(config, target, classes=10)[1]
+
+
+def test_a_batch_that_cannot_be_divided_names_the_target(monkeypatch):
+    odd = 8 * len(jax.devices()) + 1
+    with pytest.raises(UserError, match=rf'--target=v6e-8: config.train.batch_size={odd} .* 8 devices'):
+        job_on('ma_mlp', 'v6e-8', monkeypatch, batch_size=odd)
+
+
+def test_features_computed_once_are_no_part_of_the_step(monkeypatch):
+    job = job_on('raag_orbit', 'v6e-8', monkeypatch, batch_size=8)
+    takes = compiling.programs(job)['train'](8).jaxpr.in_avals
+    assert (8, *job.picture) in [x.shape for x in takes] and jnp.int16 not in [x.dtype for x in takes]
