@@ -24,7 +24,6 @@ from collections.abc import Mapping
 from absl import flags
 
 from genre_jax import program
-from genre_jax.compile.steps import QUICK
 
 # Heavy imports are inside the functions: the environment has to be set before.
 
@@ -80,5 +79,4 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
     # Before jax is imported: it would look for the devices, and TPUs' library for a cloud to ask.
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
-    os.environ |= {name: value for name, value in QUICK.items() if name not in os.environ}
     program.run(main)

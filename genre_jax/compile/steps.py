@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -43,9 +44,9 @@ KINDS = {
     'v6e': Kind('TPU v6e', 31.25 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
     'v5p': Kind('TPU v5p', 95.74 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
 }
-# For TPUs' compiler: 8 MiB of fast memory to an operation. With as much as there is, as a training has, it
-# takes twice to ten times as long; by its own estimate operations then take a tenth to a fifth less time.
-QUICK = {'LIBTPU_INIT_ARGS': '--xla_tpu_scoped_vmem_limit_kib=8192'}
+# Fast memory, KiB, that TPUs' compiler may give to an operation, also where there are kernels written for
+# TPUs, which need it. With as much as there is, as a training has, compiling takes several times as long.
+_FAST, _FAST_KIB, _FAST_KIB_OF_KERNELS = 'xla_tpu_scoped_vmem_limit_kib', 4096, 10240
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
@@ -151,8 +152,12 @@ def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
     from genre_jax.errors import UserError
 
     began_s = time.process_time()
+    lowered, options = traced.lower(), {}
+    if 'TPU' in kind.name and _FAST not in os.environ.get('LIBTPU_INIT_ARGS', ''):
+        kernels = 'tpu_custom_call' in lowered.as_text()
+        options[_FAST] = str(_FAST_KIB_OF_KERNELS if kernels else _FAST_KIB)
     try:
-        compiled = traced.lower().compile()
+        compiled = lowered.compile(options)
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith('RESOURCE_EXHAUSTED'):
             raise

@@ -86,6 +86,14 @@ def test_stretch_keeps_the_pitch_and_moves_onsets(factor):
     assert abs(np.flatnonzero(np.abs(out) > half)[0] / RATE_HZ - factor) < 0.05
 
 
+@pytest.mark.parametrize('n_frames', [1, 2, 9, 10, 646])
+def test_phases_add_up_on_tpus(n_frames):
+    """By blocks there, whose number and length are the same: against sums of angles in float64."""
+    turns = np.random.default_rng(0).uniform(-np.pi, np.pi, (n_frames, 5))
+    found = jax.jit(pitch._product_in_blocks)(np.exp(1j * turns).astype(np.complex64))
+    np.testing.assert_allclose(found, np.exp(1j * turns.cumsum(0)), rtol=0, atol=1e-4)
+
+
 def test_time_stretch_keeps_the_length():
     out = draw(pitch.time_stretch, 8, tone(440, 1.0), max_factor=1.25)
     assert out.shape == (8, RATE_HZ)
