@@ -44,9 +44,10 @@ KINDS = {
     'v6e': Kind('TPU v6e', 31.25 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
     'v5p': Kind('TPU v5p', 95.74 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
 }
-# Fast memory, KiB, that TPUs' compiler may give to an operation, also where there are kernels written for
-# TPUs, which need it. With as much as there is, as a training has, compiling takes several times as long.
-_FAST, _FAST_KIB, _FAST_KIB_OF_KERNELS = 'xla_tpu_scoped_vmem_limit_kib', 4096, 10240
+# Fast memory, KiB, that TPUs' compiler may give to an operation; more where there is attention, whose kernel
+# needs it, in 16 bits and in 32. With as much as there is, as a training has, compiling takes several times
+# as long.
+_FAST, _FAST_KIB, _FAST_KIB_OF_KERNELS = 'xla_tpu_scoped_vmem_limit_kib', 4096, (6144, 10240)
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
@@ -140,22 +141,25 @@ def programs(job) -> dict[str, Callable[[int], object]]:
     return {'train': train, 'eval': evaluate}
 
 
-def figures(traced, kind: Kind, n_devices: int, speed: float) -> dict:
-    """Compiles what was traced; returns its figures per device, in bytes, operations and seconds.
+def figures(traced, kind: Kind, job) -> dict:
+    """Compiles what was traced of a job; returns its figures per device, in bytes, operations and seconds.
 
-    `speed` is that of its products, in operations a second. TPUs' compiler refuses what is too large for the
-    memory: a UserError.
+    TPUs' compiler refuses what is too large for the memory: a UserError.
     """
     import jax
     from jax._src.lib import _jax
 
     from genre_jax.errors import UserError
 
+    config, n_devices = job.config, job.mesh.size
+    in_16_bits = config.model.get('dtype') == 'bfloat16'
+    precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
+    speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
     began_s = time.process_time()
     lowered, options = traced.lower(), {}
     if 'TPU' in kind.name and _FAST not in os.environ.get('LIBTPU_INIT_ARGS', ''):
         kernels = 'tpu_custom_call' in lowered.as_text()
-        options[_FAST] = str(_FAST_KIB_OF_KERNELS if kernels else _FAST_KIB)
+        options[_FAST] = str(_FAST_KIB_OF_KERNELS[not in_16_bits] if kernels else _FAST_KIB)
     try:
         compiled = lowered.compile(options)
     except jax.errors.JaxRuntimeError as error:
@@ -256,20 +260,16 @@ def measure(kind: Kind, job, *, largest: bool = True) -> dict[str, dict]:
 
     from genre_jax.errors import UserError
 
-    config, n_devices = job.config, job.mesh.size
+    config, n_devices, found = job.config, job.mesh.size, {}
     jax.config.update('jax_default_matmul_precision', config.train.matmul_precision)
-    in_16_bits = config.model.get('dtype') == 'bfloat16'
-    precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
-    speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
-    found = {}
     for name, trace in programs(job).items():
         batch_size = config[name].batch_size
         try:
-            one, most = figures(trace(batch_size), kind, n_devices, speed), None
+            one, most = figures(trace(batch_size), kind, job), None
         except UserError as error:
             raise UserError(f'config.{name}.batch_size={batch_size}: {error}') from None
         with contextlib.suppress(UserError):
-            two = figures(trace(2 * batch_size), kind, n_devices, speed) if largest else one
+            two = figures(trace(2 * batch_size), kind, job) if largest else one
             grows, spare = two['total_bytes'] - one['total_bytes'], kind.memory_bytes - one['total_bytes']
             if grows > 0:
                 most = int((1 + spare / grows) * batch_size / n_devices) * n_devices
