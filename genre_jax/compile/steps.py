@@ -51,6 +51,7 @@ _FAST, _FAST_KIB, _FAST_KIB_OF_KERNELS = 'xla_tpu_scoped_vmem_limit_kib', 4096, 
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
+_MOST_HOSTS = 128  # of GPUs
 _WHOLE_S = 600  # of a recording, where a page takes them whole
 _ARRAY = re.compile(r'\b[a-z]+(\d*)\[([\d,]*)\]')
 
@@ -65,33 +66,42 @@ def devices_of(target: str) -> tuple[Kind, Sequence]:
 
     from genre_jax.errors import UserError
 
-    match = re.fullmatch(r'(h100|h200)x([1-9]\d*)|(v5e|v6e|v5p)-([1-9]\d*)', target)
+    match = re.fullmatch(r'(h100|h200)x([1-9]\d{0,5})|(v5e|v6e|v5p)-([1-9]\d{0,5})', target)
     if match is None:
         raise UserError(f'--target={target}: expected h100xN, h200xN, v5e-N, v6e-N or v5p-N')
     gpu, n_gpus, tpu, n = match.groups()
-    kind, package = KINDS[gpu or tpu], 'jax_plugins.xla_cuda13' if gpu else 'libtpu'
-    if importlib.util.find_spec(package.partition('.')[0]) is None or not importlib.util.find_spec(package):
-        raise UserError(
-            f'--target={target}: its compiler is not installed; in an environment of its own, '
-            'pip install -r requirements-accelerators.txt'
-        )
+    kind = KINDS[gpu or tpu]
     if gpu:
         hosts, rest = divmod(int(n_gpus), kind.per_host)
-        if hosts and rest:
-            raise UserError(f'--target={target}: expected up to {kind.per_host}, or a multiple of that')
+        if hosts and rest or hosts > _MOST_HOSTS:
+            most = kind.per_host * _MOST_HOSTS
+            raise UserError(
+                f'--target={target}: expected up to {kind.per_host}, or a multiple of that up to {most}'
+            )
+        _require('jax_plugins.xla_cuda13', target)
         config = _H100.format(bandwidth=kind.bandwidth, memory=kind.memory_bytes, name=kind.name)
         shape = f'1x{hosts}x{kind.per_host}' if hosts else f'1x1x{rest}'
         topology = topologies.get_topology_desc('', 'cuda', target_config=config, topology=shape)
         return kind, topology.devices
     chips = int(n) / (2 if tpu == 'v5p' else 1)
-    doublings = math.log2(chips)
-    if doublings % 1 or doublings < (2 if tpu == 'v5p' else 0) or chips > 256:
+    if chips not in [2**i for i in range(2 if tpu == 'v5p' else 0, 9)]:
         raise UserError(f'--target={target}: expected a power of two, of 8 to 512 cores or 1 to 256 chips')
-    sides = 3 if tpu == 'v5p' else 2
-    shape = sorted((2 ** (int(doublings + i) // sides) for i in range(sides)), reverse=sides == 3)
+    _require('libtpu', target)
+    doublings, sides = int(math.log2(chips)), 3 if tpu == 'v5p' else 2
+    shape = sorted((2 ** ((doublings + i) // sides) for i in range(sides)), reverse=sides == 3)
     name, host = f'{tpu}:{"x".join(map(str, shape))}', [*(min(side, 2) for side in shape[:2]), 1]
     topology = topologies.get_topology_desc(name, 'tpu', chips_per_host_bounds=host)
     return kind, topology.devices
+
+
+def _require(package: str, target: str) -> None:
+    from genre_jax.errors import UserError
+
+    if importlib.util.find_spec(package.partition('.')[0]) is None or not importlib.util.find_spec(package):
+        raise UserError(
+            f'--target={target}: its compiler is not installed; in an environment of its own, '
+            'pip install -r requirements-accelerators.txt'
+        )
 
 
 def job_on(config, devices: Sequence, classes: int):
