@@ -44,10 +44,10 @@ KINDS = {
     'v6e': Kind('TPU v6e', 31.25 * 2**30, 1640e9, 918e12, (153e12, 306e12, 918e12), 448e9, 4),
     'v5p': Kind('TPU v5p', 95.74 * 2**30, 2765e9, 459e12, (76e12, 153e12, 459e12), 600e9, 4),
 }
-# Fast memory, KiB, that TPUs' compiler may give to an operation; more where there is attention, whose kernel
-# needs it, in 16 bits and in 32. With as much as there is, as a training has, compiling takes several times
-# as long.
-_FAST, _FAST_KIB, _FAST_KIB_OF_KERNELS = 'xla_tpu_scoped_vmem_limit_kib', 4096, (6144, 10240)
+# Fast memory, KiB, that TPUs' compiler may give to an operation, and where there are kernels written for them
+# or running sums and pooling, for which libtpu 0.0.42.1 aborts with less. With as much as there is, as a
+# training has, compiling takes several times as long: that is for kernels which are refused otherwise.
+_FAST, _FAST_KIB, _FAST_KIB_MORE = 'xla_tpu_scoped_vmem_limit_kib', '4096', '6144'
 _COLLECTIVE = re.compile(
     r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(-start)?\('
 )
@@ -166,12 +166,8 @@ def figures(traced, kind: Kind, job) -> dict:
     precision = ('highest', 'high', 'default').index(config.train.matmul_precision)
     speed = kind.bfloat16 if in_16_bits else kind.float32[precision]
     began_s = time.process_time()
-    lowered, options = traced.lower(), {}
-    if 'TPU' in kind.name and _FAST not in os.environ.get('LIBTPU_INIT_ARGS', ''):
-        kernels = 'tpu_custom_call' in lowered.as_text()
-        options[_FAST] = str(_FAST_KIB_OF_KERNELS[not in_16_bits] if kernels else _FAST_KIB)
     try:
-        compiled = lowered.compile(options)
+        compiled = _compiled(traced.lower(), kind)
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith('RESOURCE_EXHAUSTED'):
             raise
@@ -214,6 +210,20 @@ def figures(traced, kind: Kind, job) -> dict:
         'float64': 'f64[' in text,
         'compile_s': compile_s,
     }
+
+
+def _compiled(lowered, kind: Kind):
+    import jax
+
+    if 'TPU' not in kind.name or _FAST in os.environ.get('LIBTPU_INIT_ARGS', ''):
+        return lowered.compile()
+    needs_more = re.search(r'stablehlo\.reduce_window|tpu_custom_call', lowered.as_text())
+    try:
+        return lowered.compile({_FAST: _FAST_KIB_MORE if needs_more else _FAST_KIB})
+    except jax.errors.JaxRuntimeError as error:
+        if 'ScopedVmemOom' not in str(error):
+            raise
+        return lowered.compile()
 
 
 def count_operations(jaxpr) -> int:

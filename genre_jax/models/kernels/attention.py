@@ -10,7 +10,7 @@ from genre_jax import sharding
 from genre_jax.models.kernels.product import product
 
 # A TPU's kernel takes blocks of a multiple of so many tokens: 4 where there are as many, which keep its units
-# of products busy, to 8, whose scores fit its memory.
+# of products busy, to 8, whose scores fit its memory, or 6 in 32 bits.
 _LANES = 128
 # Weights that are computed at once elsewhere, 4 MiB: the best of those tried on two cores for 600 and 1200
 # tokens; 250 would rather have 6.
@@ -102,7 +102,8 @@ def _padded(queries, keys, values):
 
     batch, heads, tokens, width = queries.shape
     least = min(4 * _LANES, tokens + -tokens % _LANES)
-    block = min(range(least, 8 * _LANES + 1, _LANES), key=lambda size: (-tokens % size, -size))
+    most = (8 if queries.dtype.itemsize == 2 else 6) * _LANES
+    block = min(range(least, most + 1, _LANES), key=lambda size: (-tokens % size, -size))
     padding = -tokens % block
     # What is added attends to itself alone.
     segments = jnp.asarray(np.arange(tokens + padding) >= tokens, jnp.int32)
