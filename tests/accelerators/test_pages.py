@@ -17,9 +17,10 @@ SMALLER = {
     'ast_raag': ('--config.model.depth=2', '--config.optim.freeze=first 1'),
 }
 ON_GPUS = [('ast_raag', 'h100x1'), *((page, 'h100x8') for page in pages.packaged())]
-# Of the pages that train in 120 s of processor time for their compiler.
+# One of each kind of layer: all take longer than there is time for.
 ON_TPUS = [
     ('ma_mlp', 'v6e-1'),
+    ('makam_orbit:network=sequence', 'v6e-1'),  # running sums
     *(
         (page, 'v6e-16')
         for page in ('ma_mlp', 'mlp_features', 'quickstart', 'shallow_cnn_gtzan', 'wu_yamnet')
