@@ -204,12 +204,12 @@ def _train_and_test(
     checkpoints.close()
     outputs_of = make_outputs(job)
     # The test part is opened here, once, with the checkpoint that validation chose.
-    parts = {
-        part: outputs_of(best.evaluated, feed.evaluate(tables[part]), len(tables[part]))
-        for part in ('val', 'test')
+    outputs = {
+        part: outputs_of(best.evaluated, *held) for part, held in confidence.tested(job, data, feed).items()
     }
+    parts = {part: outputs[part] for part in ('val', 'test')}
     excerpts = _test_excerpts(job, data, best.evaluated)
-    rejection = confidence.find_out(job, data, feed, outputs_of, best.evaluated, parts)
+    rejection = confidence.find_rule(job, data, outputs)
     # Before the result, which makes the run a finished one.
     look_s = look.write(job, data, parts['test'], best.evaluated, logbook)
     ended = run_result.Ended(

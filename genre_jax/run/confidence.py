@@ -3,7 +3,8 @@
 Temperatures and rules are fitted on the validation part; the test part only says what they are worth.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from genre_jax.training.job import Job
 from genre_jax.training.predict import Outputs
 
 _TRAINING_SONGS = 500  # that tell where the classes lie
-_EACH = 16  # sounds of a kind that are no music
+_EACH, _KINDS = 16, 7  # sounds of a kind that are no music
 
 
 def calibrate(predictions: Mapping[str, Predictions]) -> dict:
@@ -52,13 +53,12 @@ def training_windows(job: Job, data: run_data.Data) -> loader.WindowTable:
     return loader.WindowTable(data.dataset, some, job.config.windows, **own)
 
 
-def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
-    """Returns sounds that are no music, int16 [n, n_samples]: noises, tones, hum, clicks, babble."""
+def no_music(sample_rate_hz: int, n_samples: int) -> Iterator[np.ndarray]:
+    """Yields sounds that are no music, int16 [n_samples]: noises, tones, hum, clicks, babble."""
     rng = np.random.default_rng(0)
     time_s = np.arange(n_samples) / sample_rate_hz
     rates_hz = np.fft.rfftfreq(n_samples, 1 / sample_rate_hz)
-    sounds = np.empty((_EACH * 7, n_samples), np.int16)
-    for first in range(0, len(sounds), 7):
+    for _ in range(_EACH):
         spectrum = np.fft.rfft(rng.standard_normal(n_samples))
         white, pink, brown = (
             np.fft.irfft(spectrum / np.maximum(rates_hz, 20) ** slope, n_samples) for slope in (0, 0.5, 1)
@@ -71,27 +71,45 @@ def no_music(sample_rate_hz: int, n_samples: int) -> np.ndarray:
         # Noise in the band of speech whose loudness goes with syllables.
         band = np.fft.irfft(spectrum * ((rates_hz > 200) & (rates_hz < 3500)), n_samples)
         babble = band * np.abs(np.sin(np.pi * rng.uniform(3, 6) * time_s))
-        for i, sound in enumerate((white, pink, brown, tone, hum, clicks, babble), first):
+        for sound in (white, pink, brown, tone, hum, clicks, babble):
             # Most nearly as loud as can be, as music is. Of very short windows there may be no speech at all.
             loud = 10 ** (-2 * rng.uniform() ** 3) / max(np.abs(sound).max(), 1e-9)
-            sounds[i] = np.rint(32767 * loud * sound)
-    return sounds
+            yield np.rint(32767 * loud * sound).astype(np.int16)
 
 
-def batches(job: Job, windows: np.ndarray) -> Iterator[dict[str, jax.Array]]:
-    """Yields windows in batches on the devices, the last one filled up."""
+def batches(job: Job, windows: Iterator[np.ndarray]) -> Iterator[dict[str, jax.Array]]:
+    """Yields windows in batches on the devices, the last one filled up; no more are held at a time."""
     size = job.config.eval.batch_size
-    for first in range(0, len(windows), size):
-        rows = np.minimum(first + sharding.rows_here(size, job.mesh), len(windows) - 1)
-        yield sharding.put_batch({job.stored.kind: windows[rows]}, job.mesh)
+    while batch := list(itertools.islice(windows, size)):
+        rows = np.minimum(sharding.rows_here(size, job.mesh), len(batch) - 1)
+        yield sharding.put_batch({job.stored.kind: np.stack([batch[row] for row in rows])}, job.mesh)
 
 
-def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> tuple[dict, confidence.Space]:
-    """Returns when to answer 'none of these', and where the classes lie.
+def tested(job: Job, data: run_data.Data, feed: Feed) -> dict[str, tuple[Iterator[Mapping], int]]:
+    """Returns the batches that a trained network is tested with, and how many windows they hold, by part.
 
-    `outputs` are those of 'val', 'test', 'train' (of `training_windows`) and 'no_music'. A song, or a window,
-    is turned away where `confidence.lesser` is less than of 95 % of the validation part.
+    'val' and 'test'; for `find_rule` 'train' and 'no_music' too, but not of what is no sound, or has to be
+    told with its tonic: neither is labelled.
     """
+    tables = {part: data.tables[part] for part in ('val', 'test')}
+    found = {}
+    if job.stored.kind == 'audio' and not job.front_end.needs_tonic:
+        tables['train'] = training_windows(job, data)
+        strange = no_music(job.stored.sample_rate_hz, job.stored.shape[0])
+        found['no_music'] = batches(job, strange), _EACH * _KINDS
+    return {part: (feed.evaluate(table), len(table)) for part, table in tables.items()} | found
+
+
+def find_rule(
+    job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]
+) -> tuple[dict, confidence.Space] | None:
+    """Returns when to answer 'none of these', and where the classes lie; None: there is no sound.
+
+    `outputs` are those of the parts of `tested`. A song, or a window, is turned away where
+    `confidence.lesser` is less than of 95 % of the validation part.
+    """
+    if 'no_music' not in outputs:
+        return None
     labels = training_windows(job, data).labels
     # Half of the sounds tell where noise lies, the others what that is worth.
     known, others = (range(first, len(outputs['no_music'].energy), 2) for first in (0, 1))
@@ -137,26 +155,3 @@ def find_rule(job: Job, data: run_data.Data, outputs: Mapping[str, Outputs]) -> 
         'parts': parts,
         'no_music_turned_away': turned_away,
     }, space
-
-
-def find_out(
-    job: Job,
-    data: run_data.Data,
-    feed: Feed,
-    outputs_of: Callable,
-    variables: Mapping,
-    parts: Mapping[str, Outputs],
-) -> tuple[dict, confidence.Space] | None:
-    """Computes what `find_rule` needs besides the outputs of 'val' and 'test', and calls it.
-
-    None for what is no sound, or has to be told with its tonic: neither is labelled.
-    """
-    if job.stored.kind != 'audio' or job.front_end.needs_tonic:
-        return None
-    table, strange = training_windows(job, data), no_music(job.stored.sample_rate_hz, job.stored.shape[0])
-    outputs = {
-        **parts,
-        'train': outputs_of(variables, feed.evaluate(table), len(table)),
-        'no_music': outputs_of(variables, batches(job, strange), len(strange)),
-    }
-    return find_rule(job, data, outputs)

@@ -37,9 +37,7 @@ class Ended:
     prepared_s: float
     trained_s: float
     train_parts_s: Mapping[str, float]  # of `loop.Clock`; {} where a pack trained
-    rejection: tuple[dict, confidence.Space] | None = (
-        None  # of confidence.find_rule; None where a pack trained
-    )
+    rejection: tuple[dict, confidence.Space] | None = None  # of confidence.find_rule
     look_s: float = 0.0  # that look.write took
     # {'test_60s': ...}, of config.eval.excerpts_s; none where a pack trained
     excerpts: Mapping[str, evaluate.Predictions] = dataclasses.field(default_factory=dict)

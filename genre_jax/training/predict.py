@@ -28,12 +28,17 @@ class Outputs(NamedTuple):
         return Outputs(*(None if each is None else each[windows] for each in self))
 
 
-def program(job: Job, detailed: bool = False) -> Callable:
-    """Returns prediction as a program: variables and a batch, as a feed yields it, to probabilities.
+def joined(batches: Iterable[Outputs], n_windows: int) -> Outputs:
+    """Joins the outputs of batches that hold so many windows and padding."""
+    columns = [each for each in zip(*batches, strict=True) if each[0] is not None]
+    return Outputs(*(np.concatenate(each)[:n_windows] for each in columns))
+
+
+def prediction(job: Job, detailed: bool = False) -> Callable:
+    """Returns prediction: variables and a batch, as a feed yields it, to probabilities; to be traced.
 
     Detailed, to all `Outputs`.
     """
-    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
 
     def predict(variables, examples):
         variables = {**variables, 'params': job.gathered(variables['params'])}
@@ -50,8 +55,14 @@ def program(job: Job, detailed: bool = False) -> Callable:
             return probabilities
         return Outputs(probabilities, jax.nn.logsumexp(logits, axis=-1), embedding, *named)
 
+    return predict
+
+
+def program(job: Job, detailed: bool = False) -> Callable:
+    """Returns `prediction` as a program on the devices of the job."""
+    whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
     # The variables as they lie: by rules of the model, or whole on every device.
-    return jax.jit(predict, in_shardings=(None, split), out_shardings=whole)
+    return jax.jit(prediction(job, detailed), in_shardings=(None, split), out_shardings=whole)
 
 
 def make_predict(job: Job, feed: Feed) -> Callable[[Mapping, loader.WindowTable], np.ndarray]:
@@ -70,8 +81,6 @@ def make_outputs(job: Job) -> Callable[[Mapping, Iterable[jax.Array], int], Outp
     step = program(job, detailed=True)
 
     def outputs(variables: Mapping, batches: Iterable[Mapping], n_windows: int) -> Outputs:
-        found = [jax.device_get(step(variables, batch)) for batch in batches]
-        columns = [each for each in zip(*found, strict=True) if each[0] is not None]
-        return Outputs(*(np.concatenate(each)[:n_windows] for each in columns))
+        return joined([jax.device_get(step(variables, batch)) for batch in batches], n_windows)
 
     return outputs

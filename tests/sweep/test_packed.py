@@ -7,19 +7,24 @@ import signal
 import sys
 import time
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax import run, sharding
+import genre_jax
+from genre_jax import features, models, run, sharding
+from genre_jax.config import load_page
 from genre_jax.configs import mlp_features
+from genre_jax.convert import store
 from genre_jax.errors import UserError
 from genre_jax.evaluation.evaluate import Predictions
-from genre_jax.loading import prepared
+from genre_jax.loading import loader, prepared, run_data
 from genre_jax.loading.feed import Streamed
 from genre_jax.models.kernels.dropout import Dropout
+from genre_jax.run import confidence
 from genre_jax.sweep import packed
 from genre_jax.sweep import space as search_space
 from genre_jax.sweep.packed import program as pack_program
@@ -351,6 +356,80 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(places, tmp_path):
         for name in ('metrics.jsonl', 'result.json', 'config.json'):
             ours, theirs = (folder / str(i) / name for folder in (tmp_path, unharmed))
             assert ours.read_bytes() == theirs.read_bytes(), ours
+
+
+@pytest.mark.slow
+def test_members_know_when_to_answer_none_of_these(tmp_path):
+    """The rule of each is that by hand, of its own model and its own validation part."""
+    config = load_page(str(program.PAGE))
+    config.data.update(
+        root=str(program.write_tones(tmp_path / 'tones')), prepared_dir=str(tmp_path / 'prepared')
+    )
+    points = [{'optim.learning_rate': 3e-3}, {'optim.learning_rate': 3e-4, 'seed': 1}]
+    members = [tmp_path / str(i) for i in range(2)]
+    packed.run(config, points, members)
+    found = []
+    for point, folder in zip(points, members, strict=True):
+        model = genre_jax.load(str(folder))
+        assert model.rejects
+        kept = json.loads((folder / 'model' / 'confidence.json').read_text())['reject']
+        wanted = rule_by_hand(search_space.apply(config, point), folder, kept['rule'])
+        for key, (low, deviation) in wanted['scales'].items():
+            assert kept['scales'][key] == pytest.approx([low, deviation], rel=1e-3, abs=1e-4), key
+        assert kept['least'] == pytest.approx(wanted['least'], rel=1e-3, abs=1e-3)
+        assert kept['parts']['val']['kept'] == pytest.approx(wanted['kept'])
+        assert kept['no_music_turned_away'] == pytest.approx(wanted['turned_away'], abs=0.02)
+        found.append(kept['least']['song'])
+    assert abs(found[0] - found[1]) > 1e-3
+
+
+def rule_by_hand(config, folder, rule):
+    """What `confidence.json` says of a rule, from the model that lies in a folder, with numpy."""
+    data = run_data.open_data(config)
+    network, front_end = models.build(config.model, 3), features.build(config.features)
+    variables = flax.traverse_util.unflatten_dict(store.load(folder / 'model').variables, sep='/')
+
+    @jax.jit
+    def apply(windows):
+        return network.apply(variables, front_end(windows.astype(jnp.float32) / 32767), train=False)
+
+    def heard(windows):
+        return [np.asarray(each, np.float64) for each in apply(windows)]
+
+    def distance(points, places, inverse):
+        gaps = points[:, None] - places
+        return np.sqrt(np.einsum('pci,ij,pcj->pc', gaps, inverse, gaps).min(1))
+
+    own = {'train': False, 'seed': config.split.seed}
+    train_table = loader.WindowTable(data.dataset, data.split.tracks['train'], config.windows, **own)
+    val, sounds = data.tables['val'], np.stack(list(confidence.no_music(22050, 13230)))
+    _, taught = heard(train_table.read_all())
+    logits, points = (np.concatenate(each) for each in zip(heard(val.read_all()), heard(sounds), strict=True))
+    n_val = len(val)
+    noise, tried = points[n_val::2], np.r_[:n_val, n_val + 1 : len(points) : 2]
+    means = np.stack([taught[train_table.labels == c].mean(0) for c in range(3)])
+    rest = taught - means[train_table.labels]
+    covariance = rest.T @ rest / len(rest)
+    units = len(covariance)
+    inverse = np.linalg.inv((covariance + np.eye(units) * np.trace(covariance) / units) / 2)
+    powers = np.exp(logits)
+    near = distance(points, means, inverse)
+    sure = {
+        'probability': powers.max(1) / powers.sum(1),
+        'energy': np.log(powers.sum(1)),
+        'distance': -near,
+        'music': distance(points, noise, inverse) - near,
+    }
+    scales = {key: (np.quantile(each[:n_val], 0.05), each[:n_val].std()) for key, each in sure.items()}
+    least = np.min([(sure[key] - scales[key][0]) / scales[key][1] for key in (rule, 'distance', 'music')], 0)
+    songs = np.sort([least[:n_val][val.track == track].mean() for track in np.unique(val.track)])
+    lowest = songs[int(0.05 * (len(songs) - 1))]
+    return {
+        'scales': scales,
+        'least': {'song': lowest, 'window': np.sort(least[:n_val])[int(0.05 * (n_val - 1))]},
+        'kept': (songs >= lowest).mean(),
+        'turned_away': (least[tried[n_val:]] < lowest).mean(),
+    }
 
 
 # --- Mistakes ------------------------------------------------------------------------------------

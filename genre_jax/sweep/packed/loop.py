@@ -13,13 +13,13 @@ from genre_jax.errors import Stopped
 from genre_jax.loading.feed import Feed
 from genre_jax.loading.run_data import Data
 from genre_jax.logbook import Logbook, parameter_table, write_json
+from genre_jax.run import confidence
 from genre_jax.run import result as run_result
 from genre_jax.sweep.packed.program import Program
 from genre_jax.training import loop, watch
 from genre_jax.training import step as train
 from genre_jax.training.checkpoint import Checkpoints
 from genre_jax.training.job import Job
-from genre_jax.training.predict import Outputs
 from genre_jax.training.stop_signal import StopSignal
 
 
@@ -230,10 +230,8 @@ class PackLoop:
         if not chunks:
             return
         variables = {chunk: self._best[chunk] for chunk in chunks}
-        tables = self.members[0].data.tables
-        probabilities = {
-            part: program.predict(variables, tables[part], self.feed) for part in ('val', 'test')
-        }
+        tested = confidence.tested(program.job, self.members[0].data, self.feed)
+        outputs = {part: program.outputs(variables, *held) for part, held in tested.items()}
         zeros = jax.device_get(train.zero_sums())
         for chunk in chunks:
             states = program.split(chunk, self._states[chunk])
@@ -241,16 +239,18 @@ class PackLoop:
             for row, member in self._of_chunk(chunk):
                 if member not in ended:
                     continue
+                own = {part: of_chunk[chunk][row] for part, of_chunk in outputs.items()}
                 result = run_result.Ended(
                     states[row].replace(step=np.int32(self._step), sums=zeros),
                     self._first_step,
                     int(-member.best_rank[-1]),
                     best[row],
-                    {part: Outputs(of_chunk[chunk][row]) for part, of_chunk in probabilities.items()},
+                    {part: own[part] for part in ('val', 'test')},
                     self.started_s,
                     self._prepared_s,
                     trained_s,
                     {},
+                    confidence.find_rule(member.job, member.data, own),
                 )
                 run_result.write(member.job, member.data, result, member.logbook)
                 member.live = False

@@ -9,7 +9,7 @@ devices, or one member on one device, in the program of a separate run, the devi
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from genre_jax.loading.feed import Feed
 from genre_jax.training import step as train
 from genre_jax.training import step_numbers
 from genre_jax.training.job import Job
+from genre_jax.training.predict import Outputs, joined, prediction
 
 _OVER_MEMBERS, _WHOLE = PartitionSpec('data'), PartitionSpec()
 # Where a device does not tell its memory: so much for the members that lie on it.
@@ -71,8 +72,8 @@ class Program:
         whole, split = sharding.replicated(job.mesh), sharding.by_example(job.mesh)
         self._featurize = jax.jit(job.featurize, in_shardings=split, out_shardings=whole)
         alone = dataclasses.replace(job, mesh=None)
-        self._predict = self._compile(
-            lambda own, pictures: jax.nn.softmax(alone.apply(own, pictures, train=False)[0]), (0, None)
+        self._predict, self._outputs = (
+            self._compile(prediction(alone, detailed), (0, None)) for detailed in (False, True)
         )
         self._keep = self._compile(
             lambda better, new, best: jax.tree.map(functools.partial(jnp.where, better), new, best), (0, 0, 0)
@@ -222,19 +223,33 @@ class Program:
         Of variables by number of the chunk; returns by number of the chunk, for each of its members,
         probabilities, float32 [windows, classes].
         """
-        outputs = {chunk: [] for chunk in variables}
-        for examples in feed.evaluate(table):
-            pictures = self._featurize(examples)
-            new = {
-                chunk: self._predict(own, self._on_devices_of(pictures, chunk))
-                for chunk, own in variables.items()
-            }
-            for chunk, probabilities in new.items():
-                outputs[chunk].append(self.split(chunk, probabilities))
         return {
-            chunk: [np.concatenate(rows)[: len(table)] for rows in zip(*batches, strict=True)]
-            for chunk, batches in outputs.items()
+            chunk: [np.concatenate(rows)[: len(table)] for rows in of_members]
+            for chunk, of_members in self._over(self._predict, variables, feed.evaluate(table)).items()
         }
+
+    def outputs(
+        self, variables: Mapping[int, Any], batches: Iterable[Mapping], n_windows: int
+    ) -> dict[int, list[Outputs]]:
+        """Returns likewise all outputs of batches that hold so many windows and padding."""
+        return {
+            chunk: [joined(rows, n_windows) for rows in of_members]
+            for chunk, of_members in self._over(self._outputs, variables, batches).items()
+        }
+
+    def _over(
+        self, function: Callable, variables: Mapping[int, Any], batches: Iterable[Mapping]
+    ) -> dict[int, list[tuple]]:
+        """Computes batches with the members of some chunks; returns the results of each member in order."""
+        found = {chunk: [] for chunk in variables}
+        for examples in batches:
+            batch = {'features': self._featurize(examples)}
+            new = {
+                chunk: function(own, self._on_devices_of(batch, chunk)) for chunk, own in variables.items()
+            }
+            for chunk, results in new.items():
+                found[chunk].append(self.split(chunk, results))
+        return {chunk: list(zip(*each, strict=True)) for chunk, each in found.items()}
 
     def keep(self, chunk: int, better: Sequence[bool], new: Any, best: Any) -> Any:
         """Returns for each member of a chunk the new tree where it is better, else the best so far."""
