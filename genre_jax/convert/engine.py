@@ -96,7 +96,8 @@ class Converted:
     rows: list[tuple[str, str | None, tuple[int, ...], str]]
     labels: list[str] | None = None  # names of the classes where they are known
     front_end: dict | None = None  # fields of the one that a run trained with; None: those of the flavour
-    window_s: float | None = None  # length of the windows of a run
+    window_s: float | None = None  # length of the windows of a run; of whole recordings the longest one's
+    whole: bool | None = None  # whether these are whole recordings; None: not told
     sample_rate_hz: float | None = None  # that the recordings of a run were stored at
     tags: bool | None = None  # whether each output by itself says yes or no; None: not told
     licence: str | None = None  # of the weights, or of those that a run began with, as told; None: not told

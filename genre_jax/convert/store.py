@@ -21,7 +21,7 @@ _KINDS = {
 }  # fmt: skip
 _OPTIONAL = {
     'labels': list, 'front_end': dict, 'window_s': float, 'sample_rate_hz': int | float, 'tags': bool,
-    'licence': str,
+    'licence': str, 'whole': bool,
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ _LABELS = flags.DEFINE_string(
     'labels', '', 'names of classes where a model has none: one a line, or a CSV with display_name'
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', None, 'windows that are computed at a time; without: 32 or so', lower_bound=1
+    'batch_size', None, 'windows that are computed at a time; without: 32, of long ones fewer', lower_bound=1
 )
 
 _PRINTED = 3  # classes of a recording
@@ -109,7 +109,8 @@ def _label(found: Iterable[tuple]) -> tuple[list, list]:
             songs.append(Labelled(song, song.decision(reject), timeline))
             none = f'{NONE}; at most ' if reject and not song.known else ''
             top = ', '.join(f'{label} {100 * p:.1f} %' for label, p in song.top(_PRINTED))
-            line = f'{path}: {none}{top}; {100 * song.agreement:.0f} % of {len(song.start_s)} windows agree'
+            n, agree = len(song.start_s), f'{100 * song.agreement:.0f} %'
+            line = f'{path}: {none}{top}; {"one window" if n == 1 else f"{agree} of {n} windows agree"}'
         with tqdm.tqdm.external_write_mode():
             print(printable(line), flush=True)
     return songs, bad

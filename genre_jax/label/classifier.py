@@ -23,12 +23,15 @@ from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
 from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
-from genre_jax.label.hearing import front_end_of, heard_at, labels_of
+from genre_jax.label.hearing import front_end_of, heard_at, hears_whole, labels_of
 from genre_jax.label.song import Song
 from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
 
-_BATCH_SIZE = 32  # or as much more as the devices divide
+# Windows at a time, of so many samples at most: fewer of long ones, and what the devices divide.
+_BATCH_SIZE, _BATCH_SAMPLES = 32, 2**26
+# Recordings that are heard as a whole are held as a whole.
+_LONGEST_WHOLE_S = 3600
 
 _NOTHING_KNOWN = {'segment': {'temperature': 1.0}, 'song': {'temperature': 1.0}, 'reject': None}
 
@@ -61,6 +64,7 @@ class Classifier:
         tags: whether each class is a yes or no by itself; else the probabilities of a window sum to 1.
         sample_rate_hz: at which it hears recordings; other rates are resampled.
         window_s: length of a window, which it gives one answer for.
+        whole: whether it hears each recording as a whole; `window_s` is the longest that it was trained on.
         title: the kind of model.
         features: flavour of its front end.
         names_tonic: whether it names the tonic, too.
@@ -104,9 +108,10 @@ class Classifier:
         self._confidence, self._space = found or (_NOTHING_KNOWN, None)
         if not self.window_s:
             raise UserError(
-                f'MODEL={name} hears recordings as a whole (config.windows.window_s=0), which are not '
-                'labelled: expected a model of windows'
+                f'MODEL={name} hears recordings as a whole (config.windows.window_s=0), and does not say how '
+                'long the longest one was that it was trained on: train it again'
             )
+        self.whole = hears_whole(pathlib.Path(name), source)
         self.window = round(self.window_s * self.sample_rate_hz)
         # All that decides about an answer to a recording, but for how it is cut into windows.
         self.identity = {
@@ -118,7 +123,8 @@ class Classifier:
         }
         self._mesh = sharding.make_mesh()
         devices = self._mesh.size
-        self.batch_size = -(-_BATCH_SIZE // devices) * devices if batch_size is None else batch_size
+        fitting = min(_BATCH_SIZE, max(1, _BATCH_SAMPLES // self.window))
+        self.batch_size = -(-fitting // devices) * devices if batch_size is None else batch_size
         if self.batch_size % devices:
             raise UserError(
                 f'batch_size={batch_size} cannot be divided among {devices} devices: expected a multiple'
@@ -164,15 +170,18 @@ class Classifier:
         """Returns how many samples there are from window to window."""
         if hop_s is None:
             return self.window
+        if self.whole:
+            raise UserError(f'hop_s={hop_s}: this model hears each recording as a whole: leave it out')
         if not round(hop_s * self.sample_rate_hz) >= 1:
             raise UserError(f'hop_s={hop_s}: expected seconds above 0')
         return round(hop_s * self.sample_rate_hz)
 
     def song(self, track: str, answer: Answer, hop: int) -> Song:
         """Returns what the network says of a recording, its confidence put right as validation taught."""
-        starts = windows.starts(answer.n_samples, self.window, hop)
+        window = self._window_of(answer.n_samples)
+        starts = windows.starts(answer.n_samples, window, hop)
         # Divided alike, so that a window ends where the next one begins.
-        ends = np.minimum(starts + self.window, answer.n_samples)
+        ends = np.minimum(starts + window, answer.n_samples)
         start_s, end_s = starts / self.sample_rate_hz, ends / self.sample_rate_hz
         duration_s = answer.n_samples / self.sample_rate_hz
         logits, known, known_windows = answer.logits.astype(np.float64), True, None
@@ -192,14 +201,45 @@ class Classifier:
             posterior,
         )  # fmt: skip
 
+    def batched(self, answer: Answer) -> int:
+        """Returns how many windows of a recording share batches with those of others."""
+        return len(answer.logits) if self._window_of(answer.n_samples) == self.window else 0
+
+    def _window_of(self, n_samples: int) -> int:
+        """Returns how long the windows of a recording are: samples.
+
+        A model of whole recordings hears longer ones than it was trained on filled up to a whole number of
+        times the longest. BadAudio: it is too long for that.
+        """
+        if not self.whole or n_samples <= self.window:
+            return self.window
+        most = max(self.window, _LONGEST_WHOLE_S * self.sample_rate_hz) if self._takes_longer else self.window
+        if n_samples > most:
+            raise BadAudio(
+                f'lasts {n_samples / self.sample_rate_hz:.1f} s, and this model, which hears recordings as a '
+                f'whole, takes {most / self.sample_rate_hz:.1f} s at most: cut it into parts'
+            )
+        return -(-n_samples // self.window) * self.window
+
+    @functools.cached_property
+    def _takes_longer(self) -> bool:
+        """Says whether the network takes longer windows than it was trained on."""
+        audio = jax.ShapeDtypeStruct((self._mesh.size, 2 * self.window), np.int16)
+        try:
+            jax.eval_shape(self._forward, audio)
+        except (UserError, flax.errors.ScopeParamShapeError):
+            return False
+        return True
+
     def hear(
         self, recordings: Iterable[windows.Decoded | BadAudio], hop: int, passed: int = 0
     ) -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
         """Yields answers and embeddings of decoded recordings in order, or why one cannot be used.
 
         All their windows are one stream, which is cut into batches: so short recordings share them, and
-        where one is cut off follows from the recordings alone. The first `passed` windows are left out, and
-        the recordings that they are of have so many fewer.
+        where one is cut off follows from the recordings alone. What is longer than a window, and heard as a
+        whole, is computed by itself. The first `passed` windows are left out, and the recordings that they
+        are of have so many fewer.
         """
         waiting: collections.deque[_Waiting] = collections.deque()
 
@@ -210,7 +250,10 @@ class Classifier:
                 try:
                     if isinstance(decoded, BadAudio):
                         raise decoded
-                    for window in windows.cut(decoded, self.window, hop):
+                    for window in windows.cut(decoded, self._window_of(decoded[0]), hop):
+                        if len(window) > self.window:
+                            each.alone = self._fetched(*self._begun([window], self._mesh.size))
+                            continue
                         if left_out:
                             left_out -= 1
                             continue
@@ -225,7 +268,7 @@ class Classifier:
         def finished() -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
             while waiting and waiting[0].answer is not None and len(rows.logits) >= waiting[0].windows:
                 first = waiting.popleft()
-                own = Heard(*(np.array(each[: first.windows]) for each in rows))
+                own = first.alone or Heard(*(np.array(each[: first.windows]) for each in rows))
                 for each in rows:
                     del each[: first.windows]
                 if isinstance(first.answer, BadAudio):
@@ -243,28 +286,29 @@ class Classifier:
     def _batches(self, stream: Iterator[np.ndarray]) -> Iterator[Heard]:
         """Yields what is heard in windows, batch by batch; while one is computed the next is read."""
         ahead: collections.deque = collections.deque()
-
-        def oldest() -> Heard:
-            count, (logits, embeddings, *tonic) = ahead.popleft()
-            found = [jax.device_get(each)[:count] for each in (logits, embeddings, *tonic)]
-            posterior = np.zeros((count, 0), np.float32)
-            if tonic:
-                candidates, height = found[2:]
-                posterior = by_pitch_class(candidates[..., None], height)[..., 0]
-            return Heard(*found[:2], posterior)
-
         while batch := list(itertools.islice(stream, self.batch_size)):
             size = self.batch_size
             while size % 2 == 0 and size // 2 >= len(batch) and size // 2 % self._mesh.size == 0:
                 size //= 2
-            padded = np.stack(batch + [batch[-1]] * (size - len(batch)))
-            ahead.append(
-                (len(batch), self._forward(sharding.put_batch({'audio': padded}, self._mesh)['audio']))
-            )
+            ahead.append(self._begun(batch, size))
             if len(ahead) > 1:
-                yield oldest()
+                yield self._fetched(*ahead.popleft())
         while ahead:
-            yield oldest()
+            yield self._fetched(*ahead.popleft())
+
+    def _begun(self, batch: Sequence[np.ndarray], size: int) -> tuple[int, Sequence[jax.Array]]:
+        """Has windows computed, filled up to so many; returns how many there are, and what will be there."""
+        padded = np.stack([*batch, *[batch[-1]] * (size - len(batch))])
+        return len(batch), self._forward(sharding.put_batch({'audio': padded}, self._mesh)['audio'])
+
+    def _fetched(self, count: int, computed: Sequence[jax.Array]) -> Heard:
+        """Waits for what `_begun` returned."""
+        logits, embeddings, *tonic = (jax.device_get(each)[:count] for each in computed)
+        posterior = np.zeros((count, 0), np.float32)
+        if tonic:
+            candidates, height = tonic
+            posterior = by_pitch_class(candidates[..., None], height)[..., 0]
+        return Heard(logits, embeddings, posterior)
 
     def _program(self, source: Converted, model: Network, front_end: features.FrontEnd) -> Callable:
         """Returns the network as a program: windows, int16 [batch, window], to logits and embeddings.
@@ -276,7 +320,8 @@ class Classifier:
         variables = jax.device_put(nested, whole)
 
         def hear(audio: jax.Array) -> jax.Array:
-            return front_end(as_heard(audio, self.sample_rate_hz, front_end, self.window_s))
+            window_s = 0 if self.whole else self.window_s
+            return front_end(as_heard(audio, self.sample_rate_hz, front_end, window_s))
 
         @functools.partial(jax.jit, in_shardings=(whole, split), out_shardings=whole)
         def forward(variables: dict, audio: jax.Array) -> tuple[jax.Array, ...]:
@@ -333,6 +378,7 @@ class _Waiting:
 
     windows: int = 0
     answer: int | BadAudio | None = None
+    alone: Heard | None = None  # what is heard in one that shares no batch with others
 
 
 def _listed(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:

@@ -25,7 +25,7 @@ def label(
     """
     known = [journal and journal.find(path) for path in paths]
     first = next((i for i, each in enumerate(known) if each is None), len(paths))
-    counts = [0 if isinstance(each, BadAudio) else len(each.logits) for each in known[:first]]
+    counts = [0 if isinstance(each, BadAudio) else classifier.batched(each) for each in known[:first]]
     before, back = sum(counts), first
     boundary = before - before % classifier.batch_size
     while before > boundary:

@@ -40,8 +40,18 @@ def front_end_of(source: Converted) -> features.FrontEnd:
     return features.find(source.features)(**(source.front_end or {}))
 
 
+def hears_whole(folder: pathlib.Path, source: Converted) -> bool:
+    """Says whether a model was trained on whole recordings, filled up with zeros to the longest one."""
+    if source.whole is None and (folder / 'result.json').exists():  # a run of a time when it did not say so
+        return not read_json(folder / 'config.json')['windows']['window_s']
+    return bool(source.whole)
+
+
 def heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontEnd) -> tuple[float, int]:
-    """Returns the length of a window in seconds, and the rate of the recordings, that a model knows."""
+    """Returns the length of a window in seconds, and the rate of the recordings, that a model knows.
+
+    Of a model of whole recordings it is the length of the longest that it was trained on.
+    """
     if source.window_s:
         return source.window_s, source.sample_rate_hz
     if (folder / 'result.json').exists():  # a run of a time when its model did not keep them

@@ -149,8 +149,8 @@ def save_model(job: Job, variables: Mapping, title: str, source: Mapping, folder
         variables=flax.traverse_util.flatten_dict(jax.device_get(own), sep='/'),
         rows=[],
         labels=list(job.stored.labels),
-        # Of whole recordings that of the longest one.
         window_s=float(job.config.windows.window_s or job.stored.shape[0] / job.stored.sample_rate_hz),
+        whole=job.stored.over_time and not job.config.windows.window_s,
         sample_rate_hz=job.stored.sample_rate_hz,
         licence=job.source and job.source.licence,
     )

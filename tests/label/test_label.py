@@ -76,20 +76,6 @@ def test_a_window_is_as_long_as_the_frames_that_are_not_padding(tmp_path):
     assert genre_jax.load(str(tmp_path)).window == 400 + 1023 * 160
 
 
-def test_models_of_whole_recordings_are_refused(tmp_path):
-    settings, picture = {'bins_per_octave': 53, 'hidden_units': 4}, (2, 2291)
-    network = models.build({'name': 'orbit', **settings}, 2)
-    variables = network.init(jax.random.key(0), np.zeros((1, *picture), np.float32), train=False)
-    flat = flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/')
-    whole = {'labels': ['a', 'b'], 'window_s': 0.0, 'sample_rate_hz': 16000}
-    store.save(Converted('t', 'orbit', settings, 2, 'audio_melody', picture, flat, [], **whole), tmp_path, {})
-    (tmp_path / 'result.json').write_text('{}')
-    (tmp_path / 'config.json').write_text('{"windows": {"window_s": 0.0}}')
-    (tmp_path / 'environment.json').write_text('{"dataset": {"sample_rate_hz": 16000}}')
-    with pytest.raises(UserError, match='as a whole'):
-        genre_jax.load(str(tmp_path))
-
-
 def test_they_are_those_by_hand(trained, model):
     assert model.labels == ('high', 'low', 'mid')
     assert (model.sample_rate_hz, model.window_s, model.tags) == (22050, 0.6, False)
@@ -411,6 +397,128 @@ def test_three_hours_in_bounded_memory(trained, tmp_path):
     assert '18000 windows' in done.stdout
     # Not getrusage's, which a process has from the one that started it.
     assert int(re.search(r'VmHWM:\s+(\d+) kB', done.stdout)[1]) < 1.5 * 2**20
+
+
+# --- Whole recordings ----------------------------------------------------------------------------
+
+
+def of_whole_recordings(folder, name, **settings):
+    """Saves a network of random weights as if trained on whole recordings of a second at most."""
+    front_end = features.build({'name': 'fma_mel'})
+    picture = front_end(np.zeros(22050, np.float32)).shape
+    network = models.build({'name': name, **settings}, 2)
+    variables = network.init(jax.random.key(0), np.zeros((1, *picture), np.float32), train=False)
+    flat = flax.traverse_util.flatten_dict(jax.device_get(variables), sep='/')
+    told = {'labels': ['a', 'b'], 'window_s': 1.0, 'sample_rate_hz': 22050, 'whole': True}
+    store.save(Converted('t', name, settings, 2, 'fma_mel', picture, flat, [], **told), folder, {})
+    return network, front_end, variables
+
+
+def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tmp_path):
+    network, front_end, variables = of_whole_recordings(tmp_path, 'efficient_cnn')
+    model = genre_jax.load(str(tmp_path))
+    assert model.whole
+    for seconds, filled in ((0.4, 1), (1.0, 1), (2.3, 3)):
+        sound = 0.3 * np.random.default_rng(3).standard_normal(int(22050 * seconds))
+        pcm = audio.of_samples(sound, 22050, 22050)
+        padded = np.pad(pcm, (0, 22050 * filled - len(pcm))).astype(np.float32) / 32767
+        logits, embedding = network.apply(variables, front_end(padded[None]), train=False)
+        [song] = model.label(sound, sample_rate_hz=22050)
+        assert song.start_s.tolist() == [0] and song.end_s.tolist() == [len(pcm) / 22050]
+        assert np.allclose(song.probability, jax.nn.softmax(logits[0]), atol=1e-5)
+        assert np.allclose(model.embed(sound, sample_rate_hz=22050)[0], embedding, atol=1e-5)
+    with pytest.raises(UserError, match='hop_s=1: this model hears each recording as a whole'):
+        model.label(sound, sample_rate_hz=22050, hop_s=1)
+    # However they are ordered, batched, and cut off: long ones among short ones.
+    rng, named = np.random.default_rng(4), []
+    for i, seconds in enumerate((0.5, 2.5, 0.7, 0.9, 1.5, 1.0, 0.3, 3.9, 0.8)):
+        named.append(str(tmp_path / f'{i}.wav'))
+        soundfile.write(named[-1], 0.3 * rng.standard_normal(int(22050 * seconds)), 22050)
+    pairs = Classifier(str(tmp_path), batch_size=8)
+    wanted = all_of(files.label(pairs, named, pairs.hop(None)))
+    for stop in range(1, 9):
+        folder = tmp_path / f'stopped_{stop}'
+        folder.mkdir()
+        for first in (stop, 9):
+            found = files.label(pairs, named, pairs.hop(None), Journal(folder, {}))
+            got = all_of(each for each, _ in zip(found, range(first), strict=False))
+            found.close()
+        assert got == wanted, stop
+    for path, song in files.label(model, named[::-1], model.hop(None)):
+        probabilities = {each[0]: each[1] for each in wanted}[path]
+        assert np.allclose(song.probabilities, np.frombuffer(probabilities), atol=1e-5)
+
+
+def test_a_recording_that_a_network_cannot_hear_as_a_whole_is_named(tmp_path):
+    of_whole_recordings(tmp_path, 'shallow_cnn', hidden_units=4)
+    model = genre_jax.load(str(tmp_path))
+    rng = np.random.default_rng(0)
+    assert len(model.label(0.1 * rng.standard_normal(22050), sample_rate_hz=22050)) == 1
+    with pytest.raises(UserError, match=r'lasts 1.5 s, and this model, which .* takes 1.0 s at most'):
+        model.label(0.1 * rng.standard_normal(33075), sample_rate_hz=22050)
+
+
+MELODIES = """
+from genre_jax.configs import folder
+
+def get_config():
+    config = folder.get_config()
+    config.windows.update(window_s=0, train_per_track=1, train_draw='grid', eval_per_track=1)
+    config.features = {'name': 'audio_melody', 'hop_length': 1024}
+    config.augment = {}
+    config.model = {'name': 'orbit', 'hidden_units': 8}
+    config.optim.update(name='adamw', learning_rate=1e-2, schedule='cosine')
+    config.train.update(batch_size=8, length='8 epochs', features_once=True)
+    config.eval.batch_size = 8
+    config.tracking.wandb = 'off'
+    config.report.look = False
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_run_on_whole_recordings_says_what_it_said_in_its_own_test(tmp_path):
+    """Songs of other lengths in two modes, which the network tells apart, the tonic unknown."""
+    (tmp_path / 'page.py').write_text(MELODIES)
+    rng = np.random.default_rng(0)
+    for mode, steps in (('major', (0, 2, 4, 5, 7, 9, 11)), ('minor', (0, 2, 3, 5, 7, 8, 10))):
+        (tmp_path / 'songs' / mode).mkdir(parents=True)
+        for i in range(12):
+            tonic_hz = 220 * 2 ** rng.uniform(0, 1)
+            degrees = rng.choice(steps, rng.integers(8, 24))
+            hz = np.repeat(tonic_hz * 2 ** (np.r_[0, degrees, 0] / 12), 4000)
+            sound = 0.3 * np.sin(2 * np.pi * np.cumsum(hz) / 16000)
+            soundfile.write(tmp_path / 'songs' / mode / f'{i}.wav', sound, 16000)
+    words = program.command(
+        tmp_path / 'run', tmp_path / 'songs', tmp_path / 'prepared', page=tmp_path / 'page.py'
+    )
+    done = program.run(words, timeout=900)
+    assert done.returncode == 0, done.stderr
+    said = Predictions.load(tmp_path / 'run' / 'predictions' / 'test.npz')
+    confident = json.loads((tmp_path / 'run' / 'model' / 'confidence.json').read_text())
+    named = [str(tmp_path / 'songs' / track) for track in said.track]
+    model = genre_jax.load(str(tmp_path / 'run'))
+    assert model.whole and model.names_tonic and model.rejects
+    assert genre_jax.load(str(tmp_path / 'run' / 'model')).whole
+    songs = model.label(named)
+    for song, probabilities, tonic in zip(songs, said.probabilities, said.tonic, strict=True):
+        raised = probabilities.astype(float) ** (1 / confident['song']['temperature'])
+        assert np.allclose(song.probability, raised / raised.sum(), atol=1e-5)
+        assert np.allclose(song.tonic, tonic, atol=1e-5)
+        assert len(song.start_s) == len(song.timeline()) == 1
+    lengths = {song.duration_s for song in songs}
+    assert len(lengths) > 1 and max(lengths) <= model.window_s
+    assert all(len(each) == 1 for each in model.embed(named))
+    out = tmp_path / 'out'
+    for _ in range(2):  # the second time from the journal
+        done = label(tmp_path / 'run', *named, '--reject', f'--out={out}')
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count('; one window\n') == len(named)
+        with (out / 'songs.csv').open() as stream:
+            rows = {row['track']: row for row in csv.DictReader(stream)}
+        for song in songs:
+            assert rows[song.track]['label'] == song.decision(True)
+            assert float(rows[song.track]['tonic_hz']) == pytest.approx(song.tonic_hz, abs=1e-3)
 
 
 def test_the_example_of_the_docstring_is_true(trained, monkeypatch):
