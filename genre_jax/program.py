@@ -195,7 +195,10 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
         return rest
     except flags.IllegalFlagValueError as error:
         given, name = re.match(r'flag (--(.+?)=.*?): ', str(error), re.DOTALL).groups()
-        _fail(f'error: {given}: expected {flags.FLAGS[name].parser.flag_type()}')
+        parser = flags.FLAGS[name].parser
+        bounded = any(getattr(parser, f'{end}_bound', None) is not None for end in ('lower', 'upper'))
+        within = f', {parser.syntactic_help}' if bounded else ''
+        _fail(f'error: {given}: expected {parser.flag_type()}{within}')
     except (flags.Error, UserError) as error:
         _fail(f'error: {_one_line(error)}')
 
@@ -278,8 +281,8 @@ def _run_or_one_line(main: Callable[[list[str]], None], argv: list[str]) -> None
         # By the words: orbax puts them into exceptions of its own.
         if full := [text for text in map(os.strerror, _DISK_FULL) if text in str(error)]:
             _fail(
-                f'error: {full[0]}: make room where --workdir and config.data.prepared_dir lie; what was '
-                'already saved is kept, and the same command continues'
+                f'error: {full[0]}: make room where --workdir or --out, and config.data.prepared_dir, lie; '
+                'what was already saved is kept, and the same command continues'
             )
         if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
             _fail(

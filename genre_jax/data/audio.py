@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator
 
@@ -79,9 +80,10 @@ def of_samples(samples: np.ndarray, from_hz: int, sample_rate_hz: int) -> np.nda
             f'samples of shape {samples.shape} and type {samples.dtype}: expected [n] or [n, channels], '
             'float in [-1, 1] or integers of full scale'
         )
-    if not audio_file.RATES_HZ[0] <= from_hz <= audio_file.RATES_HZ[1]:
+    low_hz, high_hz = audio_file.RATES_HZ
+    if not (isinstance(from_hz, numbers.Real) and low_hz <= from_hz <= high_hz):
         raise BadAudio(f'implausible sample rate of {from_hz} Hz')
-    _span(0.0, None, len(samples), from_hz)  # for its errors
+    _span(0.0, None, samples.size and len(samples), from_hz)  # for its errors
     scale = 1.0 if samples.dtype.kind == 'f' else -float(np.iinfo(samples.dtype).min)
     mono = samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float64) / scale
     stream = soxr.ResampleStream(from_hz, sample_rate_hz, 1, dtype='float32')

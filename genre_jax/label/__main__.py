@@ -44,9 +44,11 @@ def main(argv: list[str]) -> None:
     from genre_jax.errors import UserError, printable
     from genre_jax.label import outputs, recordings
 
-    if len(argv) < 3:
+    if len(argv) < 3 or '' in argv[1:]:  # as a variable of the shell that is not set leaves it
         raise UserError('expected MODEL PATHS...; --help says more')
-    for name in _FORMATS.value:
+    if not 0 <= _THRESHOLD.value <= 1:
+        raise UserError(f'--threshold={_THRESHOLD.value}: expected a probability, from 0 to 1')
+    for name in _FORMATS.value or ['']:
         if name not in outputs.FORMATS:
             raise UserError(f'--formats={name}: expected some of {", ".join(outputs.FORMATS)}')
     paths, notes = recordings.find(argv[2:])

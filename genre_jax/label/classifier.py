@@ -172,7 +172,7 @@ class Classifier:
             return self.window
         if self.whole:
             raise UserError(f'hop_s={hop_s}: this model hears each recording as a whole: leave it out')
-        if not round(hop_s * self.sample_rate_hz) >= 1:
+        if not 0.5 < hop_s * self.sample_rate_hz < np.inf:  # as NaN is not
             raise UserError(f'hop_s={hop_s}: expected seconds above 0')
         return round(hop_s * self.sample_rate_hz)
 
@@ -382,5 +382,16 @@ class _Waiting:
 
 
 def _listed(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
-    single = isinstance(recordings, str | os.PathLike | np.ndarray)
-    return [recordings] if single else list(recordings)
+    """Returns paths and arrays, those of other libraries as NumPy's."""
+
+    def samples(each: object) -> bool:
+        return hasattr(each, '__array__')
+
+    single = isinstance(recordings, str | bytes | os.PathLike) or samples(recordings)
+    listed = list(recordings) if isinstance(recordings, Iterable) and not single else [recordings]
+    for each in listed:
+        if not (isinstance(each, str | os.PathLike) or samples(each)):
+            raise UserError(
+                f'recordings hold a {type(each).__name__}: expected paths, or samples as an array each'
+            )
+    return [np.asanyarray(each) if samples(each) else each for each in listed]

@@ -1,5 +1,6 @@
 """Labels files, and goes on where an earlier call was killed."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
@@ -34,16 +35,19 @@ def label(
     again = range(back, first) if first < len(paths) else []
     todo = [*again, *(i for i in range(first, len(paths)) if known[i] is None)]
 
-    outputs = _outputs(classifier, [paths[i] for i in todo], hop, boundary - before)
-    for i, path in enumerate(paths):
-        found = known[i]
-        if i in again:
-            next(outputs)
-        if found is None:
-            found = next(outputs)
-            if journal:
-                journal.add(path, found)
-        yield path, found if isinstance(found, BadAudio) else classifier.song(path, found, hop)
+    # Closed, the progress bar ends its line before an error is told.
+    with contextlib.closing(
+        _outputs(classifier, [paths[i] for i in todo], hop, boundary - before)
+    ) as outputs:
+        for i, path in enumerate(paths):
+            found = known[i]
+            if i in again:
+                next(outputs)
+            if found is None:
+                found = next(outputs)
+                if journal:
+                    journal.add(path, found)
+            yield path, found if isinstance(found, BadAudio) else classifier.song(path, found, hop)
 
 
 def _outputs(

@@ -110,6 +110,7 @@ def test_samples_of_any_rate(trained, model):
         model.label(sound)
     for wrong, said in (
         (np.zeros(0), 'no samples'),
+        (np.zeros((9000, 0)), 'no samples'),
         (np.zeros(9000), 'silent'),
         (np.full(9000, np.nan), 'non-finite'),
         (np.ones((2, 9000)), 'shorter'),  # channels come last
@@ -118,8 +119,14 @@ def test_samples_of_any_rate(trained, model):
     ):
         with pytest.raises(UserError, match=said):
             model.label(wrong, sample_rate_hz=22050)
-    with pytest.raises(UserError, match='rate of 0 Hz'):
-        model.label(sound, sample_rate_hz=0)
+    for rate_hz in (0, '22050', float('nan'), 1e7):
+        with pytest.raises(UserError, match=f'rate of {rate_hz} Hz'):
+            model.label(sound, sample_rate_hz=rate_hz)
+    for wrong in (None, 3, b'a.wav', sound.tolist(), [sound.tolist()]):
+        with pytest.raises(UserError, match='expected paths, or samples as an array each'):
+            model.label(wrong, sample_rate_hz=22050)
+    [numpys], [jaxs] = (model.label(each, sample_rate_hz=22050) for each in (sound, jax.numpy.asarray(sound)))
+    assert np.allclose(numpys.probabilities, jaxs.probabilities, atol=1e-5)
 
 
 def all_of(found):
@@ -347,6 +354,11 @@ def test_bad_files_are_named_and_counted(trained, tmp_path):
         (['{run}', '{home}/run'], 'no audio files'),
         (['{run}', '{home}/new', '--formats=csv,cvs'], '--formats=cvs'),
         (['{run}', '{home}/new', '--hop_s=0'], 'hop_s=0'),
+        (['{run}', '{home}/new', '--hop_s=nan'], 'hop_s=nan: expected seconds above 0'),
+        (['{run}', '{home}/new', '--top=0'], '--top=0: expected int, a positive integer'),
+        (['{run}', '{home}/new', '--threshold=nan'], '--threshold=nan: expected a probability'),
+        (['{run}', '{home}/new', ''], 'MODEL PATHS'),
+        (['{run}', '{home}/new', '--formats='], '--formats=: expected some of csv'),
         (['{run}', '{home}/new', '--labels={home}/tones/low/00.wav'], 'UTF-8'),
         (['{run}', '{home}/new', '--out={home}/tones/low/00.wav/x'], '--out='),
     ],
@@ -415,7 +427,7 @@ def of_whole_recordings(folder, name, **settings):
 
 
 def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tmp_path):
-    network, front_end, variables = of_whole_recordings(tmp_path, 'efficient_cnn')
+    network, front_end, variables = of_whole_recordings(tmp_path, 'mean_deviation')
     model = genre_jax.load(str(tmp_path))
     assert model.whole
     for seconds, filled in ((0.4, 1), (1.0, 1), (2.3, 3)):
