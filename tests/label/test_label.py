@@ -426,7 +426,7 @@ def of_whole_recordings(folder, name, **settings):
     return network, front_end, variables
 
 
-def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tmp_path):
+def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tmp_path, monkeypatch):
     network, front_end, variables = of_whole_recordings(tmp_path, 'mean_deviation')
     model = genre_jax.load(str(tmp_path))
     assert model.whole
@@ -443,19 +443,28 @@ def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tm
         model.label(sound, sample_rate_hz=22050, hop_s=1)
     # However they are ordered, batched, and cut off: long ones among short ones.
     rng, named = np.random.default_rng(4), []
-    for i, seconds in enumerate((0.5, 2.5, 0.7, 0.9, 1.5, 1.0, 0.3, 3.9, 0.8)):
-        named.append(str(tmp_path / f'{i}.wav'))
+    for i in range(25):
+        named.append(str(tmp_path / f'{i:02d}.wav'))
+        seconds = rng.uniform(1.5, 4) if i % 5 == 1 else rng.uniform(0.3, 1)
         soundfile.write(named[-1], 0.3 * rng.standard_normal(int(22050 * seconds)), 22050)
-    pairs = Classifier(str(tmp_path), batch_size=8)
-    wanted = all_of(files.label(pairs, named, pairs.hop(None)))
-    for stop in range(1, 9):
+    eights, batches = Classifier(str(tmp_path), batch_size=8), set()
+    begun = eights._begun
+
+    def noted(batch, size):
+        batches.add((b''.join(window.tobytes() for window in batch), size))
+        return begun(batch, size)
+
+    monkeypatch.setattr(eights, '_begun', noted)
+    wanted = all_of(files.label(eights, named, eights.hop(None)))
+    unharmed = set(batches)
+    for stop in (1, 2, 9, 10, 11, 12, 16, 24):
         folder = tmp_path / f'stopped_{stop}'
         folder.mkdir()
-        for first in (stop, 9):
-            found = files.label(pairs, named, pairs.hop(None), Journal(folder, {}))
+        for first in (stop, 25):
+            found = files.label(eights, named, eights.hop(None), Journal(folder, {}))
             got = all_of(each for each, _ in zip(found, range(first), strict=False))
             found.close()
-        assert got == wanted, stop
+        assert got == wanted and batches == unharmed, stop
     for path, song in files.label(model, named[::-1], model.hop(None)):
         probabilities = {each[0]: each[1] for each in wanted}[path]
         assert np.allclose(song.probabilities, np.frombuffer(probabilities), atol=1e-5)
