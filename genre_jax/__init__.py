@@ -17,7 +17,7 @@ def load(name: str, labels: Sequence[str] = ()) -> 'Classifier':
     """Opens a trained model: the folder of a finished run or of a conversion, or a published name.
 
     `labels` are the names of its classes, where it has none of its own. A UserError where there is no such
-    model, or one that does not hear sound.
+    model, or one that hears neither sound nor pitch.
 
     >>> import genre_jax, numpy
     >>> model = genre_jax.load('run')

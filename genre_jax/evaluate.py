@@ -118,6 +118,8 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
     from genre_jax.run import folder as run_folder
 
     classifier = Classifier(name)
+    if classifier.kind != 'audio':
+        raise UserError(f'{name} hears no sound, but pitch: models of sound are tested')
     classes = match(dataset.labels, classifier.labels, mapping)
     tracks, notes, leaky = _unseen(name, config, dataset)
     tracks = [i for i in tracks if classes[dataset.tracks[i]['label']] is not None]

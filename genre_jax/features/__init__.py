@@ -88,8 +88,10 @@ FLAVOURS = {
 
 # Of audio whose tonic is known.
 WITH_TONIC = {'tonic_constant_q': TonicConstantQ}
+# Of the pitch of a melody.
+OF_PITCH = {'melody': Melody, 'melody_sequence': MelodySequence}
 # Of what is no audio.
-STORED = {'picture': Pictures, 'table': Table, 'melody': Melody, 'melody_sequence': MelodySequence}
+STORED = {'picture': Pictures, 'table': Table, **OF_PITCH}
 # Whose constants are those of the training part, of which they take all windows.
 FITTED = (Table, Melody, AudioMelody)
 

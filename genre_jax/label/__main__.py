@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
     hop = classifier.hop(_HOP_S.value)
     if _REJECT.value and not classifier.rejects:
         raise UserError(
-            f'--reject: MODEL={argv[1]} is no run of this package that found out when to: leave it out'
+            f'--reject: MODEL={argv[1]} is no run on sound, which would have found out when to: leave it out'
         )
     if _OUT.value:
         from genre_jax.run import folder as run_folder

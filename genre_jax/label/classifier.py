@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from genre_jax import features, models, sharding
 from genre_jax.convert import init_from, tables
 from genre_jax.convert.engine import Converted
 from genre_jax.data import audio, digests
+from genre_jax.data.makam import tracks
+from genre_jax.data.recordings import STORED_AS
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
 from genre_jax.evaluation.tonic import by_pitch_class
@@ -62,7 +65,8 @@ class Classifier:
     Attributes:
         labels: names of its classes, in the order of its outputs.
         tags: whether each class is a yes or no by itself; else the probabilities of a window sum to 1.
-        sample_rate_hz: at which it hears recordings; other rates are resampled.
+        kind: what it hears: 'audio', or 'pitch', the fundamental frequency in Hz, 0 where there is none.
+        sample_rate_hz: at which it hears recordings; other rates are resampled. Of pitch, frames in a second.
         window_s: length of a window, which it gives one answer for.
         whole: whether it hears each recording as a whole; `window_s` is the longest that it was trained on.
         title: the kind of model.
@@ -82,10 +86,10 @@ class Classifier:
                 f'MODEL={name} does not say what it hears: of a model of transformers, put its '
                 'preprocessor_config.json beside the weights'
             )
-        if source.features not in {**features.FLAVOURS, **features.WITH_TONIC}:
+        if source.features not in {**features.FLAVOURS, **features.WITH_TONIC, **features.OF_PITCH}:
             raise UserError(
-                f'MODEL={name} does not hear sound (its features: {source.features}): '
-                f'expected a model with one of the front ends {", ".join(features.FLAVOURS)}'
+                f'MODEL={name} hears neither sound nor pitch (its features: {source.features}): expected a '
+                f'model with one of the front ends {", ".join([*features.FLAVOURS, *features.OF_PITCH])}'
             )
         self.title, self.sha256, self.features = source.title, source.sha256, source.features
         self.licence = source.licence
@@ -111,8 +115,10 @@ class Classifier:
                 f'MODEL={name} hears recordings as a whole (config.windows.window_s=0), and does not say how '
                 'long the longest one was that it was trained on: train it again'
             )
-        self.whole = hears_whole(pathlib.Path(name), source)
-        self.window = round(self.window_s * self.sample_rate_hz)
+        self.whole, self.kind = hears_whole(pathlib.Path(name), source), front_end.kind
+        exact = self.window_s * self.sample_rate_hz
+        # A window of pitch has as many frames as touch it, as in training.
+        self.window = math.ceil(exact) if self.kind == 'pitch' and not self.whole else round(exact)
         # All that decides about an answer to a recording, but for how it is cut into windows.
         self.identity = {
             'model': self.sha256,
@@ -147,8 +153,9 @@ class Classifier:
     ) -> list[Song]:
         """Labels recordings: paths of files, or samples at `sample_rate_hz`.
 
-        Samples are [n] or [n, channels], float in [-1, 1] or integers of full scale. A window begins every
-        `hop_s` seconds, by default where the last one ends. A UserError for one that cannot be used.
+        Samples are [n] or [n, channels], float in [-1, 1] or integers of full scale; of pitch [n], in Hz, and
+        files are pitch tracks (docs/datasets/makam.md). A window begins every `hop_s` seconds, by default
+        where the last one ends. A UserError for one that cannot be used.
         """
         listed, hop = _listed(recordings), self.hop(hop_s)
         return [self.song(name, answer, hop) for name, answer, _ in self._heard(listed, sample_rate_hz, hop)]
@@ -165,6 +172,11 @@ class Classifier:
         """
         listed, hop = _listed(recordings), self.hop(hop_s)
         return [embeddings for *_, embeddings in self._heard(listed, sample_rate_hz, hop)]
+
+    def decode(self, path: str) -> windows.Decoded:
+        """Reads a file as it hears recordings; BadAudio: it cannot be used."""
+        read = windows.read_pitch if self.kind == 'pitch' else windows.decode
+        return read(path, self.sample_rate_hz)
 
     def hop(self, hop_s: float | None) -> int:
         """Returns how many samples there are from window to window."""
@@ -224,7 +236,7 @@ class Classifier:
     @functools.cached_property
     def _takes_longer(self) -> bool:
         """Says whether the network takes longer windows than it was trained on."""
-        audio = jax.ShapeDtypeStruct((self._mesh.size, 2 * self.window), np.int16)
+        audio = jax.ShapeDtypeStruct((self._mesh.size, 2 * self.window), STORED_AS[self.kind])
         try:
             jax.eval_shape(self._forward, audio)
         except (UserError, flax.errors.ScopeParamShapeError):
@@ -311,7 +323,7 @@ class Classifier:
         return Heard(logits, embeddings, posterior)
 
     def _program(self, source: Converted, model: Network, front_end: features.FrontEnd) -> Callable:
-        """Returns the network as a program: windows, int16 [batch, window], to logits and embeddings.
+        """Returns the network as a program: windows, as `cut`, [batch, window], to logits and embeddings.
 
         Of one that names the tonic also to the probabilities of the candidates, and to their height.
         """
@@ -320,6 +332,8 @@ class Classifier:
         variables = jax.device_put(nested, whole)
 
         def hear(audio: jax.Array) -> jax.Array:
+            if self.kind == 'pitch':
+                return front_end(audio)
             window_s = 0 if self.whole else self.window_s
             return front_end(as_heard(audio, self.sample_rate_hz, front_end, window_s))
 
@@ -341,7 +355,7 @@ class Classifier:
         self, recordings: Sequence[Recording], sample_rate_hz: int | None, hop: int
     ) -> Iterator[tuple[str, Answer, np.ndarray]]:
         paths = [os.fspath(each) for each in recordings if not isinstance(each, np.ndarray)]
-        files = windows.decode_ahead(paths, self.sample_rate_hz)
+        files = windows.decode_ahead(paths, self.decode)
         names = ['' if isinstance(each, np.ndarray) else os.fspath(each) for each in recordings]
 
         def decoded() -> Iterator[windows.Decoded | BadAudio]:
@@ -366,6 +380,12 @@ class Classifier:
         if from_hz is None:
             raise UserError('samples without their rate: expected sample_rate_hz=...')
         try:
+            if self.kind == 'pitch':
+                if samples.ndim != 1 or samples.dtype.kind not in 'fi':
+                    raise BadAudio(
+                        f'pitch of shape {samples.shape} and type {samples.dtype}: expected [n] in Hz'
+                    )
+                return windows.thin_pitch(tracks.checked(samples), from_hz, self.sample_rate_hz)
             pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
         except BadAudio as error:
             return error

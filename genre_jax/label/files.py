@@ -59,7 +59,7 @@ def _outputs(
     with audio_file.quiet_decoders, progress_bar(sum(sizes), 'B', 'labelling', unit_scale=True) as bar:
 
         def followed() -> Iterator[windows.Decoded | BadAudio]:
-            decoded = windows.decode_ahead(paths, classifier.sample_rate_hz)
+            decoded = windows.decode_ahead(paths, classifier.decode)
             for each, size in zip(decoded, sizes, strict=True):
                 yield each if isinstance(each, BadAudio) else (each[0], counted(*each, size))
 

@@ -8,6 +8,7 @@ from genre_jax.data.audio_file import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from genre_jax.data.files import suffix, walk
 from genre_jax.errors import UserError
 
+_PITCH = '.pitch'
 _TABLES = ('.csv', '.tsv', '.csv.gz')
 _NAMED = 5  # of the files that are passed over
 
@@ -16,14 +17,15 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the files that are meant, each once, in the order of their paths, and remarks, a line each.
 
     A path is a file, whatever its suffix; a folder, of which all files are meant that have a suffix of
-    audio; or a CSV with a column `path`, from its own folder. UserError: there is nothing at a path, or
-    nothing to label.
+    audio, or where there are none of pitch tracks; or a CSV with a column `path`, from its own folder.
+    UserError: there is nothing at a path, or nothing to label.
     """
     found, notes = [], []
     for path in map(os.path.expanduser, paths):
         if os.path.isdir(path):
             inside = walk(path)
             audio = [each for each in inside if suffix(each) in AUDIO_SUFFIXES | FFMPEG_SUFFIXES]
+            audio = audio or [each for each in inside if suffix(each) == _PITCH]
             others = sorted(set(inside) - set(audio))
             if others:
                 some = ', '.join(others[:_NAMED]) + (', ...' if len(others) > _NAMED else '')

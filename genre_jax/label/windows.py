@@ -1,21 +1,24 @@
-"""Recordings as windows, decoded ahead and in bounded memory."""
+"""Recordings, of sound or of its pitch alone, as windows, decoded ahead and in bounded memory."""
 
 import collections
 import concurrent.futures
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import joblib
 import numpy as np
 
-from genre_jax.data import audio
+from genre_jax.data import audio, audio_file
+from genre_jax.data.files import suffix
+from genre_jax.data.makam import tracks
 from genre_jax.errors import BadAudio
 
 # Longer recordings are decoded block by block, twice; a file of so few bytes is not asked how long it is.
 _LONG_S = 300
 _SMALL_BYTES = 2**21
 _MOST_THREADS = 8  # each holds one recording of up to _LONG_S
-# What a recording is decoded to: samples per channel, and blocks of them, int16 [n].
+# What a recording is decoded to: samples per channel, and blocks of them, int16 [n]; of pitch float32 frames.
 Decoded = tuple[int, Iterable[np.ndarray]]
 
 
@@ -31,7 +34,7 @@ def starts(n_samples: int, window: int, hop: int) -> np.ndarray:
 
 
 def cut(decoded: Decoded, window: int, hop: int) -> Iterator[np.ndarray]:
-    """Yields the windows of a recording, int16 [window], zeros beyond its end."""
+    """Yields the windows of a recording, int16 (of pitch float32) [window], zeros beyond its end."""
     n_samples, blocks = decoded
     blocks = iter(blocks)
     held, first = np.zeros(0, np.int16), 0  # samples from the first one on
@@ -47,16 +50,44 @@ def cut(decoded: Decoded, window: int, hop: int) -> Iterator[np.ndarray]:
         yield np.pad(inside, (0, window - len(inside)))
 
 
-def decode_ahead(paths: Sequence[str], sample_rate_hz: int) -> Iterator[Decoded | BadAudio]:
+def decode(path: str, sample_rate_hz: int) -> Decoded:
+    """Decodes a file of audio; BadAudio: it cannot be used."""
+    small = os.path.isfile(path) and os.path.getsize(path) <= _SMALL_BYTES
+    if small or 0 < audio.probe(path).duration_s <= _LONG_S:
+        pcm = audio.decode(path, sample_rate_hz)
+        return len(pcm), [pcm]
+    return audio.decode_long(path, sample_rate_hz)
+
+
+def read_pitch(path: str, frames_hz: float) -> Decoded:
+    """Reads a pitch track as published, a frequency a line (docs/datasets/makam.md); BadAudio: damaged."""
+    if suffix(path) in audio_file.AUDIO_SUFFIXES | audio_file.FFMPEG_SUFFIXES:
+        raise BadAudio('sound, and this model hears pitch: expected a pitch track, one frequency a line')
+    return thin_pitch(tracks.read(path), tracks.SAMPLE_RATE_HZ / tracks.PUBLISHED_HOP, frames_hz)
+
+
+def thin_pitch(f0_hz: np.ndarray, from_hz: float, frames_hz: float) -> Decoded:
+    """Takes every so many frames of pitch [n], `from_hz` of them a second, that there are `frames_hz`.
+
+    BadAudio where these are no whole number of times those, as preparation takes them, or no pitch is left.
+    """
+    every = max(1, round(from_hz / frames_hz))
+    if not math.isclose(from_hz, every * frames_hz, rel_tol=1e-3):
+        raise BadAudio(
+            f'{from_hz:g} frames of pitch a second: expected {frames_hz:.2f}, or a whole number of times that'
+        )
+    thinned = f0_hz[::every].astype(np.float32)
+    if not thinned.any():
+        raise BadAudio('no voiced frame')
+    return len(thinned), [thinned]
+
+
+def decode_ahead(paths: Sequence[str], decode: Callable[[str], Decoded]) -> Iterator[Decoded | BadAudio]:
     """Yields in order what each file is decoded to, or why it cannot be; threads work ahead."""
 
-    def decode(path: str) -> Decoded | BadAudio:
+    def attempt(path: str) -> Decoded | BadAudio:
         try:
-            small = os.path.isfile(path) and os.path.getsize(path) <= _SMALL_BYTES
-            if small or 0 < audio.probe(path).duration_s <= _LONG_S:
-                pcm = audio.decode(path, sample_rate_hz)
-                return len(pcm), [pcm]
-            return audio.decode_long(path, sample_rate_hz)
+            return decode(path)
         except BadAudio as error:
             return error
 
@@ -66,7 +97,7 @@ def decode_ahead(paths: Sequence[str], sample_rate_hz: int) -> Iterator[Decoded 
         try:
             while True:
                 while len(ahead) <= threads and (path := next(paths, None)) is not None:
-                    ahead.append(pool.submit(decode, path))
+                    ahead.append(pool.submit(attempt, path))
                 if not ahead:
                     return
                 yield ahead.popleft().result()

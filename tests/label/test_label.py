@@ -542,6 +542,64 @@ def test_a_run_on_whole_recordings_says_what_it_said_in_its_own_test(tmp_path):
             assert float(rows[song.track]['tonic_hz']) == pytest.approx(song.tonic_hz, abs=1e-3)
 
 
+@pytest.mark.slow
+def test_a_run_on_pitch_tracks_labels_pitch_tracks(tmp_path):
+    """As it did in its own test; files as published, and arrays, at their rate and thinned."""
+    rng, listed = np.random.default_rng(0), []
+    for i in range(24):
+        makam, steps = (('Rast', (0, 2, 4, 5, 7, 9, 11)), ('Saba', (0, 1, 3, 4, 7, 8, 10)))[i % 2]
+        tonic_hz = 220 * 2 ** rng.uniform(0, 1)
+        degrees = rng.choice(steps, rng.integers(10, 40))
+        f0_hz = np.repeat(tonic_hz * 2 ** (np.r_[0, degrees, 0] / 12), 100)
+        mbid = f'00000000-0000-4000-8000-{i:012x}'
+        listed.append({'mbid': mbid, 'makam': makam, 'tonic': tonic_hz})
+        file = tmp_path / 'otmm' / 'data' / makam / f'{mbid}.pitch'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(''.join(f'{hz:.3f}\n' for hz in f0_hz))
+    (tmp_path / 'otmm' / 'annotations.json').write_text(json.dumps(listed))
+    words = program.command(
+        *(tmp_path / each for each in ('run', 'otmm', 'prepared')),
+        *('--config.split.folds=4', '--config.eval.excerpts_s=()', '--config.windows.train_shortest_s=0'),
+        *('--config.train.batch_size=8', '--config.model.hidden_units=8', '--config.report.look=False'),
+        *('--config.windows.train_per_track=1', '--config.tracking.wandb=off'),
+        page='makam_orbit',
+    )
+    done = program.run(words, timeout=900)
+    assert done.returncode == 0, done.stderr
+    said = Predictions.load(tmp_path / 'run' / 'predictions' / 'test.npz')
+    kept = json.loads((tmp_path / 'run' / 'model' / 'confidence.json').read_text())
+    named = [str(tmp_path / 'otmm' / 'data' / f'{track}.pitch') for track in said.track]
+    model = genre_jax.load(str(tmp_path / 'run'))
+    assert (model.kind, model.whole, model.rejects) == ('pitch', True, False)
+    tracks = [np.loadtxt(path) for path in named]
+    ways = [
+        model.label(named),
+        model.label(tracks, sample_rate_hz=44100 / 128),
+        model.label([each[::8] for each in tracks], sample_rate_hz=44100 / 1024),
+    ]
+    for songs in ways:
+        for song, probabilities, tonic in zip(songs, said.probabilities, said.tonic, strict=True):
+            raised = probabilities.astype(float) ** (1 / kept['song']['temperature'])
+            assert np.allclose(song.probability, raised / raised.sum(), atol=1e-5)
+            assert np.allclose(song.tonic, tonic, atol=1e-5)
+    for wrong, rate_hz, message in (
+        (tracks[0], 100, '100 frames of pitch a second: expected 43.07'),
+        (-tracks[0], 44100 / 128, 'frame 1 is no frequency'),
+        (np.stack([tracks[0]] * 2, 1), 44100 / 128, r'expected \[n\] in Hz'),
+        (0 * tracks[0], 44100 / 128, 'no voiced frame'),
+    ):
+        with pytest.raises(UserError, match=message):
+            model.label(wrong, sample_rate_hz=rate_hz)
+    # A folder of them; sound is none.
+    soundfile.write(tmp_path / 'sound.wav', np.random.default_rng(0).standard_normal(16000) / 10, 16000)
+    done = label(tmp_path / 'run', tmp_path / 'otmm', tmp_path / 'sound.wav', f'--out={tmp_path / "out"}')
+    assert done.returncode == 2 and '1 of 25 files cannot be used' in done.stderr, done.stderr
+    assert 'sound.wav: cannot be used: sound, and this model hears pitch' in done.stdout
+    with (tmp_path / 'out' / 'songs.csv').open() as stream:
+        rows = {row['track']: row for row in csv.DictReader(stream)}
+    assert len(rows) == 24 and [rows[path]['label'] for path in named] == [song.label for song in ways[0]]
+
+
 def test_the_example_of_the_docstring_is_true(trained, monkeypatch):
     """It is of a published model; here it is tried on the one that was trained."""
     monkeypatch.chdir(trained)

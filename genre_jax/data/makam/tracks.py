@@ -18,7 +18,7 @@ ANNOTATIONS = 'annotations.json'
 PITCH_FOLDER = 'data'
 # An analysis frame every 128 samples of an mp3 at 44.1 kHz (docs/datasets/makam.md).
 SAMPLE_RATE_HZ = 44100
-_PUBLISHED_HOP = 128
+PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')
 _HIGHEST_HZ = 20_000.0
 
@@ -58,10 +58,26 @@ def mbid(recording: Recording) -> str:
     return recording.track.rsplit('/', 1)[-1]
 
 
+def read(path: str) -> np.ndarray:
+    """Reads a published pitch track, one frequency a line, as `Published.f0_hz` does."""
+    try:
+        lines = pathlib.Path(path).read_text('ascii', 'replace').split('\n')
+    except OSError as error:
+        raise BadAudio(f'cannot be read: {error.strerror}') from error
+    values = []
+    for number, line in enumerate(lines, 1):
+        if text := line.strip():
+            try:
+                values.append(float(text))
+            except ValueError:
+                raise BadAudio(f'line {number} is no frequency: {text[:40]!r}') from None
+    return checked(np.array(values))
+
+
 class Published:
     """The files as published: data/MAKAM/MBID.pitch, one frequency a line, and MBID.json."""
 
-    hop = _PUBLISHED_HOP
+    hop = PUBLISHED_HOP
     hop_s = hop / SAMPLE_RATE_HZ
 
     def __init__(self, root: str) -> None:
@@ -94,19 +110,7 @@ class Published:
 
     def f0_hz(self, recording: Recording) -> np.ndarray:
         """Reads a pitch track, float64 [frames] every `hop_s`, 0 where unvoiced; BadAudio: it is damaged."""
-        try:
-            path = pathlib.Path(self._root, recording.path)
-            lines = path.read_text('ascii', 'replace').split('\n')
-        except OSError as error:
-            raise BadAudio(f'cannot be read: {error.strerror}') from error
-        values = []
-        for number, line in enumerate(lines, 1):
-            if text := line.strip():
-                try:
-                    values.append(float(text))
-                except ValueError:
-                    raise BadAudio(f'line {number} is no frequency: {text[:40]!r}') from None
-        return _checked(np.array(values))
+        return read(os.path.join(self._root, recording.path))
 
 
 class Packed:
@@ -132,7 +136,7 @@ class Packed:
         """Returns a pitch track, float64 [frames]; see `Published.f0_hz`."""
         f0, offsets, positions = self._arrays
         place = positions[mbid(recording)]
-        return _checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
+        return checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
 
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
@@ -200,8 +204,8 @@ def _read_json(path: str) -> Any:
         raise UserError(f'{path} is no JSON ({error}); fetch it again') from None
 
 
-def _checked(f0_hz: np.ndarray) -> np.ndarray:
-    """Refuses a pitch track that cannot be."""
+def checked(f0_hz: np.ndarray) -> np.ndarray:
+    """Refuses a pitch track [frames] that cannot be: BadAudio."""
     wrong = ~((f0_hz >= 0) & (f0_hz < _HIGHEST_HZ))
     if wrong.any():
         frame = int(wrong.argmax())
