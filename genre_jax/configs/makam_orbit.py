@@ -41,6 +41,7 @@ def get_config(text: str | None = None) -> common.Config:
         config.windows.update(window_s=60.0, train_draw='random', eval_per_track=8)
         config.features.name = 'melody_sequence'
         config.model.name = 'sequence'
-        config.optim.update(learning_rate=1.5e-3, warmup='5 percent')
+        # With a shorter way up to this rate the network stays where it began.
+        config.optim.update(learning_rate=3e-3, warmup='10 percent', clip_norm=1.0)
         config.train.update(batch_size=32, length='10 epochs', label_smoothing=0.1, features_once=False)
     return config
