@@ -174,8 +174,8 @@ def _network(
     if found.features and (found.model, found.features) != (config.model.name, config.features.name):
         own.features = ml_collections.ConfigDict({'name': found.features, **(found.front_end or {})})
     front_end = features.build(own.features)
-    if windows == OWN and found.window_s is not None:  # of a run, 0 for whole recordings
-        own.windows.window_s = found.window_s
+    if windows == OWN and found.window_s is not None:  # of a run; of whole recordings the longest one's
+        own.windows.window_s = 0.0 if found.whole else found.window_s
     elif windows == OWN and front_end.kind == 'audio' and len(found.picture) == 2:  # not of colours
         own.windows.window_s, _ = heard_at(pathlib.Path(checkpoint), found, front_end)
     return _open(own, checkpoint, cache, of_layers, pooling)

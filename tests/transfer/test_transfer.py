@@ -1,6 +1,7 @@
 """Transfer: attention against NumPy, heads against scikit-learn, the study on planted and on small data."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -17,6 +18,7 @@ from genre_jax import features, models
 from genre_jax.blend import members as blend_members
 from genre_jax.blend import run as blend_run
 from genre_jax.config import load_page
+from genre_jax.convert import init_from
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.transfer import attention_pool
@@ -506,6 +508,19 @@ def test_each_network_with_windows_as_long_as_it_was_published_with(tmp_path):
 
 
 # --- the program ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('whole', 'window_s'), [(True, 0.0), (False, 0.4), (None, 0.4)])
+def test_the_model_of_a_run_keeps_its_windows(whole, window_s, tmp_path, monkeypatch):
+    """Of whole recordings it keeps the length of the longest, which is not that of its windows."""
+    folder, _ = two_published(tmp_path)
+    found = dataclasses.replace(init_from.find(folder), window_s=0.4, whole=whole)
+    monkeypatch.setattr(transfer_sources.init_from, 'find', lambda *_: found)
+    config = load_page('configs/finetune.py:model=ast')
+    (source,) = transfer_sources.open_sources(
+        [folder], config, None, tmp_path / 'study', ['last'], 'mean', 'own'
+    )
+    assert source.network.config.windows.window_s == window_s
 
 
 def target_config(root, prepared):
