@@ -272,15 +272,16 @@ def test_build_refuses(settings, message):
 
 @pytest.mark.slow(but='mlp')
 @pytest.mark.parametrize(
-    ('settings', 'shape', 'train'),
+    ('settings', 'shape'),
     [
-        ({'name': 'mlp'}, (4, 8), True), ({'name': 'mean_deviation'}, (9, 8), True),
-        ({'name': 'vgg16', 'hidden_units': (4,), 'pool': 'mean'}, (32, 32), True),
-        ({'name': 'cnn14', 'variant': 'cnn6'}, (32, 32), False),
+        ({'name': 'mlp'}, (4, 8)), ({'name': 'mean_deviation'}, (9, 8)),
+        ({'name': 'vgg16', 'hidden_units': (4,), 'pool': 'mean'}, (32, 32)),
+        ({'name': 'cnn14', 'variant': 'cnn6'}, (32, 32)), ({'name': 'crepe'}, (1024, 1)),
+        ({'name': 'ast', 'width': 16, 'heads': 2, 'depth': 2}, (32, 32)),
     ],
-    ids=['mlp', 'mean_deviation', 'vgg16', 'cnn14'],
+    ids=['mlp', 'mean_deviation', 'vgg16', 'cnn14', 'crepe', 'ast'],
 )  # fmt: skip
-def test_derivatives_forwards_are_those_in_reverse(settings, shape, train):
+def test_derivatives_forwards_are_those_in_reverse(settings, shape):
     """Of the networks that docs/models.md names."""
     rng = np.random.default_rng(0)
     pictures = np.float32(rng.standard_normal((3, *shape)))
@@ -289,10 +290,9 @@ def test_derivatives_forwards_are_those_in_reverse(settings, shape, train):
     weights = np.float32(rng.standard_normal((3, 5)))
 
     def objective(params):
-        rngs = {'dropout': jax.random.key(1)}
-        return (
-            weights * model.apply(variables | {'params': params}, pictures, train=train, rngs=rngs)[0]
-        ).sum()
+        settings = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': jax.random.key(1)}}
+        (logits, _), _ = model.apply(variables | {'params': params}, pictures, **settings)
+        return (weights * logits).sum()
 
     params = variables['params']
     along = jax.tree.map(lambda x: np.float32(rng.standard_normal(x.shape)), params)

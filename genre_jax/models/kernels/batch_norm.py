@@ -48,7 +48,7 @@ class BatchNorm(nn.Module):
         return normed
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def normalise(
     values: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -57,31 +57,29 @@ def normalise(
     Source: Ioffe and Szegedy (2015), with their gradient. Returns the result, and mean and biased variance,
     float32 (channels,), through which no gradient goes.
     """
-    return _forward(values, scale, bias, epsilon, dtype)[0]
-
-
-def _forward(values, scale, bias, epsilon, dtype):
     wide = values.astype(jnp.float32)
     axes = tuple(range(wide.ndim - 1))
     mean = wide.mean(axes)
     # Both sums in one go; rounding can leave less than nothing.
     var = jnp.maximum(0, (wide * wide).mean(axes) - mean * mean)
+    normed = (wide - mean) * (jax.lax.rsqrt(var + epsilon) * scale) + bias
+    return normed.astype(dtype), mean, var
+
+
+@normalise.defjvp
+def _normalise_jvp(epsilon, dtype, primals, tangents):
+    values, scale, _ = primals
+    of_values, of_scale, of_bias = tangents
+    results = normalise(*primals, epsilon, dtype)
+    _, mean, var = results
     factor = jax.lax.rsqrt(var + epsilon)
-    normed = (wide - mean) * (factor * scale) + bias
-    return (normed.astype(dtype), mean, var), (values, mean, factor, scale)
-
-
-def _backward(epsilon, dtype, saved, gradients):
-    values, mean, factor, scale = saved
-    gradient, wide = gradients[0].astype(jnp.float32), values.astype(jnp.float32)
     axes = tuple(range(values.ndim - 1))
-    count = values.size // values.shape[-1]
-    of_bias = gradient.sum(axes)
+    wide, of_wide = values.astype(jnp.float32), of_values.astype(jnp.float32)
     # Nowhere are values centred here: XLA would find that the forward pass does it too, and keep them.
-    of_scale = ((gradient * wide).sum(axes) - mean * of_bias) * factor
-    slope = factor * of_scale / count
-    of_values = (gradient - wide * slope + (mean * slope - of_bias / count)) * (factor * scale)
-    return of_values.astype(values.dtype), of_scale, of_bias
-
-
-normalise.defvjp(_forward, _backward)
+    of_mean = of_wide.mean(axes)
+    of_var = 2 * ((of_wide * wide).mean(axes) - mean * of_mean)
+    slope = factor * of_scale - of_var * (scale * factor**3 / 2)
+    shift = of_bias - mean * slope - of_mean * (factor * scale)
+    of_normed = of_wide * (factor * scale) + wide * slope + shift
+    nothing = jnp.zeros_like(mean)
+    return results, (of_normed.astype(dtype), nothing, nothing)

@@ -37,7 +37,7 @@ def max_pool_overlapping(maps: jax.Array) -> jax.Array:
     return _larger(pairs[:, :-1], pairs[:, 1:])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def max_pool_along(maps: jax.Array, axis: int, size: int) -> jax.Array:
     """Takes the maximum of every `size` values along axis 1 or 2 of (batch, height, width, channels).
 
@@ -53,25 +53,15 @@ def _windows(maps, axis, size):
     return maps.reshape(*maps.shape[:axis], count, size, *maps.shape[axis + 1 :])
 
 
-def _max_pool_forward(maps, axis, size):
-    maps = computed_once(maps)
-    highest = max_pool_along(maps, axis, size)
-    return highest, (maps, highest)
-
-
-def _max_pool_backward(axis, size, saved, gradient):
-    maps, highest = saved
+@max_pool_along.defjvp
+def _max_pool_jvp(axis, size, primals, tangents):
+    maps = computed_once(primals[0])
     windows = _windows(maps, axis, size)
+    highest = max_pool_along(maps, axis, size)
     is_highest = windows == jnp.expand_dims(highest, axis + 1)
     first = jnp.expand_dims(jax.lax.argmax(is_highest, axis + 1, jnp.int32), axis + 1)
-    places = jax.lax.broadcasted_iota(jnp.int32, windows.shape, axis + 1)
-    spread = jnp.where(places == first, jnp.expand_dims(gradient, axis + 1), 0)
-    shape = (*maps.shape[:axis], -1, *maps.shape[axis + 1 :])
-    pads = [(0, maps.shape[i] % size if i == axis else 0) for i in range(maps.ndim)]
-    return (jnp.pad(spread.reshape(shape), pads),)
-
-
-max_pool_along.defvjp(_max_pool_forward, _max_pool_backward)
+    is_first = first == jax.lax.broadcasted_iota(jnp.int32, windows.shape, axis + 1)
+    return highest, jnp.where(is_first, _windows(tangents[0], axis, size), 0).sum(axis + 1)
 
 
 def avg_pool_2x2(maps: jax.Array) -> jax.Array:

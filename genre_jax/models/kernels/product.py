@@ -6,15 +6,21 @@ import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 3))
 def product(form: str, left: jax.Array, right: jax.Array, dtype: str) -> jax.Array:
     """Multiplies as `jnp.einsum(form, left, right)`, whose own gradient would multiply float32 by `dtype`."""
-    return jnp.einsum(form, left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
+    return _einsum(form, left, right, dtype, jnp.float32)
 
 
-def _backward(form, dtype, factors, gradient):
-    _, pull_back = jax.vjp(lambda *both: jnp.einsum(form, *(x.astype(dtype) for x in both)), *factors)
-    return pull_back(gradient.astype(dtype))
+@product.defjvp
+def _product_jvp(form, dtype, factors, tangents):
+    # Results of `dtype`: so are the gradients that the transpose multiplies.
+    tangent = sum(
+        _einsum(form, *both, dtype, dtype).astype(jnp.float32)
+        for both in ((tangents[0], factors[1]), (factors[0], tangents[1]))
+    )
+    return product(form, *factors, dtype), tangent
 
 
-product.defvjp(lambda form, left, right, dtype: (product(form, left, right, dtype), (left, right)), _backward)
+def _einsum(form, left, right, dtype, of_result):
+    return jnp.einsum(form, left.astype(dtype), right.astype(dtype), preferred_element_type=of_result)
