@@ -1,9 +1,6 @@
 """A trained model as one opens it: what it hears, and what it answers."""
 
-import collections
-import dataclasses
 import functools
-import itertools
 import math
 import os
 import pathlib
@@ -24,10 +21,10 @@ from genre_jax.data.makam import tracks
 from genre_jax.data.recordings import STORED_AS
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
-from genre_jax.evaluation.tonic import by_pitch_class
 from genre_jax.label import windows
 from genre_jax.label.hearing import front_end_of, heard_at, hears_whole, labels_of
 from genre_jax.label.song import Song
+from genre_jax.label.stream import Stream
 from genre_jax.models.network import Network
 from genre_jax.training.job import as_heard
 
@@ -47,16 +44,7 @@ class Answer(NamedTuple):
     n_samples: int  # at the classifier's rate
     logits: np.ndarray  # of its windows, float32 [n, C]
     sureness: np.ndarray  # by the rule of the run, float32 [n]; 0 without one
-    # Probabilities of the pitch classes of its tonic, from 55 Hz upwards, float32 [n, S], or [n, 0].
-    tonic: np.ndarray
-
-
-class Heard(NamedTuple):
-    """What the network gives for windows, a row each."""
-
-    logits: np.ndarray
-    embeddings: np.ndarray
-    tonic: np.ndarray  # as `Answer.tonic`
+    tonic: np.ndarray  # as `Heard.tonic`
 
 
 class Classifier:
@@ -138,7 +126,8 @@ class Classifier:
         settings = {'name': source.model, **source.settings}
         model = models.build(settings, source.num_classes)
         self.names_tonic = model.names_tonic
-        self._forward = self._program(source, model, front_end)
+        forward = self._program(source, model, front_end)
+        self._stream = Stream(forward, self._mesh, self.window, self.batch_size)
 
     @property
     def rejects(self) -> bool:
@@ -238,7 +227,7 @@ class Classifier:
         """Says whether the network takes longer windows than it was trained on."""
         audio = jax.ShapeDtypeStruct((self._mesh.size, 2 * self.window), STORED_AS[self.kind])
         try:
-            jax.eval_shape(self._forward, audio)
+            jax.eval_shape(self._stream.forward, audio)
         except (UserError, flax.errors.ScopeParamShapeError):
             return False
         return True
@@ -248,79 +237,18 @@ class Classifier:
     ) -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
         """Yields answers and embeddings of decoded recordings in order, or why one cannot be used.
 
-        All their windows are one stream, which is cut into batches: so short recordings share them, and
-        where one is cut off follows from the recordings alone. What is longer than a window, and heard as a
-        whole, is computed by itself. The first `passed` windows are left out, and the recordings that they
-        are of have so many fewer.
+        See `Stream.hear`.
         """
-        waiting: collections.deque[_Waiting] = collections.deque()
 
-        def stream() -> Iterator[np.ndarray]:
-            left_out = passed
-            for decoded in recordings:
-                waiting.append(each := _Waiting())
-                try:
-                    if isinstance(decoded, BadAudio):
-                        raise decoded
-                    for window in windows.cut(decoded, self._window_of(decoded[0]), hop):
-                        if len(window) > self.window:
-                            each.alone = self._fetched(*self._begun([window], self._mesh.size))
-                            continue
-                        if left_out:
-                            left_out -= 1
-                            continue
-                        each.windows += 1
-                        yield window
-                    each.answer = decoded[0]
-                except BadAudio as error:
-                    each.answer = error
+        def cut(decoded: windows.Decoded) -> Iterator[np.ndarray]:
+            return windows.cut(decoded, self._window_of(decoded[0]), hop)
 
-        rows = Heard([], [], [])
-
-        def finished() -> Iterator[tuple[Answer, np.ndarray] | BadAudio]:
-            while waiting and waiting[0].answer is not None and len(rows.logits) >= waiting[0].windows:
-                first = waiting.popleft()
-                own = first.alone or Heard(*(np.array(each[: first.windows]) for each in rows))
-                for each in rows:
-                    del each[: first.windows]
-                if isinstance(first.answer, BadAudio):
-                    yield first.answer
-                else:
-                    sureness = self._sureness(own.logits, own.embeddings)
-                    yield Answer(first.answer, own.logits, sureness, own.tonic), own.embeddings
-
-        for outputs in self._batches(stream()):
-            for each, computed in zip(rows, outputs, strict=True):
-                each.extend(computed)
-            yield from finished()
-        yield from finished()
-
-    def _batches(self, stream: Iterator[np.ndarray]) -> Iterator[Heard]:
-        """Yields what is heard in windows, batch by batch; while one is computed the next is read."""
-        ahead: collections.deque = collections.deque()
-        while batch := list(itertools.islice(stream, self.batch_size)):
-            size = self.batch_size
-            while size % 2 == 0 and size // 2 >= len(batch) and size // 2 % self._mesh.size == 0:
-                size //= 2
-            ahead.append(self._begun(batch, size))
-            if len(ahead) > 1:
-                yield self._fetched(*ahead.popleft())
-        while ahead:
-            yield self._fetched(*ahead.popleft())
-
-    def _begun(self, batch: Sequence[np.ndarray], size: int) -> tuple[int, Sequence[jax.Array]]:
-        """Has windows computed, filled up to so many; returns how many there are, and what will be there."""
-        padded = np.stack([*batch, *[batch[-1]] * (size - len(batch))])
-        return len(batch), self._forward(sharding.put_batch({'audio': padded}, self._mesh)['audio'])
-
-    def _fetched(self, count: int, computed: Sequence[jax.Array]) -> Heard:
-        """Waits for what `_begun` returned."""
-        logits, embeddings, *tonic = (jax.device_get(each)[:count] for each in computed)
-        posterior = np.zeros((count, 0), np.float32)
-        if tonic:
-            candidates, height = tonic
-            posterior = by_pitch_class(candidates[..., None], height)[..., 0]
-        return Heard(logits, embeddings, posterior)
+        for heard in self._stream.hear(recordings, cut, passed):
+            if isinstance(heard, BadAudio):
+                yield heard
+                continue
+            n_samples, (logits, embeddings, tonic) = heard
+            yield Answer(n_samples, logits, self._sureness(logits, embeddings), tonic), embeddings
 
     def _program(self, source: Converted, model: Network, front_end: features.FrontEnd) -> Callable:
         """Returns the network as a program: windows, as `cut`, [batch, window], to logits and embeddings.
@@ -390,15 +318,6 @@ class Classifier:
         except BadAudio as error:
             return error
         return len(pcm), [pcm]
-
-
-@dataclasses.dataclass
-class _Waiting:
-    """A recording whose windows are being computed; its answer is the number of its samples, or why none."""
-
-    windows: int = 0
-    answer: int | BadAudio | None = None
-    alone: Heard | None = None  # what is heard in one that shares no batch with others
 
 
 def _listed(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:

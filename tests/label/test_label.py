@@ -448,13 +448,13 @@ def test_whole_recordings_are_filled_up_to_the_longest_or_to_so_many_times_it(tm
         seconds = rng.uniform(1.5, 4) if i % 5 == 1 else rng.uniform(0.3, 1)
         soundfile.write(named[-1], 0.3 * rng.standard_normal(int(22050 * seconds)), 22050)
     eights, batches = Classifier(str(tmp_path), batch_size=8), set()
-    begun = eights._begun
+    begun = eights._stream._begun
 
     def noted(batch, size):
         batches.add((b''.join(window.tobytes() for window in batch), size))
         return begun(batch, size)
 
-    monkeypatch.setattr(eights, '_begun', noted)
+    monkeypatch.setattr(eights._stream, '_begun', noted)
     wanted = all_of(files.label(eights, named, eights.hop(None)))
     unharmed = set(batches)
     for stop in (1, 2, 9, 10, 11, 12, 16, 24):
