@@ -16,8 +16,7 @@ import scipy.special
 from genre_jax import features, models, sharding
 from genre_jax.convert import init_from, tables
 from genre_jax.convert.engine import Converted
-from genre_jax.data import audio, digests
-from genre_jax.data.makam import tracks
+from genre_jax.data import audio, digests, pitch_track
 from genre_jax.data.recordings import STORED_AS
 from genre_jax.errors import BadAudio, UserError
 from genre_jax.evaluation import confidence
@@ -313,7 +312,7 @@ class Classifier:
                     raise BadAudio(
                         f'pitch of shape {samples.shape} and type {samples.dtype}: expected [n] in Hz'
                     )
-                return windows.thin_pitch(tracks.checked(samples), from_hz, self.sample_rate_hz)
+                return windows.thin_pitch(pitch_track.checked(samples), from_hz, self.sample_rate_hz)
             pcm = audio.of_samples(samples, from_hz, self.sample_rate_hz)
         except BadAudio as error:
             return error

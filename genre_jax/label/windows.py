@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import joblib
 import numpy as np
 
-from genre_jax.data import audio, audio_file
+from genre_jax.data import audio, audio_file, pitch_track
 from genre_jax.data.files import suffix
-from genre_jax.data.makam import tracks
 from genre_jax.errors import BadAudio
 
 # Longer recordings are decoded block by block, twice; a file of so few bytes is not asked how long it is.
@@ -63,7 +62,7 @@ def read_pitch(path: str, frames_hz: float) -> Decoded:
     """Reads a pitch track as published, a frequency a line (docs/datasets/makam.md); BadAudio: damaged."""
     if suffix(path) in audio_file.AUDIO_SUFFIXES | audio_file.FFMPEG_SUFFIXES:
         raise BadAudio('sound, and this model hears pitch: expected a pitch track, one frequency a line')
-    return thin_pitch(tracks.read(path), tracks.SAMPLE_RATE_HZ / tracks.PUBLISHED_HOP, frames_hz)
+    return thin_pitch(pitch_track.read(path), pitch_track.SAMPLE_RATE_HZ / pitch_track.HOP, frames_hz)
 
 
 def thin_pitch(f0_hz: np.ndarray, from_hz: float, frames_hz: float) -> Decoded:

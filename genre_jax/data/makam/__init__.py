@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from genre_jax.data import digests, grouping, recordings, synthesis
+from genre_jax.data import digests, grouping, pitch_track, recordings, synthesis
 from genre_jax.data.makam import synth, tracks
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import BadAudio, UserError
@@ -58,7 +58,7 @@ class Source(recordings.Source):
         self.root, self._tracks = tracks.find(root)
         self.kind = kind
         self._thinned = max(1, _HOP // self._tracks.hop) if kind == 'pitch' else 1
-        frame_rate_hz = tracks.SAMPLE_RATE_HZ / (self._thinned * self._tracks.hop)
+        frame_rate_hz = pitch_track.SAMPLE_RATE_HZ / (self._thinned * self._tracks.hop)
         self._sample_rate_hz = sample_rate_hz if kind == 'audio' else frame_rate_hz
         self._max_s = max_s
         self._group = group

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from genre_jax.data import pitch_track
 from genre_jax.data.recordings import Recording
-from genre_jax.errors import BadAudio, UserError
+from genre_jax.errors import UserError
 
 ANNOTATIONS = 'annotations.json'
 PITCH_FOLDER = 'data'
-# An analysis frame every 128 samples of an mp3 at 44.1 kHz (docs/datasets/makam.md).
-SAMPLE_RATE_HZ = 44100
-PUBLISHED_HOP = 128
 _PACKED = re.compile(r'.*_f0_x(\d+)_hop(\d+)\.npz')
-_HIGHEST_HZ = 20_000.0
 
 # A recording, and MusicBrainz's identifiers of its works and artists: {'work': [...], 'artist': [...]}.
 Found = tuple[Recording, dict[str, list[str]]]
@@ -45,7 +42,7 @@ def read_annotations(path: str) -> list[Recording]:
         if '/' in makam or makam.startswith('.'):
             raise UserError(f'{where}: makam is {makam!r}; expected the name of a folder')
         is_number = isinstance(tonic_hz, int | float) and not isinstance(tonic_hz, bool)
-        if not (is_number and 0 < tonic_hz < _HIGHEST_HZ):
+        if not (is_number and 0 < tonic_hz < pitch_track.HIGHEST_HZ):
             raise UserError(f'{where} ({mbid}): tonic is {tonic_hz!r}; expected hertz')
         if mbid in read:
             raise UserError(f'{where}: {mbid} stands in it twice; remove one of the two')
@@ -58,27 +55,11 @@ def mbid(recording: Recording) -> str:
     return recording.track.rsplit('/', 1)[-1]
 
 
-def read(path: str) -> np.ndarray:
-    """Reads a published pitch track, one frequency a line, as `Published.f0_hz` does."""
-    try:
-        lines = pathlib.Path(path).read_text('ascii', 'replace').split('\n')
-    except OSError as error:
-        raise BadAudio(f'cannot be read: {error.strerror}') from error
-    values = []
-    for number, line in enumerate(lines, 1):
-        if text := line.strip():
-            try:
-                values.append(float(text))
-            except ValueError:
-                raise BadAudio(f'line {number} is no frequency: {text[:40]!r}') from None
-    return checked(np.array(values))
-
-
 class Published:
     """The files as published: data/MAKAM/MBID.pitch, one frequency a line, and MBID.json."""
 
-    hop = PUBLISHED_HOP
-    hop_s = hop / SAMPLE_RATE_HZ
+    hop = pitch_track.HOP
+    hop_s = hop / pitch_track.SAMPLE_RATE_HZ
 
     def __init__(self, root: str) -> None:
         """Notes where they are; `root` is the folder of annotations.json."""
@@ -110,7 +91,7 @@ class Published:
 
     def f0_hz(self, recording: Recording) -> np.ndarray:
         """Reads a pitch track, float64 [frames] every `hop_s`, 0 where unvoiced; BadAudio: it is damaged."""
-        return read(os.path.join(self._root, recording.path))
+        return pitch_track.read(os.path.join(self._root, recording.path))
 
 
 class Packed:
@@ -124,7 +105,7 @@ class Packed:
         self._root, self._name = root, name
         scale, hop = _PACKED.fullmatch(name).groups()
         self._scale, self.hop = int(scale), int(hop)
-        self.hop_s = self.hop / SAMPLE_RATE_HZ
+        self.hop_s = self.hop / pitch_track.SAMPLE_RATE_HZ
 
     def look_up(self, recording: Recording) -> Found | None:
         """Returns a recording with its path, None where it is not in the archive."""
@@ -136,7 +117,7 @@ class Packed:
         """Returns a pitch track, float64 [frames]; see `Published.f0_hz`."""
         f0, offsets, positions = self._arrays
         place = positions[mbid(recording)]
-        return checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
+        return pitch_track.checked(f0[offsets[place] : offsets[place + 1]] / self._scale)
 
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
@@ -202,16 +183,3 @@ def _read_json(path: str) -> Any:
         raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except ValueError as error:
         raise UserError(f'{path} is no JSON ({error}); fetch it again') from None
-
-
-def checked(f0_hz: np.ndarray) -> np.ndarray:
-    """Refuses a pitch track [frames] that cannot be: BadAudio."""
-    wrong = ~((f0_hz >= 0) & (f0_hz < _HIGHEST_HZ))
-    if wrong.any():
-        frame = int(wrong.argmax())
-        raise BadAudio(f'frame {frame + 1} is no frequency: {f0_hz[frame]:g} Hz')
-    if not len(f0_hz):
-        raise BadAudio('no frames')
-    if not f0_hz.any():
-        raise BadAudio('no voiced frame')
-    return f0_hz
