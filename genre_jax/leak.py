@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ml_collections
 from absl import flags
 
-from genre_jax import program
+from genre_jax import host_memory, program
 from genre_jax.evaluation.paired import shown
 
 _FOLDS = flags.DEFINE_integer('folds', 5, 'folds of each cross-validation', lower_bound=2)
@@ -254,6 +254,7 @@ def _semitones(texts: Sequence[str]) -> list[float]:
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
+    host_memory.keep()
     config, workdir = program.prepare(argv)
 
     from genre_jax.data import recordings, request

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from genre_jax import program
+from genre_jax import host_memory, program
 
 _MEMORY = 'reproduction.json'
 _DATA = flags.DEFINE_multi_string('data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times')
@@ -61,6 +61,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run(paper, wishes, entries: Sequence) -> None:
+    host_memory.keep()
     program.start_jax()
 
     from genre_jax.logbook import write_json
