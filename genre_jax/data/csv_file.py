@@ -51,7 +51,7 @@ def read(
             raise UserError(f'{path}, line 1: no column {name!r} among {there}{meant(names, required)}')
         lines = io.StringIO(content, newline='')
         reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
-        if content.startswith(_EXCEL):
+        if content.lower().startswith(_EXCEL):
             next(reader)
         next(reader)
         for cells in reader:
@@ -115,7 +115,7 @@ def number(cell: str) -> float:
 
 def columns(content: str, required: Sequence[str]) -> tuple[list[str], str]:
     """Returns the names in the first line, and the delimiter that makes most of `required`, or csv.Error."""
-    lines = [line for line in content.splitlines()[:2] if not line.startswith(_EXCEL)]
+    lines = [line for line in content.splitlines()[:2] if not line.lower().startswith(_EXCEL)]
     line = lines[0] if lines else ''
     splits = []
     for mark in _DELIMITERS:

@@ -19,11 +19,15 @@ from genre_jax.evaluation import tonic
 from genre_jax.loading import loader, prepared, splits
 from genre_jax.logbook import Logbook
 
-# Names that stand for no artist, and join what has nothing in common; of their letters and digits alone.
+# Names that stand for no artist, album or group, and join what has nothing in common; of their letters and
+# digits alone.
 _NOBODY = frozenset(
     (
-        '', 'anonymous', 'compilation', 'diverse', 'na', 'nan', 'noartist', 'none', 'null', 'unknown',
-        'unknownartist', 'va', 'variousartist', 'variousartists', 'various', 'verschiedene',
+        '', 'anonymous', 'artisteinconnu', 'artistivari', 'compilation', 'compilations', 'desconocido',
+        'diverse', 'inconnu', 'missing', 'na', 'nan', 'noalbum', 'noartist', 'none', 'notavailable', 'null',
+        'tba', 'tbd', 'unbekannt', 'undefined', 'unknown', 'unknownalbum', 'unknownartist', 'va', 'varios',
+        'variosartistas', 'various', 'variousartist', 'variousartists', 'variousinterprets', 'verschiedene',
+        'verschiedeneinterpreten',
     )
 )  # fmt: skip
 # Below this, intervals say little.
@@ -179,11 +183,15 @@ def describe(data: Data) -> dict:
 
 
 def _odd_groups(dataset: prepared.Dataset) -> list[str]:
-    """Names artists that are none, and groups that hold most of a class."""
-    artists = collections.Counter(track['artist'] for track in dataset.tracks)
+    """Names artists, albums and groups that are none, and groups that hold most of a class."""
+    named = collections.Counter(('artist', track['artist']) for track in dataset.tracks)
+    for track in dataset.tracks:
+        level, _, name = track['group'].partition(':')
+        if level in ('album', 'group'):
+            named[level, name] += 1
     lines = [
-        f'{count} songs have the artist {name!r}: where that is nobody in particular, leave it blank'
-        for name, count in artists.items()
+        f'{count} songs have the {level} {name!r}: where that is nobody in particular, leave it blank'
+        for (level, name), count in named.items()
         if name and re.sub(r'[\W_]', '', name).casefold() in _NOBODY
     ]
     labels, groups = dataset.column('label'), dataset.column('group')

@@ -531,10 +531,13 @@ def test_unreadable_entries_do_not_stop_the_listing(tmp_path):
     (tmp_path / 'a' / 'dangling.wav').symlink_to(tmp_path / 'nowhere')
     (tmp_path / 'a' / 'folder.wav').mkdir()
     os.mkfifo(tmp_path / 'b' / 'pipe.wav')
+    for ring in ('ring', 'a/loop.wav'):
+        (tmp_path / ring).symlink_to(tmp_path / ring)
     source = Source(root=str(tmp_path))
     assert source.fingerprint and source.sample_rate_hz() == 8000
-    bad = [r for r in source.recordings()[0] if r.path in ('a/dangling.wav', 'b/pipe.wav')]
-    assert len(bad) == 2
+    bad = [r for r in source.recordings()[0] if r.path in ('a/dangling.wav', 'a/loop.wav', 'b/pipe.wav')]
+    assert len(bad) == 3
+    assert {item.path: item.reason for item in source.recordings()[1]} == {'ring': 'a link to nothing'}
     for recording in bad:
         with pytest.raises(audio.BadAudio, match='^cannot be read'):
             source.load(recording)
@@ -608,6 +611,11 @@ def test_folders_called_train_and_test_are_the_official_split(tmp_path):
     [
         (('fold1', 'fold2', 'fold10'), 'are folds and no classes'),
         (('Fold_1', 'Fold_2'), 'are folds and no classes'),
+        (('Fold 1', 'Fold 2', 'test'), 'Fold 1, Fold 2 are folds and no classes'),
+        (('Disc 1', 'Disc 2'), 'Disc 1, Disc 2 are numbered pieces and no classes'),
+        (('cd01', 'cd02', 'live'), 'cd01, cd02 are numbered pieces and no classes'),
+        (('Side A', 'Side B'), 'are numbered pieces and no classes'),
+        (('batch_1', 'batch_2', 'batch_3', 'batch_4'), 'batch_1, batch_2, batch_3, ... are numbered pieces'),
         (('000', '001', '155'), 'config.data.name=fma'),
         (('train', 'test', 'live'), 'test, train are parts of a split and no classes, beside live'),
         (('train', 'evaluation'), 'evaluation, train are parts of a split and no classes; expected'),
@@ -619,6 +627,30 @@ def test_folders_that_are_no_classes(tmp_path, names, said):
     (tmp_path / 'metadata').mkdir()  # holds no audio, and changes nothing
     (tmp_path / 'metadata' / 'tracks.txt').write_text('x')
     assert said in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(('train', 'test'), [('train_set', 'Test Set'), ('trainset', 'devset')])
+def test_folders_that_are_called_sets(tmp_path, train, test):
+    make(tmp_path, *(f'{part}/{label}/{part}.wav' for part in (train, test) for label in ('rock', 'folk')))
+    recordings, _ = Source(root=str(tmp_path)).recordings()
+    assert {r.label for r in recordings} == {'rock', 'folk'}
+    assert {r.path.split('/')[0]: r.split for r in recordings} == {
+        train: 'train', test: 'val' if test == 'devset' else 'test',
+    }  # fmt: skip
+
+
+def test_signs_that_the_classes_lie_deeper(tmp_path):
+    make(tmp_path / 'kinds', 'mp3/rock/1.wav', 'mp3/folk/2.wav', 'wav/rock/3.wav', 'wav/folk/4.wav')
+    said = 'the folders folk, rock are in each of the classes (mp3, wav): where those are the classes'
+    assert said in notes(tmp_path / 'kinds')
+    make(tmp_path / 'years', '1971/a.wav', '1972/b.wav', '2003/c.wav')
+    assert 'the classes are called as years are (1971, 1972, 2003)' in notes(tmp_path / 'years')
+    for name, files in {
+        'decades': ('70s/a.wav', '80s/b.wav'), 'set': ('set/a.wav', 'data/b.wav'),
+        'some': ('rock/live/1.wav', 'rock/studio/2.wav', 'folk/live/3.wav'),
+    }.items():  # fmt: skip
+        make(tmp_path / name, *files)
+        assert 'the classes' not in notes(tmp_path / name)
 
 
 SONGS = [f'song{i}_seg{j}.wav' for i in range(2) for j in range(2)]
@@ -721,12 +753,31 @@ def test_audio_that_the_list_leaves_out_is_counted(tmp_path):
     assert said not in notes(tmp_path / 'list.csv')  # may lie among anything
 
 
+@pytest.mark.parametrize('way', ['../music/', './', '{root}/', '{other}/'])
+def test_audio_that_the_list_names_in_another_way_is_counted_as_named(tmp_path, way):
+    root = make(tmp_path / 'music', 'rock/1.wav', 'folk/2.wav')
+    (tmp_path / 'other').symlink_to(root)
+    way = way.format(root=root, other=tmp_path / 'other')
+    write_csv(root, f'path,label\n{way}rock/1.wav,rock\n{way}folk/2.wav,folk\n', 'list.csv')
+    assert 'are not in list.csv' not in notes(root)
+    if 'other' not in way:
+        assert tracks(Source(root=str(root))) == ['rock/1.wav', 'folk/2.wav']
+
+
+def test_a_list_that_is_no_utf_8_is_named_as_such(tmp_path):
+    make(tmp_path, 'rock/1.wav', 'folk/2.wav')
+    write_csv(tmp_path, 'path,label\nrock/1.wav,x\n'.encode('utf-16-le'), 'list.csv')
+    said = notes(tmp_path)
+    assert 'list.csv is not used: it has no column path and no label; it holds bytes of zero' in said
+
+
 @pytest.mark.parametrize(
     ('name', 'content'),
     [
         ('list.csv', b'sep=|\r\npath|label\r\na.wav|x\r\nb.wav|y\r\n'),
         ('list.csv', b'path, label\n"a.wav", "x"\n"b.wav", y\n'),
         ('list.csv', b'"sep=;"\npath;label\na.wav;x\nb.wav;y\n'),
+        ('list.csv', b'SEP=;\npath;label\na.wav;x\nb.wav;y\n'),
         (
             'list.csv',
             b','.join(b'column_%05d' % i for i in range(2000))
@@ -794,6 +845,12 @@ def test_odd_labels_are_pointed_out(six):
     assert "1 rows have the label 'nan'" in said
     assert "1 rows have several labels in one cell, e.g. 'x; y'" in said  # 'rock' alone is no label
     assert "class 'lost' is left out: none of its files exists" in said
+
+
+@pytest.mark.parametrize('label', ['<NA>', '#N/A', 'n. a.', '-', '?', 'Unknown', 'None', 'undefined'])
+def test_labels_that_say_that_there_is_none(six, label):
+    write_csv(six, f'path,label\na.wav,{label}\nb.wav,y\nc.wav,Nashville\n')
+    assert f'1 rows have the label {label!r}, which is a class here; is it missing?' in notes(six)
 
 
 @pytest.mark.parametrize('label', ['rock; pop', 'rock|pop', "['rock', 'pop']", '["rock"]', '{rock}'])

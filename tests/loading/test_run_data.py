@@ -23,10 +23,28 @@ def said(*songs):
 
 
 @pytest.mark.parametrize(
-    'name', ['V/A', 'v.a.', ' various  artists', '[unknown]', 'NaN', 'N. A.', '???', '<Unknown Artist>']
+    'name',
+    [
+        'V/A',
+        'v.a.',
+        ' various  artists',
+        '[unknown]',
+        'NaN',
+        'N. A.',
+        '???',
+        '<Unknown Artist>',
+        'Artisti Vari',
+    ],
 )
 def test_names_of_nobody(name):
     assert said(('jig', name, 'x'), ('reel', 'B', 'y'))[0].startswith(f'1 songs have the artist {name!r}')
+
+
+@pytest.mark.parametrize('group', ['album:Unknown Album', 'group:nan', 'album:-'])
+def test_albums_and_groups_that_are_none(group):
+    level, _, name = group.partition(':')
+    (line,) = said(('jig', 'A', group), ('reel', 'B', group), ('reel', 'B', 'album:Planxty'))
+    assert line.startswith(f'2 songs have the {level} {name!r}: where that is nobody')
 
 
 @pytest.mark.parametrize('name', ['', 'Vader', 'Unknown Mortal Orchestra', 'The Nones', 'Ana'])

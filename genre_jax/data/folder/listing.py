@@ -23,6 +23,9 @@ _SPLITS = {'': '', 'train': 'train', 'test': 'test'}
 _SPLITS |= {'training': 'train', 'testing': 'test'}
 _SPLITS |= dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val')
 _UNCLEAR_SPLITS = ('development', 'eval', 'evaluation', 'holdout')
+# Folders that are so called hold some of everything, or one release.
+_FOLD = r'(?i)folds?[ ._-]*\d+'
+_PIECE = r'(?i)(?:dis[ck]|cd|vol(?:ume)?|side|part|split|batch|chunk|shard)[ ._-]*(?:\d+|[ab])'
 _LISTS = ('.csv', '.tsv')
 _LAYOUT = 'one folder per class, or a CSV with columns path,label'
 _HEAD_BYTES = 1 << 20  # of a CSV, in which its first line ends
@@ -100,7 +103,7 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
         elif len(folders) <= in_parts:
             quarantined.append(Quarantined(track, 'not inside a class folder'))
         else:
-            split = _SPLITS[folders[0].lower()] if in_parts else ''
+            split = _SPLITS[_part(folders[0])] if in_parts else ''
             label = folders[in_parts].strip()
             recordings.append(Recording(track, label, group='', path=track, split=split))
     if others:
@@ -112,13 +115,14 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
         )
     notes += files.passed_over('are hidden', files.hidden(root, {*kind.read, *kind.unread}), kind.name)
     if in_parts:
-        parts = [name for name in top if name.lower() in _SPLITS]
+        parts = [name for name in top if _part(name) in _SPLITS]
         notes.append(f'{", ".join(parts)} are taken as the official split, the folders in them as classes')
         classes = dict.fromkeys(name for part in parts for name in _folders(os.path.join(root, part)))
     else:
         classes = top
     if kind is AUDIO:
-        notes += remarks.on_groups([tuple(r.path.split('/')[in_parts:]) for r in recordings])
+        places = [tuple(r.path.split('/')[in_parts:]) for r in recordings]
+        notes += remarks.on_classes(places) + remarks.on_groups(places)
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')
@@ -126,6 +130,8 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
         columns = _columns(root, name)
         lacks = ' and no '.join(csv_file.missing(columns, _REQUIRED))
         hint = csv_file.meant(columns, _REQUIRED)
+        if any('\0' in column for column in columns):
+            hint = '; it holds bytes of zero, as no text in UTF-8 does: save it as UTF-8'
         notes.append(f'{name} is not used: it has no column {lacks}{hint}')
     listed = Listing(recordings, quarantined, notes=tuple(notes))
     _check_classes(root, listed, kind)
@@ -167,8 +173,13 @@ def read_csv(root: str, path: str) -> Listing:
 
 def unlisted(root: str, path: str, listed: Listing) -> list[str]:
     """Counts the audio below the folder of a CSV that the CSV does not name."""
-    named = {recording.path for recording in listed.recordings}
-    left_out = [each for each in files.walk(root) if AUDIO.includes(each) and each not in named]
+
+    def real(path: str) -> str:  # whichever way its folder is written
+        folder, name = os.path.split(os.path.join(root, path))
+        return os.path.join(os.path.realpath(folder), name)
+
+    named = {real(recording.path) for recording in listed.recordings}
+    left_out = [each for each in files.walk(root) if AUDIO.includes(each) and real(each) not in named]
     return files.passed_over(f'are not in {os.path.basename(path)}', left_out, AUDIO.name)
 
 
@@ -204,20 +215,23 @@ def _are_parts(root: str, paths: Iterable[str], kind: Kind) -> bool:
         {files.readable(path).split('/')[0] for path in paths if '/' in path and kind.includes(path)}
     )
 
-    def all_are(pattern: str) -> bool:
-        return len(top) > 1 and all(re.fullmatch(pattern, name) for name in top)
+    def called(pattern: str) -> list[str]:
+        return [name for name in top if re.fullmatch(pattern, name)]
 
-    found = f'{root}: {", ".join(top[:3])}{", ..." if len(top) > 3 else ""} are'
-    if all_are(r'(?i)folds?[ _-]?\d+'):
-        grouped = ', and in its column group what shall stay in one fold' * (kind is AUDIO)
-        raise UserError(f'{found} folds and no classes; expected {kind.layout}{grouped}')
-    if kind is AUDIO and all_are(r'0\d\d|1[0-5]\d'):
+    def are(names: Sequence[str]) -> str:
+        return f'{root}: {", ".join(names[:3])}{", ..." if len(names) > 3 else ""} are'
+
+    for pattern, what in ((_FOLD, 'folds'), (_PIECE, 'numbered pieces')):
+        if len(names := called(pattern)) > 1:
+            grouped = ', and in its column group what shall stay together' * (kind is AUDIO)
+            raise UserError(f'{are(names)} {what} and no classes; expected {kind.layout}{grouped}')
+    if kind is AUDIO and len(top) > 1 and called(r'0\d\d|1[0-5]\d') == top:
         raise UserError(
-            f'{found} the folders of the Free Music Archive and no classes: config.data.name=fma reads '
+            f'{are(top)} the folders of the Free Music Archive and no classes: config.data.name=fma reads '
             'them; or have a CSV with columns path,label'
         )
-    parts = [name for name in top if name.lower() in (*_SPLITS, *_UNCLEAR_SPLITS)]
-    if len(parts) > 1 and not all(name.lower() in _SPLITS for name in top):
+    parts = [name for name in top if _part(name) in (*_SPLITS, *_UNCLEAR_SPLITS)]
+    if len(parts) > 1 and not all(_part(name) in _SPLITS for name in top):
         others = [name for name in top if name not in parts]
         beside = f', beside {", ".join(others[:3])}' if others else ''
         raise UserError(
@@ -225,6 +239,11 @@ def _are_parts(root: str, paths: Iterable[str], kind: Kind) -> bool:
             f'{kind.layout}, or folders train, val and test alone with one folder per class in each'
         )
     return len(parts) > 1
+
+
+def _part(folder: str) -> str:
+    """Returns which part of a split a folder is called after: 'train' of 'Train_set'."""
+    return re.sub(r'(?<=\w)[ _-]*(?:set|data|split)\Z', '', folder.lower())
 
 
 def _lost(
@@ -244,7 +263,7 @@ def _lost(
 def _folders(root: str) -> list[str]:
     """Returns the names of the folders right in a folder, but for hidden ones."""
     with os.scandir(root) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
+        names = [entry.name for entry in entries if os.path.isdir(entry.path)]
     return sorted(files.readable(name) for name in names if not files.is_hidden(name))
 
 
@@ -279,8 +298,9 @@ def _recording(root: str, where: str, cells: dict[str, str]) -> Recording:
     if end_s is not None and end_s <= start_s:
         raise UserError(f'{where}: end_s is {end_s:g}, not after start_s, {start_s:g}')
     path = os.path.normpath(cells['path'])
-    if os.path.isabs(path) and path.startswith(os.path.join(root, '')):
-        path = os.path.relpath(path, root)
+    full = os.path.normpath(os.path.join(root, path))
+    if full.startswith(os.path.join(root, '')):
+        path = os.path.relpath(full, root)
     path = path.replace(os.sep, '/')
     span = ''
     if start_s or end_s is not None:

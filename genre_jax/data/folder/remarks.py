@@ -11,6 +11,8 @@ _MEANT = dict.fromkeys(('subset', 'set', 'partition'), 'split') | {'fold': 'grou
 _MEANT |= dict.fromkeys(('band', 'composer', 'musician', 'performer', 'singer', 'speaker'), 'artist')
 _MEANT |= {'record': 'album', 'release': 'album', 'begin': 'start_s', 'start': 'start_s', 'onset': 'start_s'}
 _MEANT |= {'end': 'end_s', 'stop': 'end_s', 'offset': 'end_s'}
+# Labels for want of one, of their letters and digits alone: of '?' and '-' there are none.
+_NO_LABEL = ('', 'missing', 'na', 'nan', 'none', 'null', 'undefined', 'unknown', 'unlabeled', 'unlabelled')
 # What numbers pieces of a song, or the songs of an album, at the end of a name.
 _NUMBERED = re.compile(r'[\W_]*(?:part|pt|seg(?:ment)?|clip|chunk|slice|piece|split)?[\W_]*\d+\Z', re.I)
 
@@ -30,7 +32,7 @@ def on_columns(name: str, columns: Sequence[str], free: Collection[str]) -> list
 def on_labels(name: str, labels: Sequence[str]) -> list[str]:
     """Names labels that most likely mean something else than a class of their own."""
     notes, known = [], collections.Counter(labels)
-    missing = sorted(label for label in known if label.lower() in ('nan', 'none', 'null', 'n/a', 'na'))
+    missing = sorted(label for label in known if re.sub(r'[\W_]', '', label).lower() in _NO_LABEL)
     if missing:
         count = sum(map(known.get, missing))
         notes.append(
@@ -52,13 +54,37 @@ def on_labels(name: str, labels: Sequence[str]) -> list[str]:
     return notes
 
 
+def on_classes(places: Collection[tuple[str, ...]]) -> list[str]:
+    """Names signs that the first folders are not the classes; `places` as in `on_groups`."""
+    folders = collections.defaultdict(set)
+    for parts in places:
+        folders[parts[0]].update(parts[1:-1][:1])
+    if len(folders) < 2:
+        return []
+    shown = ', '.join(sorted(folders)[:3])
+    if all(re.fullmatch(r'(?:19|20)\d\d', name) for name in folders):
+        return [f'the classes are called as years are ({shown}): where they are none, have a CSV path,label']
+    first, *others = folders.values()
+    alike = all(names == first for names in others)
+    if alike and len(first) > 1 and not _all_parts(first):
+        return [
+            f'the folders {", ".join(sorted(first)[:3])} are in each of the classes ({shown}): where those '
+            'are the classes, have a CSV path,label'
+        ]
+    return []
+
+
+def _all_parts(names: Collection[str]) -> bool:
+    return all(re.fullmatch(r'(?i)train|val|valid|test|folds?[ _-]?\d+', name) for name in names)
+
+
 def on_groups(places: Collection[tuple[str, ...]]) -> list[str]:
     """Names what may belong together in class folders; `places`: folders and name of each file, class first.
 
     Nothing else says what a group is there, so that each file is one.
     """
     inner = {parts[1].lower() for parts in places if len(parts) > 2}
-    if inner and all(re.fullmatch(r'train|val|valid|test|folds?[ _-]?\d+', name) for name in inner):
+    if inner and _all_parts(inner):
         return [
             f'the folders {", ".join(sorted(inner)[:3])} in the classes are not taken as a split: have a CSV '
             'with a column split or group, or folders train, val and test above the classes'
