@@ -1,4 +1,4 @@
-"""The exceptions that become one line for the user, without a traceback."""
+"""What the user is told in lines: the exceptions that become one, without a traceback."""
 
 import errno
 import os
@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
+def say(*lines: str) -> None:
+    """Prints lines to stdout at once, each `printable`: the names of files and classes may hold anything."""
+    print('\n'.join(map(printable, lines)), flush=True)
 
 
 def machine_fault(error: BaseException | None) -> str:

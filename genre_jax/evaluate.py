@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 _MAPPING = flags.DEFINE_string(
     'mapping', '', 'CSV with columns label,class: which class of the model is meant'
@@ -87,13 +88,13 @@ def main(argv: list[str]) -> None:
             folder = workdir / f'{number}_{pathlib.Path(name).name}'
             result, predictions = _test(name, config, dataset, mapping, folder)
             tested[name] = predictions
-            print('\n'.join([f'\n{name}', *summary_lines(result, folder)]))
+            say('', name, *summary_lines(result, folder))
     first, *others = tested
     for other in others:
         # A run is tested on its own test part alone where it was trained on these recordings.
         both = np.intersect1d(tested[first].track, tested[other].track)
         if not len(both):
-            print(f'{other} and {first}: no recording was tested by both')
+            say(f'{other} and {first}: no recording was tested by both')
             continue
         rows = (
             each.take(np.flatnonzero(np.isin(each.track, both))) for each in (tested[other], tested[first])
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> None:
         found = paired.difference(*rows)
         figures = paired.shown(found['song']['difference'], found['song']['difference_ci95'], '+')
         p = found['mcnemar']['p']
-        print(f'{other} minus {first}, {len(both)} songs: {figures}, McNemar p {p:.3g}')
+        say(f'{other} minus {first}, {len(both)} songs: {figures}, McNemar p {p:.3g}')
 
 
 def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathlib.Path) -> tuple:

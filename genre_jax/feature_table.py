@@ -18,7 +18,7 @@ from absl import flags
 
 from genre_jax import program
 from genre_jax.data.recordings import Quarantined, Recording
-from genre_jax.errors import BadAudio, UserError, printable
+from genre_jax.errors import BadAudio, UserError, say
 
 _ROOT = flags.DEFINE_string('root', '', 'folder with one folder per class, or with a CSV')
 _OUT = flags.DEFINE_string('out', 'features.csv', 'table to write')
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
     lost = sorted({each.label for each in recordings} - written)
     lines += [f'note: class {label!r} is left out: none of its recordings can be used' for label in lost]
     lines.append(f'{out}: {count} rows, {len(quarantined)} files left out')
-    print('\n'.join(map(printable, lines)))
+    say(*lines)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ import ml_collections
 from absl import flags
 
 from genre_jax import host_memory, program
+from genre_jax.errors import say
 from genre_jax.evaluation.paired import shown
 
 _FOLDS = flags.DEFINE_integer('folds', 5, 'folds of each cross-validation', lower_bound=2)
@@ -70,7 +71,7 @@ def measure(
 
     def told(fold, model: str, features: Callable) -> None:
         split = fold.config.split
-        print(f'\n{split.protocol}, fold {split.fold + 1} of {folds}')
+        say('', f'{split.protocol}, fold {split.fold + 1} of {folds}')
         fill(fold, model, features)
         if semitones:
             from genre_jax.study import transposed
@@ -280,8 +281,8 @@ def main(argv: list[str]) -> None:
         result = {'model': 'random forest' if _FOREST.value else model} | result
         write_csv(result['figures'], workdir / 'leak.csv')
         write_page(result, workdir)
-    print(f'\n{table(result)}')
-    print(f'\nfigures: {workdir / "leak.csv"}\npage:    {workdir / "index.html"}')
+    say('', *table(result).split('\n'))
+    say('', f'figures: {workdir / "leak.csv"}', f'page:    {workdir / "index.html"}')
     if _JSON.value:
         del result['figures']
         pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + '\n')

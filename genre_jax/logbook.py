@@ -23,7 +23,7 @@ import tqdm
 from absl import logging
 
 from genre_jax import tracking
-from genre_jax.errors import UserError, printable
+from genre_jax.errors import UserError, printable, say
 
 _PACKAGES = (
     'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy',
@@ -68,7 +68,7 @@ def read_json(file: pathlib.Path, remedy: str = 'restore it, or use another --wo
 def progress_bar(total: int, unit: str, title: str = '', **more: Any) -> tqdm.tqdm:
     """Returns a progress bar; without a terminal a line now and then is enough for a log file."""
     seconds = 0.5 if sys.stderr.isatty() else 30
-    return tqdm.tqdm(total=total, unit=f' {unit}', desc=title, mininterval=seconds, **more)
+    return tqdm.tqdm(total=total, unit=f' {unit}', desc=printable(title), mininterval=seconds, **more)
 
 
 def environment() -> dict:
@@ -173,7 +173,7 @@ class Logbook:
         """Prints lines to stdout without breaking the progress bar."""
         if self.enabled:
             with tqdm.tqdm.external_write_mode():
-                print('\n'.join(map(printable, text.split('\n'))), flush=True)
+                say(*text.split('\n'))
 
     def finish(self, result: Mapping) -> None:
         """Tracks the result, as result.json holds it, and what `look/` and `predictions/` hold."""

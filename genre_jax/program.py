@@ -172,7 +172,7 @@ def _environment_int(name: str) -> int | None:
 
 def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) -> list[str]:
     """Parses the flags; a mistake becomes one line with the nearest valid name."""
-    from genre_jax.errors import UserError
+    from genre_jax.errors import UserError, printable
 
     if any(word in _HELP for word in argv[1 : (argv + ['--']).index('--')]):
         print('\n'.join([*_help(), more_help()]).strip())
@@ -188,7 +188,7 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
             if _page[0]:
                 config, notes = overrides.load(_page[0], assignments)
                 for note in notes:
-                    print(f'note: {note}', file=sys.stderr)
+                    print(printable(f'note: {note}'), file=sys.stderr)
         rest = flags.FLAGS([argv[0], *words], known_only=others)
         if config is not None:
             flags.FLAGS['config'].value = config
@@ -196,6 +196,8 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
     except flags.IllegalFlagValueError as error:
         given, name = re.match(r'flag (--(.+?)=.*?): ', str(error), re.DOTALL).groups()
         parser = flags.FLAGS[name].parser
+        if flags.FLAGS[name].value is None and given == f'--{name}=None':
+            _fail(f'error: --{name} is missing: {flags.FLAGS[name].help}')
         bounded = any(getattr(parser, f'{end}_bound', None) is not None for end in ('lower', 'upper'))
         within = f', {parser.syntactic_help}' if bounded else ''
         _fail(f'error: {given}: expected {parser.flag_type()}{within}')
@@ -237,7 +239,11 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, exit_code: int = 2) -> None:
-    print(message, file=sys.stderr, flush=True)
+    from genre_jax.errors import printable
+
+    # One line, but for a traceback; what was typed and what files are called may hold anything.
+    lines = message.split('\n') if exit_code == 1 else [message]
+    print('\n'.join(map(printable, lines)), file=sys.stderr, flush=True)
     # Past exit handlers: other processes of the run may never answer the ones that wait for them.
     logging.flush()
     sys.stdout.flush()

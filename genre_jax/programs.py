@@ -5,6 +5,8 @@ import runpy
 import sys
 from collections.abc import Sequence
 
+from genre_jax.errors import printable
+
 PROGRAMS = {
     'main': 'train and evaluate',
     'label': 'name the classes of new recordings',
@@ -44,7 +46,8 @@ def refuse_others(command: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, PROGRAMS, 1)
         hint = f'did you mean genre_jax.{close[0]}?' if close else 'programs are'
         known = '' if close else ' ' + ', '.join(f'genre_jax.{each}' for each in PROGRAMS)
-        print(f'error: genre_jax{name and "." + name} is no program; {hint}{known}', file=sys.stderr)
+        line = f'error: genre_jax{name and "." + name} is no program; {hint}{known}'
+        print(printable(line), file=sys.stderr)
         sys.exit(2)
 
 
@@ -64,5 +67,5 @@ def main() -> None:
     else:
         close = difflib.get_close_matches(name, names, 1)
         hint = f'did you mean {close[0]}?' if close else 'genre-jax --help lists them'
-        print(f'error: {name} is no program; {hint}', file=sys.stderr)
+        print(printable(f'error: {name} is no program; {hint}'), file=sys.stderr)
         sys.exit(2)

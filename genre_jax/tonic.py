@@ -15,6 +15,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 # Heavy imports are inside the functions, so that --help is quick.
 
@@ -26,14 +27,14 @@ def main(argv: list[str]) -> None:
     """Finds the tonics of what the command line names."""
     import tqdm
 
-    from genre_jax.errors import BadAudio, UserError, printable
+    from genre_jax.errors import BadAudio, UserError
     from genre_jax.label import recordings
 
     if len(argv) < 3:
         raise UserError('expected RUN PATHS...; --help says more')
     paths, notes = recordings.find(argv[2:])
     for note in notes:
-        print(f'note: {printable(note)}')
+        say(f'note: {note}')
     program.start_jax()
 
     from genre_jax.data.files import readable
@@ -62,11 +63,11 @@ def main(argv: list[str]) -> None:
             words = [f'{hz:.1f} Hz ({note} {cents:+.0f}) {100 * p:.0f} %' for hz, note, cents, p in found]
             line = f'{path}: {", ".join(words)}'
         with tqdm.tqdm.external_write_mode():
-            print(printable(line), flush=True)
+            say(line)
     if _OUT.value:
         out = pathlib.Path(_OUT.value).expanduser()
         write_rows(out, [_COLUMNS, *rows])
-        print(f'written: {out}')
+        say(f'written: {out}')
     if bad:
         raise UserError(f'{len(bad)} of {len(paths)} files cannot be used, such as {bad[0]}')
 

@@ -1,5 +1,6 @@
 """Mistakes of the user: one line that names the culprit, exit code 2, nothing written is lost."""
 
+import ast
 import errno
 import os
 import shutil
@@ -10,7 +11,7 @@ import types
 
 import pytest
 
-from genre_jax import logbook
+from genre_jax import errors, logbook
 from genre_jax.data import folder, prepare
 from genre_jax.errors import UserError
 from tests import program
@@ -315,6 +316,53 @@ def test_names_in_the_last_lines_are_written_out(tmp_path):
     assert all(line.isprintable() for line in lines)
     assert any('always lo\\x1b[31mw' in line for line in lines)
     assert r'note: 2 files are copies (a\n\x1b[2Jerror: b.wav)' in lines
+
+
+def test_lines_of_programs_are_written_out(capsys):
+    errors.say('', 'lo\x1b[31mw\n\u202e', 'mid')
+    assert capsys.readouterr().out == '\n' + r'lo\x1b[31mw\n\u202e' + '\nmid\n'
+
+
+def test_no_program_prints_in_another_way():
+    """But for those that print what the package itself says, and commands for a shell."""
+    package = program.ROOT / 'genre_jax'
+    other = (
+        'errors.py',
+        'program.py',
+        'programs.py',
+        'config/__main__.py',
+        'launch/command.py',
+        'launch/local.py',
+    )
+    found = [
+        f'{file.relative_to(package)}:{node.lineno}'
+        for file in package.rglob('*.py')
+        if str(file.relative_to(package).with_suffix('')) not in other
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'print'
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('main', ['--fl\x1b[31mag=1']),
+        ('main', ['--distributed=\x1b[31m']),
+        ('label', ['a', 'b', '--batch_size=\x1b[31m']),
+        ('convert', ['--checkpoint=\x1b[31m', '--out=\x1b[32m']),
+        ('fo\x1b[31m', []),
+    ],
+)
+def test_flags_that_move_the_cursor_are_written_out(name, words):
+    ended = program.run([sys.executable, '-m', f'genre_jax.{name}', *words])
+    assert_refused(ended, r'\x1b[31m')
+    assert '\x1b' not in ended.stderr
+
+
+def test_a_flag_that_is_needed_is_named():
+    ended = program.run([sys.executable, '-m', 'genre_jax.convert', 'cnn14'])
+    assert_refused(ended, '--checkpoint is missing: file of the checkpoint, or the name')
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 
 _MEMBERS = flags.DEFINE_list('members', [], 'folders of finished runs, with commas between')
 _METHOD = flags.DEFINE_enum(
@@ -70,8 +70,8 @@ def main(argv: list[str]) -> None:
     settings = {flag.name: flag.value for flag in _OF_METHOD[_METHOD.value]}
     recipe = blend_run.Recipe(_METHOD.value, settings, _LEVEL.value, _LEAKY.value)
     result = blend_run.run([pathlib.Path(name) for name in _MEMBERS.value], workdir, recipe)
-    print(table(result))
-    print('\n'.join(summary_lines(result, workdir)))
+    say(*table(result).split('\n'))
+    say(*summary_lines(result, workdir))
 
 
 def _check_flags(argv: list[str]) -> None:

@@ -28,6 +28,7 @@ import ml_collections
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 from genre_jax.loading import protocols
 
 _MODELS = flags.DEFINE_string('models', 'all', 'names with commas between them, or all')
@@ -80,8 +81,8 @@ def main(argv: list[str]) -> None:
         result = classical_fits.measure(config, workdir, models, _PROTOCOLS.value, _FOLDS.value, _OF.value)
         write_csv(result['figures'], workdir / 'classical.csv')
         classical_report.write_page(result, workdir)
-    print(f'\n{classical_report.table(result)}')
-    print(f'\nfigures: {workdir / "classical.csv"}\npage:    {workdir / "index.html"}')
+    say('', *classical_report.table(result).split('\n'))
+    say('', f'figures: {workdir / "classical.csv"}', f'page:    {workdir / "index.html"}')
 
 
 if __name__ == '__main__':

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 # Heavy imports are inside the functions: the environment has to be set before.
 
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
     jobs = {target: open_job(config, target, _CLASSES.value) for target in _TARGET.value}
     found = {target: measure(*opened) for target, opened in jobs.items()}
     rows = [cells(target, name, each) for target, both in found.items() for name, each in both.items()]
-    print('\n'.join(aligned([list(rows[0]), *(list(row.values()) for row in rows)])))
+    say(*aligned([list(rows[0]), *(list(row.values()) for row in rows)]))
     if _JSON.value:
         write_json(file, found)
 

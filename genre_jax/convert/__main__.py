@@ -11,7 +11,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 
 _MODEL = flags.DEFINE_string(
     'model', None, 'a module of genre_jax.models that the checkpoint is of; without: by its tensors'
@@ -48,8 +48,8 @@ def main(argv: list[str]) -> None:
         report = store.save(converted, out, source)
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror}') from None
-    print(store.report_lines(report))
-    print(f'written: {out} (config.init.checkpoint={out})')
+    say(*store.report_lines(report).split('\n'))
+    say(f'written: {out} (config.init.checkpoint={out})')
 
 
 if __name__ == '__main__':

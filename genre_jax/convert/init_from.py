@@ -55,8 +55,8 @@ def _find(setting: str, key: str) -> Converted:
         return convert.convert_checkpoint(setting)[0]
     if setting not in fetch.PUBLISHED:
         raise UserError(
-            f'{key}={setting!r}: there is no such folder or file, and no published '
-            f'checkpoint of that name: {", ".join(fetch.PUBLISHED)}'
+            f'{key}={setting!r}: there is no such folder or file, and no published checkpoint of that name'
+            f'{fetch.nearest(setting) or ": " + ", ".join(fetch.PUBLISHED)}'
         )
     folder = cache() / 'converted' / setting
     with fetch.alone(folder):

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import safetensors
 
-from genre_jax.convert import raw_numbers, tensorflow_bundle, tflite_file, torch_file
+from genre_jax.convert import fetch, raw_numbers, tensorflow_bundle, tflite_file, torch_file
 from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
@@ -125,7 +125,8 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if not path.exists() and index.is_file():
         return index
     if not path.exists():
-        raise UserError('no such file; give the file of weights that you downloaded')
+        hint = fetch.nearest(str(path)) or '; give the file of weights that you downloaded'
+        raise UserError(f'no such file{hint}')
     if not path.is_file():
         raise UserError(f'is no ordinary file; {_EXPECTED}')
     return path

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from genre_jax import program
 from genre_jax.data import command, duplicates, grouping, prepare
 from genre_jax.data.recordings import folded
-from genre_jax.errors import UserError, printable
+from genre_jax.errors import UserError, printable, say
 
 # What recordings that belong together have in common, the most telling first.
 KINDS = {
@@ -224,7 +224,7 @@ def main(argv: list[str]) -> None:
     settings = command.settings_from(rest)
     folder = prepare.from_settings(settings)
     findings, manifest = find(folder), prepare.read_manifest(folder)
-    print(table(settings['name'], findings, manifest))
+    say(*table(settings['name'], findings, manifest).split('\n'))
     if given.json:
         whole = {'name': manifest['name'], 'fingerprint': manifest['fingerprint']}
         whole |= dataclasses.asdict(findings)

@@ -40,7 +40,7 @@ from genre_jax.data.manifest import read as read_manifest
 from genre_jax.data.pipeline import Pipeline, from_arguments
 from genre_jax.data.recordings import OVER_TIME, Quarantined, Source
 from genre_jax.data.storage import Path
-from genre_jax.errors import UserError, printable
+from genre_jax.errors import UserError, printable, say
 
 
 def from_settings(settings: Mapping, pipeline: Pipeline | None = None, *, verify: bool = False) -> Path:
@@ -239,7 +239,7 @@ def main(argv: list[str]) -> None:
         )
     settings = command.settings_from([word for word in argv if word != '--verify'])
     folder = from_settings(settings, pipeline, verify='--verify' in argv)
-    print(f'{folder}\n{summary(read_manifest(folder))}')
+    say(str(folder), *summary(read_manifest(folder)).split('\n'))
 
 
 def summary(manifest: Mapping) -> str:

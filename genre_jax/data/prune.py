@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from genre_jax.config import keys
 from genre_jax.data import manifest as manifest_lib
-from genre_jax.errors import UserError, printable
+from genre_jax.errors import UserError, say
 
 
 class Item(NamedTuple):
@@ -35,15 +35,15 @@ def main(words: list[str]) -> None:
     for item in items:
         mark = '' if item.needed else 'prune'
         line = f'{item.n_bytes / 2**20:10.1f} MiB  {mark:5}  {item.folder}  ({item.what})'
-        print(printable(line))
+        say(line)
     unneeded = [item for item in items if not item.needed]
-    print(f'{sum(item.n_bytes for item in unneeded) / 2**20:10.1f} MiB  can be freed')
+    say(f'{sum(item.n_bytes for item in unneeded) / 2**20:10.1f} MiB  can be freed')
     if '--yes' in words:
         # Preparations first, so that none points to records that are gone.
         for item in sorted(unneeded, key=lambda item: item.folder.parent.name == 'records'):
             shutil.rmtree(item.folder)
     elif unneeded:
-        print('the same with --yes deletes what is marked')
+        say('the same with --yes deletes what is marked')
 
 
 def _of_dataset(home: pathlib.Path) -> Iterator[Item]:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 _OF = flags.DEFINE_string('embeddings_of', '', 'the network, in the place of config.init.checkpoint')
 _LAYERS = flags.DEFINE_list('layers', ['last'], 'last, mean or numbers from 0; with commas between them')
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
             write_rows(pathlib.Path(_CSV.value), rows(parts, groups))
     units = parts['train'].embedding.shape[1]
     counts = ', '.join(f'{part} {len(each.label)}' for part, each in parts.items())
-    print(f'{checkpoint}: {units} units for each window; windows: {counts}; folder: {workdir}')
+    say(f'{checkpoint}: {units} units for each window; windows: {counts}; folder: {workdir}')
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 
 _AUDIO = flags.DEFINE_string('audio', '', 'audio file; empty: a dance tune')
 _OUT = flags.DEFINE_string('out', 'docs', 'folder for the pictures')
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     front_ends, augmentations = folder / 'front_ends.png', folder / 'augmentations.png'
     pictures.draw_front_ends(clip, front_ends)
     pictures.draw_augmentations(clip, other, augmentations)
-    print(f'wrote {front_ends} and {augmentations}')
+    say(f'wrote {front_ends} and {augmentations}')
 
 
 if __name__ == '__main__':

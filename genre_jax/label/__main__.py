@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 # Heavy imports are inside the functions, so that --help is quick.
 
@@ -41,7 +42,7 @@ _PRINTED = 3  # classes of a recording
 
 def main(argv: list[str]) -> None:
     """Labels what the command line names."""
-    from genre_jax.errors import UserError, printable
+    from genre_jax.errors import UserError
     from genre_jax.label import outputs, recordings
 
     if len(argv) < 3 or '' in argv[1:]:  # as a variable of the shell that is not set leaves it
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f'--formats={name}: expected some of {", ".join(outputs.FORMATS)}')
     paths, notes = recordings.find(argv[2:])
     for note in notes:
-        print(f'note: {printable(note)}')
+        say(f'note: {note}')
     program.start_jax()
 
     from genre_jax.label import files
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
                 f'{classifier.licence or "not told"}'
             )
             written = outputs.write(songs, bad, _FORMATS.value, out, model)
-        print(f'written: {", ".join(map(str, written))}')
+        say(f'written: {", ".join(map(str, written))}')
     else:
         _, bad = _label(files.label(classifier, paths, hop))
     if bad:
@@ -94,7 +95,7 @@ def _label(found: Iterable[tuple]) -> tuple[list, list]:
     """Prints what is found of each file; returns songs with their stretches, and bad files with why."""
     import tqdm
 
-    from genre_jax.errors import BadAudio, UserError, printable
+    from genre_jax.errors import BadAudio, UserError
     from genre_jax.label.outputs import Labelled
     from genre_jax.label.song import NONE
 
@@ -114,7 +115,7 @@ def _label(found: Iterable[tuple]) -> tuple[list, list]:
             n, agree = len(song.start_s), f'{100 * song.agreement:.0f} %'
             line = f'{path}: {none}{top}; {"one window" if n == 1 else f"{agree} of {n} windows agree"}'
         with tqdm.tqdm.external_write_mode():
-            print(printable(line), flush=True)
+            say(line)
     return songs, bad
 
 

@@ -14,7 +14,7 @@ import pathlib
 from absl import flags
 
 from genre_jax import program
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 
 _AUDIO = flags.DEFINE_enum(
     'audio', 'inside', ['inside', 'linked'], 'excerpts of sound: inside the page, or linked beside it'
@@ -30,11 +30,11 @@ def main(argv: list[str]) -> None:
     if len(folders) == 1:
         from genre_jax.report import page
 
-        print(page.write_report(folders[0], _AUDIO.value))
+        say(str(page.write_report(folders[0], _AUDIO.value)))
     else:
         from genre_jax.report import comparison
 
-        print(comparison.write(folders, pathlib.Path(_OUT.value).expanduser()))
+        say(str(comparison.write(folders, pathlib.Path(_OUT.value).expanduser())))
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from genre_jax import host_memory, program
+from genre_jax.errors import say
 
 _MEMORY = 'reproduction.json'
 _DATA = flags.DEFINE_multi_string('data', [], 'KEY=PATH or KEY=DATASET:PATH; may be given several times')
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> None:
     )
     entries = plan.make_plan(paper, wishes)
     if _DRY_RUN.value:
-        print(plan.in_full(paper, wishes, entries))
+        say(*plan.in_full(paper, wishes, entries).split('\n'))
     else:
         _run(paper, wishes, entries)
 
@@ -84,13 +85,13 @@ def _run(paper, wishes, entries: Sequence) -> None:
         for failed in run.run_jobs(jobs, workdir):
             write(failed)
         result = write(failed)
-    print(f'\n{collect.text_table(result)}')
+    say('', *collect.text_table(result).split('\n'))
     for each in result['missing']:
-        print(f'missing: {each["what"]}: --data={each["key"]}=PATH; {each["how"]}')
+        say(f'missing: {each["what"]}: --data={each["key"]}=PATH; {each["how"]}')
     if failed:
-        print(f'\n{len(failed)} of {len(jobs)} runs failed')
-    print(f'\npage:    {workdir / "index.html"}')
-    print(f'figures: {workdir / "result.json"}, {workdir / "figures.csv"}')
+        say('', f'{len(failed)} of {len(jobs)} runs failed')
+    say('', f'page:    {workdir / "index.html"}')
+    say(f'figures: {workdir / "result.json"}, {workdir / "figures.csv"}')
 
 
 def _earlier_data(paper: str, workdir: pathlib.Path) -> list[str]:

@@ -18,7 +18,7 @@ from genre_jax import run as run_lib
 from genre_jax.blend import run as blend_run
 from genre_jax.classical import estimators
 from genre_jax.classical import fits as classical_fits
-from genre_jax.errors import Stopped, UserError
+from genre_jax.errors import Stopped, UserError, say
 from genre_jax.logbook import read_json
 from genre_jax.report.numbers import duration
 from genre_jax.reproduce import plan
@@ -36,7 +36,7 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
     took_s: dict[str, list[float]] = collections.defaultdict(list)
     for number, job in enumerate(jobs, 1):
         name = f'[{number}/{len(jobs)}] {job.folder.relative_to(workdir)}'
-        print(f'{name} ...', flush=True)
+        say(f'{name} ...')
         began_s = time.monotonic()
         reason, kept = _attempt(job, failed)
         seconds = time.monotonic() - began_s
@@ -46,7 +46,7 @@ def run_jobs(jobs: Sequence[Job], workdir: pathlib.Path) -> Iterator[dict[pathli
             took_s[_kind(job)].append(seconds)
         outcome = f'failed: {reason}' if reason else _outcome(job)
         took = 'kept' if kept else f'in {duration(seconds, 0)}'
-        print(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})', flush=True)
+        say(f'{name}: {outcome} ({took}{_left(jobs[number:], took_s)})')
         yield failed
 
 

@@ -16,7 +16,7 @@ from genre_jax.convert import store
 from genre_jax.convert.engine import Converted
 from genre_jax.data import storage
 from genre_jax.data.recordings import OVER_TIME
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 from genre_jax.loading import prepared, splits
 from genre_jax.logbook import environment, read_json, summary_lines, write_json
 from genre_jax.report import page as report
@@ -163,5 +163,5 @@ def show_again(workdir: pathlib.Path) -> None:
     if jax.process_index() == 0:
         result = read_json(workdir / 'result.json', 'delete it, and the last checkpoints are evaluated again')
         report.write_report(workdir)
-        print(f'{workdir} holds a finished run: nothing to do')
-        print('\n'.join(summary_lines(result, workdir)))
+        say(f'{workdir} holds a finished run: nothing to do')
+        say(*summary_lines(result, workdir))

@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 
 from genre_jax.embeddings.network import Network
+from genre_jax.errors import printable
 from genre_jax.evaluation import evaluate, paired
 from genre_jax.loading import loader, prepared, run_data
 from genre_jax.logbook import progress_bar, read_json, write_json
@@ -169,7 +170,7 @@ def run(
         for fold in folds:
             features = functools.cache(fold.features)
             for model in models:
-                bar.set_description('/'.join(fold.folder(model).parts[-4:]))
+                bar.set_description(printable('/'.join(fold.folder(model).parts[-4:])))
                 fill(fold, model, features)
                 bar.update()
     return {

@@ -29,6 +29,7 @@ import ml_collections
 from absl import flags, logging
 
 from genre_jax import host_memory, program
+from genre_jax.errors import say
 
 if TYPE_CHECKING:
     from genre_jax.sweep.study import Claim, SharedStudy
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> None:
     if _EXPORT.value:
         text = sweep_commands.wandb_yaml(sweep, page, config, workdir)
         write_text(pathlib.Path(_EXPORT.value), text)
-        print(f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says')
+        say(f'wrote {_EXPORT.value}: `wandb sweep {_EXPORT.value}`, then `wandb agent` as it says')
         return
     if jax.process_count() > 1:
         raise UserError(
@@ -126,7 +127,7 @@ def train_packed(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
         # One by itself is trained as any other trial, unless it has begun with others.
         if len(points) > 1 or (folders[0] / 'pack.json').exists():
             values = ''.join(f', {key}={value}' for key, value in apart.items())
-            print(f'{len(points)} trainings together{values}', flush=True)
+            say(f'{len(points)} trainings together{values}')
             packed.run(search_space.apply(config, apart), points, folders)
 
 
@@ -141,7 +142,7 @@ def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
     started_s, ended_before = time.monotonic(), sweep_report.ended(study)
     while (claim := study.claim()) is not None:
         values = ', '.join(f'{key}={value}' for key, value in claim.point.items())
-        print(f'trial {claim.trial.number}: {values}', flush=True)
+        say(f'trial {claim.trial.number}: {values}')
         with study.signs_of_life(claim):
             try:
                 value, figures = _train(study, claim, config)
@@ -162,7 +163,7 @@ def run_trials(study: SharedStudy, config: ml_collections.ConfigDict) -> None:
         jax.clear_caches()  # each trial compiles its own programs
         # What the data are warned of is the same in every trial.
         logging.set_verbosity(logging.ERROR)
-        print(sweep_report.progress(study, time.monotonic() - started_s, ended_before), flush=True)
+        say(sweep_report.progress(study, time.monotonic() - started_s, ended_before))
 
 
 def _train(study: SharedStudy, claim: Claim, config: ml_collections.ConfigDict) -> tuple[float, dict]:

@@ -10,7 +10,7 @@ import ml_collections
 import optuna
 
 from genre_jax import config as config_lib
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 from genre_jax.logbook import read_json, summary_lines, write_json, write_text
 from genre_jax.study import table as study_table
 from genre_jax.sweep import commands as sweep_commands
@@ -145,8 +145,8 @@ def report(study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> 
     content += ['[Every trial, and what each hyperparameter does](index.html)', '', '```', *lines, '```', '']
     write_text(text, '\n'.join(content))
     sweep_page.write(study, found, importances(study), lines, page_file)
-    print('\n'.join(['', *study_table.aligned(cells), '', *lines]))
-    print(f'\ntable:    {csv}, {text}\npage:     {page_file}')
+    say('', *study_table.aligned(cells), '', *lines)
+    say('', f'table:    {csv}, {text}', f'page:     {page_file}')
 
 
 def _choose(best: Row, study: SharedStudy, page: str, config: ml_collections.ConfigDict) -> dict[str, object]:

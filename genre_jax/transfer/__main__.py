@@ -36,6 +36,7 @@ Two heads, two sources, or a head and a fine-tuned network of the same split are
 from absl import flags
 
 from genre_jax import program
+from genre_jax.errors import say
 
 _SOURCES = flags.DEFINE_list('sources', [], 'networks, untrained, mfcc; default: config.init.checkpoint')
 _HEADS = flags.DEFINE_list('heads', [], 'with commas between them; default: all')
@@ -78,8 +79,8 @@ def main(argv: list[str]) -> None:
         facts = {key: result[key] for key in ('protocol', 'folds', 'bag', 'songs', 'groups')}
         write_csv([figure | facts for figure in result['figures']], workdir / 'transfer.csv')
         transfer_report.write_page(result, workdir)
-    print(f'\n{transfer_report.table(result)}')
-    print(f'\nfigures: {workdir / "transfer.csv"}\npage:    {workdir / "index.html"}')
+    say('', *transfer_report.table(result).split('\n'))
+    say('', f'figures: {workdir / "transfer.csv"}', f'page:    {workdir / "index.html"}')
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from genre_jax.errors import printable
 from genre_jax.evaluation.paired import shown
 from genre_jax.report import dots
 from genre_jax.study import page as study_page
@@ -62,7 +63,7 @@ def table(result: Mapping) -> str:
         *result['times'],
         'the best of many cells is chosen on the test part, and looks better than it is',
     ]
-    return '\n'.join(lines + [f'note: {warning}' for warning in result['warnings']])
+    return '\n'.join(lines + [printable(f'note: {warning}') for warning in result['warnings']])
 
 
 def write_page(result: Mapping, workdir: pathlib.Path) -> None:

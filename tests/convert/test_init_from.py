@@ -129,6 +129,14 @@ def test_settings_that_differ_are_told():
 def test_what_is_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match='no published checkpoint of that name: cnn14'):
         init_from.find(str(tmp_path / 'nothing'))
+    (tmp_path / 'western_run').mkdir()
+    for wrong, near in {
+        'musicn_msd': 'musicnn_msd',
+        'yamnett': 'yamnet',
+        str(tmp_path / 'westernrun'): str(tmp_path / 'western_run'),
+    }.items():
+        with pytest.raises(UserError, match=f'of that name; did you mean {near!r}'):
+            init_from.find(wrong)
     (tmp_path / 'config.json').write_text('{}')
     with pytest.raises(UserError, match='has not finished'):
         init_from.find(str(tmp_path))

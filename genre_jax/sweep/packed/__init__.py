@@ -35,7 +35,7 @@ import ml_collections
 from genre_jax import config as config_lib
 from genre_jax import run as run_lib
 from genre_jax import sharding
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, say
 from genre_jax.loading import run_data
 from genre_jax.loading.feed import open_feed
 from genre_jax.logbook import Logbook, read_json, write_json
@@ -95,13 +95,13 @@ def run(config: Config, points: Sequence[Mapping[str, object]], folders: Sequenc
         placed = [folder for members in packs.values() for folder in members]
         packs |= _new_packs({f: c for f, c in configs.items() if f not in placed and not _ended(f)})
         for number, (place, members) in enumerate(packs.items(), 1):
-            print(f'pack {number} of {len(packs)}: {len(members)} runs', flush=True)
+            say(f'pack {number} of {len(packs)}: {len(members)} runs')
             _train(place, members)
             shutil.rmtree(place)
     failed = [folder for folder in folders if (folder / 'failed.json').exists()]
-    print(f'{len(folders) - len(failed)} of {len(folders)} runs have finished', flush=True)
+    say(f'{len(folders) - len(failed)} of {len(folders)} runs have finished')
     for folder in failed:
-        print(f'{folder} failed: {read_json(folder / "failed.json")["message"]}', flush=True)
+        say(f'{folder} failed: {read_json(folder / "failed.json")["message"]}')
 
 
 def _at_point(config: Config, point: Mapping[str, object]) -> Config:
