@@ -326,14 +326,7 @@ def test_lines_of_programs_are_written_out(capsys):
 def test_no_program_prints_in_another_way():
     """But for those that print what the package itself says, and commands for a shell."""
     package = program.ROOT / 'genre_jax'
-    other = (
-        'errors.py',
-        'program.py',
-        'programs.py',
-        'config/__main__.py',
-        'launch/command.py',
-        'launch/local.py',
-    )
+    other = 'errors program programs config/__main__ launch/command launch/local'.split()
     found = [
         f'{file.relative_to(package)}:{node.lineno}'
         for file in package.rglob('*.py')
