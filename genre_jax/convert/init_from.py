@@ -19,9 +19,14 @@ from genre_jax import features, models
 from genre_jax.convert import beside, fetch, read, store, tables
 from genre_jax.convert import checkpoint as convert
 from genre_jax.convert.engine import Converted, some, terms
+from genre_jax.data.recordings import OVER_TIME
 from genre_jax.errors import UserError, printable
 from genre_jax.models import ast
 from genre_jax.program import cache
+
+# Fields of front ends that may differ: the length of AST's pictures is a matter of its positions, precision
+# one of the device; what was fitted is that of `with_its_basis`.
+_OWN_MATTER = ('target_frames', 'float64', 'frequencies', 'basis')
 
 
 def find(setting: str, key: str = 'config.init.checkpoint') -> Converted:
@@ -168,19 +173,22 @@ def with_its_basis(source: Converted, front_end: features.FrontEnd) -> features.
 
 def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: bool) -> list[str]:
     """Says how a front end differs from a checkpoint's, if that is known; a UserError unless `accepted`."""
-    if front_end.kind != 'audio' or len(source.picture) == 3:  # of colours
+    if front_end.kind not in OVER_TIME or len(source.picture) == 3:  # of colours
         return []
-    if not (source.front_end or source.features in features.FLAVOURS):
+    known = {**features.FLAVOURS, **features.WITH_TONIC, **features.OF_PITCH}
+    if not (source.front_end or source.features in known):
         return ['the checkpoint does not say which front end it was trained with: make sure it is this one']
-    trained = source.front_end or {}
-    if source.features in features.FLAVOURS:  # fields that it did not have yet are as they were
-        trained = dataclasses.asdict(features.find(source.features)()) | trained
+    trained, strange = source.front_end or {}, []
+    if source.features in known:  # fields that it did not have yet are as they were
+        published = known[source.features]()
+        trained = dataclasses.asdict(published) | trained
+        if type(published) is not type(front_end):
+            strange = [f'{type(published).__name__} there, {type(front_end).__name__} here']
     there, here = (json.loads(json.dumps(f)) for f in (trained, dataclasses.asdict(front_end)))
-    strange = [
+    strange += [
         f'{key} {there.get(key)!r} there, {here.get(key)!r} here'
         for key in sorted(here.keys() | there.keys())
-        # The length of AST's pictures is a matter of its positions, precision one of the device.
-        if key not in ('target_frames', 'float64') and here.get(key) != there.get(key)
+        if key not in _OWN_MATTER and here.get(key) != there.get(key)
     ]
     if strange and not accepted:
         raise UserError(
@@ -189,6 +197,30 @@ def check_front_end(source: Converted, front_end: features.FrontEnd, accepted: b
             'config.init.other_front_end=True'
         )
     return [f'the checkpoint was trained with another front end: {some(strange, 4)}'] if strange else []
+
+
+def other_recordings(
+    source: Converted, front_end: features.FrontEnd, window_s: float, sample_rate_hz: float
+) -> list[str]:
+    """Says in which windows, and up to which frequency, a run heard otherwise than is heard here.
+
+    `window_s` is config.windows.window_s, 0 for whole recordings; `sample_rate_hz` that of the recordings as
+    stored, which the front end resamples.
+    """
+    if front_end.kind not in OVER_TIME or not source.window_s:
+        return []
+    there_s = 0.0 if source.whole else source.window_s
+    lines = []
+    if not math.isclose(there_s, window_s, rel_tol=1e-3):
+        there, here = (f'windows of {s:.4g} s' if s else 'whole recordings' for s in (there_s, window_s))
+        lines.append(f'the checkpoint was trained on {there}, and hears {here} here')
+    own_hz = getattr(front_end, 'sample_rate_hz', math.inf)
+    if source.sample_rate_hz and min(source.sample_rate_hz, own_hz) != min(sample_rate_hz, own_hz):
+        lines.append(
+            f'the checkpoint was trained on recordings at {source.sample_rate_hz:g} Hz, and hears some at '
+            f'{sample_rate_hz:g} Hz here'
+        )
+    return lines
 
 
 def matches(pattern: str, layer: str) -> bool:

@@ -277,6 +277,8 @@ class Network:
             tonics.check_known(table.dataset.tracks, needs)
         per_epoch = self.config.train.batch_size  # nothing is trained: an epoch of one step
         job = make_job(self.config, table.stored, per_epoch, self._mesh, self.source, self._front_end)
+        for line in job.other_recordings():
+            logging.warning('%s: %s', self.config.init.checkpoint, line)
         variables = job.loaded()
         whole, split = sharding.replicated(self._mesh), sharding.by_example(self._mesh)
 

@@ -126,6 +126,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     result['warnings'] += changes.warnings(environment) + _overlooked(job, logbook, ended.best_step)
     if job.source is not None:
         result['warnings'] += init_from.check_front_end(job.source, job.front_end, accepted=True)
+        result['warnings'] += job.other_recordings()
     for part, table in {**predictions, **ended.excerpts}.items():
         table.save(workdir / 'predictions' / f'{part}.npz')
     train_s = ended.trained_s - ended.prepared_s

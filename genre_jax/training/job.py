@@ -106,7 +106,15 @@ class Job:
             labels=self.stored.labels,
             picture=self.picture,
         )
-        return variables | {'params': freezing.merge(variables['params'], adapters)}, lines
+        params = freezing.merge(variables['params'], adapters)
+        return variables | {'params': params}, lines + self.other_recordings()
+
+    def other_recordings(self) -> list[str]:
+        """Says how the recordings differ that the checkpoint was trained on, as far as is known."""
+        if self.source is None:
+            return []
+        heard = self.config.windows.window_s, self.stored.sample_rate_hz
+        return init_from.other_recordings(self.source, self.front_end, *heard)
 
     def loaded(self) -> dict:
         """Returns the variables of the checkpoint, whole on every device: for a model that is not trained."""

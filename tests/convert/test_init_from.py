@@ -282,6 +282,43 @@ def test_a_front_end_is_that_of_the_checkpoint():
     assert init_from.check_front_end(of_colours, panns, accepted=False) == []
 
 
+def test_front_ends_of_pitch_are_compared_too():
+    """What is fitted to the recordings is not."""
+    fitted = Melody(components=2, delays_s=(1.0,), frequencies=(0, 1), basis=(0.5,) * (2 * 53 * 2))
+    kept = json.loads(json.dumps(dataclasses.asdict(fitted)))
+    source = Converted('t', 'orbit', {}, 2, 'melody', (2, 9), {}, [], front_end=kept)
+    own = Melody(components=2, delays_s=(1.0,))
+    assert init_from.check_front_end(source, own, accepted=False) == []
+    with pytest.raises(UserError, match=r'another front end.*delays_s \[1.0\] there, \[0.5\] here'):
+        init_from.check_front_end(source, dataclasses.replace(own, delays_s=(0.5,)), accepted=False)
+    with pytest.raises(UserError, match='Spectrogram there, Melody here'):
+        init_from.check_front_end(dataclasses.replace(cnn6(), features='yamnet'), own, accepted=False)
+    # The same fields, but another computation.
+    tonic = features.build({'name': 'tonic_constant_q'})
+    run = dataclasses.replace(cnn6(), features='constant_q', front_end=dataclasses.asdict(tonic))
+    with pytest.raises(UserError, match='ConstantQ there, TonicConstantQ here'):
+        init_from.check_front_end(run, tonic, accepted=False)
+
+
+@pytest.mark.parametrize(
+    ('heard', 'said'),
+    [
+        ((3.0, 44100), []),
+        ((3.0, 22050), []),  # more than the front end takes of either
+        ((10.0, 44100), ['trained on windows of 3 s, and hears windows of 10 s here']),
+        ((0.0, 44100), ['trained on windows of 3 s, and hears whole recordings here']),
+        ((3.0, 8000), ['trained on recordings at 44100 Hz, and hears some at 8000 Hz here']),
+    ],
+)
+def test_other_windows_and_rates_than_a_run_heard_are_said(heard, said):
+    run = dataclasses.replace(cnn6(), window_s=3.0, whole=False, sample_rate_hz=44100)
+    lines = init_from.other_recordings(run, features.build({'name': 'yamnet'}), *heard)
+    assert lines == [f'the checkpoint was {each}' for each in said]
+    # A published checkpoint does not say; pictures have no length.
+    assert init_from.other_recordings(cnn6(), features.build({'name': 'yamnet'}), *heard) == []
+    assert init_from.other_recordings(run, features.build({'name': 'picture'}), *heard) == []
+
+
 def test_a_fitted_basis_is_the_checkpoints():
     """As it comes back from JSON; a front end that describes melodies otherwise keeps its own."""
     fitted = Melody(components=2, delays_s=(1.0,), frequencies=(0, 1), basis=(0.5,) * (2 * 53 * 2))
