@@ -23,6 +23,7 @@ from absl import app, flags, logging
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COMPILED_BYTES = 2 * 2**30  # the most that is kept of compiled programs
+_WRITTEN = ('workdir', 'out', 'json', 'csv', 'export_wandb')  # flags that say where
 _HELP = ('--help', '-help', '-h', '--helpshort', '--helpfull')
 
 
@@ -57,10 +58,6 @@ def prepare(argv: list[str]) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
     given, workdir = flags.FLAGS['config'].value, flags.FLAGS.workdir
     if given is None or not workdir:
         raise UserError('--config=PAGE and --workdir=DIR are needed; --help lists the pages')
-    if '://' in workdir:
-        raise UserError(
-            f'--workdir={workdir}: a run folder lies on a file system; name a folder, and copy it afterwards'
-        )
     config_lib.validate(given)
     for key in ('data.root', 'data.prepared', 'data.prepared_dir', 'init.checkpoint'):
         section, name = key.split('.')
@@ -133,8 +130,12 @@ def start_jax() -> None:
             _keep_compiled()
         jax.devices()
     except Exception as error:
+        asked = os.environ.get('JAX_PLATFORMS')
+        # jax's own words are none where a plugin is missing.
+        why = _one_line(error) or 'no such device, or its plugin is not installed'
         raise UserError(
-            f'jax does not start: {type(error).__name__}: {_one_line(error)}; look at the environment '
+            f'jax does not start{f" with JAX_PLATFORMS={asked}" if asked else ""}: {type(error).__name__}: '
+            f'{why}; look at the environment '
             'variables JAX_* and at the driver (GPUs need pip install "jax[cuda13]")'
         ) from error
 
@@ -190,6 +191,12 @@ def _parse_flags(argv: list[str], others: bool, more_help: Callable[[], str]) ->
                 for note in notes:
                     print(printable(f'note: {note}'), file=sys.stderr)
         rest = flags.FLAGS([argv[0], *words], known_only=others)
+        for name in _WRITTEN:
+            if name in flags.FLAGS and '://' in (where := flags.FLAGS[name].value or ''):
+                _fail(
+                    f'error: --{name}={where}: what is written there lies on a file system; name a folder, '
+                    'and copy it afterwards'
+                )
         if config is not None:
             flags.FLAGS['config'].value = config
         return rest

@@ -176,6 +176,7 @@ def test_prepare_alone(arguments, said):
     ('variables', 'flag', 'said'),
     [
         ({'JAX_PLATFORMS': 'nonsense'}, '--nodistributed', "backend 'nonsense'"),
+        ({'JAX_PLATFORMS': 'cuda'}, '--nodistributed', 'with JAX_PLATFORMS=cuda: '),
         ({'JAX_NUM_CPU_DEVICES': 'many'}, '--nodistributed', 'JAX_'),
         ({'JAX_NUM_PROCESSES': 'two'}, '--distributed', "'two'"),
         ({'JAX_NUM_CPU_DEVICES': '8'}, '--config.train.batch_size=12', 'train.batch_size=12'),
@@ -351,6 +352,21 @@ def test_flags_that_move_the_cursor_are_written_out(name, words):
     ended = program.run([sys.executable, '-m', f'genre_jax.{name}', *words])
     assert_refused(ended, r'\x1b[31m')
     assert '\x1b' not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('label', ['MODEL', 'a.wav', '--out=gs://bucket/labels']),
+        ('convert', ['--checkpoint=yamnet', '--out=s3://bucket/model']),
+        ('report', ['run', 'other', '--out=gs://bucket/page']),
+        ('gallery', ['--out=gs://bucket/page']),
+    ],
+)
+def test_what_is_written_lies_on_a_file_system(name, words):
+    ended = program.run([sys.executable, '-m', f'genre_jax.{name}', *words])
+    assert_refused(ended, words[-1], 'file system')
+    assert not (program.ROOT / words[-1].removeprefix('--out=')).parent.exists()
 
 
 def test_a_flag_that_is_needed_is_named():
