@@ -202,6 +202,11 @@ def test_gzipped_is_the_same(tmp_path):
             'filename,label,artist,x\ns.00001.0.wav,p,A,1\nt,q,,1\ns.00001.1.wav,p,B,1\n',
             ('line 4', "song 's.00001' disagree", '(line 2)'),
         ),
+        ('filename,label,genre,x\na,0,p,1\nb,1,,1\nc,1,q,1\n', ('line 3', 'genre is empty')),
+        (
+            'id,filename,label,x\n' + ''.join(f'{i},{i},{"pq"[i > 5]},{i % 2}\n' for i in range(10)),
+            ("column 'id' numbers the rows", 'remove it'),
+        ),
         ('filename,label,split,x\na,p,dev,1\nb,q,,1\n', ('line 2', "split is 'dev'")),
         ('filename,label,x\n"a,p,1\nb,q,1\n', ('not a valid CSV',)),
     ],
@@ -209,6 +214,12 @@ def test_gzipped_is_the_same(tmp_path):
 def test_mistakes_in_a_table(tmp_path, text, parts):
     message = refusal(write(tmp_path / 't.csv', text))
     assert all(part in message for part in (*parts, 't.csv')), message
+
+
+def test_labels_that_are_none_or_several_are_pointed_out(tmp_path):
+    source = Source(root=write(tmp_path / 't.csv', 'filename,label,x\na,p,1\nb,q,1\nc,nan,1\nd,p;q,1\n'))
+    said = '\n'.join(source.notes())
+    assert "1 rows have the label 'nan'" in said and "several labels in one cell, e.g. 'p;q'" in said
 
 
 def test_other_mistakes(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from genre_jax.data import csv_file, digests, recordings
+from genre_jax.data.folder import remarks
 from genre_jax.data.gtzan import lists
 from genre_jax.data.recordings import Quarantined, Recording
 from genre_jax.errors import UserError
@@ -103,7 +104,8 @@ class Source(recordings.Source):
         ]
         if self._table[2]:
             notes.append(f'{self._table[2]} columns without a name are not used: row numbers?')
-        return notes
+        labels = [song.label for _, song, _ in self._rows]
+        return notes + remarks.on_labels(os.path.basename(self.root), labels)
 
     @functools.cached_property
     def columns(self) -> tuple[str, ...]:
@@ -154,6 +156,11 @@ class Source(recordings.Source):
                 f'{self.root}: column {telling[0]!r} has one value in each class, as a number of the class '
                 'has: it is no feature, remove it'
             )
+        if counting := _counting(columns, table):
+            raise UserError(
+                f'{self.root}: column {counting[0]!r} numbers the rows, which may lie class by class: it is '
+                'no feature, remove it'
+            )
         return columns, table, len(names) - len(named)
 
     def _song(self, line: int, row: dict[str, str]) -> Recording:
@@ -162,6 +169,10 @@ class Source(recordings.Source):
         if facts['split'] not in ('', 'train', 'val', 'test'):
             raise UserError(
                 f'{self.root}, line {line}: split is {facts["split"]!r}; expected train, val or test'
+            )
+        if 'genre' in row and not facts['genre']:
+            raise UserError(
+                f'{self.root}, line {line}: genre is empty; a column of that name has to name every class'
             )
         song = facts['song'] or song_of(row['filename'])
         artist, title = self._artists.get(lists.track_of(song), ('', ''))
@@ -202,6 +213,14 @@ def _telling(columns: Sequence[str], table: Sequence[tuple[int, Recording, list[
     alike = np.all([(rows == rows[0]).all(axis=0) for rows in classes], axis=0)
     differ = (np.stack([rows[0] for rows in classes]) != classes[0][0]).any(axis=0)
     return [name for name, tells in zip(columns, alike & differ, strict=True) if tells]
+
+
+def _counting(columns: Sequence[str], table: Sequence[tuple[int, Recording, list[float]]]) -> list[str]:
+    """Returns the columns that count up by one from row to row, of ten rows at least."""
+    if len(table) < 10:  # as some may by chance
+        return []
+    counts = (np.diff([values for *_, values in table], axis=0) == 1).all(axis=0)
+    return [name for name, counts_up in zip(columns, counts, strict=True) if counts_up]
 
 
 def song_of(filename: str) -> str:
