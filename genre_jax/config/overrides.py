@@ -149,4 +149,4 @@ def _literal(text: str) -> object:
     try:
         return json.loads(text) if text.startswith('{') else ast.literal_eval(text)
     except (SyntaxError, ValueError):
-        return tuple(_literal(part) for part in text.split(',')) if ',' in text else text
+        return tuple(_literal(part.strip()) for part in text.split(',')) if ',' in text else text

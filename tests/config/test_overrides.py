@@ -81,6 +81,7 @@ def test_another_name_drops_what_the_page_set_for_its_own():
         (('--config.train.length=3 epochs',), 'train.length', '3 epochs'),
         (('--config.augment.emphasis.copies=2',), 'augment.emphasis', {'copies': 2}),
         (('--config.data.classes=blues,jazz',), 'data.classes', ('blues', 'jazz')),
+        (('--config.data.classes=blues, hip hop',), 'data.classes', ('blues', 'hip hop')),
     ],
 )
 def test_values(words, key, value):
