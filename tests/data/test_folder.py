@@ -853,6 +853,13 @@ def test_labels_that_say_that_there_is_none(six, label):
     assert f'1 rows have the label {label!r}, which is a class here; is it missing?' in notes(six)
 
 
+def test_folders_that_say_no_label_or_several(tmp_path):
+    make(tmp_path / 'music', 'None/1.wav', 'rock/2.wav', 'folk/3.wav', 'rock,folk/4.wav', 'R&B, Soul/5.wav')
+    said = notes(tmp_path / 'music')
+    assert "music: 1 files have the label 'None', which is a class here; is it missing?" in said
+    assert "music: 1 files have several labels in a folder's name, e.g. 'rock,folk'" in said
+
+
 @pytest.mark.parametrize('label', ['rock; pop', 'rock|pop', "['rock', 'pop']", '["rock"]', '{rock}'])
 def test_several_labels_in_one_cell_that_never_stand_alone(six, label):
     quoted = label.replace('"', '""')

@@ -123,6 +123,8 @@ def scan_folders(root: str, kind: Kind = AUDIO) -> Listing:
     if kind is AUDIO:
         places = [tuple(r.path.split('/')[in_parts:]) for r in recordings]
         notes += remarks.on_classes(places) + remarks.on_groups(places)
+    labels = [recording.label for recording in recordings]
+    notes += remarks.on_labels(os.path.basename(root), labels, 'files', "a folder's name")
     left_out = [item for item in quarantined if item.path.count('/') > in_parts]
     reasons = [(item.path.split('/')[in_parts].strip(), item.reason) for item in left_out]
     notes += _lost(classes, recordings, reasons, 'no file in it is read')

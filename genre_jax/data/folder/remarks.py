@@ -29,14 +29,17 @@ def on_columns(name: str, columns: Sequence[str], free: Collection[str]) -> list
     return notes
 
 
-def on_labels(name: str, labels: Sequence[str]) -> list[str]:
-    """Names labels that most likely mean something else than a class of their own."""
+def on_labels(name: str, labels: Sequence[str], what: str = 'rows', where: str = 'one cell') -> list[str]:
+    """Names labels that most likely mean something else than a class of their own.
+
+    `name` is that of the list or folder, `what` has a label each, and `where` a label stands.
+    """
     notes, known = [], collections.Counter(labels)
     missing = sorted(label for label in known if re.sub(r'[\W_]', '', label).lower() in _NO_LABEL)
     if missing:
         count = sum(map(known.get, missing))
         notes.append(
-            f'{name}: {count} rows have the label {missing[0]!r}, which is a class here; is it missing?'
+            f'{name}: {count} {what} have the label {missing[0]!r}, which is a class here; is it missing?'
         )
     several = [
         label
@@ -48,7 +51,7 @@ def on_labels(name: str, labels: Sequence[str]) -> list[str]:
     if several:
         count = sum(map(known.get, several))
         notes.append(
-            f'{name}: {count} rows have several labels in one cell, e.g. {min(several)!r}: each '
+            f'{name}: {count} {what} have several labels in {where}, e.g. {min(several)!r}: each '
             'combination is a class of its own here'
         )
     return notes
