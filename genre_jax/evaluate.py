@@ -34,15 +34,12 @@ def match(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, s
     """
     from genre_jax.errors import UserError
 
-    def spelled(name: str) -> str:
-        return unicodedata.normalize('NFC', name).casefold().strip()
-
-    known = {spelled(name): i for i, name in enumerate(classes)}
-    given = {spelled(label): name for label, name in mapping.items()}
+    known = {_spelled(name): i for i, name in enumerate(classes)}
+    given = {_spelled(label): name for label, name in mapping.items()}
     found, lost = {}, []
     for label in labels:
-        name = given.get(spelled(label), label)
-        found[label] = known.get(spelled(name))
+        name = given.get(_spelled(label), label)
+        found[label] = known.get(_spelled(name))
         if name and found[label] is None:
             lost.append(label if name == label else f'{label} -> {name}')
     if lost:
@@ -52,6 +49,30 @@ def match(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, s
             'label,class'
         )
     return found
+
+
+def read_mapping(path: str) -> dict[str, str]:
+    """Returns {label: class} of a CSV; a UserError where it has no such columns, or a label two classes."""
+    from genre_jax.data import csv_file
+    from genre_jax.errors import UserError
+
+    columns, rows = csv_file.read(path, ('label',))
+    if 'class' not in columns:
+        raise UserError(f'--mapping={path}, line 1: no column class among {", ".join(columns)}')
+    mapping, first = {}, {}
+    for line, row in rows:
+        other = first.setdefault(_spelled(row['label']), (line, row['class']))
+        if other[1] != row['class']:
+            raise UserError(
+                f'--mapping={path}, line {line}: {row["label"]} is {row["class"]!r}, and {other[1]!r} in '
+                f'line {other[0]}: remove one of the two'
+            )
+        mapping[row['label']] = row['class']
+    return mapping
+
+
+def _spelled(name: str) -> str:
+    return unicodedata.normalize('NFC', name).casefold().strip()
 
 
 def main(argv: list[str]) -> None:
@@ -65,18 +86,12 @@ def main(argv: list[str]) -> None:
 
     import numpy as np
 
-    from genre_jax.data import csv_file
     from genre_jax.evaluation import paired
     from genre_jax.loading import run_data
     from genre_jax.logbook import summary_lines
     from genre_jax.run import folder as run_folder
 
-    mapping = {}
-    if _MAPPING.value:
-        columns, rows = csv_file.read(_MAPPING.value, ('label',))
-        if 'class' not in columns:
-            raise UserError(f'--mapping={_MAPPING.value}, line 1: no column class among {", ".join(columns)}')
-        mapping = {row['label']: row['class'] for _, row in rows}
+    mapping = read_mapping(_MAPPING.value) if _MAPPING.value else {}
     with run_folder.own(workdir):
         dataset = run_data.open_dataset(config)
         if dataset.kind != 'audio':
@@ -128,6 +143,9 @@ def _test(name: str, config, dataset, mapping: Mapping[str, str], folder: pathli
         notes.append(f'{name} answers yes or no for each class by itself: log losses do not say much')
     if left_out := [label for label, number in classes.items() if number is None]:
         notes.append(f'left out by --mapping: {", ".join(left_out)}')
+    there = set(map(_spelled, classes))
+    if unused := [label for label in mapping if _spelled(label) not in there]:
+        notes.append(f'--mapping names labels that the dataset does not have: {", ".join(unused)}')
 
     def decoded(bar) -> Iterator[tuple | BadAudio]:
         for i in tracks:

@@ -20,6 +20,7 @@ from genre_jax.errors import printable
 
 # The servers that `wandb login` leaves keys for: versions before 0.31, and 0.31.
 _WANDB_HOSTS = ('api.wandb.ai', 'api.forge.coreweave.com')
+_WANDB_MODES = ('online', 'offline', 'disabled', 'shared', 'dryrun', 'run')
 _SOUNDS = 32  # that W&B is sent one by one; the artefact has all
 
 
@@ -269,6 +270,10 @@ def _start_wandb(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> An
     if config.tracking.wandb == 'offline' and wanted != 'disabled':
         wanted = 'offline'
     wanted = wanted or ('online' if _logged_in_to_wandb() else 'offline')
+    if wanted not in _WANDB_MODES:  # which wandb itself does not say
+        expected = ', '.join(_WANDB_MODES)
+        logging.warning('W&B does not start: WANDB_MODE=%s: expected one of %s', wanted, expected)
+        return None
     for mode in dict.fromkeys([wanted, 'offline']):
         try:
             import wandb

@@ -9,7 +9,7 @@ import pytest
 
 import genre_jax
 from genre_jax.errors import UserError
-from genre_jax.evaluate import match
+from genre_jax.evaluate import match, read_mapping
 from tests import program
 
 
@@ -19,7 +19,7 @@ def home(tmp_path_factory):
     home = program.train_on_tones(tmp_path_factory.mktemp('evaluate'))
     registers = (('LOW', 230), ('mid', 700), ('high', 1800), ('noise', 5000))
     program.write_tones(home / 'other', songs=5, classes=registers)
-    (home / 'mapping.csv').write_text('label,class\nnoise,\n')
+    (home / 'mapping.csv').write_text('label,class\nnoise,\nnois,low\n')
     return home
 
 
@@ -53,6 +53,7 @@ def test_figures_are_those_of_its_labels(home):
     page = (home / 'elsewhere' / '1_run' / 'report.html').read_text()
     assert genre_jax.load(str(home / 'run')).sha256 in page and 'fitted to the training part' not in page
     assert 'left out by --mapping: noise' in done.stdout
+    assert '--mapping names labels that the dataset does not have: nois\n' in done.stdout
 
 
 @pytest.mark.slow
@@ -126,6 +127,15 @@ def test_recordings_that_were_changed_since_may_be_known(home, tmp_path):
         assert json.loads((tmp_path / 'b' / '1_run' / 'result.json').read_text())['leaky']
     finally:
         shutil.copy(moved / 'low' / '00.wav', home / 'tones' / 'low' / '00.wav')
+
+
+def test_a_label_that_is_mapped_twice(tmp_path):
+    file = tmp_path / 'mapping.csv'
+    file.write_text('label,class\ntalk,\nMetal,rock\nmetal,rock\n')
+    assert read_mapping(str(file)) == {'talk': '', 'Metal': 'rock', 'metal': 'rock'}
+    file.write_text('label,class\nMetal,rock\ntalk,\nmetal,folk\n')
+    with pytest.raises(UserError, match="line 4: metal is 'folk', and 'rock' in line 2: remove one"):
+        read_mapping(str(file))
 
 
 def test_classes_are_matched_by_name_or_by_a_mapping():

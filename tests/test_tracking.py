@@ -170,6 +170,13 @@ def test_wandb_keeps_tables_sound_and_the_page_offline(tmp_path, config, monkeyp
     assert sound.read_bytes() == b'OggS'
 
 
+def test_a_mode_that_wandb_does_not_have(tmp_path, config, monkeypatch, caplog):
+    monkeypatch.setenv('WANDB_MODE', 'onlin')
+    config.tracking.wandb, config.tracking.tensorboard = 'auto', False
+    assert tracking.start(tmp_path, config) == []
+    assert 'WANDB_MODE=onlin: expected one of online, offline, disabled' in caplog.text
+
+
 def test_what_fails_ends_tracking_and_not_the_run(tmp_path, config, caplog):
     from genre_jax.logbook import Logbook
 

@@ -81,6 +81,9 @@ class Table:
     joins: tuple[tuple[str, Callable[..., np.ndarray]], ...] = ()
 
 
+OF_RUN = 'run of genre_jax'  # the title of what a run trained
+
+
 @dataclasses.dataclass(frozen=True)
 class Converted:
     """A converted checkpoint."""

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from absl import logging
 
 from genre_jax import features, models, sharding
 from genre_jax.convert import init_from, tables
-from genre_jax.convert.engine import Converted
+from genre_jax.convert.engine import OF_RUN, Converted
 from genre_jax.data import audio, digests, pitch_track
 from genre_jax.data.recordings import STORED_AS
 from genre_jax.errors import BadAudio, UserError
@@ -96,6 +97,11 @@ class Classifier:
         found = None
         for folder in (pathlib.Path(name), pathlib.Path(name, 'model')):
             found = found or confidence.load(folder)
+        if found is None and source.title == OF_RUN:
+            logging.warning(
+                'MODEL=%s has no confidence.json, which its run wrote: its probabilities are not calibrated',
+                name,
+            )
         self._confidence, self._space = found or (_NOTHING_KNOWN, None)
         if not self.window_s:
             raise UserError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from genre_jax import sharding
 from genre_jax.convert import init_from
+from genre_jax.convert.engine import OF_RUN
 from genre_jax.evaluation import confidence, evaluate, tonic
 from genre_jax.loading import run_data
 from genre_jax.logbook import Logbook, read_json, write_json
@@ -141,7 +142,7 @@ def write(job: Job, data: run_data.Data, ended: Ended, logbook: Logbook) -> dict
     }
     write_json(workdir / 'timing.json', timing)
     source = {'step': ended.best_step}
-    run_folder.save_model(job, best, 'run of genre_jax', source, workdir / 'model')
+    run_folder.save_model(job, best, OF_RUN, source, workdir / 'model')
     rule, space = ended.rejection or (None, None)
     confidence.save({**calibrate(predictions), 'reject': rule}, space, workdir / 'model')
     if job.stored.kind == 'audio':

@@ -95,6 +95,15 @@ def test_they_are_those_by_hand(trained, model):
         assert np.allclose(model.embed(path, hop_s=0.25)[0], embedding, atol=1e-4)
 
 
+def test_a_run_without_its_confidence_is_said_to_be_uncalibrated(trained, tmp_path, caplog):
+    shutil.copytree(trained / 'run' / 'model', tmp_path / 'model')
+    genre_jax.load(str(tmp_path / 'model'))
+    assert 'not calibrated' not in caplog.text
+    (tmp_path / 'model' / 'confidence.json').unlink()
+    genre_jax.load(str(tmp_path / 'model'))
+    assert 'model has no confidence.json, which its run wrote' in caplog.text
+
+
 def test_the_run_labels_its_own_classes(trained, model):
     """It has learned the tones: what it says of them is what it said in its own test."""
     songs = model.label(sorted(map(str, (trained / 'tones').rglob('*.wav'))))
