@@ -16,8 +16,11 @@ from genre_jax import models
 from genre_jax.convert.raw_numbers import one_line
 from genre_jax.errors import UserError
 
-# More than a network and its optimiser have: tracing one of 3000 blocks takes a minute.
+# More than a network and its optimiser have.
 _MAX_TENSORS = 4000
+# The deepest that is published has 40. Tracing a thousand takes a minute, and a block may be announced by a
+# single tensor of one number.
+_MAX_BLOCKS = 200
 # From the layout of the checkpoint to Flax's: kernels (rows, columns, inputs, outputs).
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'same': lambda value: value,
@@ -202,6 +205,8 @@ def convert(
         check([f'has {len(inner)} tensors, expected at most {_MAX_TENSORS}'])
     faults, parts, sizes = [], collections.defaultdict(dict), {}
     for key, value in inner.items():
+        if not value.size:  # its other sides may be of any length, and take no room in the file
+            faults.append(f'{key} has the shape {value.shape}, which is empty')
         rules = [rule for rule in table.rules if re.fullmatch(rule.pattern, key)]
         if len(rules) != 1:
             faults.append(f'{key} matches {len(rules) or "no"} rule{"s" * (len(rules) > 1)}')
@@ -226,6 +231,8 @@ def convert(
         more = {key: described.pop(key, None) for key in ('labels', 'front_end', 'tags')}
         picture = described.pop('picture')
         features, num_classes = described.pop('features'), described.pop('num_classes')
+        if (depth := described.get('depth', 0)) > _MAX_BLOCKS:
+            raise UserError(f'has {depth} blocks, expected at most {_MAX_BLOCKS}')
         expected = _expected(table.model, described, num_classes, picture)
     except UserError as error:  # which may say all that a grid can be
         raise UserError(f'{where}: as {table.title}: {one_line(str(error), 1000)}') from None

@@ -65,7 +65,7 @@ def load(folder: pathlib.Path) -> Converted:
         fields['front_end'] = report.get('front_end') or report['source'].get('front_end')
         wrong = [key for key, kind in _KINDS.items() if not isinstance(fields[key], kind)]
         wrong += [key for key, kind in _OPTIONAL.items() if not isinstance(fields.get(key), kind | None)]
-        wrong += ['picture'] * any(type(side) is not int for side in report['picture'])
+        wrong = wrong or _impossible(fields)
         if wrong:
             raise ValueError(f'{_CONVERSION} has no such {", ".join(wrong)}')
         for path, value in variables.items():
@@ -82,6 +82,20 @@ def load(folder: pathlib.Path) -> Converted:
     if converted.sha256 != report.get('parameters_sha256'):
         raise UserError(f'{folder / _PARAMETERS}: damaged, its digest is another: convert it again')
     return converted
+
+
+def _impossible(fields: Mapping) -> list[str]:
+    """Returns the fields, of the right kinds, whose values no conversion has."""
+    sides, labels, num_classes = fields['picture'], fields.get('labels'), fields['num_classes']
+    window_s, rate_hz = fields.get('window_s'), fields.get('sample_rate_hz')
+    wrong = {
+        'num_classes': type(num_classes) is not int or num_classes < 0,
+        'picture': not sides or any(type(side) is not int or side < 1 for side in sides),
+        'labels': labels and any(not isinstance(label, str) for label in labels),
+        'window_s': window_s is not None and not 0 <= window_s < np.inf,
+        'sample_rate_hz': rate_hz is None and window_s or rate_hz is not None and not 0 < rate_hz < np.inf,
+    }
+    return [name for name, is_wrong in wrong.items() if is_wrong]
 
 
 def report_lines(report: Mapping) -> str:

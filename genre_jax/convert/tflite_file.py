@@ -69,8 +69,11 @@ def _constant(tensor, name: str, raw: memoryview, room: Room) -> np.ndarray:
     if zero.size != scale.size:
         raise ValueError(f'{name} has not as many zero points as scales')
     if scale.size > 1:
+        axis = quantised.QuantizedDimension()
+        if not 0 <= axis < values.ndim or values.shape[axis] != scale.size:
+            raise ValueError(f'{name} has not a scale for each of its channels')
         sides = [1] * values.ndim
-        sides[quantised.QuantizedDimension()] = scale.size
+        sides[axis] = scale.size
         scale, zero = scale.reshape(sides), zero.reshape(sides)
     room.take(4 * values.size)
     with np.errstate(over='ignore', invalid='ignore'):  # what is not finite is refused as a weight

@@ -50,7 +50,7 @@ class EmphasisedMel(AudioFrontEnd):
                 f'config.features: expected hop_length={self.hop_length} <= win_length={self.win_length} '
                 f'<= n_fft={self.n_fft}'
             )
-        mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
+        mel.check_bands(self.sample_rate_hz, self.n_fft, self.n_mels, self.f_min_hz, self.f_max_hz)
 
     @property
     def least_samples(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genre_jax.data.recordings import Kind
 from genre_jax.errors import UserError
@@ -65,7 +66,7 @@ class FrontEnd(abc.ABC):
     kind: ClassVar[Kind]
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
 
     @property
     def needs_tonic(self) -> bool:
@@ -126,11 +127,21 @@ def require_positive(front_end: FrontEnd, *names: str) -> None:
             raise UserError(f'config.features.{name}={value!r}: expected a value above 0')
 
 
-def check_choices(front_end: object) -> None:
-    """Refuses fields that are not one of the choices of their types, `Literal`: a UserError."""
+def check_types(front_end: object) -> None:
+    """Refuses fields that are not of their types, a `Literal`'s choices or finite numbers: a UserError.
+
+    Numbers come from files beside weights, too, which no config has read.
+    """
     for name, kind in typing.get_type_hints(type(front_end)).items():
         value, choices = getattr(front_end, name), typing.get_args(kind)
-        if typing.get_origin(kind) is Literal and value not in choices:
-            raise UserError(
-                f'config.features.{name}={value!r}: expected one of {", ".join(map(repr, choices))}'
-            )
+        if typing.get_origin(kind) is Literal:
+            fits, expected = value in choices, f'one of {", ".join(map(repr, choices))}'
+        elif kind is int:
+            fits, expected = isinstance(value, int | np.integer), 'a whole number'
+        elif kind is float:
+            numeric = isinstance(value, int | float | np.number)
+            fits, expected = numeric and math.isfinite(value), 'a number'
+        else:
+            continue
+        if not fits:
+            raise UserError(f'config.features.{name}={value!r}: expected {expected}')

@@ -10,7 +10,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.features import hpss, mel, stft
 from genre_jax.features.chroma import Chroma
-from genre_jax.features.front_end import check_choices, over_clips
+from genre_jax.features.front_end import check_types, over_clips
 from genre_jax.features.mfcc import dct_matrix
 from genre_jax.features.spectrogram import decibel
 from genre_jax.features.tempo import onset_strength, tempo
@@ -46,7 +46,7 @@ class Handcrafted:
     padding: Literal['reflect', 'zeros'] = 'reflect'
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
 
     def __call__(self, waveform: jax.Array, n_samples: jax.Array | None = None) -> jax.Array:
         """Computes float32 (..., 57), in the order of `COLUMNS`, from float32 (..., time) in [-1, 1].

@@ -59,7 +59,7 @@ class KaldiFilterBank(AudioFrontEnd):
             )
         if self.target_frames < 0:
             raise UserError(f'config.features.target_frames={self.target_frames}: expected 0 or more')
-        mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
+        mel.check_bands(self.sample_rate_hz, self.n_fft, self.n_mels, self.f_min_hz, self.f_max_hz)
 
     @property
     def least_samples(self) -> int:

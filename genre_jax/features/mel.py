@@ -8,6 +8,7 @@ import numpy as np
 from genre_jax.errors import UserError
 
 MelScale = Literal['slaney', 'htk']
+_MOST_WEIGHTS = 2**25  # 1024 bands of an FFT of 32768
 
 
 def hz_to_mel(hz: np.ndarray | float, scale: MelScale) -> np.ndarray:
@@ -30,8 +31,13 @@ def mel_to_hz(mel: np.ndarray | float, scale: MelScale) -> np.ndarray:
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))
 
 
-def check_band_edges(sample_rate_hz: int, f_min_hz: float, f_max_hz: float) -> None:
-    """Refuses band edges outside 0 ... half the sample rate, or in the wrong order: a UserError."""
+def check_bands(sample_rate_hz: int, n_fft: int, n_mels: int, f_min_hz: float, f_max_hz: float) -> None:
+    """Refuses bands that would fill the memory, and edges outside 0 ... half the sample rate: a UserError."""
+    if n_fft * n_mels > _MOST_WEIGHTS:
+        raise UserError(
+            f'config.features: n_fft={n_fft} and n_mels={n_mels} are more than {_MOST_WEIGHTS} together, '
+            'multiplied: lower them'
+        )
     nyquist_hz = sample_rate_hz / 2
     if not 0 <= f_min_hz < (f_max_hz or nyquist_hz) <= nyquist_hz:
         raise UserError(

@@ -76,7 +76,7 @@ class Spectrogram(AudioFrontEnd):
                 f'{self.win_length or self.n_fft} would be left out; expected at most the window'
             )
         if self.n_mels:
-            mel.check_band_edges(self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
+            mel.check_bands(self.sample_rate_hz, self.n_fft, self.n_mels, self.f_min_hz, self.f_max_hz)
             if empty := int((self._filters().sum(0) == 0).sum()):
                 raise UserError(
                     f'config.features: {empty} of {self.n_mels} mel bands hold no FFT bin: lower n_mels '

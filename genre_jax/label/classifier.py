@@ -17,6 +17,7 @@ from absl import logging
 from genre_jax import features, models, sharding
 from genre_jax.convert import init_from, tables
 from genre_jax.convert.engine import OF_RUN, Converted
+from genre_jax.convert.raw_numbers import one_line
 from genre_jax.data import audio, digests, pitch_track
 from genre_jax.data.recordings import STORED_AS
 from genre_jax.errors import BadAudio, UserError
@@ -233,7 +234,7 @@ class Classifier:
         audio = jax.ShapeDtypeStruct((self._mesh.size, 2 * self.window), STORED_AS[self.kind])
         try:
             jax.eval_shape(self._stream.forward, audio)
-        except (UserError, flax.errors.ScopeParamShapeError):
+        except UserError:
             return False
         return True
 
@@ -276,10 +277,16 @@ class Classifier:
             mesh = jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh)
             with jax.default_matmul_precision('highest'), mesh:
                 features = sharding.on_own_device(hear, self._mesh)(audio)
+                unknown = {'tonic_hz': jnp.zeros(len(audio))} if model.names_tonic else {}
+                try:
+                    found, embeddings = model.apply(variables, features, train=False, **unknown)
+                except (flax.errors.ScopeParamNotFoundError, flax.errors.ScopeParamShapeError) as error:
+                    raise UserError(
+                        f'the parameters of MODEL are not those of the network {source.model} with its '
+                        f'settings, for windows of {self.window_s:g} s ({one_line(str(error), 200)})'
+                    ) from None
                 if not model.names_tonic:
-                    return model.apply(variables, features, train=False)
-                unknown = jnp.zeros(len(audio))
-                found, embeddings = model.apply(variables, features, train=False, tonic_hz=unknown)
+                    return found, embeddings
                 return found.logits, embeddings, jnp.exp(found.log_joint).sum(-1), found.height
 
         return functools.partial(forward, variables)

@@ -14,7 +14,7 @@ from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.logbook import read_json
 
-_LONGEST_S = 60  # of a window that is looked for
+_LONGEST_S = 3600  # of a window that is looked for
 
 
 def labels_of(name: str, source: Converted) -> Sequence[str]:
@@ -37,7 +37,7 @@ def labels_of(name: str, source: Converted) -> Sequence[str]:
 
 def front_end_of(source: Converted) -> features.FrontEnd:
     """Returns the front end that a checkpoint was trained with."""
-    return features.find(source.features)(**(source.front_end or {}))
+    return features.build({'name': source.features, **(source.front_end or {})})
 
 
 def hears_whole(folder: pathlib.Path, source: Converted) -> bool:
@@ -67,4 +67,7 @@ def heard_at(folder: pathlib.Path, source: Converted, front_end: features.FrontE
 
     # The fewest samples that make as many frames as the parameters fit.
     lengths = range(front_end.least_samples, _LONGEST_S * rate_hz)
-    return lengths[bisect.bisect_left(lengths, frames, key=frames_of)] / rate_hz, rate_hz
+    found = bisect.bisect_left(lengths, frames, key=frames_of)
+    if found == len(lengths):
+        raise UserError(f'MODEL={folder} hears {frames} frames at once, more than {_LONGEST_S} s: not read')
+    return lengths[found] / rate_hz, rate_hz

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.errors import UserError
@@ -64,8 +65,12 @@ class Network(nn.Module):
                 near = config_lib.nearest(str(value), choices)
                 raise UserError(f'config.model.{key}={value!r}{near}')
             least = 0 if 'patchout' in key else 1
-            if hint in (int, tuple[int, ...]) and any(width < least for width in several):
+            whole = all(isinstance(width, int | np.integer) for width in several)
+            if hint in (int, tuple[int, ...]) and not (whole and all(width >= least for width in several)):
                 raise UserError(f'config.model.{key}={several}: expected at least {least}')
+            numeric = isinstance(value, int | float | np.number)
+            if hint is float and 'dropout' not in key and not (numeric and np.isfinite(value)):
+                raise UserError(f'config.model.{key}={value!r}: expected a number')
             if 'dropout' in key:
                 for rate in several:
                     # A packed sweep has checked the rates of its members before it traces them.

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import genre_jax
+from genre_jax import features
 from genre_jax.convert import engine, store, tables
 from genre_jax.convert.read import read_checkpoint
 from genre_jax.errors import UserError
@@ -110,6 +112,12 @@ def same_buffer_often(n, kind=0):
     return bytes(files.Flatbuffer({2: [graph], 4: [{}, {0: bytes(n // 2)}]}).data)
 
 
+def scales_of_no_side(n):
+    """Numbers (1, n) with n scales along the first side would become (n, n)."""
+    scales = {2: np.ones(n // 13, np.float32), 3: np.zeros(n // 13, np.int64), 6: np.int32(0)}
+    return files.tflite([('w', 9, np.zeros((1, n // 13), np.int8), scales)])
+
+
 def keys_in_one_place(n):
     """Multiples of 2**61 - 1, the hash of all of which is 0: each is compared with all before."""
     keys = (b'\x8a\x0a' + (i * (2**61 - 1)).to_bytes(10, 'little') + b'N' for i in range(n // 13))
@@ -137,6 +145,7 @@ ATTACKS = {
     'overlap.pth': (records_that_overlap, 'overlap'),
     'deflated.h5': (deflated_hdf5, MANY),
     'buffer.tflite': (same_buffer_often, MANY),
+    'scales.tflite': (scales_of_no_side, 'has not a scale for each of its channels'),
     'strings.tflite': (functools.partial(same_buffer_often, kind=5), 'holds no arrays'),
 }
 
@@ -225,7 +234,12 @@ def test_a_converted_folder_that_is_damaged(tmp_path):
         file.write_bytes(whole)
     assert refused > 40
     report = json.loads(whole_report)
-    for key, value in (('labels', 7), ('front_end', 'x'), ('front_end', [1]), ('picture', ['a', 64])):
+    for key, value in (
+        ('labels', 7), ('labels', [['a'], 1]), ('front_end', 'x'), ('front_end', [1]), ('picture', ['a', 64]),
+        ('picture', []), ('picture', [-4, 64]), ('num_classes', -1), ('num_classes', True),
+        ('window_s', float('nan')), ('window_s', -1.0), ('sample_rate_hz', 0),
+        ('sample_rate_hz', float('inf')),
+    ):  # fmt: skip
         (tmp_path / 'conversion.json').write_text(json.dumps(report | {key: value}))
         with pytest.raises(UserError, match=f'conversion.json has no such {key}'):
             store.load(tmp_path)
@@ -233,6 +247,33 @@ def test_a_converted_folder_that_is_damaged(tmp_path):
         (tmp_path / 'conversion.json').write_text(text)
         with pytest.raises(UserError, match='cannot be read'):
             store.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_converted_folder_whose_settings_are_not_those_of_its_parameters(tmp_path):
+    """Each is one line where it is opened, or where it first hears; none waits for a million blocks."""
+    store.save(convert(small('ast')), tmp_path, {'file': 'x', 'sha256': ''})
+    report = json.loads((tmp_path / 'conversion.json').read_text())
+    front_end = dataclasses.asdict(features.find('ast')())
+    for section, change, said in (
+        ('settings', {'depth': 10**6}, 'not those of the network ast.*blocks_1'),
+        ('settings', {'width': 3 * 10**9}, 'not those of the network ast'),
+        ('settings', {'depth': 'x'}, 'config.model.depth'),
+        ('settings', {'time_stride': float('nan')}, 'config.model.time_stride'),
+        ('settings', {'layer_norm_epsilon': float('nan')}, 'config.model.layer_norm_epsilon=nan'),
+        ('front_end', {'n_fft': 2**25, 'frame_length': 2**25, 'sample_rate_hz': 10**9}, 'n_fft=33554432 and'),
+        ('front_end', {'n_mels': 10**9}, 'n_mels=1000000000'),
+        ('front_end', {'n_fft': '512'}, "config.features.n_fft='512'"),
+        ('front_end', {'mean': float('nan')}, 'config.features.mean=nan'),
+        ('front_end', {'boo': 1}, 'unknown key config.features.boo'),
+        ('picture', None, 'hears 1000000000 frames at once'),
+    ):
+        own = {'settings': report['settings'], 'front_end': front_end}.get(section, {})
+        value = own | change if change else [10**9, 128]
+        (tmp_path / 'conversion.json').write_text(json.dumps(report | {section: value}))
+        with pytest.raises(UserError, match=said) as caught:
+            genre_jax.load(str(tmp_path), 'abc').label(np.ones(16000, np.float32) / 2, 16000)
+        assert str(caught.value).isprintable()
 
 
 # The address space of this process grows by 32 times the file at most, and 64 MB.
@@ -304,6 +345,24 @@ def test_more_blocks_than_any_network_has():
     marks = ('v.pos_embed', 'v.patch_embed.proj.weight', 'mlp_head.1.weight')
     with pytest.raises(UserError, match='has 4003 tensors, expected at most 4000'):
         convert(tensors | dict.fromkeys(marks, np.ones((1, 3, 64), np.float32)))
+
+
+def test_blocks_of_a_single_tensor():
+    """Tracing a thousand of them took a minute."""
+    blocks = {f'v.blocks.{i}.norm1.weight': np.ones(192, np.float32) for i in range(1, 300)}
+    with pytest.raises(UserError, match='has 300 blocks, expected at most 200'):
+        convert(small('ast') | blocks)
+
+
+@pytest.mark.parametrize('key', ['v.pos_embed', 'mlp_head.1.weight'])
+def test_empty_tensors_announce_nothing(key):
+    """They take no room in a file, and their sides may be of any length."""
+    tensors, shape = small('ast'), {'v.pos_embed': (1, 0, 10**12), 'mlp_head.1.weight': (10**12, 0)}[key]
+    tensors[key] = np.zeros(shape, np.float32)
+    table = engine.recognise(tensors, tables.TABLES, 'x')
+    named = {'config.json': {'id2label': {'0': 'a'}}}  # heads are not told: they divide the width
+    with pytest.raises(UserError, match=rf'{key} has the shape .*1000000000000.*, which is empty'):
+        engine.convert(tensors, table, {}, 'x', named)
 
 
 # --- what is no weight of the network -------------------------------------------------------------

@@ -562,6 +562,9 @@ def test_constants_of_litert_that_are_refused(refused):
     refused(files.tflite([('a', 17, SIX, None)]), 'type 17')
     refused(files.tflite([('a', 1, SIX, None)]), 'the shape [6] in float16')
     refused(files.tflite([('a', 9, np.zeros(6, np.int8), scales([1, 2, 3], [0]))]), 'zero points')
+    for axis, shape in ((0, (1, 6)), (2, (3, 3)), (-1, (3, 3)), (0, (6,))):
+        channels = scales([1, 2, 3], [0, 0, 0], axis)
+        refused(files.tflite([('a', 9, np.zeros(shape, np.int8), channels)]), 'a scale for each')
 
 
 def test_yamnet_of_litert():

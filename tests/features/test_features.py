@@ -448,7 +448,8 @@ def test_mistakes_are_named(settings, message):
         {'n_fft': 0}, {'hop_length': 0}, {'n_mels': -1}, {'sample_rate_hz': 0}, {'log_offset': 0.0},
         {'std': 0.0}, {'std': float('nan')}, {'f_min_hz': -1.0}, {'f_max_hz': 12000.0},
         {'f_max_hz': -5.0}, {'f_min_hz': 5000.0, 'f_max_hz': 4000.0}, {'f_min_hz': 11025.0},
-        {'top_db': -1.0}, {'win_length': -1},
+        {'top_db': -1.0}, {'win_length': -1}, {'n_fft': 2**40}, {'n_mels': 2**40}, {'n_fft': 512.0},
+        {'mean': float('inf')}, {'log_scale': '1'},
     ],
     ids=str,
 )  # fmt: skip
