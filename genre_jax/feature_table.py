@@ -9,6 +9,7 @@ Files that cannot be used are named at the end.
 """
 
 import errno
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -81,12 +82,13 @@ def main(argv: Sequence[str]) -> None:
     program.refuse_words(argv)
     if not _ROOT.value:
         raise UserError('expected --root=DIR')
-    if _SEGMENT_S.value < 0:
-        raise UserError(f'--segment_s={_SEGMENT_S.value}: expected 0 or more')
+    compute = Handcrafted(padding=_PADDING.value)
+    least_s = compute.n_fft / _RATE_HZ
+    if _SEGMENT_S.value != 0 and not least_s <= _SEGMENT_S.value < math.inf:  # as NaN is not
+        raise UserError(f'--segment_s={_SEGMENT_S.value}: expected {least_s:.3f} s, one frame, or more, or 0')
     source = folder.Source(root=_ROOT.value, sample_rate_hz=_RATE_HZ)
     recordings, quarantined = source.recordings()
     recordings = sorted(recordings, key=lambda each: (each.label, each.track))
-    compute = Handcrafted(padding=_PADDING.value)
     out, written = pathlib.Path(_OUT.value), set()
 
     def rows() -> Iterator[list]:

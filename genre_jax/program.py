@@ -77,6 +77,18 @@ def refuse_words(argv: list[str]) -> None:
         raise UserError(f'unexpected argument {argv[1]!r}: flags are written --name=value')
 
 
+def file_to_write(flag: str, name: str) -> pathlib.Path:
+    """Returns the file that a flag names; a UserError, before the work, where a file cannot stand there."""
+    from genre_jax.errors import UserError
+
+    file = pathlib.Path(name)
+    if file.is_dir():
+        raise UserError(f'--{flag}={file} is a folder: expected a file to write')
+    if not file.absolute().parent.is_dir():
+        raise UserError(f'--{flag}={file}: there is no folder {file.absolute().parent}')
+    return file
+
+
 def page() -> str:
     """Returns the value of --config as it was given."""
     return _page[0]

@@ -18,7 +18,6 @@ counts once.
 """
 
 import os
-import pathlib
 from collections.abc import Mapping
 
 from absl import flags
@@ -66,14 +65,12 @@ def main(argv: list[str]) -> None:
         raise UserError('--config=PAGE and --target=DEVICES are needed, as in --target=h100x8,v6e-16')
     config.init.checkpoint = ''
     config_lib.validate(config)
-    file = pathlib.Path(_JSON.value)
-    if _JSON.value and not file.absolute().parent.is_dir():
-        raise UserError(f'--json={file}: there is no folder {file.absolute().parent}')
+    file = program.file_to_write('json', _JSON.value) if _JSON.value else None
     jobs = {target: open_job(config, target, _CLASSES.value) for target in _TARGET.value}
     found = {target: measure(*opened) for target, opened in jobs.items()}
     rows = [cells(target, name, each) for target, both in found.items() for name, each in both.items()]
     say(*aligned([list(rows[0]), *(list(row.values()) for row in rows)]))
-    if _JSON.value:
+    if file:
         write_json(file, found)
 
 

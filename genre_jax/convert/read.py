@@ -5,6 +5,7 @@ checked before memory is taken, and whatever is wrong with a file is one line.
 """
 
 import codecs
+import collections
 import hashlib
 import json
 import math
@@ -143,8 +144,10 @@ def _read_all(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict
         raise UserError('has no weight_map from tensors to names of files: get it again')
     if outside := [name for name in places.values() if pathlib.Path(name).name != name]:
         raise UserError(f'names {outside[0]!r}, which is no file beside it: it is not opened')
-    arrays = {}
-    for name in sorted(set(places.values())):
+    arrays, keys_of = {}, collections.defaultdict(set)
+    for key, name in places.items():
+        keys_of[name].add(key)
+    for name, own in sorted(keys_of.items()):
         file = path.with_name(name)
         if not file.is_file():
             raise UserError(f'names the file {name}, which is not beside it: get that, too')
@@ -152,7 +155,6 @@ def _read_all(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, dict
             found, _ = _read(file)
         except UserError as error:
             raise UserError(f'names {name}, which {error}') from None
-        own = {key for key, place in places.items() if place == name}
         if odd := sorted(own ^ found.keys()):
             there = 'lacks it' if odd[0] in own else 'holds it all the same'
             told = 'says' if odd[0] in own else 'does not say'

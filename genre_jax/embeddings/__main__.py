@@ -18,7 +18,6 @@ configs/mlp_features.py and other programs, a CSV with filename, label, song, gr
 each unit.
 """
 
-import pathlib
 from collections.abc import Iterator, Mapping
 
 from absl import flags
@@ -64,14 +63,15 @@ def main(argv: list[str]) -> None:
             '--layers=weighted: the weights are learnt with a task; expected numbers, mean or last, or '
             'python -m genre_jax.transfer'
         )
+    table = program.file_to_write('csv', _CSV.value) if _CSV.value else None
     with run_folder.own(workdir):
         parts = embeddings.embed(config, checkpoint, workdir / 'cache', _LAYERS.value, _POOLING.value)
         for part, each in parts.items():
             each.save(workdir / f'{part}.npz')
-        if _CSV.value:
+        if table:
             dataset = run_data.open_dataset(config)
             groups = {track['track']: track['group'] for track in dataset.tracks}
-            write_rows(pathlib.Path(_CSV.value), rows(parts, groups))
+            write_rows(table, rows(parts, groups))
     units = parts['train'].embedding.shape[1]
     counts = ', '.join(f'{part} {len(each.label)}' for part, each in parts.items())
     say(f'{checkpoint}: {units} units for each window; windows: {counts}; folder: {workdir}')

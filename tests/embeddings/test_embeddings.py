@@ -273,3 +273,13 @@ def test_no_network(tmp_path):
     ]
     done = program.run(words)
     assert done.returncode == 2 and 'no network: expected --embeddings_of=RUN' in done.stderr
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    for name, said in ((tmp_path, 'is a folder'), (tmp_path / 'none' / 'x.csv', 'there is no folder')):
+        words = [
+            *(sys.executable, '-m', 'genre_jax.embeddings', f'--config={program.PAGE}', f'--csv={name}'),
+            *('--embeddings_of=nowhere', f'--config.data.root={tmp_path}', f'--workdir={tmp_path / "w"}'),
+        ]
+        done = program.run(words)
+        assert done.returncode == 2 and f'--csv={name}' in done.stderr and said in done.stderr

@@ -79,7 +79,10 @@ def test_segments_and_mistakes(tmp_path):
     assert [(r.track, r.label) for r in recordings] == [('a/x.wav', 'a'), ('b/x.wav', 'b')]
     assert len({r.group for r in recordings}) == 2
     assert Source(root=str(out)).load(recordings[0]).shape == (2, len(COLUMNS))
-    for flags in ([f'--root={tmp_path / "nowhere"}'], [], [f'--root={tmp_path}', '--segment_s=-1']):
+    for flags in (
+        [f'--root={tmp_path / "nowhere"}'], [],
+        *([f'--root={tmp_path}', f'--segment_s={value}'] for value in ('-1', 'nan', 'inf', '1e-6', '0.09')),
+    ):  # fmt: skip
         ended = run(*flags, f'--out={tmp_path / "no.csv"}')
         assert ended.returncode == 2 and ended.stderr.splitlines()[-1].startswith('error: ')
         assert 'Traceback' not in ended.stderr and not (tmp_path / 'no.csv').exists()
