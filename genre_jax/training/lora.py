@@ -55,13 +55,17 @@ def added(
 ) -> dict:
     """Returns the parameters with narrow kernels beside those that config.optim.lora_layers names.
 
-    `dense` are the paths of the layers that it may name. A begins uniform within 1 / sqrt(inputs), B at 0. A
-    UserError where no layer is named, or one is not wider than the rank.
+    `dense` are the paths of the layers that it may name; without a name it is all that are wider than the
+    rank, on both sides. A begins uniform within 1 / sqrt(inputs), B at 0. A UserError where no layer is
+    named, or one is not wider than the rank.
     """
     flat = flax.traverse_util.flatten_dict(params, sep='/')
     pattern, rank = settings.lora_layers or '.*', settings.lora_rank
     able = [path for path in flat if path.endswith(_KERNEL) and path.removesuffix(_KERNEL) in dense]
     able = [path for path in able if flat[path].ndim == 2]  # else of several networks at once
+    widest = max((min(flat[path].shape) for path in able), default=0)
+    if not settings.lora_layers:  # what is narrower, as a gate, has nothing to save; where all are, one tells
+        able = [path for path in able if min(flat[path].shape) > min(rank, widest - 1)]
     try:
         chosen = [path for path in able if matches(f'(?:.*/)?(?:{pattern})', path)]
     except re.error as error:

@@ -159,6 +159,22 @@ def test_no_gradient_of_a_whole_kernel_is_computed():
     assert products(lora_rank=2) == 0
 
 
+def test_without_a_name_layers_not_wider_than_the_rank_stay_as_they_are():
+    shapes = {'gate': (64, 8), 'narrow': (4, 64), 'same': (16, 8), 'wide': (64, 9), 'conv': (3, 64, 64)}
+    params = {name: {'kernel': jnp.zeros(shape)} for name, shape in shapes.items()}
+
+    def adapted(**keys):
+        found = flat(lora.added(params, shapes.keys(), settings(**keys), jax.random.key(0)))
+        return {path.split('/')[0] for path in found if lora.is_adapter(path)}
+
+    assert adapted(lora_rank=8) == {'wide'}
+    assert adapted(lora_rank=7) == {'wide', 'gate', 'same'}
+    with pytest.raises(UserError, match='lora_rank=8: expected less than 8, which gate has, 64 x 8: or'):
+        adapted(lora_rank=8, lora_layers='gate|wide')
+    with pytest.raises(UserError, match='lora_rank=9: expected less than 9, which wide has, 64 x 9: or'):
+        adapted(lora_rank=9)
+
+
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [
