@@ -27,6 +27,8 @@ def convert_checkpoint(
     path = pathlib.Path(checkpoint)
     settings = dict(overrides or {})
     if published := not path.exists() and fetch.PUBLISHED.get(checkpoint):
+        for key, value in settings.items():
+            engine.check_named(key, value, published.settings.get(key, value), checkpoint)
         path, model = fetch.fetch(checkpoint), model or published.model
         settings = {**published.settings, **settings}
     candidates = tuple(table for table in tables.TABLES if model in (None, table.model))

@@ -21,6 +21,8 @@ from genre_jax.errors import UserError
 # The first object of a file of the older format.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
+_WORDS = (str, bytes, bool, int, float)
+_FEW = 4
 
 
 class _File(io.BufferedReader):
@@ -35,7 +37,7 @@ def read_zip(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], dic
     """Reads what torch.save writes since PyTorch 1.6, a zip archive.
 
     Returns arrays by dotted name, read-only, and what stands beside them: of each dictionary or list at the
-    top the strings and numbers, by name or number. Raises a UserError, without the file's name, where
+    top the strings and numbers, and lists of a few of them, by name or number. Raises a UserError, without the file's name, where
     it holds other things than weights; an exception of nearly any kind where it is damaged.
     """
     with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
@@ -92,13 +94,21 @@ def read_legacy(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], 
 def _words(tree: object, room: Room) -> dict[str, dict]:
     found = {}
     for name, entry in tree.items() if type(tree) is dict else ():
-        if type(entry) is list:
+        if type(entry) in (list, tuple):
             room.take(Room.OBJECT * len(entry))
             entry = {str(i): each for i, each in enumerate(entry)}
         if type(entry) is dict:
             room.take(Room.OBJECT + 8 * len(entry))
-            found[name] = {k: v for k, v in entry.items() if type(v) in (str, bool, int, float)}
+            found[name] = {k: v for k, v in entry.items() if type(v) in _WORDS}
+            found[name] |= {k: list(v) for k, v in entry.items() if _is_short(v)}
+        if type(entry) is NumpyArray and entry.value is None:  # names are not read from one
+            found[name] = {}
     return found
+
+
+def _is_short(value: object) -> bool:
+    """Says whether a value is a few words or numbers in a row, as the sides of a patch."""
+    return type(value) in (list, tuple) and len(value) <= _FEW and all(type(v) in _WORDS for v in value)
 
 
 def _size(storage: Storage) -> int:

@@ -24,6 +24,7 @@ _STORAGES = {
     'torch.ComplexDoubleStorage': 'complex128', 'torch.storage.UntypedStorage': 'uint8',
 }  # fmt: skip
 _TYPES = {f'torch.{kind}': kind for kind in raw_numbers.DTYPES}
+_TEXT = 'text'  # of NumPy's types the one that is no number
 # Names that stand in a pickle as arguments, and are not called.
 _NAMES = {
     *_STORAGES,
@@ -65,7 +66,7 @@ class _Global(typing.NamedTuple):
 
 @dataclasses.dataclass
 class _NumpyType:
-    """A numpy.dtype: None where it holds no numbers."""
+    """A numpy.dtype: of raw_numbers.DTYPES, text, or None for another."""
 
     kind: str | None
     order: str = '<'
@@ -128,7 +129,7 @@ def set_state(instance: object, state: object, room: Room) -> None:
         instance.order = '>' if state[1] == '>' else '<'
     elif isinstance(instance, NumpyArray):
         _, shape, dtype, fortran, raw = state
-        if dtype.kind and type(raw) is bytes:
+        if dtype.kind in raw_numbers.DTYPES and type(raw) is bytes:
             sides = _lengths(shape)
             value = raw_numbers.shaped(raw, dtype.kind, sides, 'of NumPy', room, dtype.order)
             instance.value = value.ravel().reshape(sides, order='F') if fortran else value
@@ -204,7 +205,18 @@ def _numpy_type(code: object, *_: object) -> _NumpyType:
     if type(code) is not str:
         raise ValueError('a type of NumPy without a name')
     names = {dtype.str[1:]: name for name, dtype in raw_numbers.DTYPES.items()}
-    return _NumpyType(names.get(code))
+    return _NumpyType(names.get(code, _TEXT if code[:1] == 'U' else None))
+
+
+def _numpy_scalar(dtype: object = None, raw: object = None) -> str | bool | int | float | None:
+    """Returns a single number or text of NumPy as Python's; None for one of another kind."""
+    if type(dtype) is not _NumpyType or type(raw) is not bytes:
+        return None
+    if dtype.kind == _TEXT:
+        return raw.decode('utf-32-le' if dtype.order == '<' else 'utf-32-be').rstrip('\0')
+    if dtype.kind is None or raw_numbers.DTYPES[dtype.kind].kind not in 'biuf':
+        return None
+    return raw_numbers.decode(raw, dtype.kind, dtype.order).item()
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -222,8 +234,7 @@ _TENSORS: dict[str, Callable[..., object]] = {
 _NO_WEIGHTS = (
     'collections.Counter argparse.Namespace torch.device builtins.set __builtin__.set '
     'builtins.complex __builtin__.complex pathlib.PosixPath pathlib.WindowsPath '
-    'pathlib._local.PosixPath torch.torch_version.TorchVersion numpy.core.multiarray.scalar '
-    'numpy._core.multiarray.scalar'
+    'pathlib._local.PosixPath torch.torch_version.TorchVersion'
 )
 _CALLS: dict[str, Callable[..., object]] = {
     **_TENSORS,
@@ -240,5 +251,7 @@ _CALLS: dict[str, Callable[..., object]] = {
     # Before and since NumPy 2.
     'numpy.core.multiarray._reconstruct': lambda *_: NumpyArray(),
     'numpy._core.multiarray._reconstruct': lambda *_: NumpyArray(),
+    'numpy.core.multiarray.scalar': _numpy_scalar,
+    'numpy._core.multiarray.scalar': _numpy_scalar,
     **dict.fromkeys(_NO_WEIGHTS.split(), lambda *_: None),
 }

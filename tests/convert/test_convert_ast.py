@@ -74,6 +74,14 @@ def test_what_the_weights_of_ast_leave_open_is_read_beside_them(tmp_path):
         }  # fmt: skip
         assert converted.picture == (60, 32) and converted.features == ''
     assert init_from.find(str(tmp_path)).sha256 == converted.sha256
+    # What it says need not be named, nor may it be otherwise, even where the weights fit.
+    checkpoint.convert_checkpoint(str(file), 'ast', {'heads': 6, 'frames': 60, 'layer_norm_epsilon': 1e-6})
+    for key, value, told in (
+        ('heads', 3, 6), ('frames', 63, 60), ('layer_norm_epsilon', 1e-5, 1e-06), ('bins', 33, 32),
+        ('depth', 1, 2),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f' has {key}={told}, and {key}={value} is named: leave that out'):
+            checkpoint.convert_checkpoint(str(file), 'ast', {key: value})
     authors = convert(ours, heads=6, frequency_stride=56, time_stride=4)
     assert authors.sha256 == converted.sha256
     # What transformers leaves out of the file has its default.

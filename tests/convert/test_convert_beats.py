@@ -69,21 +69,25 @@ def test_weight_normalisation_is_folded_tap_by_tap():
     assert convert(newer).sha256 == convert(plain).sha256 == convert(found).sha256
 
 
-def test_a_file_says_what_it_is(tmp_path):
-    """From the bytes: what is beside the tensors is read, and nothing else of it is needed."""
-    values = {str: files.text, int: files.number, bool: lambda value: b'\x88' if value else b'\x89'}
-    config = {**CONFIG, 'dropout': 0, 'note': 'as trained'}
-    words = files.mapping(**{key: values[type(value)](value) for key, value in config.items()})
-    labels = files.mapping(**{number: files.text(name) for number, name in LABELS.items()})
+def pickle_of(**said):
+    """The pickle of a file with something beside its tensors, and their storages."""
     weights, storages = {}, []
     for key, value in tensors().items():
         stored = files.storage(key, 'Float', value.size)
         strides = np.array(value.strides) // 4
         weights[key] = files.tensor(stored, 0, value.shape, strides.tolist())
         storages.append((key, value.size, np.ascontiguousarray(value).tobytes()))
-    tree = files.mapping(cfg=words, model=files.mapping(**weights), label_dict=labels)
+    return files.mapping(model=files.mapping(**weights), **said), storages
+
+
+def test_a_file_says_what_it_is(tmp_path):
+    """From the bytes: what is beside the tensors is read, and nothing else of it is needed."""
+    values = {str: files.text, int: files.number, bool: lambda value: b'\x88' if value else b'\x89'}
+    config = {**CONFIG, 'dropout': 0, 'note': 'as trained'}
+    words = files.mapping(**{key: values[type(value)](value) for key, value in config.items()})
+    labels = files.mapping(**{number: files.text(name) for number, name in LABELS.items()})
     for write in (files.zipped, files.legacy):
-        (tmp_path / 'b.pt').write_bytes(write(tree, storages))
+        (tmp_path / 'b.pt').write_bytes(write(*pickle_of(cfg=words, label_dict=labels)))
         converted, _ = checkpoint.convert_checkpoint(str(tmp_path / 'b.pt'))
         assert converted.sha256 == convert(tensors()).sha256
         assert converted.labels == ['z', 'b'] and converted.num_classes == 2
@@ -136,6 +140,74 @@ def test_a_file_without_an_output_layer():
         converted = convert(tensors(predictor=False), config, labels)
         assert converted.num_classes == 0 and not converted.labels
     assert not [path for path in converted.variables if 'predictor' in path]
+
+
+@pytest.mark.parametrize('named', [{'deep_norm': 0}, {'max_distance': 41}, {'heads': 4}, {'width': 16}])
+def test_what_is_named_otherwise_than_the_file_says_is_refused(named):
+    ((key, value),) = named.items()
+    told = convert(tensors()).settings
+    with pytest.raises(UserError, match=f'^file: as BEATs.* it has {key}={told[key]}, and {key}=.* is named'):
+        convert(tensors(), **named)
+    assert convert(tensors(), **{key: int(told[key])}).settings == told
+
+
+def numpys(code, raw):
+    """A single number or text of NumPy, as it is pickled since NumPy 2."""
+    kind = files.call('numpy.dtype', files.text(code), b'\x89', b'\x88')
+    kind += files.group(files.number(3), files.text('<'), b'NNN', *map(files.number, (-1, -1, 0))) + b'b'
+    encoded = files.call('_codecs.encode', files.text(raw.decode('latin1')), files.text('latin1'))
+    return files.call('numpy._core.multiarray.scalar', kind, encoded)
+
+
+def pickled(tmp_path, **said):
+    """The network's file with something beside its tensors, as it is read."""
+    said.setdefault('cfg', files.mapping(deep_norm=b'\x88', max_distance=files.number(40)))
+    (tmp_path / 'b.pt').write_bytes(files.zipped(*pickle_of(**said)))
+    return checkpoint.convert_checkpoint(str(tmp_path / 'b.pt'))[0]
+
+
+NAMES = files.text('a'), files.text('b')
+KEYS = [numpys('i8', np.int64(i).tobytes()) for i in (1, 0)]
+
+
+@pytest.mark.parametrize(
+    'labels',
+    [
+        b'}(' + KEYS[0] + NAMES[1] + KEYS[1] + NAMES[0] + b'u',
+        b'}(' + KEYS[0] + numpys('U1', b'b\0\0\0') + KEYS[1] + numpys('U2', b'a' + bytes(7)) + b'u',
+        b'}(K\x01' + NAMES[1] + files.text('0') + NAMES[0] + b'u',
+        b'](' + b''.join(NAMES) + b'e',
+        files.group(*NAMES),
+    ],
+    ids=['whole numbers of NumPy', 'texts of NumPy', 'digits', 'list', 'tuple'],
+)
+def test_classes_are_named_in_several_ways(labels, tmp_path):
+    assert pickled(tmp_path, label_dict=labels).labels == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+    ('labels', 'said'),
+    [
+        (b'}(' + KEYS[0] + NAMES[1] + b'K\x01' + NAMES[0] + b'u', "two entries with the name '1'"),
+        (b'}(C\x010' + NAMES[1] + b'C\x011' + NAMES[0] + b'u', '0 has none, "b\'0\'" is none of them'),
+        (b'](C\x01aC\x01be', "it calls class 0 b'a': expected a name"),
+        (b'}(' + NAMES[0] + b'K\x00' + NAMES[1] + b'K\x01u', "0 has none, 'a' is none of them"),
+        (files.call('numpy._core.multiarray._reconstruct'), r'has 0 classes \(label_dict\), the tensors have 2'),
+    ],
+)
+def test_classes_that_are_not_understood_are_one_line(labels, said, tmp_path):
+    with pytest.raises(UserError, match=said) as caught:
+        pickled(tmp_path, label_dict=labels)
+    assert '\n' not in str(caught.value)
+
+
+def test_numbers_of_numpy_in_what_a_file_says_count(tmp_path):
+    far = numpys('i4', np.int32(40).tobytes())
+    said = {'max_distance': far, 'deep_norm': numpys('b1', b'\x01'), 'dropout': numpys('f8', bytes(8))}
+    told = pickled(tmp_path, cfg=files.mapping(**said)).settings
+    assert told == convert(tensors()).settings and type(told['max_distance']) is int
+    with pytest.raises(UserError, match='encoder_layers=40, and the tensors 2'):
+        pickled(tmp_path, cfg=files.mapping(**said, encoder_layers=far))
 
 
 def without(key):

@@ -45,6 +45,8 @@ def test_sizes_and_front_end_are_told():
     assert page.features.hop_length == 80 and page.features.f_min_hz == 20.0 and page.features.n_mels == 8
     # Heads are all that tensors alone leave open.
     assert convert(found, None, heads=3).sha256 == converted.sha256
+    with pytest.raises(UserError, match='it has heads=3, and heads=4 is named'):
+        convert(found, heads=4)
 
 
 def without(key):
@@ -61,6 +63,7 @@ def without(key):
         (dict, {'target_length': 1008}, r'target_length=1008, and the tensors 20'),
         (dict, {'pooling': 'token'}, r"pooling='token': only 'mean' is known"),
         (dict, {'hop_size': -1}, r'hop_length=-1'),
+        (dict, {'patch_stride': [8, 2]}, r'patch_stride=\[8, 2\], and the tensors \[8, 4\]'),
         (without('norm.bias'), {}, r'params/norm/bias stays empty'),
         (lambda t: t | {'outputlayer.weight': t['norm.bias']}, {}, r'outputlayer.weight matches no rule'),
         (

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from genre_jax import features, models
-from genre_jax.convert import engine, fetch, init_from, store, tables
+from genre_jax.convert import checkpoint, engine, fetch, init_from, store, tables
 from genre_jax.convert.engine import Converted
 from genre_jax.errors import UserError
 from genre_jax.features.melody import Melody
@@ -65,6 +65,9 @@ def test_the_licence_of_a_published_name(name, tmp_path, monkeypatch):
 def test_settings_of_a_published_name_are_those_that_a_user_may_name(name):
     """And the front end that an EfficientAT is told to have can be."""
     published = fetch.PUBLISHED[name]
+    key, value = next(iter(published.settings.items()))
+    with pytest.raises(UserError, match=f'^{name} has {key}={value}, and {key}={value + 1} is named'):
+        checkpoint.convert_checkpoint(name, overrides={key: value + 1})
     sizes = {size for table in tables.TABLES if table.model == published.model for size in table.sizes}
     assert published.settings.keys() <= sizes | models.takes(published.model).keys()
     if published.model == 'efficientat':

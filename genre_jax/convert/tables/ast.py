@@ -8,7 +8,7 @@ import numpy as np
 
 from genre_jax import features
 from genre_jax.convert import beside
-from genre_jax.convert.engine import Table
+from genre_jax.convert.engine import Table, check_named
 from genre_jax.convert.tables.lines import rules
 from genre_jax.errors import UserError
 
@@ -136,9 +136,11 @@ def _describe_transformers(tensors: Mapping[str, np.ndarray], given: Mapping) ->
     if config.get('model_type') != 'audio-spectrogram-transformer':
         config = {}  # that of something else, which happens to lie there
     told = {
-        key: given.get(key, beside.number(config, beside.CONFIG, *default) if config else None)
+        key: beside.number(config, beside.CONFIG, *default) if config else given.get(key)
         for key, default in _TRANSFORMERS.items()
     }
+    for key in SIZES:
+        check_named(key, given.get(key, told[key]), told[key], f'{beside.CONFIG} beside it')
     place = 'audio_spectrogram_transformer.embeddings.position_embeddings'
     if config:
         _check_sizes(config, tensors, place)

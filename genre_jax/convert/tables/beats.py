@@ -48,8 +48,8 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
         if re.fullmatch(_TABLE, key) and not np.array_equal(tensors[key], first):
             raise UserError(f'{key} is another one than that of the first layer: BEATs has one for all')
     told = {
-        'deep_norm': given.get('deep_norm', config.get('deep_norm')),
-        'max_distance': given.get('max_distance', config.get('max_distance')),
+        'deep_norm': config.get('deep_norm', given.get('deep_norm')),
+        'max_distance': config.get('max_distance', given.get('max_distance')),
     }
     if unknown := [key for key, value in told.items() if value is None]:
         raise UserError(

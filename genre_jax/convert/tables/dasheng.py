@@ -30,13 +30,14 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     frames, bins = pieces * _PATCH, len(tensors['init_bn.1.weight'])
     depth = len({match[1] for key in tensors if (match := re.match(r'blocks\.(\d+)\.', key))})
     here = {'embed_dim': width, 'depth': depth, 'target_length': frames, 'n_mels': bins}
+    here |= dict.fromkeys(('patch_size', 'patch_stride'), [bins, _PATCH])
     for name, value in here.items():
         if config.get(name, value) != value:
             raise UserError(f'its {_CONFIG} has {name}={config[name]!r}, and the tensors {value!r}')
     for name, only in _ONLY.items():
         if config.get(name, only) != only:
             raise UserError(f'its {_CONFIG} has {name}={config[name]!r}: only {only!r} is known here')
-    heads = given.get('heads', config.get('num_heads'))
+    heads = config.get('num_heads', given.get('heads'))
     if heads is None:
         raise UserError(
             f'neither the tensors nor a {_CONFIG} in the file tell how many heads there are, one of '

@@ -27,7 +27,7 @@ def _describe(tensors: Mapping[str, np.ndarray], given: Mapping) -> dict:
     front_end = dataclasses.replace(front_end, **{key: given[key] for key in _SIZES if key in given})
     frames = round(_CLIP_S * front_end.sample_rate_hz / front_end.hop_length)
     return {
-        'width': tensors['classifier.2.weight'].shape[0] / _HIDDEN,
+        'width': given.get('width', tensors['classifier.2.weight'].shape[0] / _HIDDEN),  # rounded
         'num_classes': len(tensors['classifier.5.weight']),
         'features': 'efficientat',
         'picture': (frames, front_end.n_mels),
