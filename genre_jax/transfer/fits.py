@@ -11,6 +11,7 @@ import numpy as np
 
 from genre_jax import config as config_lib
 from genre_jax.data import request
+from genre_jax.embeddings.network import Pass
 from genre_jax.errors import UserError
 from genre_jax.evaluation import evaluate
 from genre_jax.loading import run_data
@@ -179,6 +180,7 @@ def measure(
         columns = {source.name: opened[source.name]}
         outcomes |= cells.run(columns, own_heads[source.name], fill, 'heads')
     figures, warnings = [], set()
+    times = _times(sources, opened)
     for source, head in itertools.product(sources, heads):
         if head not in own_heads[source.name]:
             continue
@@ -197,6 +199,7 @@ def measure(
                 'above_control': found['inflation'] if source.control else None,
                 'above_ci95': found['inflation_ci95'] if source.control else None,
                 **_above_first(source.name, sources[0].name, head, outcomes),
+                **times[_network(source)].facts,
             }
         )
         warnings.update(*(result['warnings'] for result in own.results))
@@ -211,7 +214,7 @@ def measure(
         'warnings': sorted(warnings),
         'heads': list(heads),
         'layers': _layers(outcomes),
-        'times': _times(sources, opened),
+        'times': [each.line for each in times.values()],
         'folders': {
             name: places
             for each, folds in opened.items()
@@ -240,25 +243,52 @@ def _window(source: transfer_sources.Source) -> str:
     return f'windows of {window_s:.4g} s' if window_s else 'whole recordings'
 
 
-def _times(sources: Sequence[transfer_sources.Source], opened: Mapping[str, Sequence[Fold]]) -> list[str]:
-    """Tells in lines how long the embeddings of each network took: one pass for all layers."""
-    lines, networks = [], {source.network.config.init.checkpoint: source for source in reversed(sources)}
-    for source in reversed(networks.values()):
-        passes, earlier = source.network.took(opened[source.name][0].tables['test'])
-        if not passes:
-            lines.append(
-                f'{source.name}: how long its embeddings took is not known: they were a single batch, with '
+@dataclasses.dataclass(frozen=True)
+class _Time:
+    """How long the embeddings of a network took: one pass for all layers."""
+
+    source: str  # the first of those that it is read as
+    passes: Sequence[Pass]  # none where that is not known
+    earlier: bool  # they are of an earlier program
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Seconds for an hour of windows, on what, and whether earlier; None where they are not known."""
+        rate_s = devices = earlier = None
+        if self.passes:
+            rate_s = 3600 * sum(p.seconds for p in self.passes) / sum(p.heard_s for p in self.passes)
+            devices = ' and '.join(dict.fromkeys(each.devices for each in self.passes))
+            earlier = self.earlier
+        return {'seconds_per_hour': rate_s, 'devices': devices, 'earlier_pass': earlier}
+
+    @property
+    def line(self) -> str:
+        """The same in words."""
+        facts = self.facts
+        if facts['seconds_per_hour'] is None:
+            return (
+                f'{self.source}: how long its embeddings took is not known: they were a single batch, with '
                 'which the program is compiled, or are kept without it'
             )
-            continue
-        rate = 3600 * sum(each.seconds for each in passes) / sum(each.heard_s for each in passes)
-        lines.append(
-            f'{source.name}: {rate:.0f} s for the embeddings of an hour of windows, on '
-            f'{" and ".join(dict.fromkeys(each.devices for each in passes))}'
-            + ', in the earlier pass that they are kept from'
-            * earlier
+        return (
+            f'{self.source}: {facts["seconds_per_hour"]:.0f} s for the embeddings of an hour of windows, on '
+            f'{facts["devices"]}' + ', in the earlier pass that they are kept from' * self.earlier
         )
-    return lines
+
+
+def _times(
+    sources: Sequence[transfer_sources.Source], opened: Mapping[str, Sequence[Fold]]
+) -> dict[str, _Time]:
+    """Returns the times of each network."""
+    networks = {_network(source): source for source in reversed(sources)}
+    return {
+        name: _Time(source.name, *source.network.took(opened[source.name][0].tables['test']))
+        for name, source in reversed(networks.items())
+    }
+
+
+def _network(source: transfer_sources.Source) -> str:
+    return source.network.config.init.checkpoint
 
 
 def _layers(outcomes: Mapping[tuple[str, str], Outcome]) -> list[str]:

@@ -567,6 +567,8 @@ def test_the_command(trained):
         assert float(row['accuracy']) == pytest.approx(found)
         (line,) = [line for line in lines if line.split() and line.split()[0] == source]
         assert f'{100 * found:.1f} [' in line and 'LEAKY' not in line
+        took = f'{source}: {float(row["seconds_per_hour"]):.0f} s for the embeddings of an hour of windows'
+        assert f'{took}, on {row["devices"]}' in lines and row['earlier_pass'] == 'False'
         assert (folders[0] / 'attention.npz').exists() == (head == 'attention')
         result = json.loads((folders[0] / 'result.json').read_text())
         assert result['protocol'] == 'artist' and not result['leaky']
@@ -617,6 +619,9 @@ def test_the_command(trained):
     kept_from = ', in the earlier pass that they are kept from'
     assert len(again['times']) == 3 and all(line.endswith(kept_from) for line in again['times'])
     assert transfer_report.table(again).replace(kept_from, '') in done.stdout
+    for figure in again['figures']:
+        row = rows[figure['source'], figure['head']]
+        assert figure['seconds_per_hour'] == float(row['seconds_per_hour']) and figure['earlier_pass']
     with pytest.raises(UserError, match=r'--workdir=.* another config \(model.seeds: 2 -> 3\)'):
         transfer_fits.measure(config, base / 'study', [str(base / 'run')], ['attention'], 2, 'song', 3)
 
