@@ -58,9 +58,10 @@ class Table:
         rules: each key matches exactly one.
         describe: from the tensors without wrapping, and what the user names, with the content of the files
             beside the weights (genre_jax.convert.beside) and what the file itself says under their names, to
-            all settings of the model, as the file has them rather than as they are named, 'num_classes' among them (0 where the checkpoint has no output layer),
-            to 'features', the flavour of front end, and 'picture', the shape of features that fit, without
-            the batch; and perhaps to 'labels', 'front_end' and 'tags', as in `Converted`.
+            all settings of the model, as the file has them rather than as they are named, 'num_classes' among
+            them (0 where the checkpoint has no output layer), to 'features', the flavour of front end, and
+            'picture', the shape of features that fit, without the batch; and perhaps to 'labels', 'front_end'
+            and 'tags', as in `Converted`.
         constants: patterns of paths which the checkpoint does not hold because they are constant, and values.
         optional: pattern of paths that a checkpoint without output layer lacks.
         tags: numbers of outputs with which it is a tagger: each output by itself says yes or no.
@@ -180,8 +181,8 @@ def convert(
     """Converts a checkpoint of a table's kind; `overrides` are settings of the model that it does not tell.
 
     `beside` is the content of files beside it, by name. Raises a UserError for an override of what it tells
-    otherwise, for keys that match no rule or several, that go to the same place, have the wrong shape, are no floats or not finite, for parameters
-    that stay empty, and for what the tensors do not tell; in one line.
+    otherwise, for keys that match no rule or several, that go to the same place, have the wrong shape, are no
+    floats or not finite, for parameters that stay empty, and for what the tensors do not tell; in one line.
     """
 
     def check(faults: Sequence[str]) -> None:
@@ -279,7 +280,8 @@ def check_named(key: str, value: object, told: object, where: str) -> None:
     """Refuses a setting that a user names otherwise than it is told; `where` it is, for people."""
     if value != told:
         raise UserError(
-            f'{where} has {key}={told!r}, and {key}={value!r} is named: leave that out, or correct what is wrong'
+            f'{where} has {key}={told!r}, and {key}={value!r} is named: leave that out, or correct what is '
+            'wrong'
         )
 
 

@@ -37,8 +37,9 @@ def read_zip(path: pathlib.Path, room: Room) -> tuple[dict[str, np.ndarray], dic
     """Reads what torch.save writes since PyTorch 1.6, a zip archive.
 
     Returns arrays by dotted name, read-only, and what stands beside them: of each dictionary or list at the
-    top the strings and numbers, and lists of a few of them, by name or number. Raises a UserError, without the file's name, where
-    it holds other things than weights; an exception of nearly any kind where it is damaged.
+    top the strings and numbers, and lists of a few of them, by name or number. Raises a UserError, without
+    the file's name, where it holds other things than weights; an exception of nearly any kind where it is
+    damaged.
     """
     with _File(path.open('rb', buffering=0)) as file, zipfile.ZipFile(file) as archive:
         records = archive.namelist()
