@@ -109,6 +109,8 @@ def main(argv: Sequence[str]) -> None:
     lines += [f'note: class {label!r} is left out: none of its recordings can be used' for label in lost]
     lines.append(f'{out}: {count} rows, {len(quarantined)} files left out')
     say(*lines)
+    if not count:
+        raise UserError(f'--root={_ROOT.value}: no recording in it can be used, so {out} has no row')
 
 
 if __name__ == '__main__':

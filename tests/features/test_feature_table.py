@@ -86,3 +86,6 @@ def test_segments_and_mistakes(tmp_path):
         ended = run(*flags, f'--out={tmp_path / "no.csv"}')
         assert ended.returncode == 2 and ended.stderr.splitlines()[-1].startswith('error: ')
         assert 'Traceback' not in ended.stderr and not (tmp_path / 'no.csv').exists()
+    ended = run(f'--root={tmp_path / "songs"}', f'--out={out}', '--segment_s=9')
+    assert ended.returncode == 2 and 'b/x.wav: shorter than 9 s' in ended.stdout
+    assert 'no recording in it can be used' in ended.stderr and not read(out)
