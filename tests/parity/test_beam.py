@@ -85,7 +85,7 @@ def test_a_folder(tones, tmp_path, small_shards, workers):
 
 def test_a_table(tmp_path):
     table = tmp_path / 'features.csv'
-    lines = [f'{"ab"[i % 2]}.{i:05d}.wav,{i},{i * i},{"ab"[i % 2]}' for i in range(20)]
+    lines = [f'{"ab"[i % 2]}.{i:05d}.wav,{i % 7},{i * i},{"ab"[i % 2]}' for i in range(20)]
     table.write_text('\n'.join(['filename,x,y,label', *lines]) + '\n')
     sources = [feature_table.Source(root=str(table)) for _ in range(2)]
     here = prepare.prepare(sources[0], tmp_path / 'here', 5.0)
