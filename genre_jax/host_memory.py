@@ -15,8 +15,8 @@ def keep() -> None:
 
     XLA asks for the memory of a step anew each time, and glibc gives large pieces back to the system at once,
     which hands them out again page by page, filled with zeros: up to a quarter of the processor time of a
-    step. To be called before jax starts its threads. What the user says of glibc's malloc stays; elsewhere
-    than on Linux with glibc, and with plugins for other devices, nothing changes.
+    step. To be called before jax starts its threads. What the user says of glibc's malloc stays; elsewhere than
+    on Linux with glibc, and with plugins for other devices, nothing changes.
     """
     said = any(name.startswith('MALLOC_') for name in os.environ) or 'GLIBC_TUNABLES' in os.environ
     elsewhere = any(importlib.util.find_spec(name) for name in ('libtpu', 'jax_plugins'))

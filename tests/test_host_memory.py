@@ -35,7 +35,7 @@ def faults(**environment):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='memory of another library than glibc')
 @pytest.mark.parametrize(
-    ('environment', 'kept'), [({}, True), ({'MALLOC_TRIM_THRESHOLD_': '131072'}, False)], ids=['ours', 'said']
+    ('environment', 'kept'), [({}, True), ({'MALLOC_TRIM_THRESHOLD_': '131072'}, False)], ids=['kept', 'as said']
 )
 def test_a_step_finds_the_memory_of_the_one_before(environment, kept):
     for count in faults(**environment):
