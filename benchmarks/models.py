@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from genre_jax import host_memory, models
+from genre_jax import models
 from genre_jax.training import losses
 
 _CLASSES = 10
@@ -224,7 +224,6 @@ def main() -> None:
     parser = timing.parser(__doc__)
     parser.add_argument('--only', nargs='+', help='names of rows')
     options = parser.parse_args()
-    host_memory.keep()  # for both sides
     timing.use_device(options.device)
     device = 'cpu' if jax.default_backend() == 'cpu' else 'cuda'
     # float32 on both sides, also where the hardware would rather round to 19 bits.

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from genre_jax import host_memory, sharding
+from genre_jax import sharding
 from genre_jax.compile.steps import KINDS
 from genre_jax.configs import finetune
 from genre_jax.loading import prepared
@@ -115,7 +115,6 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=32, help='examples of a step')
     parser.add_argument('--tiny', action='store_true', help='small sizes, to see it run')
     options = parser.parse_args()
-    host_memory.keep()  # for both sides
     timing.use_device(options.device)
     table, told = timing.Table(), []
     kind = next((k for k in KINDS.values() if k.name == jax.devices()[0].device_kind), None)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ml_collections
 from absl import flags
 
-from genre_jax import host_memory, program
+from genre_jax import program
 from genre_jax.errors import say
 from genre_jax.evaluation.paired import shown
 
@@ -255,7 +255,6 @@ def _semitones(texts: Sequence[str]) -> list[float]:
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
-    host_memory.keep()
     config, workdir = program.prepare(argv)
 
     from genre_jax.data import recordings, request

@@ -5,7 +5,7 @@ The same command continues a run that was stopped or killed; exit codes: program
 
 from absl import flags
 
-from genre_jax import host_memory, program
+from genre_jax import program
 
 # Heavy imports are inside the functions: worker processes import this module too.
 
@@ -14,7 +14,6 @@ _PROFILE = flags.DEFINE_integer('profile', 0, 'steps to trace into profile/ of -
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
-    host_memory.keep()
     config, workdir = program.prepare(argv)
 
     from genre_jax import run

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from genre_jax import host_memory, program
+from genre_jax import program
 from genre_jax.errors import say
 
 _MEMORY = 'reproduction.json'
@@ -62,7 +62,6 @@ def main(argv: list[str]) -> None:
 
 
 def _run(paper, wishes, entries: Sequence) -> None:
-    host_memory.keep()
     program.start_jax()
 
     from genre_jax.logbook import write_json

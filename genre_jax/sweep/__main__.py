@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import ml_collections
 from absl import flags, logging
 
-from genre_jax import host_memory, program
+from genre_jax import program
 from genre_jax.errors import say
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ _EXPORT = flags.DEFINE_string('export_wandb', '', 'only write this YAML file for
 
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
-    host_memory.keep()
     config, workdir = program.prepare(argv)
 
     import jax
