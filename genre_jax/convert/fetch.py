@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import difflib
 import hashlib
 import pathlib
 import shutil
@@ -191,14 +190,6 @@ PUBLISHED = {
     'crepe_tiny': _crepe('tiny'),
     'crepe_full': _crepe('full'),
 }  # fmt: skip
-
-
-def nearest(name: str) -> str:
-    """Returns '; did you mean X?' for the published name, or what lies beside it, most like a wrong name."""
-    path = pathlib.Path(name)
-    there = [str(each) for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(name, PUBLISHED, 1) or difflib.get_close_matches(str(path), there, 1)
-    return f'; did you mean {close[0]!r}?' if close else ''
 
 
 def fetch(name: str) -> pathlib.Path:

@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 from absl import logging
 
+from genre_jax import config as config_lib
 from genre_jax import features, models
 from genre_jax.convert import beside, fetch, read, store, tables
 from genre_jax.convert import checkpoint as convert
@@ -61,7 +62,7 @@ def _find(setting: str, key: str) -> Converted:
     if setting not in fetch.PUBLISHED:
         raise UserError(
             f'{key}={setting!r}: there is no such folder or file, and no published checkpoint of that name'
-            f'{fetch.nearest(setting) or ": " + ", ".join(fetch.PUBLISHED)}'
+            f'{read.near(path) or config_lib.nearest(setting, fetch.PUBLISHED)}'
         )
     folder = cache() / 'converted' / setting
     with fetch.alone(folder):

@@ -6,6 +6,8 @@ checked before memory is taken, and whatever is wrong with a file is one line.
 
 import codecs
 import collections
+import contextlib
+import difflib
 import hashlib
 import json
 import math
@@ -17,7 +19,7 @@ import h5py
 import numpy as np
 import safetensors
 
-from genre_jax.convert import fetch, raw_numbers, tensorflow_bundle, tflite_file, torch_file
+from genre_jax.convert import raw_numbers, tensorflow_bundle, tflite_file, torch_file
 from genre_jax.convert.raw_numbers import Room
 from genre_jax.errors import UserError
 
@@ -109,6 +111,15 @@ def weights_in(folder: pathlib.Path) -> list[pathlib.Path]:
     )
 
 
+def near(path: pathlib.Path) -> str:
+    """Returns '; did you mean X?' for what lies beside a path that is not there, most like it, or ''."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # no such folder either, or none that may be looked into
+        names = [each.name for each in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, 1)
+    return f'; did you mean {str(path.with_name(close[0]))!r}?' if close else ''
+
+
 def _find(path: pathlib.Path) -> pathlib.Path:
     """Returns the file to read: of a folder its only one, of a checkpoint of TensorFlow the index."""
     if path.is_dir():
@@ -126,7 +137,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if not path.exists() and index.is_file():
         return index
     if not path.exists():
-        hint = fetch.nearest(str(path)) or '; give the file of weights that you downloaded'
+        hint = near(path) or '; give the file of weights that you downloaded'
         raise UserError(f'no such file{hint}')
     if not path.is_file():
         raise UserError(f'is no ordinary file; {_EXPECTED}')

@@ -67,7 +67,8 @@ class Network(nn.Module):
             least = 0 if 'patchout' in key else 1
             whole = all(isinstance(width, int | np.integer) for width in several)
             if hint in (int, tuple[int, ...]) and not (whole and all(width >= least for width in several)):
-                raise UserError(f'config.model.{key}={several}: expected at least {least}')
+                numbers = '' if whole else 'whole numbers of '
+                raise UserError(f'config.model.{key}={several}: expected {numbers}at least {least}')
             numeric = isinstance(value, int | float | np.number)
             if hint is float and 'dropout' not in key and not (numeric and np.isfinite(value)):
                 raise UserError(f'config.model.{key}={value!r}: expected a number')

@@ -130,7 +130,7 @@ def test_settings_that_differ_are_told():
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    with pytest.raises(UserError, match='no published checkpoint of that name: cnn14'):
+    with pytest.raises(UserError, match='no published checkpoint of that name; expected one of ast'):
         init_from.find(str(tmp_path / 'nothing'))
     (tmp_path / 'western_run').mkdir()
     for wrong, near in {

@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import functools
 import math
 import os
 import re
@@ -176,9 +177,11 @@ def read_csv(root: str, path: str) -> Listing:
 def unlisted(root: str, path: str, listed: Listing) -> list[str]:
     """Counts the audio below the folder of a CSV that the CSV does not name."""
 
+    real_folder = functools.cache(os.path.realpath)  # of thousands of files each
+
     def real(path: str) -> str:  # whichever way its folder is written
         folder, name = os.path.split(os.path.join(root, path))
-        return os.path.join(os.path.realpath(folder), name)
+        return os.path.join(real_folder(folder), name)
 
     named = {real(recording.path) for recording in listed.recordings}
     left_out = [each for each in files.walk(root) if AUDIO.includes(each) and real(each) not in named]
